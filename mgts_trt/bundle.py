@@ -1,0 +1,273 @@
+"""The artefact: one folder that holds all an appliance needs, checked hash by hash before anything is used."""
+
+import hashlib
+import json
+import os
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mgts_trt.errors import BundleError
+from mgts_trt.recipe import MODELS
+from mgts_trt.tensors import TensorSpec
+
+FORMAT = 1
+"""The bundle format this version writes and the newest it reads."""
+
+MANIFEST = "manifest.json"
+
+Mode = Literal["none", "net", "box"]
+MODES: tuple[Mode, ...] = ("none", "net", "box")
+"""The rows of the paper's Table 6."""
+
+MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
+    "none": ("detector", "idnet"),
+    "net": ("detector", "masknet", "mgts"),
+    "box": ("detector", "mgts"),
+}
+
+
+def _inside(file: str) -> str:
+    path = PurePosixPath(file)
+    if not file or path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file:
+        raise ValueError(f"{file!r} leads out of the bundle; only relative paths inside it are allowed")
+    return file
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Colour = tuple[float, float, float]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BundleFile(_Strict):
+    """A file of the bundle and what it must contain."""
+
+    file: RelativePath
+    sha256: Sha256
+    bytes: int = Field(ge=0)
+
+    @classmethod
+    def of(cls, root: Path, file: str) -> Self:
+        """Describe `file` (relative to `root`) as it is on disk now."""
+        return cls(file=file, sha256=file_sha256(root / file), bytes=(root / file).stat().st_size)
+
+
+class Model(_Strict):
+    """One network: its ONNX file in each exported precision, and its tensors."""
+
+    files: dict[str, BundleFile] = Field(min_length=1, description="precision → ONNX file")
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    recipe_sha256: Sha256 = Field(description="the recipe in engines/ the model was exported for")
+
+
+class Golden(_Strict):
+    """A real picture that fills the canvas without resizing, and what PyTorch gave for it."""
+
+    name: str
+    picture: BundleFile = Field(description="PNG")
+    outputs: BundleFile = Field(description="npz; see docs/bundle.md")
+    source: str = Field(description="where the picture is from and under which terms")
+
+
+class Normalisation(_Strict):
+    """What the networks do to pixels: (x − mean) / std, RGB, in units of 0…255."""
+
+    mean: Colour
+    std: Colour
+
+
+class Thresholds(_Strict):
+    """What counts as a person, an instance, a foreground pixel."""
+
+    detection: Probability = Field(description="least detector score of a person")
+    instance: Probability = Field(description="least mask-net score of an instance painted on the instance map")
+    mask: Probability = Field(description="least mask probability of a foreground pixel")
+
+
+class Training(_Strict):
+    """Where the weights come from."""
+
+    trained: bool
+    seed: int | None = Field(default=None, description="of the initialisation, where weights are untrained")
+    checkpoints: dict[str, Sha256] = Field(default={}, description="model → digest of the checkpoint exported")
+    note: str = ""
+
+
+class Manifest(_Strict):
+    """Everything the runtime must know about a bundle."""
+
+    format: Literal[1]
+    preset: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    canvas: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = Field(description="height, width")
+    pad: tuple[int, int, int] = Field(description="RGB of the canvas where the picture does not reach")
+    normalisation: Normalisation
+    patch: tuple[int, int] = Field(description="height, width of a re-ID patch")
+    gamma: float = Field(ge=1, description="RoI expand ratio γ (Sec. 4.3)")
+    embedding: int = Field(ge=1, description="length of an embedding")
+    thresholds: Thresholds
+    models: dict[str, Model]
+    golden: tuple[Golden, ...] = ()
+    training: Training
+    versions: dict[str, str] = Field(description="of the packages that made the bundle")
+
+    @model_validator(mode="after")
+    def _known_models(self) -> Self:
+        if unknown := sorted(self.models.keys() - set(MODELS)):
+            raise ValueError(f"unknown models {', '.join(unknown)}; a bundle holds {', '.join(MODELS)}")
+        return self
+
+    @property
+    def files(self) -> list[BundleFile]:
+        """Every file the bundle must hold beside its manifest."""
+        models = [file for model in self.models.values() for file in model.files.values()]
+        return models + [file for golden in self.golden for file in (golden.picture, golden.outputs)]
+
+
+class Bundle:
+    """A bundle on disk whose every file has been checked.
+
+    Example:
+        ```python
+        bundle = Bundle.open("bundle/")
+        bundle.manifest.preset, bundle.model_path("detector", "fp32")
+        ```
+    """
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, preset: str | None = None) -> Self:
+        """Read the manifest and check every file against it.
+
+        Args:
+            path: The bundle's folder.
+            preset: Refuse a bundle of another preset.
+
+        Raises:
+            BundleError: There is no bundle, it is of a newer format or another preset, its manifest is malformed, or
+                a file is missing or altered.
+        """
+        root = Path(path)
+        manifest = read_manifest(root)
+        if preset is not None and manifest.preset != preset:
+            raise BundleError(
+                f"The bundle {root} is of preset {manifest.preset!r}, not {preset!r}. "
+                f"Export one with `python -m export --preset {preset} --out DIR`."
+            )
+        for file in manifest.files:
+            _check_file(root, file)
+        return cls(root, manifest)
+
+    def model_path(self, model: str, precision: str) -> Path:
+        """The ONNX file of `model` in `precision`.
+
+        Raises:
+            BundleError: The bundle does not hold it.
+        """
+        entry = self.model(model)
+        if precision not in entry.files:
+            raise BundleError(
+                f"The bundle {self.root} holds {model} in {', '.join(entry.files)}, not in {precision}. "
+                f"Export it with `python -m export --precision {precision}`, or ask for one that is there."
+            )
+        return self.root / entry.files[precision].file
+
+    def model(self, name: str) -> Model:
+        """The manifest's entry of one model.
+
+        Raises:
+            BundleError: The bundle does not hold it.
+        """
+        try:
+            return self.manifest.models[name]
+        except KeyError:
+            held = ", ".join(self.manifest.models) or "none"
+            raise BundleError(
+                f"The bundle {self.root} has no {name}; it holds {held}. Export it again with all models."
+            ) from None
+
+    @property
+    def plans(self) -> Path:
+        """The folder of the TensorRT plans built from this bundle; it may not exist yet."""
+        return self.root / "plans"
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read and validate `root/manifest.json`, without looking at the other files.
+
+    Raises:
+        BundleError: See `Bundle.open`.
+    """
+    path = root / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        what = "is not a folder" if not root.is_dir() else f"has no {MANIFEST}"
+        raise BundleError(
+            f"{root} is not a bundle: it {what}. Name a folder written by `python -m export --out DIR`; "
+            "an export that was interrupted leaves no manifest: run it again."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"Cannot read {path}: {error}.") from error
+    try:
+        data: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BundleError(
+            f"{path} is not valid JSON ({error}): it is truncated or altered. Copy the bundle again."
+        ) from error
+    newest = data.get("format") if isinstance(data, dict) else None
+    if isinstance(newest, int) and newest > FORMAT:
+        raise BundleError(
+            f"The bundle {root} has format {newest}; this version of mgts-trt reads up to {FORMAT}. "
+            "Upgrade it with `pip install --upgrade mgts-trt`."
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "its top"
+        raise BundleError(
+            f"{path} is not a manifest this version understands: at {where}: {first['msg']}. "
+            "Copy the bundle again, or export it again."
+        ) from error
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write `root/manifest.json` in one step, so that a reader sees the whole of it or none."""
+    temporary = root / f".{MANIFEST}.{os.getpid()}"
+    temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    temporary.replace(root / MANIFEST)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_file(root: Path, expected: BundleFile) -> None:
+    path = root / expected.file
+    advice = "Copy the bundle again, or export it again."
+    if not path.is_file():
+        raise BundleError(f"The bundle {root} lacks {expected.file}, which its manifest names. {advice}")
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise BundleError(f"{path} is a link that leads out of the bundle. Put the file itself there.")
+    size = path.stat().st_size
+    if size != expected.bytes:
+        raise BundleError(
+            f"{path} has {size:,} bytes, its manifest says {expected.bytes:,}: it is truncated or altered. {advice}"
+        )
+    digest = file_sha256(path)
+    if digest != expected.sha256:
+        raise BundleError(
+            f"{path} is altered: its SHA-256 is {digest[:12]}…, the manifest says {expected.sha256[:12]}…. {advice}"
+        )

@@ -1,0 +1,33 @@
+"""Everything that can go wrong for a reason the user can act on.
+
+Each message says what is wrong (with the offending value), what was expected, and what to do. The CLI prints it in
+one paragraph and exits with code 2; `--debug` shows the traceback.
+"""
+
+
+class MgtsError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class ImageError(MgtsError):
+    """A picture that cannot be read or is not an image of the accepted kind."""
+
+
+class BundleError(MgtsError):
+    """A bundle that is missing, altered, foreign, or newer than this version understands."""
+
+
+class RecipeError(MgtsError):
+    """An engine recipe that is malformed or does not fit the bundle."""
+
+
+class BuildError(MgtsError):
+    """TensorRT could not turn a model into a plan."""
+
+
+class PlanError(MgtsError):
+    """A plan that is missing, altered, or was built for something else."""
+
+
+class BackendError(MgtsError):
+    """A backend that was asked for but cannot run here, or that failed while it ran."""

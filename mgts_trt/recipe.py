@@ -1,0 +1,160 @@
+"""Engine recipes: what each TensorRT engine is, read from `engines/*.toml`."""
+
+import hashlib
+import json
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mgts_trt.errors import RecipeError
+from mgts_trt.tensors import TensorSpec
+
+MODELS = ("detector", "masknet", "mgts", "idnet")
+"""Every model of a bundle, in the order the pipeline meets them."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Profile(_Frozen):
+    """The sizes a named dimension may take: TensorRT tunes for `opt` and refuses what lies outside `min`…`max`."""
+
+    min: int = Field(ge=1)
+    opt: int = Field(ge=1)
+    max: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.min <= self.opt <= self.max:
+            raise ValueError(f"min ≤ opt ≤ max expected, got {self.min}, {self.opt}, {self.max}")
+        return self
+
+
+class Builder(_Frozen):
+    """Settings that change the plan TensorRT builds; part of the plan's identity."""
+
+    optimization_level: int = Field(default=3, ge=0, le=5)
+    workspace_mib: int = Field(default=2048, ge=16)
+    tf32: bool = True
+
+
+class Tolerance(_Frozen):
+    """How far a session may be from the goldens; what does not apply to a model is left out.
+
+    Boxes are matched by IoU first; the other bounds hold for matched rows.
+    """
+
+    matched: float | None = Field(default=None, ge=0, le=1, description="least share of golden boxes found again")
+    box_iou: float | None = Field(default=None, ge=0, le=1, description="IoU at which a box counts as found again")
+    score: float | None = Field(default=None, ge=0, description="largest absolute difference of a score")
+    mask: float | None = Field(default=None, ge=0, description="largest absolute difference of a mask probability")
+    cosine: float | None = Field(default=None, ge=0, le=1, description="least cosine of two embeddings")
+
+
+class Precision(_Frozen):
+    """One precision the model may be built in."""
+
+    tolerance: Tolerance
+
+
+class Recipe(_Frozen):
+    """What one TensorRT engine is.
+
+    Shapes may hold symbols (`"Hc"`), bound to numbers by the bundle; a symbol with a profile stays dynamic.
+    """
+
+    name: str
+    summary: str
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    profile: dict[str, Profile] = {}
+    builder: Builder = Builder()
+    precision: dict[str, Precision]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of everything above, independent of the file's layout and comments."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def bind(self, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> dict[str, int]:
+        """Check that a model's tensors are what this recipe says, and return the size each symbol took.
+
+        Args:
+            inputs: The model's inputs; sizes are numbers except for dimensions with a profile.
+            outputs: The model's outputs.
+
+        Raises:
+            RecipeError: A tensor is missing, of another type or rank, or a symbol takes two sizes.
+        """
+        sizes: dict[str, int] = {}
+        for mine, theirs in ((self.inputs, inputs), (self.outputs, outputs)):
+            if mine.keys() != theirs.keys():
+                raise RecipeError(
+                    f"{self.name}: the model has {', '.join(theirs)}, the recipe expects {', '.join(mine)}. "
+                    "Export the bundle again with this version."
+                )
+            for tensor, spec in mine.items():
+                if not self._matches(spec, theirs[tensor], sizes):
+                    raise RecipeError(
+                        f"{self.name}: {tensor} is {theirs[tensor]}, the recipe expects {spec}"
+                        f"{f' with {sizes}' if sizes else ''}. Export the bundle again with this version."
+                    )
+        return sizes
+
+    def _matches(self, mine: TensorSpec, theirs: TensorSpec, sizes: dict[str, int]) -> bool:
+        if mine.dtype != theirs.dtype or len(mine.shape) != len(theirs.shape):
+            return False
+        for want, got in zip(mine.shape, theirs.shape, strict=True):
+            if isinstance(want, str) and want not in self.profile:
+                if isinstance(got, str) or sizes.setdefault(want, got) != got:
+                    return False
+            elif want != got:
+                return False
+        return True
+
+
+def engines_folder() -> Path:
+    """The folder of the recipes and kernels: inside the installed package, or at the top of a checkout."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "engines", here.parent / "engines"):
+        if (folder / "detector.toml").is_file():
+            return folder
+    raise RecipeError(
+        f"No engine recipes beside {here}. The installation is incomplete; reinstall with "
+        "`pip install --force-reinstall --no-deps mgts-trt`."
+    )
+
+
+@cache
+def load_recipe(name: str) -> Recipe:
+    """The recipe of one model of `MODELS`.
+
+    Raises:
+        RecipeError: No such recipe, or it is malformed.
+    """
+    if name not in MODELS:
+        raise RecipeError(f"There is no model {name!r}; the models are {', '.join(MODELS)}.")
+    return read_recipe(engines_folder() / f"{name}.toml")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and validate one recipe file.
+
+    Raises:
+        RecipeError: The file is missing, is not TOML, or does not describe a recipe.
+    """
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"The recipe {path} is wrong at {where or 'its top'}: {first['msg']}.") from error

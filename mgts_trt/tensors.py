@@ -1,0 +1,51 @@
+"""What a tensor at the edge of a model looks like, and the check that an array or a model agrees."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from mgts_trt._typing import Array
+from mgts_trt.errors import BackendError
+
+Dtype = Literal["uint8", "int8", "int32", "int64", "bool", "float16", "float32"]
+
+
+class TensorSpec(BaseModel):
+    """One input or output: its element type and its shape; a dimension that varies has a name (`"N"`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: Dtype
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join(str(d) for d in self.shape)}]"
+
+    def admits(self, dtype: str, shape: tuple[int, ...]) -> bool:
+        """Whether an array of `dtype` and `shape` is of this kind; a named dimension admits any size."""
+        same_rank = len(shape) == len(self.shape)
+        return (
+            dtype == self.dtype
+            and same_rank
+            and all(isinstance(d, str) or d == n for d, n in zip(self.shape, shape, strict=True))
+        )
+
+
+def check_arrays(what: str, specs: Mapping[str, TensorSpec], arrays: Mapping[str, Array]) -> None:
+    """Raise `BackendError` unless `arrays` are exactly the tensors `specs` describes.
+
+    Args:
+        what: Named in the message: `"inputs of detector"`.
+        specs: Name → expected tensor.
+        arrays: Name → array.
+    """
+    if missing := sorted(specs.keys() - arrays.keys()):
+        raise BackendError(f"{what}: {', '.join(missing)} missing; expected {', '.join(sorted(specs))}.")
+    if foreign := sorted(arrays.keys() - specs.keys()):
+        raise BackendError(f"{what}: unknown {', '.join(foreign)}; expected {', '.join(sorted(specs))}.")
+    for name, spec in specs.items():
+        array = arrays[name]
+        if not spec.admits(array.dtype.name, array.shape):
+            came = f"{array.dtype.name} {list(array.shape)}"
+            raise BackendError(f"{what}: {name} is {came}, expected {spec}.")

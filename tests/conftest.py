@@ -1,0 +1,26 @@
+"""What every test may ask for."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; its absence skips a test, except in CI, where it fails."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        message = f"needs the real data in {folder}, which is not there"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def public_photos() -> list[Path]:
+    """Street photos that lie in the repository."""
+    return sorted((ROOT / "docs" / "pictures" / "samples").glob("*.jpg"))
