@@ -1,3 +1,29 @@
 """mgts-trt: mask-guided two-stream person search (ECCV 2018) on ONNX Runtime and TensorRT."""
 
 __version__ = "0.1.0"
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mgts_trt.bundle import Bundle
+    from mgts_trt.errors import MgtsError
+    from mgts_trt.people import People
+    from mgts_trt.pipeline import PersonSearch
+
+__all__ = ["Bundle", "MgtsError", "People", "PersonSearch", "__version__"]
+
+_HOMES = {
+    "Bundle": "mgts_trt.bundle",
+    "MgtsError": "mgts_trt.errors",
+    "People": "mgts_trt.people",
+    "PersonSearch": "mgts_trt.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use: `import mgts_trt` then costs nothing, and the CLI starts at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,187 @@
+"""The four networks in their static-shape graph forms, around the weights of `training.models`.
+
+Each `forward` returns the outputs of the contract first and then *taps*: the tensors between its stages. The exported
+file computes the contract alone; the taps keep their names inside it, and the parity check reads them, so that every
+stage is compared on the same input and no near-tie in a ranking hides or fakes an error.
+"""
+
+import copy
+import itertools
+from typing import ClassVar, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from export.graphs.nms import cluster_nms, compact
+from export.graphs.roi import assemble, roi_align
+from training.models import FCIS, MGTS, FasterRCNN, IDNet
+from training.models.detector import SAMPLES
+from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
+
+Network = TypeVar("Network", bound=nn.Module)
+
+FINAL_NMS_ROUNDS = 16
+"""After a first NMS at 0.7 the boxes are few and spread: chains are short."""
+
+
+class DetectorGraph(nn.Module):
+    """Faster R-CNN: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], sorted, zero-padded."""
+
+    inputs: ClassVar = ("image",)
+    outputs: ClassVar = ("boxes", "scores")
+    taps: ClassVar = ("features", "rpn_logits", "rpn_deltas", "proposals", "proposed", "roi_boxes", "roi_margins")
+
+    def __init__(self, network: FasterRCNN) -> None:
+        super().__init__()
+        self.network = fold_batch_norm(network)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        network = self.network
+        features = network.features(network.normalise(image))
+        logits, deltas = network.rpn(features)
+        proposals, proposed = propose(network.rpn, features, logits[0], deltas[0], network.canvas_hw)
+        aligned = roi_align(features, proposals, network.roi_size, SAMPLES, STRIDE)
+        boxes, margins = network.refine(*network.box_head(aligned), proposals)
+        order, taken, found = rank_and_suppress(boxes, margins, proposed, network.final_nms)
+        scores = torch.sigmoid(margins.index_select(0, order)) * taken
+        return (found, scores, features, logits[0], deltas[0], proposals, proposed, boxes, margins)
+
+
+class MaskNetGraph(nn.Module):
+    """FCIS: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], `masks` [K, m, m]."""
+
+    inputs: ClassVar = ("image",)
+    outputs: ClassVar = ("boxes", "scores", "masks")
+    taps: ClassVar = (
+        "conv4", "conv5", "rpn_logits", "rpn_deltas", "proposals", "proposed", "roi_boxes", "roi_margins", "roi_masks",
+    )  # fmt: skip
+
+    def __init__(self, network: FCIS) -> None:
+        super().__init__()
+        self.network = fold_batch_norm(network)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        network = self.network
+        conv4, conv5 = network.features(network.resize(image))
+        logits, deltas = network.rpn(conv4)
+        proposals, proposed = propose(network.rpn, conv4, logits[0], deltas[0], network.input_hw)
+        votes = self.assemble(network.box_maps(conv5), proposals)
+        boxes = network.move(network.box_deltas(votes), proposals)
+        margins, masks = network.score_and_mask(self.assemble(network.score_maps(conv5), boxes))
+        order, taken, found = rank_and_suppress(boxes, margins, proposed, network.final_nms)
+        scores = torch.sigmoid(margins.index_select(0, order)) * taken
+        return (
+            found * network.to_canvas, scores, masks.index_select(0, order) * taken[:, None, None],
+            conv4, conv5, logits[0], deltas[0], proposals, proposed, boxes, margins, masks,
+        )  # fmt: skip
+
+    def assemble(self, maps: Tensor, boxes: Tensor) -> Tensor:
+        """Position-sensitive assembling at this network's sizes."""
+        return assemble(maps, boxes, self.network.bins, self.network.mask_size, STRIDE)
+
+
+class MGTSGraph(nn.Module):
+    """MGTS: `foreground`, `original` [N, 3, 256, 128] → `embedding` [N, 128].
+
+    The head is the algebraic one. Re-weighting scales whole channels, so it commutes with average pooling:
+    GAP(F · w) = w · GAP(F). Concatenation, re-weighting and the second pooling of feature maps become products of
+    vectors.
+    """
+
+    inputs: ClassVar = ("foreground", "original")
+    outputs: ClassVar = ("embedding",)
+    taps: ClassVar = ("foreground_features", "original_features")
+
+    def __init__(self, network: MGTS) -> None:
+        super().__init__()
+        self.network = fold_batch_norm(network)
+
+    def forward(self, foreground: Tensor, original: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        f, o = self.network.f_net(foreground), self.network.o_net(original)
+        pooled = torch.cat([f.mean(dim=(2, 3)), o.mean(dim=(2, 3))], dim=1)
+        embedding = self.network.fc(pooled * self.network.se.weights(pooled))
+        return unit_length(embedding), f, o
+
+
+class IDNetGraph(nn.Module):
+    """IDNet: `original` [N, 3, 256, 128] → `embedding` [N, 128]."""
+
+    inputs: ClassVar = ("original",)
+    outputs: ClassVar = ("embedding",)
+    taps: ClassVar = ("original_features",)
+
+    def __init__(self, network: IDNet) -> None:
+        super().__init__()
+        self.network = fold_batch_norm(network)
+
+    def forward(self, original: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        features = self.network.o_net(original)
+        return unit_length(self.network.fc(features.mean(dim=(2, 3)))), features
+
+
+Graph: TypeAlias = DetectorGraph | MaskNetGraph | MGTSGraph | IDNetGraph
+
+GRAPHS: dict[str, type[Graph]] = {
+    "detector": DetectorGraph,
+    "masknet": MaskNetGraph,
+    "mgts": MGTSGraph,
+    "idnet": IDNetGraph,
+}
+
+
+def propose(
+    rpn: RPN, features: Tensor, logits: Tensor, deltas: Tensor, canvas_hw: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """`RPN.propose` with a fixed number of places.
+
+    Returns:
+        Boxes [R, 4], zero where fewer survive, and float [R], 1 where there is one.
+    """
+    preset = rpn.preset
+    anchors = rpn.anchors(features)
+    _, index = torch.topk(logits, min(preset.candidates, anchors.shape[0]))
+    boxes = clip_boxes(decode_boxes(deltas.index_select(0, index), anchors.index_select(0, index)), canvas_hw)
+    keep = cluster_nms(boxes, preset.nms, preset.nms_rounds)
+    order, taken = compact(keep, min(preset.proposals, boxes.shape[0]))
+    return boxes.index_select(0, order) * taken[:, None], taken
+
+
+def rank_and_suppress(boxes: Tensor, margins: Tensor, valid: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Final NMS with as many places as boxes.
+
+    Args:
+        boxes: [R, 4].
+        margins: [R], the ranking.
+        valid: [R], 0 for rows that are padding already.
+        threshold: IoU.
+
+    Returns:
+        Row numbers [R] into `boxes`, best first; float [R], 1 where the place is taken; the boxes there [R, 4].
+    """
+    _, ranking = torch.topk(torch.where(valid > 0.5, margins, torch.finfo(torch.float32).min), boxes.shape[0])
+    ranked = boxes.index_select(0, ranking)
+    keep = cluster_nms(ranked, threshold, FINAL_NMS_ROUNDS) * valid.index_select(0, ranking)
+    places, taken = compact(keep, boxes.shape[0])
+    return ranking.index_select(0, places), taken, ranked.index_select(0, places) * taken[:, None]
+
+
+def unit_length(x: Tensor) -> Tensor:
+    """`functional.normalize` along dimension 1, by broadcasting: its expand_as becomes Shape and Expand nodes."""
+    return x / torch.clamp(torch.linalg.vector_norm(x, dim=1, keepdim=True), min=1e-12)
+
+
+def fold_batch_norm(network: Network) -> Network:
+    """A copy in evaluation mode whose batch normalisations are folded into the convolutions before them."""
+    network = copy.deepcopy(network).eval()
+    for module in list(network.modules()):
+        children = list(module.named_children())
+        for (name, convolution), (follower, norm) in itertools.pairwise(children):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, follower, nn.Identity())
+    return network

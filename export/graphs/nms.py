@@ -1,0 +1,72 @@
+"""Non-maximum suppression without data-dependent shapes: Cluster-NMS (Zheng et al., 2020)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def float_below(threshold: float) -> float:
+    """The greatest float32 ≤ `threshold`.
+
+    `iou > threshold` then has one answer whether it is computed in float32 (the graph) or in float64 (torchvision,
+    which compares a float32 IoU with a double: for 0.3, whose nearest float32 lies above it, the two differ).
+    """
+    nearest = torch.tensor(threshold, dtype=torch.float32)
+    if nearest.double().item() > threshold:
+        nearest = torch.nextafter(nearest, torch.tensor(-math.inf))
+    return nearest.item()
+
+
+def suppression_matrix(boxes: Tensor, threshold: float) -> Tensor:
+    """M[j, i] = 1 where box j outranks box i and their IoU exceeds `threshold`. Boxes [N, 4], best first → [N, N]."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    left_top = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    right_bottom = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    sides = torch.clamp(right_bottom - left_top, min=0)
+    intersection = sides[..., 0] * sides[..., 1]
+    # Two empty boxes: 0 / tiny = 0, where torchvision has NaN; neither exceeds a threshold.
+    union = torch.clamp(area[:, None] + area[None, :] - intersection, min=torch.finfo(torch.float32).tiny)
+    return torch.triu(((intersection / union) > float_below(threshold)).float(), diagonal=1)
+
+
+def cluster_nms(boxes: Tensor, threshold: float, rounds: int) -> Tensor:
+    """Greedy NMS as a fixed-point iteration: keep ← (keep · M < ½), from all ones.
+
+    After r rounds every box whose longest chain of suppressions (b suppresses c suppresses d …) is shorter than r is
+    decided as greedy NMS decides it. For longer chains the iteration alternates around the answer: after an even
+    number of rounds it keeps all that greedy NMS keeps and perhaps a few boxes more, after an odd number it may drop
+    some. So `rounds` must be even: a duplicate box is a nuisance, a lost person is an error.
+
+    Args:
+        boxes: xyxy [N, 4], best first.
+        threshold: IoU above which the lesser box goes.
+        rounds: Even; each is one [1, N] × [N, N] product.
+
+    Returns:
+        float32 [N]: 1 for the boxes kept.
+    """
+    if rounds < 2 or rounds % 2:
+        raise ValueError(f"an even number of rounds ≥ 2 expected, got {rounds}")
+    matrix = suppression_matrix(boxes, threshold)
+    keep = torch.ones_like(boxes[:, :1]).T
+    for _ in range(rounds):
+        keep = (keep @ matrix < 0.5).float()
+    return keep[0]
+
+
+def compact(keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The rows to keep, in order, in a fixed number of places.
+
+    Args:
+        keep: float [N], 1 or 0.
+        count: Places, ≤ N.
+
+    Returns:
+        int64 [count], row numbers; and float32 [count], 1 where the place is taken, 0 where it is padding.
+    """
+    # Distinct keys, so that no implementation's way with ties shows: N, N−1, …, 1 for rows kept, 0 or less elsewhere.
+    n = keep.shape[0]
+    order = torch.arange(n, 0, -1, dtype=torch.float32)
+    key, index = torch.topk(keep * order - (1 - keep) * (n - order), count)
+    return index, (key > 0.5).float()

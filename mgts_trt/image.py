@@ -1,0 +1,311 @@
+"""Pictures in and out: files, folders, and the arrays an application passes."""
+
+import os
+import re
+import threading
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mgts_trt._typing import Array, Image
+from mgts_trt.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""File names `find_images` takes for pictures, lower case. `read_image` looks at the content instead."""
+
+_JPEG, _PNG, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
+# A marker that opens a segment: not byte stuffing (FF 00) and not a restart inside the entropy-coded data (FF D0-D7).
+_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
+_JPEG_END = 0xD9
+# DLPack device types whose memory the host reads: kDLCPU and kDLCUDAHost (pinned).
+_HOST_DEVICES = (1, 3)
+
+
+def read_image(path: str | Path) -> Image:
+    """Read any picture OpenCV decodes, whatever its suffix; of an animation the first frame.
+
+    Grey becomes RGB, 16 bits are scaled to 8 (65535 → 255), transparency is composited over white, and the EXIF
+    orientation is applied as far as OpenCV does (JPEG, and PNG without transparency).
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        ImageError: no such file, not a file, empty, cut short, too large, not 8- or 16-bit, or not a picture.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    _check_complete(path, data)
+    pixels = _decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if _may_have_alpha(data):
+        raw = _decode(path, data, cv2.IMREAD_UNCHANGED)
+        if raw.ndim == 3 and raw.shape[2] == 4:
+            pixels = _over_white(raw)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"{path} stores {pixels.dtype} pixels, but 8 or 16 bits a channel are expected. "
+            "Tone-map it and save it as an 8-bit JPEG or PNG."
+        )
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+    return _as_uint8(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+
+
+def as_image(image: object) -> Image:
+    """Check what an application passes as a picture, and view it as a NumPy array.
+
+    Args:
+        image: uint8 [H, W, 3], RGB, in host memory: a NumPy array, or anything that offers `__array_interface__`,
+            `__array__` or a host `__dlpack__`. It is copied only where its rows are not contiguous.
+
+    Raises:
+        ImageError: another shape or type, an empty picture, or memory of a device.
+    """
+    array = _host_array(image)
+    what = f"{array.dtype} {list(array.shape)}"
+    expected = "an image is uint8 [H, W, 3], RGB"
+    if array.ndim == 2:
+        raise ImageError(f"{what} is a grey picture, but {expected}. Convert it: np.stack([image] * 3, axis=-1).")
+    if array.ndim != 3:
+        raise ImageError(f"{what} is not a picture: {expected}. Pass one picture at a time, without a batch axis.")
+    if 0 in array.shape:
+        raise ImageError(f"{what} is an empty picture, but {expected}, with at least one pixel.")
+    if array.shape[2] != 3:
+        if array.shape[0] == 3:
+            fix = "It looks channels-first; convert it: np.moveaxis(image, 0, -1)."
+        elif array.shape[2] == 4:
+            fix = "Drop the alpha channel: image[..., :3]."
+        else:
+            fix = "Give it three channels; a grey picture is np.repeat(image, 3, axis=-1)."
+        raise ImageError(f"{what} has {array.shape[2]} channels, but {expected}. {fix}")
+    if array.dtype != np.uint8:
+        if array.dtype.kind == "f":
+            fix = "If its values lie in 0..1, convert it: (image * 255).round().clip(0, 255).astype(np.uint8)."
+        elif array.dtype == np.uint16:
+            fix = "If its values span 16 bits, convert it: (image // 257).astype(np.uint8)."
+        else:
+            fix = "Scale its values to 0..255 and convert it: image.astype(np.uint8)."
+        raise ImageError(f"{what} is not 8-bit: {expected}. {fix}")
+    return np.ascontiguousarray(array)
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write `image` (uint8 [H, W, 3], RGB) as JPEG or PNG, by the suffix of `path`.
+
+    The file appears whole or not at all: it is written under a temporary name beside `path` and then renamed.
+
+    Raises:
+        ImageError: an unknown suffix, a missing or read-only folder, not an image, or too large for the format.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".jpg", ".jpeg", ".png"):
+        raise ImageError(
+            f"Cannot write {path}: its suffix is {path.suffix!r}, but .jpg, .jpeg or .png is expected. Rename it."
+        )
+    if not path.parent.is_dir():
+        raise ImageError(f"Cannot write {path}: there is no folder {path.parent}. Create it first.")
+    bgr = cv2.cvtColor(as_image(image), cv2.COLOR_RGB2BGR)
+    reason = "the encoder gave no reason"
+    try:
+        with _silent_opencv():
+            ok, data = cv2.imencode(suffix, bgr)
+    except cv2.error as error:
+        ok, reason = False, error.err
+    if not ok:
+        height, width = bgr.shape[:2]
+        raise ImageError(
+            f"Cannot write {path}: OpenCV cannot encode {width}x{height} pixels as {suffix} ({reason}). "
+            "Use .png or a smaller picture (JPEG holds at most 65,500 pixels a side)."
+        )
+    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")
+    try:
+        temporary.write_bytes(data.tobytes())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ImageError(
+            f"Cannot write {path}: {error.strerror}. Check the path, its permissions and the free space."
+        ) from error
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """List the pictures at `path`: the file itself, or those in a folder and the folders below it.
+
+    In a folder, a picture is a file whose suffix is in `IMAGE_SUFFIXES`, in any case; hidden files and folders
+    (thumbnails, resource forks) are passed over.
+
+    Returns:
+        Sorted paths; empty for a folder without pictures.
+
+    Raises:
+        ImageError: there is nothing at `path`.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ImageError(
+            f"There is no {path}: a picture or a folder of pictures is expected. Check the path's spelling."
+        )
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.is_file()
+    )
+
+
+def _read_bytes(path: Path) -> bytes:
+    """The content of a file that is there and not empty."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ImageError(f"There is no file {path}. Check the path's spelling.") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path} is a folder, but a picture is expected. Name one of the files in it.") from None
+    except OSError as error:
+        raise ImageError(f"Cannot read {path}: {error.strerror}. Check the path and its permissions.") from error
+    if not data:
+        raise ImageError(f"{path} is empty (0 bytes), but a picture is expected. Fetch or copy it again.")
+    return data
+
+
+def _check_complete(path: Path, data: bytes) -> None:
+    """Refuse a JPEG or PNG that is cut short: some versions of OpenCV return such a picture half grey."""
+    if data.startswith(_JPEG) and not _jpeg_ends(data):
+        fault = "its JPEG end marker is missing"
+    elif data.startswith(_PNG) and not _png_ends(data):
+        fault = "a PNG chunk is missing or does not match its checksum"
+    else:
+        return
+    raise ImageError(f"{path} is cut short or damaged: {fault} ({len(data)} bytes). Fetch or copy it again.")
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the end marker follows the segments; one inside a segment belongs to an embedded thumbnail."""
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
+        if data[marker.start(1)] == _JPEG_END:
+            return True
+        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        position = marker.end() + length
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    """Whether every chunk up to IEND is there with the checksum it states."""
+    position = len(_PNG)
+    while position + 12 <= len(data):
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return False
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position = end + 4
+    return False
+
+
+def _decode(path: Path, data: bytes, flags: int) -> Array:
+    """The pixels, in BGR order, of whatever depth and channels `flags` ask for."""
+    pixels: Array | None = None
+    try:
+        with _silent_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise ImageError(
+                f"{path} is too large: OpenCV reads at most 2^20 pixels a side and 2^30 in all. Scale it down first."
+            ) from error
+        raise ImageError(f"OpenCV cannot decode {path}: {error.err}. Save it anew as JPEG or PNG.") from error
+    if pixels is None:
+        raise ImageError(
+            f"{path} is not a picture OpenCV can read: it begins with {data[:12]!r} ({len(data)} bytes) and is "
+            "damaged, too large or in another format. Save it anew as JPEG or PNG."
+        )
+    return pixels
+
+
+def _may_have_alpha(data: bytes) -> bool:
+    """Whether a second decoding, with the alpha channel, can tell anything new."""
+    if data.startswith(_PNG):
+        return data[25] in (4, 6) or b"tRNS" in data[: data.find(b"IDAT")]
+    # A 32-bit BMP's fourth byte is padding more often than transparency, and then all zero.
+    return not data.startswith((_JPEG, _BMP))
+
+
+def _over_white(bgra: Array) -> Array:
+    """Composite [H, W, 4] over white; the type stays."""
+    if bgra.dtype.kind != "u":
+        return bgra[..., :3]
+    top = np.iinfo(bgra.dtype).max
+    alpha = bgra[..., 3:].astype(np.float32) / top
+    return np.rint(bgra[..., :3] * alpha + top * (1 - alpha)).astype(bgra.dtype)
+
+
+def _host_array(image: object) -> Array:
+    """View `image` as a NumPy array without converting its values."""
+    if isinstance(image, np.ndarray):
+        return image
+    kind = f"{type(image).__module__}.{type(image).__qualname__}"
+    to_host = (
+        "Copy it to the host first (`.get()` in CuPy and PyCUDA, `.cpu()` in PyTorch) or open the TensorRT backend."
+    )
+    if hasattr(image, "__cuda_array_interface__"):
+        raise ImageError(f"A {kind} lies in GPU memory, but this backend takes images in host memory. {to_host}")
+    try:
+        device = image.__dlpack_device__() if hasattr(image, "__dlpack_device__") else (_HOST_DEVICES[0], 0)
+        if device[0] in _HOST_DEVICES:
+            if hasattr(image, "__array_interface__") or hasattr(image, "__array__"):
+                return np.asarray(image)
+            if hasattr(image, "__dlpack__"):
+                return np.from_dlpack(image)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        raise ImageError(
+            f"A {kind} cannot be viewed as a NumPy array: {error}. Pass a uint8 array [H, W, 3], RGB."
+        ) from error
+    if device[0] not in _HOST_DEVICES:
+        raise ImageError(
+            f"A {kind} lies on DLPack device {tuple(int(d) for d in device)}, "
+            f"but this backend takes images in host memory. {to_host}"
+        )
+    hint = "read_image(path) reads a file" if isinstance(image, str | Path) else "np.asarray may convert it"
+    raise ImageError(f"A {kind} is not an image: a uint8 array [H, W, 3], RGB, is expected ({hint}).")
+
+
+def _as_uint8(pixels: Array) -> Image:
+    """OpenCV's result under the name the rest of the package uses."""
+    return np.asarray(pixels, np.uint8)
+
+
+_log_lock = threading.Lock()
+_log_users = 0
+_log_level = 0
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """Keep OpenCV's own log quiet, since its faults are raised as `ImageError`.
+
+    The level belongs to the process: the first thread in saves it and the last one out restores it.
+    """
+    global _log_users, _log_level
+    logging = cv2.utils.logging
+    with _log_lock:
+        if _log_users == 0:
+            _log_level = logging.getLogLevel()
+            logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        _log_users += 1
+    try:
+        yield
+    finally:
+        with _log_lock:
+            _log_users -= 1
+            if _log_users == 0:
+                logging.setLogLevel(_log_level)

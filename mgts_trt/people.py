@@ -1,0 +1,123 @@
+"""The people found in one picture."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mgts_trt._typing import Bools, Floats, Image, Ints
+from mgts_trt.errors import ImageError
+from mgts_trt.stages import InstanceMap, Letterbox
+
+_LARGEST_MASKS = 2**30
+"""Bytes `People.masks` may take; beyond, masks are to be asked for one at a time."""
+
+
+@dataclass(frozen=True)
+class People:
+    """What `PersonSearch` found: arrays of N rows, one a person, best first.
+
+    Example:
+        ```python
+        people = search(image)
+        for box, score in zip(people.boxes, people.scores):
+            print(box, score)
+        similarity = people.embeddings @ probe.embeddings[0]      # cosines
+        ```
+
+    Attributes:
+        boxes: float32 [N, 4], xyxy, pixels of the picture.
+        scores: float32 [N], 0…1.
+        embeddings: float32 [N, d], each of length 1: the dot product of two is their cosine.
+        instances: int32 [N], the person's instance in the instance map; 0 where the tight box was the mask (always in
+            mode `box`; in mode `net` where the mask net saw nobody in the box).
+        crops: int32 [N, 4], the expanded boxes on the canvas that the patches were cut from.
+        letterbox: How the picture lies on the canvas.
+        timings: Milliseconds by stage, in the order they ran, and their `total`.
+    """
+
+    boxes: Floats
+    scores: Floats
+    embeddings: Floats
+    instances: Ints
+    crops: Ints
+    letterbox: Letterbox
+    timings: dict[str, float] = field(compare=False)
+    canvas_boxes: Floats = field(repr=False)
+    instance_map: InstanceMap | None = field(repr=False)
+    has_masks: bool = True
+    """False in mode `none`, which looks at no mask."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def masks(self) -> Bools | None:
+        """All masks, bool [N, H, W] over the picture, or None in mode `none`. Made anew at each access.
+
+        A mask holds the pixels MGTS saw as foreground: those of the person's instance inside the expanded box, or of
+        the tight box.
+
+        Raises:
+            ImageError: They would take more than a GiB; ask for them one at a time with `mask`.
+        """
+        if not self.has_masks:
+            return None
+        height, width = self.letterbox.image_hw
+        if len(self) * height * width > _LARGEST_MASKS:
+            gib = len(self) * height * width / 2**30
+            raise ImageError(
+                f"{len(self)} masks of {width}×{height} pixels would take {gib:.1f} GiB. "
+                "Ask for them one at a time with people.mask(i)."
+            )
+        masks = np.zeros((len(self), height, width), np.bool_)
+        for i in range(len(self)):
+            masks[i] = self.mask(i)
+        return masks
+
+    def mask(self, i: int) -> Bools:
+        """The mask of person `i`, bool [H, W] over the picture.
+
+        Raises:
+            ImageError: In mode `none`.
+        """
+        if not self.has_masks:
+            raise ImageError("Mode none looks at no mask. Open the bundle in mode net or box.")
+        height, width = self.letterbox.image_hw
+        # A pixel of the picture takes the value of the canvas pixel its centre falls into.
+        rows = ((np.arange(height) + 0.5) * self.letterbox.scale[1]).astype(np.int64)
+        columns = ((np.arange(width) + 0.5) * self.letterbox.scale[0]).astype(np.int64)
+        if self.instances[i] and self.instance_map is not None:
+            x1, y1, x2, y2 = self.crops[i]
+        else:
+            x1, y1 = np.floor(self.canvas_boxes[i, :2])
+            x2, y2 = np.ceil(self.canvas_boxes[i, 2:])
+        inside_rows, inside_columns = (rows >= y1) & (rows < y2), (columns >= x1) & (columns < x2)
+        mask = np.zeros((height, width), np.bool_)
+        if self.instances[i] and self.instance_map is not None:
+            of_person = self.instance_map[np.ix_(rows[inside_rows], columns[inside_columns])] == self.instances[i]
+            mask[np.ix_(inside_rows, inside_columns)] = of_person
+        else:
+            mask[np.ix_(inside_rows, inside_columns)] = True
+        return mask
+
+    def draw(self, image: Image) -> Image:
+        """A copy of the picture with boxes, scores and masks drawn on it, uint8 [H, W, 3]."""
+        from mgts_trt.draw import draw_people
+
+        return draw_people(image, self.boxes, self.scores, self.masks)
+
+    def to_dict(self) -> dict[str, object]:
+        """Everything but masks, as JSON takes it."""
+        return {
+            "image": {"height": self.letterbox.image_hw[0], "width": self.letterbox.image_hw[1]},
+            "people": [
+                {
+                    "box": [round(float(v), 2) for v in self.boxes[i]],
+                    "score": round(float(self.scores[i]), 6),
+                    "mask": "instance" if self.instances[i] else ("box" if self.has_masks else None),
+                    "embedding": [round(float(v), 6) for v in self.embeddings[i]],
+                }
+                for i in range(len(self))
+            ],
+            "timings_ms": {stage: round(ms, 3) for stage, ms in self.timings.items()},
+        }

@@ -1,0 +1,261 @@
+"""Person search on one picture: detector, mask net and re-ID, joined as the paper joins them (Fig. 1)."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import numpy as np
+
+from mgts_trt._typing import Array, Floats, Image
+from mgts_trt.bundle import MODELS_OF_MODE, MODES, Bundle, Mode
+from mgts_trt.errors import BackendError, ImageError
+from mgts_trt.image import as_image
+from mgts_trt.people import People
+from mgts_trt.recipe import load_recipe
+from mgts_trt.session.base import Session
+from mgts_trt.session.select import Backend, Runtime, open_session, select_runtime
+from mgts_trt.stages import InstanceMap, Letterbox, Patches, paint_instances, person_patches
+
+STAGES = ("letterbox", "detector", "masknet", "separate", "reid")
+"""What `People.timings` may name, in the order they run."""
+
+
+class PersonSearch:
+    """The whole system on one bundle, in one mode.
+
+    Example:
+        ```python
+        with PersonSearch.open("bundle/", mode="net") as search:
+            people = search(image)                  # uint8 [H, W, 3], RGB
+            people.boxes, people.scores, people.masks, people.embeddings
+        ```
+
+    It holds no state between pictures, so several threads may call it at once.
+
+    Attributes:
+        bundle: The bundle.
+        mode: `none`, `net` or `box` (Table 6).
+        precision: Of the models.
+        runtime: Backend, device, and why this backend.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        mode: Mode = "net",
+        backend: Backend = "auto",
+        precision: str = "fp32",
+        threads: int | None = None,
+    ) -> None:
+        if mode not in MODES:
+            raise BackendError(f"There is no mode {mode!r}; the modes are {', '.join(MODES)}.")
+        models = MODELS_OF_MODE[mode]
+        self.bundle, self.mode, self.precision = bundle, mode, precision
+        self.runtime: Runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads)
+        self._reid = models[-1]
+        self._batch = load_recipe(self._reid).profile["N"].max
+        self._sessions: dict[str, Session] = {}
+        try:
+            for model in models:
+                self._sessions[model] = open_session(bundle, model, self.runtime, precision=precision, threads=threads)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        mode: Mode = "net",
+        backend: Backend = "auto",
+        precision: str = "fp32",
+        threads: int | None = None,
+    ) -> Self:
+        """Open a bundle for searching.
+
+        Args:
+            path: The bundle's folder.
+            mode: `net` runs the mask net; `box` takes the box as a weak mask and is about twice as fast (Sec. 4.7);
+                `none` is the single-stream baseline.
+            backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU; `runtime.reason` says why.
+            precision: `fp32`, or another the bundle holds.
+            threads: CPU threads of one call; all available ones by default.
+
+        Raises:
+            BundleError: See `Bundle.open`.
+            BackendError: The backend is unknown or cannot run here.
+        """
+        return cls(Bundle.open(path), mode=mode, backend=backend, precision=precision, threads=threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the sessions. Closing twice is harmless; calling a closed pipeline raises `BackendError`."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions = {}
+
+    def __call__(self, image: Any, *, top: int | None = None) -> People:
+        """Find the people in a picture and describe each.
+
+        Args:
+            image: uint8 [H, W, 3], RGB: a NumPy array, or anything with an array interface or DLPack on the CPU.
+            top: Take the `top` best detections whatever their score, rather than those that reach the bundle's
+                threshold. For measuring on equal work.
+
+        Raises:
+            ImageError: `image` is not such an array.
+            BackendError: The pipeline is closed, or the backend fails.
+        """
+        clock = _Clock()
+        canvas, letterbox = self._letterbox(image, clock)
+        with clock("detector"):
+            found = self._run("detector", {"image": canvas})
+            boxes, scores = self._select(found["boxes"], found["scores"], letterbox, top)
+        return self._describe(canvas, letterbox, boxes, scores, clock)
+
+    def embed(self, image: Any, boxes: Array) -> People:
+        """Describe given people, without detecting: the probe of a search comes with its box.
+
+        Args:
+            image: As for calling the pipeline.
+            boxes: xyxy [N, 4], pixels of the picture. What lies outside the picture is cut off.
+
+        Returns:
+            One row for each box, in order, with score 1.
+
+        Raises:
+            ImageError: `image` is not such an array, or a box is not finite, has no area, or lies outside the picture.
+            BackendError: The pipeline is closed, or the backend fails.
+        """
+        clock = _Clock()
+        canvas, letterbox = self._letterbox(image, clock)
+        rows = np.asarray(boxes, np.float64)
+        if rows.ndim != 2 or rows.shape[1] != 4:
+            raise ImageError(f"Boxes of shape [N, 4] expected (xyxy, pixels), got {list(rows.shape)}.")
+        clipped = letterbox.clip(letterbox.to_canvas(rows))
+        for row, box in zip(rows, clipped, strict=True):
+            if not np.isfinite(row).all() or (box[2:] <= box[:2]).any():
+                height, width = letterbox.image_hw
+                raise ImageError(
+                    f"The box {[round(float(v), 1) for v in row]} holds no pixel of the {width}×{height} picture. "
+                    "Boxes are x1, y1, x2, y2 in pixels of the picture."
+                )
+        return self._describe(canvas, letterbox, clipped, np.ones(len(rows), np.float32), clock)
+
+    def _letterbox(self, image: Any, clock: "_Clock") -> tuple[Image, Letterbox]:
+        if not self._sessions:
+            raise BackendError("This PersonSearch is closed; open the bundle again.")
+        manifest = self.bundle.manifest
+        with clock("letterbox"):
+            pixels = as_image(image)
+            letterbox = Letterbox((pixels.shape[0], pixels.shape[1]), manifest.canvas)
+            return letterbox.apply(pixels, manifest.pad), letterbox
+
+    def _select(self, boxes: Array, scores: Array, letterbox: Letterbox, top: int | None) -> tuple[Floats, Floats]:
+        """The people among the detector's rows: scored well enough, and on the picture rather than the padding."""
+        clipped = letterbox.clip(boxes)
+        least = self.bundle.manifest.thresholds.detection if top is None else 0.0
+        on_picture = (clipped[:, 2:] - clipped[:, :2] >= 1).all(axis=1)
+        # Rows of score 0 are padding of the detector's fixed number of places.
+        rows = np.flatnonzero(on_picture & (scores >= least) & (scores > 0))[:top]
+        return clipped[rows], np.asarray(scores[rows], np.float32)
+
+    def _describe(self, canvas: Image, letterbox: Letterbox, boxes: Floats, scores: Floats, clock: "_Clock") -> People:
+        """From boxes on the canvas to embeddings."""
+        instance_map = self._segment(canvas, clock) if self.mode == "net" else None
+        embeddings = np.empty((len(boxes), self.bundle.manifest.embedding), np.float32)
+        instances = np.empty(len(boxes), np.int32)
+        crops = np.empty((len(boxes), 4), np.int32)
+        # In batches the re-ID engine takes; so a crowd's patches are never all in memory.
+        for start in range(0, len(boxes), self._batch):
+            rows = slice(start, start + self._batch)
+            with clock("separate"):
+                patches = self.patches(canvas, boxes[rows], instance_map, letterbox.content_hw)
+            with clock("reid"):
+                embeddings[rows] = self._embed(patches)
+            instances[rows], crops[rows] = patches.instances, patches.boxes
+        return People(
+            boxes=letterbox.to_image(boxes),
+            scores=scores,
+            embeddings=embeddings,
+            instances=instances,
+            crops=crops,
+            letterbox=letterbox,
+            timings=clock.stop(),
+            canvas_boxes=boxes,
+            instance_map=instance_map,
+            has_masks=self.mode != "none",
+        )
+
+    def _segment(self, canvas: Image, clock: "_Clock") -> InstanceMap:
+        manifest = self.bundle.manifest
+        with clock("masknet"):
+            found = self._run("masknet", {"image": canvas})
+        with clock("separate"):
+            return paint_instances(
+                found["boxes"],
+                found["scores"],
+                found["masks"],
+                manifest.canvas,
+                score_threshold=manifest.thresholds.instance,
+                mask_threshold=manifest.thresholds.mask,
+            )
+
+    def patches(
+        self, canvas: Image, boxes: Array, instance_map: InstanceMap | None, content_hw: tuple[int, int]
+    ) -> Patches:
+        """The re-ID patches of boxes on a canvas, as this mode makes them: see `stages.person_patches`.
+
+        Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E".
+        """
+        manifest = self.bundle.manifest
+        return person_patches(
+            canvas,
+            boxes,
+            instance_map,
+            gamma=1.0 if self.mode == "none" else manifest.gamma,
+            patch_hw=manifest.patch,
+            mean=manifest.normalisation.mean,
+            std=manifest.normalisation.std,
+            content_hw=content_hw,
+        )
+
+    def _embed(self, patches: Patches) -> Floats:
+        """One batch through the re-ID network: `mgts`, or `idnet`, which takes the original alone."""
+        inputs = {"original": patches.original, "foreground": patches.foreground}
+        wanted = {name: inputs[name] for name in self.bundle.model(self._reid).inputs}
+        return self._run(self._reid, wanted)["embedding"]
+
+    def _run(self, model: str, inputs: dict[str, Array]) -> dict[str, Array]:
+        session = self._sessions.get(model)
+        if session is None:
+            raise BackendError("This PersonSearch was closed while it was in use; open the bundle again.")
+        return session.run(inputs)
+
+
+class _Clock:
+    """Wall-clock milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self._timings: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._timings[stage] = self._timings.get(stage, 0.0) + (time.perf_counter() - start) * 1e3
+
+    def stop(self) -> dict[str, float]:
+        return {**self._timings, "total": (time.perf_counter() - self._start) * 1e3}

@@ -1,0 +1,263 @@
+"""A TensorRT plan on disk, and the identity that says where it may be used.
+
+TensorRT checks neither who built a plan nor from what: a foreign one fails late, or runs and answers wrongly. So each
+plan lies in a folder named after its identity, with a sidecar that is compared before a byte of the plan is loaded:
+
+    plans/detector.fp32.portable.0123456789ab/
+        plan.json        identity, SHA-256, tensors, profile, how the build went
+        detector.plan    what TensorRT wrote
+        build.log        what TensorRT said
+"""
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mgts_trt.bundle import Bundle, Sha256, file_sha256
+from mgts_trt.errors import PlanError
+from mgts_trt.recipe import Profile, load_recipe
+from mgts_trt.tensors import TensorSpec
+from mgts_trt.trt import Flavour, FlavourName, title
+
+PLAN_FORMAT = 1
+"""The sidecar format this version writes and the newest it reads."""
+
+RECORD = "plan.json"
+LOG = "build.log"
+
+Share = Annotated[int, Field(ge=0)]
+
+
+class PlanIdentity(BaseModel):
+    """All that must agree between the machine that built a plan and the one that runs it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    precision: str
+    flavour: FlavourName
+    flavour_version: str
+    target: str = Field(description="`portable`, or a compute capability: `sm_86`")
+    platform: str = Field(description="system and processor: `linux-x86_64`")
+    onnx_sha256: Sha256
+    recipe_sha256: Sha256
+    settings: dict[str, bool | int] = Field(description="what the builder was told")
+
+    @classmethod
+    def of(cls, bundle: Bundle, model: str, precision: str, target: str, flavour: Flavour) -> Self:
+        """The identity of a plan that is built here and now.
+
+        Args:
+            bundle: Holds the ONNX file.
+            model: One of the bundle's models.
+            precision: One of the model's precisions.
+            target: `portable` or `sm_…`; not `current`.
+            flavour: Builds the plan.
+
+        Raises:
+            BundleError: The bundle does not hold the model in that precision.
+        """
+        bundle.model_path(model, precision)
+        recipe = load_recipe(model)
+        return cls(
+            model=model,
+            precision=precision,
+            flavour=flavour.name,
+            flavour_version=flavour.version,
+            target=target,
+            platform=this_platform(),
+            onnx_sha256=bundle.model(model).files[precision].sha256,
+            recipe_sha256=recipe.sha256,
+            settings=flavour.settings(recipe.builder),
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all fields, in hexadecimal."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def folder(self) -> str:
+        """The plan's folder inside `plans/`: `detector.fp32.portable.0123456789ab`."""
+        return f"{self.model}.{self.precision}.{self.target}.{self.digest[:12]}"
+
+    def differences(self, expected: Self) -> list[str]:
+        """What keeps this plan from being the `expected` one: clauses a person reads, none if they are the same."""
+        clauses = []
+        if self.model != expected.model:
+            clauses.append(f"it is a plan of {self.model}, not of {expected.model}")
+        if self.precision != expected.precision:
+            clauses.append(f"its precision is {self.precision}, not {expected.precision}")
+        if (self.flavour, self.flavour_version) != (expected.flavour, expected.flavour_version):
+            built, here = (f"{title(each.flavour)} {each.flavour_version}" for each in (self, expected))
+            clauses.append(f"it was built by {built}, this is {here}")
+        if self.target != expected.target:
+            clauses.append(f"it was built for {self.target}, not for {expected.target}")
+        if self.platform != expected.platform:
+            clauses.append(f"it was built on {self.platform}, this is {expected.platform}")
+        if self.onnx_sha256 != expected.onnx_sha256:
+            clauses.append(
+                f"it was built from another ONNX file (SHA-256 {self.onnx_sha256[:12]}…, "
+                f"the bundle's is {expected.onnx_sha256[:12]}…)"
+            )
+        if self.recipe_sha256 != expected.recipe_sha256:
+            clauses.append(f"the recipe of {expected.model} has changed since")
+        for key in sorted(self.settings.keys() | expected.settings.keys()):
+            mine, wanted = self.settings.get(key), expected.settings.get(key)
+            if mine != wanted:
+                clauses.append(f"it was built with {key} = {_setting(mine)}, now it is {_setting(wanted)}")
+        return clauses
+
+
+class PlanRecord(BaseModel):
+    """The sidecar of a plan: what it is, and how the build went."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    tool: str = Field(description="version of mgts-trt that built it")
+    identity: PlanIdentity
+    plan_sha256: Sha256
+    plan_bytes: int = Field(ge=1)
+    seconds: float = Field(ge=0, description="wall time of the build")
+    peak_memory_mib: int | None = Field(default=None, description="most main memory the process held meanwhile")
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    profile: dict[str, Profile] = Field(description="sizes a named dimension may take")
+    onnx_nodes: int = Field(ge=0, description="nodes of the ONNX graph")
+    onnx_nodes_with_layer: int = Field(ge=0, description="the rest only move or describe data; see `mgts_trt.network`")
+    layers: dict[str, Share] = Field(description="type of a layer's first output → layers of the network")
+    weighted_layers: dict[str, Share] = Field(description="precision → convolutions and GEMMs")
+    warnings: int = Field(ge=0)
+
+    @property
+    def plan_file(self) -> str:
+        """Name of the plan beside the sidecar."""
+        return f"{self.identity.model}.plan"
+
+    def write(self, folder: Path) -> None:
+        """Write the sidecar into `folder` in one step."""
+        temporary = folder / f".{RECORD}.{os.getpid()}"
+        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder / RECORD)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the sidecar in `folder`.
+
+        Raises:
+            PlanError: It is missing, truncated, altered, or of a newer format.
+        """
+        path = folder / RECORD
+        try:
+            data: Any = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise PlanError(f"The plan {folder} has no {RECORD}. {_rebuild(folder)}") from None
+        except OSError as error:
+            raise PlanError(
+                f"Cannot read {path}: {error.strerror}. Make it readable, or {_rebuild(folder, 'b')}"
+            ) from error
+        except ValueError as error:
+            raise PlanError(f"{path} is truncated or altered: {error}. {_rebuild(folder)}") from error
+        newest = data.get("format") if isinstance(data, dict) else None
+        if isinstance(newest, int) and newest > PLAN_FORMAT:
+            raise PlanError(
+                f"{path} has format {newest}; this version of mgts-trt reads up to {PLAN_FORMAT}. "
+                f"Upgrade it with `pip install --upgrade mgts-trt`, or {_rebuild(folder, 'b')}"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "its top"
+            raise PlanError(f"{path} is altered: at {where}: {first['msg']}. {_rebuild(folder)}") from error
+
+
+def this_platform() -> str:
+    """System and processor: `linux-x86_64`."""
+    return f"{platform.system()}-{platform.machine()}".lower()
+
+
+def verify_plan(folder: Path, expected: PlanIdentity | None = None) -> PlanRecord:
+    """Check a plan: first who it is, then every byte.
+
+    Args:
+        folder: Of the plan.
+        expected: The identity it must have; None checks only that the plan is what its own sidecar says.
+
+    Raises:
+        PlanError: The sidecar cannot be used, the identity differs, or the plan is missing or altered.
+    """
+    record = PlanRecord.read(folder)
+    if expected is not None and (differences := record.identity.differences(expected)):
+        raise PlanError(f"The plan {folder} cannot be used here: {'; '.join(differences)}. {_rebuild(folder)}")
+    plan = folder / record.plan_file
+    if not plan.is_file():
+        raise PlanError(f"{plan} is missing. {_rebuild(folder)}")
+    size = plan.stat().st_size
+    if size != record.plan_bytes:
+        raise PlanError(
+            f"{plan} has {size:,} bytes, its {RECORD} says {record.plan_bytes:,}: it is truncated or altered. "
+            f"{_rebuild(folder)}"
+        )
+    if (digest := file_sha256(plan)) != record.plan_sha256:
+        raise PlanError(
+            f"{plan} is altered: its SHA-256 is {digest[:12]}…, its {RECORD} says {record.plan_sha256[:12]}…. "
+            f"{_rebuild(folder)}"
+        )
+    return record
+
+
+def find_plan(bundle: Bundle, expected: PlanIdentity) -> Path:
+    """The plan file of the bundle that has the `expected` identity, verified.
+
+    Raises:
+        PlanError: There is none (the message says what the nearest one differs in), or it is altered.
+    """
+    folder = bundle.plans / expected.folder
+    if folder.is_dir():
+        return folder / verify_plan(folder, expected).plan_file
+    asked = f"{expected.model} in {expected.precision} for {expected.target}"
+    nearest: tuple[Path, list[str]] | None = None
+    for other in plan_folders(bundle):
+        try:
+            differences = PlanRecord.read(other).identity.differences(expected)
+        except PlanError:
+            continue
+        if other.name.startswith(f"{expected.model}.") and (nearest is None or len(differences) < len(nearest[1])):
+            nearest = other, differences
+    if nearest is None:
+        raise PlanError(
+            f"The bundle {bundle.root} has no plan of {asked}. Build it with `{build_command(bundle.root)}`."
+        )
+    raise PlanError(
+        f"The bundle {bundle.root} has no plan of {asked} that can be used here. It has {nearest[0].name}, but "
+        f"{'; '.join(nearest[1])}. Build it with `{build_command(bundle.root)}`."
+    )
+
+
+def plan_folders(bundle: Bundle) -> list[Path]:
+    """The folders of all plans of a bundle, finished ones only, by name."""
+    if not bundle.plans.is_dir():
+        return []
+    return sorted(path for path in bundle.plans.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def build_command(bundle: Path) -> str:
+    """The command that builds the plans of a bundle."""
+    return f"mgts-trt build {bundle}"
+
+
+def _rebuild(folder: Path, first: str = "B") -> str:
+    # plans/<identity> lies in the bundle.
+    return f"{first}uild it again with `{build_command(folder.parent.parent)}`."
+
+
+def _setting(value: bool | int | None) -> str:
+    return "unset" if value is None else str(value).lower()

@@ -1,0 +1,291 @@
+"""The one place that imports TensorRT: two flavours, one API.
+
+`tensorrt` builds a plan on the GPU that will run it. `tensorrt_rtx` builds ahead of time on any machine and compiles
+for the GPU when the plan is first loaded. What differs between them is behind `Flavour`.
+"""
+
+import importlib
+import importlib.util
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from mgts_trt.errors import BackendError
+from mgts_trt.recipe import Builder
+
+FlavourName = Literal["tensorrt", "tensorrt_rtx"]
+FLAVOURS: tuple[FlavourName, ...] = ("tensorrt_rtx", "tensorrt")
+"""In the order they are looked for: TensorRT-RTX first, because it builds on every machine."""
+
+INSTALL = 'pip install "mgts-trt[rtx]"'
+"""The command that makes TensorRT available."""
+
+PORTABLE = "portable"
+CURRENT = "current"
+
+Settings: TypeAlias = dict[str, bool | int]
+"""Everything told to the builder that changes the plan it writes."""
+
+OnProgress: TypeAlias = Callable[[str, float], None]
+"""Called with the builder's phase and how much of the whole build is done, 0…1."""
+
+Level = Literal["error", "warning", "info"]
+
+_TITLES: dict[FlavourName, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
+_PORTABLE_FROM = 80
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
+
+
+class Message(NamedTuple):
+    """One line of TensorRT's log."""
+
+    level: Level
+    text: str
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """One installed TensorRT.
+
+    Attributes:
+        name: The Python package.
+        version: As the package reports it (`"1.7.1.116"`).
+        module: The imported package.
+    """
+
+    name: FlavourName
+    version: str
+    module: Any
+
+    def __str__(self) -> str:
+        return f"{self.title} {self.version}"
+
+    @property
+    def title(self) -> str:
+        """The product's name."""
+        return _TITLES[self.name]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What a plan can be built for.
+
+        TensorRT builds for the GPU it runs on (`current`). TensorRT-RTX also builds one plan for every GPU from
+        Ampere on (`portable`), or a plan for one compute capability (`sm_86`).
+        """
+        if self.name == "tensorrt":
+            return (CURRENT,)
+        named = (re.fullmatch(r"SM(\d+)", member) for member in dir(self.module.ComputeCapability))
+        numbers = sorted(int(match[1]) for match in named if match)
+        return (PORTABLE, CURRENT, *(f"sm_{number}" for number in numbers))
+
+    @property
+    def default_target(self) -> str:
+        """What a plan is built for where nothing else is asked."""
+        return self.targets[0]
+
+    def settings(self, builder: Builder) -> Settings:
+        """The recipe's builder settings, completed by what this flavour adds.
+
+        `user_allocation`: the engine allocates nothing while it runs, which capturing it in a CUDA graph needs.
+        """
+        captured = hasattr(self.module.BuilderFlag, "REQUIRE_USER_ALLOCATION")
+        return {**builder.model_dump(), "user_allocation": captured}
+
+    def create_builder(self) -> Any:
+        """A TensorRT builder that logs into `collect`.
+
+        Raises:
+            BackendError: TensorRT refuses; the plain flavour does without a GPU.
+        """
+        try:
+            return self.module.Builder(_logger(self.module))
+        except (RuntimeError, TypeError) as error:
+            raise BackendError(
+                f"{self} cannot make a builder here: {error}. It needs a working NVIDIA driver and GPU; "
+                f"TensorRT-RTX builds without: `{INSTALL}`."
+            ) from error
+
+    def create_config(self, builder: Any, settings: Mapping[str, bool | int], target: str) -> Any:
+        """A builder configuration for `target` (`portable` or `sm_…`; `current` has been resolved before).
+
+        Raises:
+            BackendError: TensorRT does not accept the target.
+        """
+        trt = self.module
+        config = builder.create_builder_config()
+        config.builder_optimization_level = settings["optimization_level"]
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings["workspace_mib"] << 20)
+        if settings["tf32"]:
+            config.set_flag(trt.BuilderFlag.TF32)
+        else:
+            config.clear_flag(trt.BuilderFlag.TF32)
+        if settings["user_allocation"]:
+            config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+        if self.name == "tensorrt_rtx" and target != PORTABLE:
+            # A GPU that has no name of its own in this version can only be reached as the one that is present.
+            capability = getattr(trt.ComputeCapability, target.upper().replace("_", ""), trt.ComputeCapability.CURRENT)
+            config.num_compute_capabilities = 1
+            if not config.set_compute_capability(capability, 0):
+                raise BackendError(
+                    f"{self} does not accept the target {target}; it builds for {', '.join(self.targets)}."
+                )
+        return config
+
+    def dtype(self, data_type: Any) -> str:
+        """NumPy's name of a TensorRT data type."""
+        name: str = data_type.name
+        return _DTYPES.get(name, name.lower())
+
+    def monitor(self, on_progress: OnProgress, cancelled: Callable[[], bool]) -> Any:
+        """A progress monitor that calls `on_progress`, and stops the build once `cancelled()`."""
+        return _monitor_class(self.module)(on_progress, cancelled)
+
+    @contextmanager
+    def collect(self) -> Iterator[list[Message]]:
+        """Gather what TensorRT logs (errors, warnings, information) inside the `with` block.
+
+        TensorRT keeps one logger a process, so blocks in several threads wait for each other.
+        """
+        logger = _logger(self.module)
+        with _ONE_AT_A_TIME:
+            messages: list[Message] = []
+            logger.messages = messages
+            try:
+                yield messages
+            finally:
+                logger.messages = None
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def find_flavour(prefer: FlavourName | None = None) -> Flavour | None:
+    """The installed TensorRT, or None.
+
+    Args:
+        prefer: Take this flavour if it is there; the other one otherwise.
+    """
+    order = FLAVOURS if prefer is None else (prefer, *(name for name in FLAVOURS if name != prefer))
+    for name in order:
+        module = _load(name)
+        if not isinstance(module, str):
+            return Flavour(name, module.__version__, module)
+    return None
+
+
+def require_flavour(prefer: FlavourName | None = None) -> Flavour:
+    """Like `find_flavour`, for what cannot go on without.
+
+    Raises:
+        BackendError: No TensorRT is installed, or it does not load.
+    """
+    flavour = find_flavour(prefer)
+    if flavour is None:
+        broken = "; ".join(f"{_TITLES[name]} does not load: {why}" for name, why in broken_flavours().items())
+        raise BackendError(
+            f"{broken or 'Neither TensorRT-RTX nor TensorRT is installed'}. Install TensorRT-RTX with `{INSTALL}`."
+        )
+    return flavour
+
+
+def title(name: str) -> str:
+    """The product's name for a flavour's: `"TensorRT-RTX"`."""
+    return next((title for known, title in _TITLES.items() if known == name), name)
+
+
+def broken_flavours() -> dict[FlavourName, str]:
+    """Flavours that are installed and do not load, and why."""
+    loaded = {name: _load(name) for name in FLAVOURS if importlib.util.find_spec(name)}
+    return {name: module for name, module in loaded.items() if isinstance(module, str)}
+
+
+def runs_on(target: str, sm: str) -> bool:
+    """Whether a plan built for `target` runs on a GPU of compute capability `sm` (`"sm_86"`).
+
+    A portable plan runs from Ampere (sm_80) on; Turing needs a plan of its own.
+    """
+    return int(sm.removeprefix("sm_")) >= _PORTABLE_FROM if target == PORTABLE else target == sm
+
+
+@cache
+def _load(name: FlavourName) -> Any:
+    """The package, or the reason why it cannot be had."""
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        return str(error) or type(error).__name__
+    return module if hasattr(module, "__version__") else f"{name} is not the TensorRT package"
+
+
+@cache
+def _logger(module: Any) -> Any:
+    """The process's logger: TensorRT keeps the first one it is given."""
+    levels: dict[Any, Level] = {
+        module.ILogger.Severity.INTERNAL_ERROR: "error",
+        module.ILogger.Severity.ERROR: "error",
+        module.ILogger.Severity.WARNING: "warning",
+        module.ILogger.Severity.INFO: "info",
+    }
+
+    class Logger(module.ILogger):  # type: ignore[misc]  # the base is only known when TensorRT is loaded
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+            self.messages: list[Message] | None = None
+
+        def log(self, severity: Any, text: str) -> None:
+            if self.messages is not None and severity in levels:
+                self.messages.append(Message(levels[severity], text.strip()))
+
+    return Logger()
+
+
+@cache
+def _monitor_class(module: Any) -> Any:
+    class Monitor(module.IProgressMonitor):  # type: ignore[misc]
+        """Turns nested phases into one fraction: a phase counts as one step of its parent."""
+
+        def __init__(self, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
+            module.IProgressMonitor.__init__(self)
+            self._on_progress = on_progress
+            self._cancelled = cancelled
+            self._phases: dict[str, tuple[str | None, int, int]] = {}
+            self._furthest = 0.0
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            self._phases[phase] = (parent, 0, max(steps, 1))
+            self._report(phase)
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            parent, _, steps = self._phases.get(phase, (None, 0, 1))
+            self._phases[phase] = (parent, step + 1, steps)
+            self._report(phase)
+            return not self._cancelled()
+
+        def phase_finish(self, phase: str) -> None:
+            self._phases.pop(phase, None)
+
+        def _report(self, phase: str) -> None:
+            fraction, inner = 0.0, phase
+            while inner in self._phases:
+                parent, done, steps = self._phases[inner]
+                fraction = min((done + fraction) / steps, 1.0)
+                if parent is None:
+                    break
+                inner = parent
+            self._furthest = max(self._furthest, fraction)
+            self._on_progress(phase, self._furthest)
+
+    return Monitor

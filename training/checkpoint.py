@@ -1,0 +1,132 @@
+"""Weights on disk: safetensors with the model's and preset's names beside them."""
+
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mgts_trt.errors import MgtsError
+
+
+class CheckpointError(MgtsError):
+    """A checkpoint that is missing, damaged, or of another network."""
+
+
+def save_checkpoint(path: Path, network: nn.Module, *, model: str, preset: str) -> None:
+    """Write a network's weights in one step: a reader, or a kill, finds the old file or the new one, never half.
+
+    Args:
+        path: A `.safetensors` file.
+        network: Whose state is saved.
+        model: Name in `training.models.CLASSES`.
+        preset: Name of the preset.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    try:
+        save_file(state, temporary, metadata={"model": model, "preset": preset})
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, network: nn.Module, *, model: str, preset: str) -> None:
+    """Load what `save_checkpoint` wrote into a network of the same model and preset.
+
+    Raises:
+        CheckpointError: The file is missing or damaged, or holds another network.
+    """
+    state, metadata = _read(path)
+    for what, wanted in (("model", model), ("preset", preset)):
+        if metadata.get(what) != wanted:
+            raise CheckpointError(
+                f"{path} holds {what} {metadata.get(what, 'unknown')!r}, expected {wanted!r}. "
+                f"Name the checkpoint of that {what}."
+            )
+    _load_matching(path, network, state)
+
+
+def load_backbone(weights: str, network: nn.Module) -> None:
+    """Start the convolutions of a detector, mask net or re-ID network from torchvision's ImageNet weights.
+
+    Args:
+        weights: torchvision's name of the weights (`VGG16_Weights.IMAGENET1K_V1`, `ResNet101_Weights.IMAGENET1K_V2`;
+            torchvision fetches them if it has not yet), or a file of such a state dict (`.pth` or `.safetensors`).
+        network: A full-width network: VGG16 for the detector, ResNet-101 for the mask net, ResNet-50 for re-ID. Both
+            streams of MGTS start from the same weights (Sec. 4.3), and VGG's fc6 and fc7 are taken too.
+
+    Raises:
+        CheckpointError: The weights are not to be had, or are of another architecture or width.
+    """
+    state = _torchvision_state(weights)
+    if hasattr(network, "fc6"):
+        renamed = {"classifier.0": "fc6", "classifier.3": "fc7"}
+        parts = {key: key for key in state if key.startswith("features.")}
+        parts |= {f"{old}.{end}": f"{new}.{end}" for old, new in renamed.items() for end in ("weight", "bias")}
+        _load_matching(
+            weights, network, {parts[key]: state[key] for key in parts if key in state}, only=("features.", "fc")
+        )
+        return
+    backbone = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    for name in ("backbone", "f_net", "o_net"):
+        if hasattr(network, name):
+            _load_matching(weights, getattr(network, name), backbone)
+
+
+def _torchvision_state(weights: str) -> dict[str, Tensor]:
+    if weights.endswith(".safetensors"):
+        return _read(Path(weights))[0]
+    if weights.endswith((".pth", ".pt")):
+        import torch
+
+        try:
+            return torch.load(weights, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError) as error:
+            raise CheckpointError(f"Cannot read the weights {weights}: {error}.") from error
+    from torchvision.models import get_weight
+
+    try:
+        return get_weight(weights).get_state_dict(check_hash=True)
+    except ValueError as error:
+        raise CheckpointError(
+            f"torchvision has no weights {weights!r}; expected a name like VGG16_Weights.IMAGENET1K_V1, or a .pth or "
+            ".safetensors file."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(
+            f"torchvision cannot fetch {weights}: {error}. Fetch the file and name its path."
+        ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except FileNotFoundError:
+        raise CheckpointError(f"There is no checkpoint {path}.") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}. Copy it again.") from error
+
+
+def _load_matching(
+    source: Path | str, network: nn.Module, state: dict[str, Tensor], *, only: tuple[str, ...] = ("",)
+) -> None:
+    own = {key: value for key, value in network.state_dict().items() if key.startswith(only)}
+    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    missing = sorted(own.keys() - counters - state.keys())
+    foreign = sorted(state.keys() - own.keys())
+    if missing or foreign:
+        example = (missing or foreign)[0]
+        raise CheckpointError(
+            f"{source} is of another network: {len(missing)} tensors missing, {len(foreign)} unknown, e.g. {example}."
+        )
+    for key, value in state.items():
+        if value.shape != own[key].shape:
+            raise CheckpointError(
+                f"{source}: {key} has shape {list(value.shape)}, expected {list(own[key].shape)}. "
+                "It is of another width; name the checkpoint of this preset."
+            )
+    network.load_state_dict(state, strict=False)

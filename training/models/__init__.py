@@ -1,0 +1,49 @@
+"""The four networks."""
+
+import torch
+from torch import nn
+
+from training.models.detector import FasterRCNN
+from training.models.masknet import FCIS
+from training.models.reid import MGTS, IDNet
+from training.preset import Preset
+
+CLASSES: dict[str, type[FasterRCNN | FCIS | MGTS | IDNet]] = {
+    "detector": FasterRCNN,
+    "masknet": FCIS,
+    "mgts": MGTS,
+    "idnet": IDNet,
+}
+"""Model name → network, in the order of `mgts_trt.recipe.MODELS`."""
+
+_PREDICTION_STD = {"objectness": 0.01, "classes": 0.01, "score_maps": 0.01, "deltas": 0.001, "box_maps": 0.001}
+
+
+def create(name: str, preset: Preset, *, seed: int = 0) -> FasterRCNN | FCIS | MGTS | IDNet:
+    """A network of `CLASSES` with seeded initial weights, in training mode.
+
+    The same name, preset and seed give the same weights, whatever was drawn from PyTorch's generator before; the
+    caller's generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = CLASSES[name](preset)
+        _initialise(model)
+    return model
+
+
+def _initialise(model: nn.Module) -> None:
+    """He initialisation, but for the prediction layers, which start small (Faster R-CNN, Sec. 3.1.3)."""
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Conv2d | nn.Linear):
+            continue
+        std = _PREDICTION_STD.get(name.rpartition(".")[2])
+        if std is None:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.normal_(module.weight, std=std)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+__all__ = ["CLASSES", "FCIS", "MGTS", "FasterRCNN", "IDNet", "create"]

@@ -1,0 +1,84 @@
+"""The pedestrian detector: Faster R-CNN on VGG (Sec. 3.2)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision import ops
+
+from training.models.normalise import Normalise
+from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
+from training.models.vgg import vgg_features
+from training.preset import Preset
+
+BOX_WEIGHTS = (10.0, 5.0)
+"""Of the second stage's regression targets: centre, size (Fast R-CNN's normalisation by 0.1 and 0.2)."""
+
+SAMPLES = 2
+"""RoIAlign's samples a bin and axis."""
+
+
+class Detections(NamedTuple):
+    """What a detector found, best first."""
+
+    boxes: Tensor
+    """xyxy canvas pixels, [R, 4]."""
+    scores: Tensor
+    """Probability of a person, [R]."""
+
+
+class FasterRCNN(nn.Module):
+    """VGG16 → RPN → RoIAlign 7×7 → fc6, fc7 → class and box.
+
+    The methods are the steps, on batches where training needs batches; `forward` is inference on one canvas.
+    """
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        config = preset.detector
+        channels = config.widths[-1]
+        self.canvas_hw = preset.canvas
+        self.roi_size = config.roi_size
+        self.final_nms = config.final_nms
+        self.normalise = Normalise(preset.normalisation)
+        self.features = vgg_features(config.depths, config.widths, batch_norm=config.batch_norm)
+        self.rpn = RPN(channels, config.rpn)
+        self.fc6 = nn.Linear(channels * config.roi_size**2, config.hidden)
+        self.fc7 = nn.Linear(config.hidden, config.hidden)
+        self.classes = nn.Linear(config.hidden, 2)
+        self.deltas = nn.Linear(config.hidden, 4)
+
+    def roi_features(self, features: Tensor, rois: list[Tensor]) -> Tensor:
+        """[B, C, h, w] and B tensors of boxes [R_b, 4] → [ΣR, C, 7, 7]."""
+        return ops.roi_align(
+            features, rois, self.roi_size, spatial_scale=1 / STRIDE, sampling_ratio=SAMPLES, aligned=True
+        )
+
+    def box_head(self, roi_features: Tensor) -> tuple[Tensor, Tensor]:
+        """[R, C, 7, 7] → class logits [R, 2] (background, person) and deltas [R, 4], the same for every class."""
+        hidden = functional.dropout(functional.relu(self.fc6(roi_features.flatten(1))), training=self.training)
+        hidden = functional.dropout(functional.relu(self.fc7(hidden)), training=self.training)
+        return self.classes(hidden), self.deltas(hidden)
+
+    def refine(self, logits: Tensor, deltas: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
+        """Second-stage boxes [R, 4] and margins [R]: the person's logit minus the background's.
+
+        Boxes are ranked by margin, not probability: far from the decision the softmax saturates and would tie.
+        """
+        boxes = clip_boxes(decode_boxes(deltas, proposals, BOX_WEIGHTS), self.canvas_hw)
+        return boxes, logits[:, 1] - logits[:, 0]
+
+    def suppress(self, boxes: Tensor, margins: Tensor) -> Detections:
+        """Final NMS: boxes [R, 4], margins [R] → what is left, best first."""
+        keep = ops.nms(boxes, margins, self.final_nms)
+        return Detections(boxes[keep], torch.sigmoid(margins[keep]))
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Detections:
+        """People on one canvas, uint8 [Hc, Wc, 3]. All survivors of the NMS are returned, whatever their score."""
+        features = self.features(self.normalise(image))
+        logits, deltas = self.rpn(features)
+        proposals = self.rpn.propose(logits[0], deltas[0], self.rpn.anchors(features), self.canvas_hw)
+        boxes, margins = self.refine(*self.box_head(self.roi_features(features, [proposals])), proposals)
+        return self.suppress(boxes, margins)

@@ -1,0 +1,118 @@
+"""The mask net: FCIS, fully convolutional instance segmentation (Li et al., CVPR 2017), for the class person."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision import ops
+
+from training.models.normalise import Normalise
+from training.models.resnet import ResNet
+from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
+from training.preset import Preset
+
+CLASSES = 2
+"""Background and person."""
+
+BOX_WEIGHTS = (10.0, 5.0)
+"""Of the box maps' regression targets: centre, size."""
+
+
+class Instances(NamedTuple):
+    """What the mask net found, best first."""
+
+    boxes: Tensor
+    """xyxy canvas pixels, [R, 4]."""
+    scores: Tensor
+    """Probability of a person, [R]."""
+    masks: Tensor
+    """Probability of foreground, [R, m, m], m × m cells over the box."""
+
+
+class FCIS(nn.Module):
+    """ResNet with dilated conv5 → 1×1 → position-sensitive inside/outside score maps and box maps.
+
+    Inference goes over the regions twice, as FCIS does: the box maps move the proposals first, then score and mask are
+    read off at the moved boxes.
+    """
+
+    def __init__(self, preset: Preset) -> None:
+        super().__init__()
+        config = preset.masknet
+        self.canvas_hw = preset.canvas
+        self.input_hw = config.input
+        self.bins = config.bins
+        self.mask_size = config.mask_size
+        self.final_nms = config.final_nms
+        self.normalise = Normalise(preset.normalisation)
+        self.backbone = ResNet(config.stem, config.planes, config.depths, dilate_last=True)
+        self.rpn = RPN(self.backbone.conv4_channels, config.rpn)
+        self.reduce = nn.Conv2d(self.backbone.conv5_channels, config.reduced, 1)
+        # Channels: [class, side (inside, outside), bin row, bin column] and [coordinate, bin row, bin column].
+        self.score_maps = nn.Conv2d(config.reduced, CLASSES * 2 * config.bins**2, 1)
+        self.box_maps = nn.Conv2d(config.reduced, 4 * config.bins**2, 1)
+
+    @property
+    def to_canvas(self) -> Tensor:
+        """What a box on the network's input is multiplied by to lie on the canvas, [4]."""
+        (h, w), (canvas_h, canvas_w) = self.input_hw, self.canvas_hw
+        return torch.tensor([canvas_w / w, canvas_h / h] * 2, device=self.reduce.weight.device)
+
+    def resize(self, image: Tensor) -> Tensor:
+        """Canvas uint8 [Hc, Wc, 3] → normalised float32 [1, 3, h, w] at the network's own resolution."""
+        return functional.interpolate(self.normalise(image), self.input_hw, mode="bilinear", align_corners=False)
+
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, h, w] → conv4 (for the RPN) and the reduced conv5 (for the maps), both at stride 16."""
+        conv4 = self.backbone.conv4(x)
+        return conv4, functional.relu(self.reduce(self.backbone.layer4(conv4)))
+
+    def assemble(self, maps: Tensor, rois: list[Tensor]) -> Tensor:
+        """Position-sensitive assembling (FCIS, Sec. 3.1): cell (i, j) of a region is read from the maps of its bin.
+
+        Args:
+            maps: [B, C · k · k, h, w].
+            rois: B tensors of boxes [R_b, 4], pixels of the network's input.
+
+        Returns:
+            [ΣR, C, m, m].
+        """
+        batch, _, height, width = maps.shape
+        cells = self.mask_size // self.bins
+        maps = maps.view(batch, -1, self.bins, self.bins, height, width)
+        maps = maps.repeat_interleave(cells, dim=2).repeat_interleave(cells, dim=3).flatten(1, 3)
+        return ops.ps_roi_align(maps, rois, self.mask_size, spatial_scale=1 / STRIDE, sampling_ratio=1)
+
+    def box_deltas(self, assembled: Tensor) -> Tensor:
+        """Assembled box maps [R, 4, m, m] → deltas [R, 4]: the average vote of all cells."""
+        return assembled.mean(dim=(2, 3))
+
+    def score_and_mask(self, assembled: Tensor) -> tuple[Tensor, Tensor]:
+        """Assembled score maps [R, 4, m, m] → margins [R] and mask probabilities [R, m, m] (FCIS, Sec. 3.2).
+
+        Detection takes the greater of inside and outside, and averages over the region; segmentation is a softmax
+        between the two.
+        """
+        background, person = assembled.unflatten(1, (CLASSES, 2)).unbind(dim=1)
+        margins = (person.amax(dim=1) - background.amax(dim=1)).mean(dim=(1, 2))
+        return margins, torch.sigmoid(person[:, 0] - person[:, 1])
+
+    def move(self, deltas: Tensor, proposals: Tensor) -> Tensor:
+        """Proposals [R, 4] moved by deltas [R, 4], on the network's input."""
+        return clip_boxes(decode_boxes(deltas, proposals, BOX_WEIGHTS), self.input_hw)
+
+    def suppress(self, boxes: Tensor, margins: Tensor, masks: Tensor) -> Instances:
+        """Final NMS on the network's input; boxes come back in canvas pixels, best first."""
+        keep = ops.nms(boxes, margins, self.final_nms)
+        return Instances(boxes[keep] * self.to_canvas, torch.sigmoid(margins[keep]), masks[keep])
+
+    @torch.no_grad()
+    def forward(self, image: Tensor) -> Instances:
+        """Segment people on one canvas, uint8 [Hc, Wc, 3]. Every survivor of the NMS is returned."""
+        conv4, conv5 = self.features(self.resize(image))
+        logits, deltas = self.rpn(conv4)
+        proposals = self.rpn.propose(logits[0], deltas[0], self.rpn.anchors(conv4), self.input_hw)
+        boxes = self.move(self.box_deltas(self.assemble(self.box_maps(conv5), [proposals])), proposals)
+        margins, masks = self.score_and_mask(self.assemble(self.score_maps(conv5), [boxes]))
+        return self.suppress(boxes, margins, masks)

@@ -1,0 +1,112 @@
+"""Presets: the sizes of the networks and the constants of the pipeline, as data (`training/presets/*.toml`)."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mgts_trt.bundle import Normalisation, Thresholds
+from mgts_trt.errors import MgtsError
+
+FOLDER = Path(__file__).resolve().parent / "presets"
+
+
+class PresetError(MgtsError):
+    """A preset that does not exist or is malformed."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RPNPreset(_Strict):
+    """A region proposal network (Sec. 3.2)."""
+
+    channels: int
+    scales: tuple[float, ...]
+    ratios: tuple[float, ...]
+    candidates: int
+    proposals: int
+    nms: float
+    nms_rounds: int
+
+    @property
+    def anchors_per_cell(self) -> int:
+        """Anchors at each cell of the feature map."""
+        return len(self.scales) * len(self.ratios)
+
+
+class DetectorPreset(_Strict):
+    """VGG Faster R-CNN."""
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    batch_norm: bool
+    hidden: int
+    roi_size: int
+    final_nms: float
+    rpn: RPNPreset
+
+
+class MaskNetPreset(_Strict):
+    """FCIS for one class."""
+
+    input: tuple[int, int]
+    stem: int
+    planes: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    reduced: int
+    bins: int
+    mask_size: int
+    final_nms: float
+    rpn: RPNPreset
+
+
+class ReidPreset(_Strict):
+    """One ResNet stream of MGTS or IDNet, and the SE block's reduction."""
+
+    stem: int
+    planes: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    reduction: int
+
+
+class Preset(_Strict):
+    """Everything that distinguishes one size of the system from another."""
+
+    name: str
+    canvas: tuple[int, int]
+    patch: tuple[int, int]
+    gamma: float
+    embedding: int
+    weights: Literal["float32", "float16"]
+    normalisation: Normalisation
+    thresholds: Thresholds
+    detector: DetectorPreset
+    masknet: MaskNetPreset
+    reid: ReidPreset
+
+    @property
+    def pad(self) -> tuple[int, int, int]:
+        """The canvas's colour beside the picture: the mean, so that it is 0 after normalisation."""
+        r, g, b = (round(value) for value in self.normalisation.mean)
+        return r, g, b
+
+
+def load_preset(name: str) -> Preset:
+    """The preset `name`, or the one in the TOML file `name`.
+
+    Raises:
+        PresetError: There is no such preset, or it is malformed.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    try:
+        return Preset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
+        raise PresetError(
+            f"There is no preset {name!r}; there are {known}, or name a .toml file of your own."
+        ) from error
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise PresetError(f"The preset {path} is malformed: {error}") from error
