@@ -17,16 +17,6 @@ FORMAT = 1
 
 MANIFEST = "manifest.json"
 
-Mode = Literal["none", "net", "box"]
-MODES: tuple[Mode, ...] = ("none", "net", "box")
-"""The rows of the paper's Table 6."""
-
-MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
-    "none": ("detector", "idnet"),
-    "net": ("detector", "masknet", "mgts"),
-    "box": ("detector", "mgts"),
-}
-
 
 def _inside(file: str) -> str:
     path = PurePosixPath(file)
@@ -228,7 +218,7 @@ def read_manifest(root: Path) -> Manifest:
     if isinstance(newest, int) and newest > FORMAT:
         raise BundleError(
             f"The bundle {root} has format {newest}; this version of mgts-trt reads up to {FORMAT}. "
-            "Upgrade it with `pip install --upgrade mgts-trt`."
+            "Upgrade mgts-trt, or export the bundle again with this version."
         )
     try:
         return Manifest.model_validate(data)

@@ -6,7 +6,7 @@ import numpy as np
 
 from mgts_trt._typing import Bools, Floats, Image, Ints
 from mgts_trt.errors import ImageError
-from mgts_trt.stages import InstanceMap, Letterbox
+from mgts_trt.stages import InstanceMap, Letterbox, expand_boxes
 
 _LARGEST_MASKS = 2**30
 """Bytes `People.masks` may take; beyond, masks are to be asked for one at a time."""
@@ -86,14 +86,12 @@ class People:
         # A pixel of the picture takes the value of the canvas pixel its centre falls into.
         rows = ((np.arange(height) + 0.5) * self.letterbox.scale[1]).astype(np.int64)
         columns = ((np.arange(width) + 0.5) * self.letterbox.scale[0]).astype(np.int64)
-        if self.instances[i] and self.instance_map is not None:
-            x1, y1, x2, y2 = self.crops[i]
-        else:
-            x1, y1 = np.floor(self.canvas_boxes[i, :2])
-            x2, y2 = np.ceil(self.canvas_boxes[i, 2:])
+        by_instance = self.instance_map is not None and self.instances[i] > 0
+        tight = expand_boxes(self.canvas_boxes[i], 1.0, self.letterbox.content_hw)[0]
+        x1, y1, x2, y2 = self.crops[i] if by_instance else tight
         inside_rows, inside_columns = (rows >= y1) & (rows < y2), (columns >= x1) & (columns < x2)
         mask = np.zeros((height, width), np.bool_)
-        if self.instances[i] and self.instance_map is not None:
+        if self.instance_map is not None and by_instance:
             of_person = self.instance_map[np.ix_(rows[inside_rows], columns[inside_columns])] == self.instances[i]
             mask[np.ix_(inside_rows, inside_columns)] = of_person
         else:

@@ -9,14 +9,15 @@ from typing import Any, Self
 import numpy as np
 
 from mgts_trt._typing import Array, Floats, Image
-from mgts_trt.bundle import MODELS_OF_MODE, MODES, Bundle, Mode
+from mgts_trt.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.image import as_image
+from mgts_trt.modes import MODELS_OF_MODE, MODES, Mode, mode_instance_map, mode_patches
 from mgts_trt.people import People
 from mgts_trt.recipe import load_recipe
 from mgts_trt.session.base import Session
 from mgts_trt.session.select import Backend, Runtime, open_session, select_runtime
-from mgts_trt.stages import InstanceMap, Letterbox, Patches, paint_instances, person_patches
+from mgts_trt.stages import InstanceMap, Letterbox, Patches
 
 STAGES = ("letterbox", "detector", "masknet", "separate", "reid")
 """What `People.timings` may name, in the order they run."""
@@ -171,7 +172,7 @@ class PersonSearch:
 
     def _describe(self, canvas: Image, letterbox: Letterbox, boxes: Floats, scores: Floats, clock: "_Clock") -> People:
         """From boxes on the canvas to embeddings."""
-        instance_map = self._segment(canvas, clock) if self.mode == "net" else None
+        instance_map = self._segment(canvas, clock)
         embeddings = np.empty((len(boxes), self.bundle.manifest.embedding), np.float32)
         instances = np.empty(len(boxes), np.int32)
         crops = np.empty((len(boxes), 4), np.int32)
@@ -179,7 +180,7 @@ class PersonSearch:
         for start in range(0, len(boxes), self._batch):
             rows = slice(start, start + self._batch)
             with clock("separate"):
-                patches = self.patches(canvas, boxes[rows], instance_map, letterbox.content_hw)
+                patches = mode_patches(self.bundle.manifest, self.mode, canvas, boxes[rows], instance_map, letterbox)
             with clock("reid"):
                 embeddings[rows] = self._embed(patches)
             instances[rows], crops[rows] = patches.instances, patches.boxes
@@ -196,38 +197,13 @@ class PersonSearch:
             has_masks=self.mode != "none",
         )
 
-    def _segment(self, canvas: Image, clock: "_Clock") -> InstanceMap:
-        manifest = self.bundle.manifest
+    def _segment(self, canvas: Image, clock: "_Clock") -> InstanceMap | None:
+        if self.mode != "net":
+            return None
         with clock("masknet"):
             found = self._run("masknet", {"image": canvas})
         with clock("separate"):
-            return paint_instances(
-                found["boxes"],
-                found["scores"],
-                found["masks"],
-                manifest.canvas,
-                score_threshold=manifest.thresholds.instance,
-                mask_threshold=manifest.thresholds.mask,
-            )
-
-    def patches(
-        self, canvas: Image, boxes: Array, instance_map: InstanceMap | None, content_hw: tuple[int, int]
-    ) -> Patches:
-        """The re-ID patches of boxes on a canvas, as this mode makes them: see `stages.person_patches`.
-
-        Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E".
-        """
-        manifest = self.bundle.manifest
-        return person_patches(
-            canvas,
-            boxes,
-            instance_map,
-            gamma=1.0 if self.mode == "none" else manifest.gamma,
-            patch_hw=manifest.patch,
-            mean=manifest.normalisation.mean,
-            std=manifest.normalisation.std,
-            content_hw=content_hw,
-        )
+            return mode_instance_map(self.bundle.manifest, self.mode, found["boxes"], found["scores"], found["masks"])
 
     def _embed(self, patches: Patches) -> Floats:
         """One batch through the re-ID network: `mgts`, or `idnet`, which takes the original alone."""

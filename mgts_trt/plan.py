@@ -29,6 +29,7 @@ PLAN_FORMAT = 1
 
 RECORD = "plan.json"
 LOG = "build.log"
+CHECKSUM = "sha256"
 
 Share = Annotated[int, Field(ge=0)]
 
@@ -79,8 +80,7 @@ class PlanIdentity(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 over all fields, in hexadecimal."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return _digest(self.model_dump(mode="json"))
 
     @property
     def folder(self) -> str:
@@ -126,7 +126,7 @@ class PlanRecord(BaseModel):
     plan_sha256: Sha256
     plan_bytes: int = Field(ge=1)
     seconds: float = Field(ge=0, description="wall time of the build")
-    peak_memory_mib: int | None = Field(default=None, description="most main memory the process held meanwhile")
+    peak_memory_mib: int | None = Field(default=None, description="most main memory the process has held until then")
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     profile: dict[str, Profile] = Field(description="sizes a named dimension may take")
@@ -142,9 +142,10 @@ class PlanRecord(BaseModel):
         return f"{self.identity.model}.plan"
 
     def write(self, folder: Path) -> None:
-        """Write the sidecar into `folder` in one step."""
+        """Write the sidecar into `folder` in one step, with a checksum of its own."""
+        data = self.model_dump(mode="json")
         temporary = folder / f".{RECORD}.{os.getpid()}"
-        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps({**data, CHECKSUM: _digest(data)}, indent=2) + "\n", encoding="utf-8")
         temporary.replace(folder / RECORD)
 
     @classmethod
@@ -169,8 +170,11 @@ class PlanRecord(BaseModel):
         if isinstance(newest, int) and newest > PLAN_FORMAT:
             raise PlanError(
                 f"{path} has format {newest}; this version of mgts-trt reads up to {PLAN_FORMAT}. "
-                f"Upgrade it with `pip install --upgrade mgts-trt`, or {_rebuild(folder, 'b')}"
+                f"Upgrade mgts-trt, or {_rebuild(folder, 'b')}"
             )
+        checksum = data.pop(CHECKSUM, None) if isinstance(data, dict) else None
+        if checksum != _digest(data):
+            raise PlanError(f"{path} is altered: its checksum does not match. {_rebuild(folder)}")
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -252,6 +256,11 @@ def plan_folders(bundle: Bundle) -> list[Path]:
 def build_command(bundle: Path) -> str:
     """The command that builds the plans of a bundle."""
     return f"mgts-trt build {bundle}"
+
+
+def _digest(data: Any) -> str:
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _rebuild(folder: Path, first: str = "B") -> str:

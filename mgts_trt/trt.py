@@ -21,7 +21,7 @@ FlavourName = Literal["tensorrt", "tensorrt_rtx"]
 FLAVOURS: tuple[FlavourName, ...] = ("tensorrt_rtx", "tensorrt")
 """In the order they are looked for: TensorRT-RTX first, because it builds on every machine."""
 
-INSTALL = 'pip install "mgts-trt[rtx]"'
+INSTALL = "pip install tensorrt-rtx cuda-core onnx"
 """The command that makes TensorRT available."""
 
 PORTABLE = "portable"
@@ -275,7 +275,11 @@ def _monitor_class(module: Any) -> Any:
             return not self._cancelled()
 
         def phase_finish(self, phase: str) -> None:
-            self._phases.pop(phase, None)
+            parent, _, steps = self._phases.get(phase, (None, 0, 1))
+            self._phases[phase] = (parent, steps, steps)
+            if not self._cancelled():
+                self._report(phase)
+            del self._phases[phase]
 
         def _report(self, phase: str) -> None:
             fraction, inner = 0.0, phase

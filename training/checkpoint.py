@@ -1,6 +1,8 @@
 """Weights on disk: safetensors with the model's and preset's names beside them."""
 
 import os
+import pickle
+from http.client import HTTPException
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -55,19 +57,21 @@ def load_backbone(weights: str, network: nn.Module) -> None:
         weights: torchvision's name of the weights (`VGG16_Weights.IMAGENET1K_V1`, `ResNet101_Weights.IMAGENET1K_V2`;
             torchvision fetches them if it has not yet), or a file of such a state dict (`.pth` or `.safetensors`).
         network: A full-width network: VGG16 for the detector, ResNet-101 for the mask net, ResNet-50 for re-ID. Both
-            streams of MGTS start from the same weights (Sec. 4.3), and VGG's fc6 and fc7 are taken too.
+            streams of MGTS start from the same weights (Sec. 4.3). VGG's fc6 and fc7 are taken too, unless the
+            preset has them in another size (`hidden`, `roi_size`): then both keep their initial weights.
 
     Raises:
         CheckpointError: The weights are not to be had, or are of another architecture or width.
     """
     state = _torchvision_state(weights)
     if hasattr(network, "fc6"):
+        convolutions = {key: value for key, value in state.items() if key.startswith("features.")}
+        _load_matching(weights, network, convolutions, only=("features.",))
         renamed = {"classifier.0": "fc6", "classifier.3": "fc7"}
-        parts = {key: key for key in state if key.startswith("features.")}
-        parts |= {f"{old}.{end}": f"{new}.{end}" for old, new in renamed.items() for end in ("weight", "bias")}
-        _load_matching(
-            weights, network, {parts[key]: state[key] for key in parts if key in state}, only=("features.", "fc")
-        )
+        names = {f"{old}.{end}": f"{new}.{end}" for old, new in renamed.items() for end in ("weight", "bias")}
+        own = network.state_dict()
+        if all(old in state and state[old].shape == own[new].shape for old, new in names.items()):
+            _load_matching(weights, network, {new: state[old] for old, new in names.items()}, only=("fc",))
         return
     backbone = {key: value for key, value in state.items() if not key.startswith("fc.")}
     for name in ("backbone", "f_net", "o_net"):
@@ -82,19 +86,22 @@ def _torchvision_state(weights: str) -> dict[str, Tensor]:
         import torch
 
         try:
-            return torch.load(weights, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError) as error:
-            raise CheckpointError(f"Cannot read the weights {weights}: {error}.") from error
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"Cannot read the weights {weights}: {error}. Fetch the file again.") from error
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise CheckpointError(f"{weights} holds no plain state dict; save one with torch.save(model.state_dict()).")
+        return state
     from torchvision.models import get_weight
 
     try:
         return get_weight(weights).get_state_dict(check_hash=True)
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"torchvision has no weights {weights!r}; expected a name like VGG16_Weights.IMAGENET1K_V1, or a .pth or "
             ".safetensors file."
         ) from error
-    except OSError as error:
+    except (OSError, RuntimeError, HTTPException) as error:
         raise CheckpointError(
             f"torchvision cannot fetch {weights}: {error}. Fetch the file and name its path."
         ) from error

@@ -2,9 +2,9 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mgts_trt.bundle import Normalisation, Thresholds
 from mgts_trt.errors import MgtsError
@@ -29,7 +29,7 @@ class RPNPreset(_Strict):
     candidates: int
     proposals: int
     nms: float
-    nms_rounds: int
+    nms_rounds: int = Field(ge=2, multiple_of=2, description="see export.graphs.nms.cluster_nms")
 
     @property
     def anchors_per_cell(self) -> int:
@@ -61,6 +61,12 @@ class MaskNetPreset(_Strict):
     mask_size: int
     final_nms: float
     rpn: RPNPreset
+
+    @model_validator(mode="after")
+    def _whole_bins(self) -> Self:
+        if self.mask_size % self.bins:
+            raise ValueError(f"mask_size must be a multiple of bins = {self.bins}, got {self.mask_size}")
+        return self
 
 
 class ReidPreset(_Strict):
@@ -108,5 +114,5 @@ def load_preset(name: str) -> Preset:
         raise PresetError(
             f"There is no preset {name!r}; there are {known}, or name a .toml file of your own."
         ) from error
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
         raise PresetError(f"The preset {path} is malformed: {error}") from error

@@ -33,10 +33,10 @@ def suppression_matrix(boxes: Tensor, threshold: float) -> Tensor:
 def cluster_nms(boxes: Tensor, threshold: float, rounds: int) -> Tensor:
     """Greedy NMS as a fixed-point iteration: keep ← (keep · M < ½), from all ones.
 
-    After r rounds every box whose longest chain of suppressions (b suppresses c suppresses d …) is shorter than r is
-    decided as greedy NMS decides it. For longer chains the iteration alternates around the answer: after an even
-    number of rounds it keeps all that greedy NMS keeps and perhaps a few boxes more, after an odd number it may drop
-    some. So `rounds` must be even: a duplicate box is a nuisance, a lost person is an error.
+    After r rounds every box at the end of chains of at most r overlaps (each box overlaps the next, r + 1 boxes in all,
+    best first) is decided as greedy NMS decides it. For longer chains the iteration alternates around the answer:
+    after an even number of rounds it keeps all that greedy NMS keeps and perhaps a few boxes more, after an odd number
+    it may drop some. So `rounds` must be even: a duplicate box is a nuisance, a lost person is an error.
 
     Args:
         boxes: xyxy [N, 4], best first.
@@ -48,11 +48,25 @@ def cluster_nms(boxes: Tensor, threshold: float, rounds: int) -> Tensor:
     """
     if rounds < 2 or rounds % 2:
         raise ValueError(f"an even number of rounds ≥ 2 expected, got {rounds}")
-    matrix = suppression_matrix(boxes, threshold)
-    keep = torch.ones_like(boxes[:, :1]).T
+    one = torch.ones_like(boxes[:, :1]).T
+    negated = -suppression_matrix(boxes, threshold)
+    keep = one
     for _ in range(rounds):
-        keep = (keep @ matrix < 0.5).float()
+        # max(0, 1 − suppressors kept): the comparison written as product, bias and ReLU, which runtimes fuse.
+        keep = torch.relu(torch.addmm(one, keep, negated))
     return keep[0]
+
+
+def rounds_needed(boxes: Tensor, threshold: float) -> int:
+    """After how many rounds `cluster_nms` has reached greedy NMS on these boxes. xyxy [N, 4], best first."""
+    matrix = suppression_matrix(boxes, threshold)
+    keep = torch.ones(1, len(boxes))
+    for done in range(len(boxes) + 1):
+        following = (keep @ matrix < 0.5).float()
+        if torch.equal(following, keep):
+            return done
+        keep = following
+    raise AssertionError("a chain of suppressions is never longer than there are boxes")
 
 
 def compact(keep: Tensor, count: int) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,9 @@ def roi_align(features: Tensor, boxes: Tensor, size: int, samples: int, stride: 
     """RoIAlign (He et al., ICCV 2017) of one image's boxes, as torchvision's with `aligned=True`.
 
     A GridSample takes samples × samples points a bin, an average pool the mean of each bin. Points outside the map
-    take its border's value, as torchvision's do up to one cell outside; boxes clipped to the image never lie farther.
+    take its border's value, as torchvision's do up to one cell outside. Farther out torchvision's are 0; boxes within
+    the image get there only where its size is no multiple of the stride, and there `FasterRCNN.roi_features` extends
+    the map for torchvision.
 
     Args:
         features: [1, C, h, w].

@@ -1,20 +1,15 @@
 """A model on ONNX Runtime's CPU provider: the backend that runs everywhere."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from mgts_trt._typing import Array
 from mgts_trt.bundle import Bundle
+from mgts_trt.cpu import available_cores
 from mgts_trt.errors import BackendError
 from mgts_trt.tensors import check_arrays
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
-
-
-def available_cores() -> int:
-    """The CPU cores this process may use, fewer than the machine's in a container or under taskset."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class OnnxRuntimeSession:
@@ -69,7 +64,9 @@ class OnnxRuntimeSession:
             outputs = self._session.run(list(self.outputs), dict(inputs))
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed in {self.model}: {_first_line(error)}") from error
-        return dict(zip(self.outputs, outputs, strict=True))
+        arrays = dict(zip(self.outputs, outputs, strict=True))
+        check_arrays(f"outputs of {self.model}", self.outputs, arrays)
+        return arrays
 
     def close(self) -> None:
         """See `Session.close`."""

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mgts_trt.bundle import Bundle
+from mgts_trt.cpu import available_cores
 from mgts_trt.errors import BackendError
 from mgts_trt.session.base import Session
-from mgts_trt.session.onnxruntime import OnnxRuntimeSession, available_cores
+from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 
 Backend = Literal["auto", "onnxruntime", "tensorrt"]
 BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torchvision.models.resnet import Bottleneck
 
 from training.models.detector import FasterRCNN
 from training.models.masknet import FCIS
@@ -33,8 +34,15 @@ def create(name: str, preset: Preset, *, seed: int = 0) -> FasterRCNN | FCIS | M
 
 
 def _initialise(model: nn.Module) -> None:
-    """He initialisation, but for the prediction layers, which start small (Faster R-CNN, Sec. 3.1.3)."""
+    """He initialisation, but for the prediction layers, which start small (Faster R-CNN, Sec. 3.1.3).
+
+    The residual branches start small too (the idea of Goyal et al., 2017, who start them at 0): batch normalisation
+    with its initial statistics normalises nothing, and a ResNet-101 would explode. They do not start at 0, so that
+    an untrained network, too, depends on all its weights: parity is then tested on all of them.
+    """
     for name, module in model.named_modules():
+        if isinstance(module, Bottleneck):
+            nn.init.constant_(module.bn3.weight, 0.25)
         if not isinstance(module, nn.Conv2d | nn.Linear):
             continue
         std = _PREDICTION_STD.get(name.rpartition(".")[2])

@@ -50,7 +50,13 @@ class FasterRCNN(nn.Module):
         self.deltas = nn.Linear(config.hidden, 4)
 
     def roi_features(self, features: Tensor, rois: list[Tensor]) -> Tensor:
-        """[B, C, h, w] and B tensors of boxes [R_b, 4] → [ΣR, C, 7, 7]."""
+        """[B, C, h, w] and B tensors of boxes [R_b, 4] → [ΣR, C, 7, 7].
+
+        RoIAlign reads nothing more than one cell beyond the last cell's centre. Where the canvas is no multiple of the
+        stride (VGG drops the remainder: 1500 pixels, 93 cells), boxes at its lower and right border reach farther; one
+        more cell of the border's value gives them features there instead of zeros.
+        """
+        features = functional.pad(features, (0, 1, 0, 1), mode="replicate")
         return ops.roi_align(
             features, rois, self.roi_size, spatial_scale=1 / STRIDE, sampling_ratio=SAMPLES, aligned=True
         )

@@ -108,6 +108,7 @@ class RPN(nn.Module):
         Returns:
             xyxy [R, 4], best first, R ≤ `proposals`.
         """
-        best, index = logits.topk(min(self.preset.candidates, logits.shape[0]))
+        # Stable, and so not topk: equal logits are common among tens of thousands, and the lower anchor goes first.
+        best, index = (part[: self.preset.candidates] for part in logits.sort(descending=True, stable=True))
         boxes = clip_boxes(decode_boxes(deltas[index], anchors[index]), canvas_hw)
         return boxes[ops.nms(boxes, best, self.preset.nms)[: self.preset.proposals]]

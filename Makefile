@@ -1,0 +1,50 @@
+# make demo   the pipeline on a real photo, in all three modes; installs what it needs (no PyTorch)
+# make test   lint, types and tests; installs PyTorch, too
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PHOTO  ?= docs/pictures/samples/17790319373_bd19b24cfc_k.jpg
+OUT    ?= out
+
+.PHONY: demo test lint format export-edge export-paper clean
+
+demo: $(VENV)/.demo
+	@mkdir -p $(OUT)
+	$(BIN)/mgts-trt parity
+	$(BIN)/mgts-trt bench --image $(PHOTO) --people 8 --runs 10 \
+	    --json $(OUT)/bench.json --plot $(OUT)/bench.png --picture $(OUT)/demo.jpg
+	@echo "Look at $(OUT)/demo.jpg and $(OUT)/bench.png"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+export-edge: $(VENV)/.dev
+	$(BIN)/python -m export --preset edge --out bundle --force
+
+export-paper: $(VENV)/.dev
+	$(BIN)/python -m export --preset paper --out bundle-paper --force
+	$(BIN)/mgts-trt build bundle-paper
+
+clean:
+	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis bundle/plans
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[plot]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.demo

@@ -1,0 +1,1 @@
+"""Reproducible measurements. Each is a module: `python -m benchmarks.NAME --help`."""

@@ -1,0 +1,126 @@
+"""The exported networks on ONNX Runtime against the same networks in PyTorch eager mode, on this CPU, side by side.
+
+Each round runs every network once on each side, in alternating order, so that whatever else the machine does falls on
+both. Reported is the ratio of the medians.
+
+    python -m benchmarks.cpu_pytorch --bundle bundle --image PHOTO
+"""
+
+import datetime as dt
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import onnxruntime as ort
+import torch
+import typer
+
+from mgts_trt.bundle import Bundle
+from mgts_trt.console import find_bundle, out, progress, run_app, table
+from mgts_trt.cpu import available_cores, cpu_name
+from mgts_trt.image import read_image
+from mgts_trt.modes import mode_patches
+from mgts_trt.recipe import MODELS
+from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.stages import Letterbox
+from training.models import create
+from training.preset import load_preset
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@app.command()
+def main(
+    image: Annotated[Path, typer.Option(help="The photo to run on.")],
+    bundle: Annotated[Path | None, typer.Option(help="A bundle of one of the presets.")] = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 15,
+    people: Annotated[int, typer.Option(min=1, max=64, help="Persons in the re-ID batch.")] = 8,
+    threads: Annotated[int | None, typer.Option(min=1)] = None,
+    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+) -> None:
+    """Measure every network of a bundle on both sides."""
+    opened = Bundle.open(find_bundle(bundle))
+    preset = load_preset(opened.manifest.preset)
+    threads = threads or available_cores()
+    torch.set_num_threads(threads)
+    inputs = _inputs(opened, read_image(image), people)
+    results = []
+    with progress() as bar:
+        task = bar.add_task("measuring", total=len(MODELS) * (rounds + 1))
+        for name in MODELS:
+            sides = _sides(opened, name, preset, inputs[name], threads)
+            times: dict[str, list[float]] = {side: [] for side in sides}
+            for i in range(rounds + 1):
+                for side in sorted(sides, reverse=bool(i % 2)):
+                    start = time.perf_counter()
+                    sides[side]()
+                    if i:  # the first round warms up
+                        times[side].append((time.perf_counter() - start) * 1e3)
+                bar.update(task, advance=1, description=name)
+            medians = {side: float(np.median(values)) for side, values in times.items()}
+            results.append({"model": name, **medians, "ratio": medians["pytorch"] / medians["onnxruntime"]})
+    title = f"{preset.name} on {cpu_name()}, {threads} threads, {people} persons: median ms of {rounds} rounds"
+    rows = table("model", ">PyTorch eager", ">ONNX Runtime", ">ratio", title=title)
+    for result in results:
+        rows.add_row(
+            str(result["model"]), *(f"{result[k]:.1f}" for k in ("pytorch", "onnxruntime")), f"{result['ratio']:.2f}×"
+        )
+    out.print(rows)
+    if json_file:
+        json_file.write_text(json.dumps({**_circumstances(opened, threads), "results": results}, indent=2) + "\n")
+
+
+def _inputs(bundle: Bundle, pixels: np.ndarray, people: int) -> dict[str, dict[str, np.ndarray]]:
+    """The canvas for detector and mask net; as many patches as asked for, spread over it, for re-ID."""
+    manifest = bundle.manifest
+    letterbox = Letterbox((pixels.shape[0], pixels.shape[1]), manifest.canvas)
+    canvas = letterbox.apply(pixels, manifest.pad)
+    height, width = letterbox.content_hw
+    lefts = np.linspace(0, width * 0.8, people)
+    boxes = np.stack([lefts, lefts * 0 + height * 0.2, lefts + width * 0.15, lefts * 0 + height * 0.9], axis=1)
+    patches = mode_patches(manifest, "box", canvas, boxes, None, letterbox)
+    return {
+        "detector": {"image": canvas},
+        "masknet": {"image": canvas},
+        "mgts": {"foreground": patches.foreground, "original": patches.original},
+        "idnet": {"original": patches.original},
+    }
+
+
+def _sides(
+    bundle: Bundle, name: str, preset: object, inputs: dict[str, np.ndarray], threads: int
+) -> dict[str, Callable[[], object]]:
+    # Seeded weights: speed does not depend on them, but for how many boxes the eager NMS has to look at.
+    network = create(name, preset).eval()  # type: ignore[arg-type]
+    tensors = [torch.from_numpy(array) for array in inputs.values()]
+    session = OnnxRuntimeSession(bundle, name, "fp32", threads=threads)
+
+    def eager() -> object:
+        with torch.inference_mode():
+            return network(*tensors)
+
+    return {"pytorch": eager, "onnxruntime": lambda: session.run(inputs)}
+
+
+def _circumstances(bundle: Bundle, threads: int) -> dict[str, object]:
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return {
+        "date": dt.date.today().isoformat(),
+        "commit": commit.stdout.strip(),
+        "cpu": cpu_name(),
+        "threads": threads,
+        "preset": bundle.manifest.preset,
+        "canvas": bundle.manifest.canvas,
+        "torch": torch.__version__,
+        "onnxruntime": ort.__version__,
+    }
+
+
+if __name__ == "__main__":
+    run_app(app)

@@ -1,0 +1,192 @@
+"""Is an exported graph the network? Each stage compared with PyTorch's on the same input.
+
+Ranking and suppression turn the last bit of a score into a different list of boxes, so comparing two networks' final
+lists hides errors and fakes others. Here each stage of PyTorch's is fed with what the graph gave for the stage before
+(its taps): continuous stages are compared within a tolerance, and selections must agree exactly.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import Tensor
+from torchvision import ops
+
+from export.graphs.networks import FINAL_NMS_ROUNDS, GRAPHS
+from export.graphs.nms import rounds_needed
+from export.onnx_file import ExportError, with_taps
+from mgts_trt._typing import Array
+from training.models import FCIS, MGTS, FasterRCNN, IDNet
+from training.models.rpn import RPN
+
+FEATURES = 1e-4
+"""Of a feature map: greatest difference over its greatest value. Convolutions sum in another order."""
+BOX_PIXELS = 0.05
+SCORE = 1e-4
+MASK = 1e-3
+COSINE = 1 - 1e-5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: the worst deviation found and the greatest allowed."""
+
+    model: str
+    picture: str
+    what: str
+    worst: float
+    bound: float
+
+    @property
+    def ok(self) -> bool:
+        """Within the bound (a NaN is not)."""
+        return bool(self.worst <= self.bound)
+
+
+def require(checks: list[Check]) -> None:
+    """Raise `ExportError` naming every check that failed."""
+    failed = [
+        f"{c.model}, {c.picture}: {c.what} off by {c.worst:.3g} (allowed {c.bound:g})" for c in checks if not c.ok
+    ]
+    if failed:
+        raise ExportError(
+            "The exported graph is not the network: "
+            + "; ".join(failed)
+            + ". No bundle was written. If the weights are finite and sound, this is a defect of the export: report it."
+        )
+
+
+class CheckedGraph:
+    """An exported detector or mask net in ONNX Runtime, all its taps readable, beside the network it came from."""
+
+    def __init__(self, name: str, network: FasterRCNN | FCIS | MGTS | IDNet, path: Path) -> None:
+        graph = GRAPHS[name]
+        self.name, self.network = name, network.eval()
+        self.outputs = [*graph.outputs, *graph.taps]
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        self.session = ort.InferenceSession(with_taps(path, graph.taps), options, providers=["CPUExecutionProvider"])
+
+    def run(self, inputs: dict[str, Array]) -> dict[str, Tensor]:
+        """Outputs and taps by name."""
+        arrays = self.session.run(self.outputs, inputs)
+        return {name: torch.from_numpy(array) for name, array in zip(self.outputs, arrays, strict=True)}
+
+    @torch.no_grad()
+    def check_picture(self, picture: str, canvas: Array) -> list[Check]:
+        """Check a detector or mask net on one canvas, uint8 [Hc, Wc, 3]."""
+        got = self.run({"image": canvas})
+        image = torch.from_numpy(canvas)
+        if isinstance(self.network, FasterRCNN):
+            numbers = _detector(self.network, image, got)
+        elif isinstance(self.network, FCIS):
+            numbers = _masknet(self.network, image, got)
+        else:
+            raise TypeError(f"{self.name} takes patches, not pictures")
+        return [Check(self.name, picture, what, worst, bound) for what, (worst, bound) in numbers.items()]
+
+    @torch.no_grad()
+    def check_patches(self, what: str, inputs: dict[str, Array]) -> list[Check]:
+        """Check a re-ID network on patches [N, 3, 256, 128] by input name."""
+        got = self.run(inputs)["embedding"]
+        want = self.network(*(torch.from_numpy(array) for array in inputs.values()))
+        cosine = torch.nn.functional.cosine_similarity(got, want, dim=1)
+        length = (got.norm(dim=1) - 1).abs().max().item()
+        return [
+            Check(self.name, what, "cosine of embeddings", 1 - cosine.min().item(), 1 - COSINE),
+            Check(self.name, what, "length of embeddings", length, 1e-5),
+        ]
+
+
+Numbers = dict[str, tuple[float, float]]
+
+
+def _detector(network: FasterRCNN, image: Tensor, got: dict[str, Tensor]) -> Numbers:
+    features = network.features(network.normalise(image))
+    numbers = {"features": (_relative(features, got["features"]), FEATURES)}
+    numbers |= _rpn(network.rpn, got["features"], got, network.canvas_hw)
+    heads = network.box_head(network.roi_features(got["features"], [got["proposals"]]))
+    boxes, margins = network.refine(*heads, got["proposals"])
+    valid = got["proposed"] > 0.5
+    numbers["second-stage boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), BOX_PIXELS)
+    margin_error = torch.sigmoid(margins) - torch.sigmoid(got["roi_margins"])
+    numbers["second-stage scores"] = (_greatest(margin_error, valid), SCORE)
+    want = network.suppress(got["roi_boxes"][valid], got["roi_margins"][valid])
+    numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), FINAL_NMS_ROUNDS)
+    return numbers | _final(want, got, {"boxes": 0.0, "scores": 1e-6})
+
+
+def _masknet(network: FCIS, image: Tensor, got: dict[str, Tensor]) -> Numbers:
+    conv4, conv5 = network.features(network.resize(image))
+    numbers = {
+        "conv4": (_relative(conv4, got["conv4"]), FEATURES),
+        "conv5": (_relative(conv5, got["conv5"]), FEATURES),
+    }
+    numbers |= _rpn(network.rpn, got["conv4"], got, network.input_hw)
+    votes = network.assemble(network.box_maps(got["conv5"]), [got["proposals"]])
+    boxes = network.move(network.box_deltas(votes), got["proposals"])
+    assembled = network.assemble(network.score_maps(got["conv5"]), [got["roi_boxes"]])
+    margins, masks = network.score_and_mask(assembled)
+    valid = got["proposed"] > 0.5
+    numbers["moved boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), BOX_PIXELS)
+    margin_error = torch.sigmoid(margins) - torch.sigmoid(got["roi_margins"])
+    numbers["scores"] = (_greatest(margin_error, valid), SCORE)
+    numbers["masks"] = (_greatest(masks - got["roi_masks"], valid), MASK)
+    want = network.suppress(got["roi_boxes"][valid], got["roi_margins"][valid], got["roi_masks"][valid])
+    numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), FINAL_NMS_ROUNDS)
+    return numbers | _final(want, got, {"boxes": 1e-3, "scores": 1e-6, "masks": 0.0})
+
+
+def _rpn(rpn: RPN, features: Tensor, got: dict[str, Tensor], canvas_hw: tuple[int, int]) -> Numbers:
+    logits, deltas = rpn(features)
+    anchors = rpn.anchors(features)
+    candidates = got["candidates"]
+    # The whole selection with the NMS switched off: the candidates, best first.
+    want = _without_nms(rpn, canvas_hw)(got["rpn_logits"], got["rpn_deltas"], anchors)
+    descending = torch.arange(len(candidates), 0, -1, dtype=torch.float32)
+    kept = candidates[ops.nms(candidates, descending, rpn.preset.nms)][: rpn.preset.proposals]
+    return {
+        "RPN logits": (_relative(logits[0], got["rpn_logits"]), FEATURES),
+        "RPN deltas": (_relative(deltas[0], got["rpn_deltas"]), FEATURES),
+        "RPN candidates (px)": (_greatest(want - candidates), BOX_PIXELS),
+        "RPN proposals (px), NMS": (_padded_difference(kept, got["proposals"]), 0.0),
+        "RPN NMS, rounds": (rounds_needed(candidates, rpn.preset.nms), rpn.preset.nms_rounds),
+        "RPN proposals, count": (abs(len(kept) - got["proposed"].sum().item()), 0.0),
+    }
+
+
+def _without_nms(rpn: RPN, canvas_hw: tuple[int, int]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    preset = rpn.preset.model_copy(update={"nms": 1.0, "proposals": rpn.preset.candidates})
+    with torch.device("meta"):
+        bare = RPN(1, preset)
+    return lambda logits, deltas, anchors: bare.propose(logits, deltas, anchors, canvas_hw)
+
+
+def _final(want: tuple[Tensor, ...], got: dict[str, Tensor], bounds: dict[str, float]) -> Numbers:
+    return {
+        f"{name} after the final NMS": (_padded_difference(tensor, got[name]), bound)
+        for (name, bound), tensor in zip(bounds.items(), want, strict=True)
+    }
+
+
+def _final_rounds(got: dict[str, Tensor], valid: Tensor, threshold: float) -> int:
+    order = got["roi_margins"][valid].argsort(descending=True, stable=True)
+    return rounds_needed(got["roi_boxes"][valid][order], threshold)
+
+
+def _padded_difference(want: Tensor, got: Tensor) -> float:
+    """Greatest difference of `want` from the first rows of `got`; infinite if the rows behind them are not zero."""
+    count = len(want)
+    return float("inf") if bool(got[count:].any()) else _greatest(want - got[:count])
+
+
+def _relative(want: Tensor, got: Tensor) -> float:
+    return _greatest(want - got) / max(want.abs().max().item(), np.finfo(np.float32).tiny)
+
+
+def _greatest(difference: Tensor, rows: Tensor | None = None) -> float:
+    difference = difference if rows is None else difference[rows]
+    return difference.abs().max().item() if difference.numel() else 0.0

@@ -1,0 +1,249 @@
+"""How fast the pipeline is on one picture, stage by stage, in each mode."""
+
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel
+from rich.table import Table
+
+from mgts_trt import __version__
+from mgts_trt._typing import Image
+from mgts_trt.bundle import Bundle
+from mgts_trt.console import table
+from mgts_trt.cpu import cpu_name
+from mgts_trt.errors import MgtsError
+from mgts_trt.modes import Mode
+from mgts_trt.people import People
+from mgts_trt.pipeline import STAGES, PersonSearch
+from mgts_trt.session.select import Backend
+
+PAPER_SECONDS: dict[Mode, float] = {"none": 0.65, "net": 1.27, "box": 0.69}
+"""Table 6, overall runtime on a Tesla K80 for a 1500×900 picture."""
+
+PAPER_STAGE_MS = {"detector": 626.0, "masknet": 579.0, "reid": 64.0}
+"""Sec. 4.7, mode `net`, likewise."""
+
+PAPER_DEVICE = "Tesla K80"
+
+
+class Percentiles(BaseModel):
+    """Milliseconds of one stage over the runs."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+
+
+class ModeResult(BaseModel):
+    """One mode's times."""
+
+    mode: Mode
+    people: int
+    stages: dict[str, Percentiles]
+    """By name of `STAGES`, and `total`."""
+    images_per_second: float
+    """One picture at a time: the inverse of the mean total."""
+
+
+class BenchReport(BaseModel):
+    """What `bench` measured, and on what."""
+
+    mgts_trt: str
+    backend: str
+    reason: str
+    device: str
+    cpu: str
+    python: str
+    platform: str
+    bundle: str
+    preset: str
+    trained: bool
+    precision: str
+    canvas: tuple[int, int]
+    image: str
+    image_hw: tuple[int, int]
+    runs: int
+    warmup: int
+    modes: list[ModeResult]
+
+
+def bench(
+    bundle: Bundle,
+    image: Image,
+    *,
+    image_name: str,
+    modes: Sequence[Mode],
+    runs: int = 20,
+    warmup: int = 2,
+    precision: str = "fp32",
+    backend: Backend = "auto",
+    threads: int | None = None,
+    top: int | None = None,
+    on_run: Callable[[Mode], None] = lambda _: None,
+) -> tuple[BenchReport, dict[Mode, People]]:
+    """Run the pipeline again and again on one picture, in one mode after the other.
+
+    Args:
+        bundle: An opened bundle.
+        image: uint8 [H, W, 3], RGB, decoded: decoding is not measured.
+        image_name: For the report.
+        modes: Which.
+        runs: Measured runs a mode.
+        warmup: Runs before them that are not measured.
+        precision: Of the models.
+        backend: See `PersonSearch.open`.
+        threads: CPU threads.
+        top: Describe just the `top` best detections, so that runs compare on equal work.
+        on_run: Called after each run, warm-up included.
+
+    Returns:
+        The report, and the people each mode found in its last run.
+
+    Raises:
+        MgtsError: `runs` is below 1 or `warmup` below 0; or what the pipeline raises.
+    """
+    if runs < 1 or warmup < 0:
+        raise MgtsError(f"At least one run and no negative warm-up expected, got {runs} and {warmup}.")
+    results, people = [], {}
+    for mode in modes:
+        with PersonSearch(bundle, mode=mode, backend=backend, precision=precision, threads=threads) as search:
+            timings = []
+            for i in range(warmup + runs):
+                people[mode] = search(image, top=top)
+                if i >= warmup:
+                    timings.append(people[mode].timings)
+                on_run(mode)
+            runtime = search.runtime
+        totals = [timing["total"] for timing in timings]
+        results.append(
+            ModeResult(
+                mode=mode,
+                people=len(people[mode]),
+                stages={stage: _percentiles([t[stage] for t in timings]) for stage in _stages(timings[0])},
+                images_per_second=1e3 / float(np.mean(totals)),
+            )
+        )
+    manifest = bundle.manifest
+    report = BenchReport(
+        mgts_trt=__version__,
+        backend=runtime.backend,
+        reason=runtime.reason,
+        device=runtime.device,
+        cpu=cpu_name(),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        bundle=str(bundle.root),
+        preset=manifest.preset,
+        trained=manifest.training.trained,
+        precision=precision,
+        canvas=manifest.canvas,
+        image=image_name,
+        image_hw=(image.shape[0], image.shape[1]),
+        runs=runs,
+        warmup=warmup,
+        modes=results,
+    )
+    return report, people
+
+
+def _stages(timings: dict[str, float]) -> list[str]:
+    return [stage for stage in (*STAGES, "total") if stage in timings]
+
+
+def _percentiles(milliseconds: list[float]) -> Percentiles:
+    p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99])
+    return Percentiles(p50=p50, p90=p90, p99=p99, mean=float(np.mean(milliseconds)))
+
+
+def bench_table(report: BenchReport) -> Table:
+    """The report as a person reads it, beside the paper's figures."""
+    height, width = report.image_hw
+    canvas_height, canvas_width = report.canvas
+    counts = {result.people for result in report.modes}
+    people = f"{counts.pop()} people" if len(counts) == 1 else f"{min(counts)} to {max(counts)} people, see mode"
+    title = (
+        f"{Path(report.image).name}, {width}×{height}, {people}\n"
+        f"{report.backend} on {report.device} ({report.cpu})\n"
+        f"preset {report.preset}{'' if report.trained else ' (untrained)'}, {report.precision}, "
+        f"canvas {canvas_width}×{canvas_height}; {report.runs} runs, {report.warmup} to warm up"
+    )
+    rows = table("mode", "stage", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s", f">paper, {PAPER_DEVICE}", title=title)
+    rows.caption = _caption(report)
+    for result in report.modes:
+        for i, (stage, times) in enumerate(result.stages.items()):
+            total = stage == "total"
+            paper = PAPER_SECONDS[result.mode] * 1e3 if total else _paper_stage(result.mode, stage)
+            mode = result.mode if people.endswith("people") else f"{result.mode}, {result.people} people"
+            rows.add_row(
+                mode if i == 0 else "",
+                stage,
+                *(f"{value:.1f}" for value in (times.p50, times.p90, times.p99)),
+                f"{result.images_per_second:.2f}" if total else "",
+                f"{paper:.0f} ms" if paper else "",
+                style="bold" if total else None,
+                end_section=total,
+            )
+    return rows
+
+
+def _paper_stage(mode: Mode, stage: str) -> float | None:
+    return PAPER_STAGE_MS.get(stage) if mode == "net" else None
+
+
+def _caption(report: BenchReport) -> str:
+    caption = f"Decoding is not included. Why {report.backend}: {report.reason.rstrip('.')}.\n"
+    caption += "Paper: Table 6 and Sec. 4.7, full-size networks, 1500×900 pixels."
+    if report.preset != "paper":
+        caption += (
+            f"\nThe preset {report.preset} is smaller than the paper's: the columns do not compare like with like."
+        )
+    return caption
+
+
+def bench_plot(report: BenchReport, path: Path) -> None:
+    """Draw p50 by stage, one stacked bar a mode, to a PNG, SVG or PDF file.
+
+    Raises:
+        MgtsError: matplotlib is not installed, or cannot write such a file.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise MgtsError("Plots need matplotlib: `pip install matplotlib`.") from error
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.6 * len(report.modes)), layout="constrained")
+    for stage in STAGES:
+        lefts, widths = [], []
+        for result in report.modes:
+            before = STAGES[: STAGES.index(stage)]
+            lefts.append(sum(result.stages[s].p50 for s in before if s in result.stages))
+            widths.append(result.stages[stage].p50 if stage in result.stages else 0.0)
+        axes.barh([f"{r.mode} ({r.people} people)" for r in report.modes], widths, left=lefts, label=stage)
+    for i, result in enumerate(report.modes):
+        axes.annotate(
+            f"{result.stages['total'].p50:.0f} ms",
+            (result.stages["total"].p50, i),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("milliseconds a picture (p50)")
+    axes.set_title(
+        f"{report.preset}, {report.precision}, {report.backend} on {report.device} ({report.cpu})", fontsize=10
+    )
+    axes.legend(ncols=len(STAGES), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise MgtsError(
+            f"Cannot write the plot {path}: {error}. Name a .png, .svg or .pdf in a folder that exists."
+        ) from error
+    finally:
+        plt.close(figure)

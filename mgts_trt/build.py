@@ -1,0 +1,398 @@
+"""From a bundle's ONNX files to TensorRT plans in `plans/`, each whole or not there at all."""
+
+import hashlib
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mgts_trt import __version__
+from mgts_trt.bundle import Bundle
+from mgts_trt.device import Gpu, find_gpus
+from mgts_trt.errors import BuildError, MgtsError, PlanError
+from mgts_trt.network import Layers, check_tensors, examine, parse
+from mgts_trt.plan import LOG, PlanIdentity, PlanRecord, verify_plan
+from mgts_trt.recipe import Profile, Recipe, load_recipe
+from mgts_trt.staging import disk_errors, publish, staging_folder
+from mgts_trt.tensors import TensorSpec
+from mgts_trt.trt import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A plan that is ready.
+
+    Attributes:
+        folder: Where it lies.
+        record: Its sidecar.
+        fresh: False if it was already there and nothing had to be done.
+    """
+
+    folder: Path
+    record: PlanRecord
+    fresh: bool
+
+    @property
+    def plan(self) -> Path:
+        """The plan file."""
+        return self.folder / self.record.plan_file
+
+
+@dataclass(frozen=True)
+class BuildEvent:
+    """One step of `build_bundle`.
+
+    Attributes:
+        kind: `start` and `done` frame each plan; `progress` comes often in between.
+        model: What is being built.
+        precision: In which precision.
+        target: For what.
+        index: Which of the plans this is, from 0.
+        total: How many plans there are.
+        phase: What TensorRT is doing.
+        fraction: How much of this plan is done, 0…1.
+        result: With `done`.
+    """
+
+    kind: Literal["start", "progress", "done"]
+    model: str
+    precision: str
+    target: str
+    index: int
+    total: int
+    phase: str = ""
+    fraction: float = 0.0
+    result: BuildResult | None = None
+
+
+def parse_targets(text: str | None, flavour: Flavour, gpus: Sequence[Gpu] | None = None) -> list[str]:
+    """What to build for, from what a user wrote.
+
+    Args:
+        text: Names separated by commas: `"portable,sm_86"`; `current` is the GPU of this machine. None means the
+            flavour's default.
+        flavour: Knows what it can build for.
+        gpus: Of this machine; looked for when needed.
+
+    Returns:
+        Each target once, `current` replaced by its compute capability.
+
+    Raises:
+        BuildError: A target is unknown to this flavour, or `current` is asked for and there is no GPU.
+    """
+    asked = [flavour.default_target] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    if not asked:
+        raise BuildError(f"No target named; {flavour} builds for {', '.join(flavour.targets)}.")
+    return list(dict.fromkeys(_resolve_target(target, flavour, gpus) for target in asked))
+
+
+def build_plan(
+    bundle: Bundle,
+    model: str,
+    precision: str,
+    target: str | None = None,
+    *,
+    force: bool = False,
+    flavour: Flavour | None = None,
+    on_progress: OnProgress | None = None,
+) -> BuildResult:
+    """Build one plan, unless it is there already.
+
+    The plan is written into a folder of its own that takes its final name only when all is done: whatever interrupts
+    the build leaves no plan, and processes that build at once do not disturb each other.
+
+    Args:
+        bundle: An opened bundle.
+        model: One of its models.
+        precision: One of the model's precisions.
+        target: `portable`, `current` or `sm_…`; None means the flavour's default.
+        force: Build even if the plan is there.
+        flavour: The TensorRT to build with; None means the installed one.
+        on_progress: Called often while TensorRT builds. What it raises cancels the build and is raised again.
+
+    Raises:
+        BackendError: There is no TensorRT here.
+        BundleError: The bundle does not hold the model in that precision.
+        RecipeError: The model is not what its recipe describes.
+        BuildError: The target is impossible, TensorRT fails, or the plan cannot be written.
+        KeyboardInterrupt: Ctrl-C was pressed; the build has been cancelled.
+    """
+    flavour = flavour or require_flavour()
+    target = _resolve_target(target or flavour.default_target, flavour, None)
+    recipe = _recipe_for(bundle, model, precision)
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour)
+    final = bundle.plans / identity.folder
+    if not force and (existing := _usable(final, identity)):
+        return BuildResult(final, existing, fresh=False)
+
+    failed_log = bundle.plans / f"{identity.folder}.failed.log"
+    with staging_folder(bundle.plans) as folder, flavour.collect() as messages:
+        try:
+            record = _build_into(folder, bundle, recipe, identity, flavour, messages, on_progress)
+        except MgtsError as error:
+            log = _keep_log(failed_log, messages)
+            raise type(error)(f"{error} TensorRT's log: {log}." if log else str(error)) from error
+        with disk_errors(bundle.plans):
+            _write_log(folder / LOG, messages)
+            record.write(folder)
+            # Without force a plan that another process has finished meanwhile is as good as this one.
+            publish(folder, final, keep=lambda: not force and _usable(final, identity) is not None)
+            failed_log.unlink(missing_ok=True)
+    return BuildResult(final, PlanRecord.read(final), fresh=True)
+
+
+def build_bundle(
+    bundle: Bundle,
+    precisions: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
+    *,
+    models: Iterable[str] | None = None,
+    force: bool = False,
+    flavour: Flavour | None = None,
+    on_event: Callable[[BuildEvent], None] | None = None,
+) -> list[BuildResult]:
+    """Build the plans of a bundle, one after the other. What is asked for is checked before the first is built.
+
+    Args:
+        bundle: An opened bundle.
+        precisions: None means all that the bundle holds.
+        targets: None means the flavour's default.
+        models: None means all that the bundle holds.
+        force: Build plans that are there already, too.
+        flavour: The TensorRT to build with; None means the installed one.
+        on_event: Told of every step.
+
+    Raises:
+        MgtsError: See `build_plan`. Plans built before the one that failed stay.
+    """
+    flavour = flavour or require_flavour()
+    resolved = parse_targets(",".join(targets) if targets is not None else None, flavour)
+    names = list(bundle.manifest.models if models is None else models)
+    jobs = [
+        (model, precision, target)
+        for model in names
+        for precision in (bundle.model(model).files if precisions is None else precisions)
+        for target in resolved
+    ]
+    for model, precision, _ in jobs:
+        _recipe_for(bundle, model, precision)
+
+    tell = on_event or (lambda event: None)
+    results = []
+    for index, job in enumerate(jobs):
+        place = (*job, index, len(jobs))
+
+        def on_progress(phase: str, fraction: float, place: tuple[str, str, str, int, int] = place) -> None:
+            tell(BuildEvent("progress", *place, phase=phase, fraction=fraction))
+
+        tell(BuildEvent("start", *place))
+        result = build_plan(bundle, *job, force=force, flavour=flavour, on_progress=on_progress)
+        tell(BuildEvent("done", *place, fraction=1.0, result=result))
+        results.append(result)
+    return results
+
+
+def plan_report(results: Sequence[BuildResult]) -> "Table":
+    """A table for people: one row a plan. `layers` are its convolutions and GEMMs by precision."""
+    from mgts_trt.console import table
+
+    rows = table("model", "precision", "target", ">MiB", ">seconds", "layers", ">ONNX nodes", "state")
+    for result in results:
+        record, identity = result.record, result.record.identity
+        rows.add_row(
+            identity.model,
+            identity.precision,
+            identity.target,
+            f"{record.plan_bytes / 2**20:.1f}",
+            f"{record.seconds:.1f}",
+            ", ".join(f"{count} {dtype}" for dtype, count in sorted(record.weighted_layers.items())),
+            f"{record.onnx_nodes_with_layer}/{record.onnx_nodes}",
+            "built" if result.fresh else "up to date",
+        )
+    return rows
+
+
+def _resolve_target(target: str, flavour: Flavour, gpus: Sequence[Gpu] | None) -> str:
+    if target == CURRENT:
+        gpus = find_gpus() if gpus is None else gpus
+        if not gpus:
+            instead = (
+                f"build on the machine that will run the plan, or ahead of time with TensorRT-RTX (`{INSTALL}`)"
+                if flavour.default_target == CURRENT
+                else f"name one of {', '.join(name for name in flavour.targets if name != CURRENT)}"
+            )
+            raise BuildError(f"The target current is the GPU of this machine, and no NVIDIA GPU was found; {instead}.")
+        return gpus[0].sm
+    if target in flavour.targets:
+        return target
+    # Named outright, the compute capability of the GPU that is here is the same as `current`.
+    here = find_gpus() if gpus is None else gpus
+    if here and target == here[0].sm:
+        return target
+    raise BuildError(f"{flavour} cannot build for {target!r}; it builds for {', '.join(flavour.targets)}.")
+
+
+def _recipe_for(bundle: Bundle, model: str, precision: str) -> Recipe:
+    bundle.model_path(model, precision)
+    recipe, entry = load_recipe(model), bundle.model(model)
+    if precision not in recipe.precision:
+        raise BuildError(
+            f"The recipe of {model} knows the precisions {', '.join(recipe.precision)}, not {precision}; "
+            "build one of these."
+        )
+    recipe.bind(entry.inputs, entry.outputs)
+    return recipe
+
+
+def _build_into(
+    folder: Path,
+    bundle: Bundle,
+    recipe: Recipe,
+    identity: PlanIdentity,
+    flavour: Flavour,
+    messages: list[Message],
+    on_progress: OnProgress | None,
+) -> PlanRecord:
+    """Build the plan into `folder` and describe it; nothing else is written."""
+    entry, path = bundle.model(identity.model), bundle.model_path(identity.model, identity.precision)
+    started = time.perf_counter()
+    with _interrupt_as_flag() as interrupted:
+        builder = flavour.create_builder()
+        parsed = parse(flavour, builder, path, messages)
+        check_tensors(flavour, parsed.network, entry.inputs, entry.outputs, path)
+        layers = examine(flavour, parsed.network, path, identity.precision)
+        config = flavour.create_config(builder, identity.settings, identity.target)
+        profile = _add_profile(builder, config, recipe, entry.inputs)
+        plan = _serialize(flavour, builder, parsed.network, config, on_progress, interrupted)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+    if plan is None:
+        raise BuildError(_why_none(flavour, identity, messages))
+    data = memoryview(plan)
+    with disk_errors(folder.parent):
+        (folder / f"{identity.model}.plan").write_bytes(data)
+    return PlanRecord(
+        tool=__version__,
+        identity=identity,
+        plan_sha256=hashlib.sha256(data).hexdigest(),
+        plan_bytes=data.nbytes,
+        seconds=round(time.perf_counter() - started, 3),
+        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        inputs=entry.inputs,
+        outputs=entry.outputs,
+        profile=profile,
+        warnings=sum(message.level == "warning" for message in messages),
+        **_as_record(layers),
+    )
+
+
+def _as_record(layers: Layers) -> dict[str, Any]:
+    return {
+        "onnx_nodes": layers.nodes,
+        "onnx_nodes_with_layer": layers.nodes_with_layer,
+        "layers": layers.by_type,
+        "weighted_layers": layers.weighted,
+    }
+
+
+def _add_profile(builder: Any, config: Any, recipe: Recipe, inputs: dict[str, TensorSpec]) -> dict[str, Profile]:
+    """One optimisation profile with the recipe's sizes, if any dimension is dynamic."""
+    used: dict[str, Profile] = {}
+    profile = builder.create_optimization_profile()
+    for name, spec in inputs.items():
+        symbols = [size for size in spec.shape if isinstance(size, str)]
+        if not symbols:
+            continue
+        used.update({symbol: recipe.profile[symbol] for symbol in symbols})
+        shapes = [
+            [getattr(recipe.profile[size], bound) if isinstance(size, str) else size for size in spec.shape]
+            for bound in ("min", "opt", "max")
+        ]
+        profile.set_shape(name, *shapes)
+    if used:
+        config.add_optimization_profile(profile)
+    return used
+
+
+def _serialize(
+    flavour: Flavour,
+    builder: Any,
+    network: Any,
+    config: Any,
+    on_progress: OnProgress | None,
+    interrupted: threading.Event,
+) -> Any:
+    """Run the builder; Ctrl-C and whatever `on_progress` raises cancel it between two steps."""
+    failure: list[BaseException] = []
+
+    def progress(phase: str, fraction: float) -> None:
+        if on_progress is not None and not failure:
+            try:
+                on_progress(phase, fraction)
+            except BaseException as error:
+                failure.append(error)
+
+    # The configuration does not keep the monitor alive.
+    monitor = flavour.monitor(progress, lambda: bool(failure) or interrupted.is_set())
+    config.progress_monitor = monitor
+    plan = builder.build_serialized_network(network, config)
+    if failure:
+        raise failure[0]
+    return plan
+
+
+@contextmanager
+def _interrupt_as_flag() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event: an exception must not travel through TensorRT's C++ out of a callback.
+
+    Python takes signals in the main thread only; in another one there is nothing to do.
+    """
+    interrupted = threading.Event()
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or previous is None:
+        yield interrupted
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _why_none(flavour: Flavour, identity: PlanIdentity, messages: Sequence[Message]) -> str:
+    errors = [message.text for message in messages if message.level == "error"]
+    return (
+        f"{flavour} could not build {identity.model} in {identity.precision} for {identity.target}: "
+        f"{'; '.join(errors) or 'it gives no reason'}. Build for another target or in another precision, or change "
+        "what it names and export the bundle again."
+    )
+
+
+def _usable(folder: Path, identity: PlanIdentity) -> PlanRecord | None:
+    try:
+        return verify_plan(folder, identity) if folder.is_dir() else None
+    except PlanError:
+        return None
+
+
+def _write_log(path: Path, messages: Sequence[Message]) -> None:
+    path.write_text("".join(f"[{message.level}] {message.text}\n" for message in messages), encoding="utf-8")
+
+
+def _keep_log(path: Path, messages: Sequence[Message]) -> Path | None:
+    """The log of a failed build, if it can be written and says anything."""
+    if not messages:
+        return None
+    try:
+        _write_log(path, messages)
+    except OSError:
+        return None
+    return path

@@ -1,0 +1,276 @@
+"""The command line: parse, call, print."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mgts_trt import __version__
+from mgts_trt.bundle import Bundle
+from mgts_trt.console import err, find_bundle, notice_untrained, out, progress, run_app, warn
+from mgts_trt.errors import MgtsError
+from mgts_trt.modes import MODES, Mode
+from mgts_trt.session.select import Backend
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Person search (MGTS, ECCV 2018) on ONNX Runtime and TensorRT.",
+)
+
+BundleArgument = Annotated[
+    Path | None, typer.Argument(help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, or the checkout's.")
+]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", "-b", help="The bundle's folder; by default $MGTS_BUNDLE or ./bundle.")
+]
+BackendOption = Annotated[Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime.")]
+PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; by default all available.", min=1)]
+TopOption = Annotated[
+    int | None, typer.Option("--people", help="Take the N best detections, whatever their score.", min=1)
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mgts-trt {__version__} (Python {platform.python_version()})")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options before any command; `--debug` works after one, too."""
+
+
+@app.command()
+def build(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    precision: Annotated[
+        str | None, typer.Option(help="Precisions to build, with commas between them; by default all in the bundle.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="portable, current, or compute capabilities like sm_86, with commas between them."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Build this model alone; may be given more than once.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
+) -> None:
+    """Build TensorRT plans from a bundle; TensorRT-RTX needs no GPU for it."""
+    from mgts_trt.build import BuildEvent, build_bundle, plan_report
+
+    opened = Bundle.open(bundle)
+    with progress() as bar:
+        task = bar.add_task("preparing", total=None)
+
+        def on_event(event: BuildEvent) -> None:
+            what = f"{event.model} {event.precision} {event.target}: {event.phase}".removesuffix(": ")
+            bar.update(task, total=event.total, completed=event.index + event.fraction, description=what)
+
+        results = build_bundle(
+            opened,
+            _split(precision) if precision else None,
+            _split(target) if target else None,
+            models=model,
+            force=force,
+            on_event=on_event,
+        )
+    out.print(plan_report(results))
+    fresh = sum(result.fresh for result in results)
+    if not fresh:
+        out.print(f"Nothing to do: all {len(results)} plans are up to date. Build them again with --force.")
+    else:
+        out.print(f"{fresh} of {len(results)} plans built in {opened.plans}/")
+    notice_untrained(opened.manifest)
+
+
+@app.command()
+def detect(
+    sources: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    bundle: BundleOption = None,
+    out_folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for JSON and annotated pictures.")] = Path(
+        "out"
+    ),
+    mode: Annotated[Mode, typer.Option(help="none, net or box: the rows of the paper's Table 6.")] = "net",
+    people: TopOption = None,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "fp32",
+    threads: ThreadsOption = None,
+    draw: Annotated[bool, typer.Option(help="Write annotated pictures.")] = True,
+    embeddings: Annotated[bool, typer.Option(help="Put embeddings into the JSON.")] = True,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a picture could not be read.")] = False,
+) -> None:
+    """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
+    from mgts_trt.detect import detect as detect_pictures
+    from mgts_trt.detect import list_pictures
+    from mgts_trt.pipeline import PersonSearch
+
+    pictures = list_pictures(sources)
+    with PersonSearch.open(
+        find_bundle(bundle), mode=mode, backend=backend, precision=precision, threads=threads
+    ) as search:
+        found, failures, milliseconds = 0, [], 0.0
+        with progress() as bar:
+            task = bar.add_task("searching", total=len(pictures))
+            for result in detect_pictures(search, pictures, out_folder, top=people, draw=draw, embeddings=embeddings):
+                bar.advance(task)
+                if result.people is None:
+                    failures.append(result)
+                    continue
+                found += len(result.people)
+                milliseconds += result.people.timings["total"]
+        done = len(pictures) - len(failures)
+        if not done and len(sources) == 1 and sources[0].is_file() and failures[0].error:
+            raise failures[0].error
+        for failure in failures:
+            warn(f"skipped: {failure.error}")
+        out.print(
+            f"{found} people in {done} of {len(pictures)} pictures, mode {mode}, {search.runtime.backend} on "
+            f"{search.runtime.device}, {milliseconds / max(done, 1):.0f} ms a picture; written to {out_folder}/"
+        )
+        notice_untrained(search.bundle.manifest)
+    if failures and strict:
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    image: Annotated[Path, typer.Option(help="The photo to run on.")],
+    bundle: BundleArgument = None,
+    mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
+    runs: Annotated[int, typer.Option(help="Measured runs a mode.", min=1)] = 20,
+    warmup: Annotated[int, typer.Option(help="Runs before them that are not measured.", min=0)] = 2,
+    people: TopOption = None,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "fp32",
+    threads: ThreadsOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the stages to this .png, .svg or .pdf.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write the annotated photo (of the last mode) to this .jpg or .png.")
+    ] = None,
+) -> None:
+    """Measure the pipeline on a photo: percentiles by stage and mode, beside the paper's figures."""
+    from mgts_trt.bench import bench as run_bench
+    from mgts_trt.bench import bench_plot, bench_table
+    from mgts_trt.image import read_image, write_image
+
+    modes = _modes(mode)
+    pixels = read_image(image)
+    opened = Bundle.open(find_bundle(bundle))
+    with progress() as bar:
+        task = bar.add_task("measuring", total=len(modes) * (runs + warmup))
+        report, found = run_bench(
+            opened,
+            pixels,
+            image_name=str(image),
+            modes=modes,
+            runs=runs,
+            warmup=warmup,
+            precision=precision,
+            backend=backend,
+            threads=threads,
+            top=people,
+            on_run=lambda running: bar.update(task, advance=1, description=f"mode {running}"),
+        )
+    out.print(bench_table(report))
+    notice_untrained(opened.manifest)
+    if json_file:
+        _write_text(json_file, report.model_dump_json(indent=2) + "\n")
+    if plot:
+        bench_plot(report, plot)
+    if picture:
+        shown = modes[-1]
+        write_image(picture, found[shown].draw(pixels))
+        out.print(f"Mode {shown} drawn to {picture}")
+
+
+@app.command()
+def parity(
+    bundle: BundleArgument = None,
+    precision: Annotated[str | None, typer.Option(help="Precisions to compare; by default all in the bundle.")] = None,
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+) -> None:
+    """Compare every model with what PyTorch gave at export; exit with 1 if one is out of tolerance."""
+    from mgts_trt.parity import compare_bundle, parity_table, step_count
+    from mgts_trt.session.select import select_runtime
+
+    opened = Bundle.open(find_bundle(bundle))
+    precisions = _split(precision) if precision else None
+    first = precisions[0] if precisions else "fp32"
+    runtime = select_runtime(opened, tuple(opened.manifest.models), precision=first, backend=backend, threads=threads)
+    with progress() as bar:
+        task = bar.add_task("comparing", total=step_count(opened, precisions))
+        comparisons = compare_bundle(
+            opened,
+            runtime,
+            precisions=precisions,
+            threads=threads,
+            on_step=lambda step: bar.update(task, advance=1, description=step),
+        )
+    out.print(parity_table(comparisons, f"{opened.root} on {runtime.backend}, {runtime.device}"))
+    notice_untrained(opened.manifest)
+    if json_file:
+        rows = [{**comparison.__dict__, "ok": comparison.ok} for comparison in comparisons]
+        _write_text(json_file, json.dumps({"backend": runtime.backend, "comparisons": rows}, indent=2) + "\n")
+    if failed := sum(not comparison.ok for comparison in comparisons):
+        err.print(f"[bold red]{failed} of {len(comparisons)} comparisons are out of tolerance.[/]")
+        raise typer.Exit(1)
+    out.print(f"[green]All {len(comparisons)} comparisons are within tolerance.[/]")
+
+
+@app.command()
+def doctor(bundle: BundleArgument = None) -> None:
+    """Say what this machine has, what is missing, and the command that mends it; exit with 1 on a problem."""
+    from mgts_trt.doctor import examine
+    from mgts_trt.doctor import report as doctor_report
+
+    try:
+        path: Path | None = find_bundle(bundle)
+    except MgtsError:
+        path = None
+    findings = examine(path)
+    out.print(doctor_report(findings), soft_wrap=True)
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _modes(text: str) -> tuple[Mode, ...]:
+    if text == "all":
+        return MODES
+    chosen = _split(text)
+    if not chosen or any(name not in MODES for name in chosen):
+        raise MgtsError(f"There is no mode {text!r}; expected all, or some of {', '.join(MODES)} with commas between.")
+    return tuple(mode for mode in MODES if mode in chosen)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MgtsError(f"Cannot write {path}: {error.strerror}. Name a file in a folder that exists.") from error
+
+
+def main() -> None:
+    """The `mgts-trt` command."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Goldens: real pictures in the bundle and what PyTorch gave for them, so that parity needs no PyTorch later.
+
+A golden picture fills the canvas without resizing, and is stored as PNG: what a network sees is then the same bits on
+every machine. The outputs are one npz file a picture:
+
+| key | what |
+| --- | --- |
+| `detector.boxes`, `detector.scores` | all rows that are not padding, canvas pixels |
+| `masknet.boxes`, `masknet.scores`, `masknet.masks` | likewise |
+| `persons.boxes` | [P, 4], canvas pixels: the boxes the embeddings are of |
+| `mgts.net`, `mgts.box`, `idnet.none` | [P, d]: the embeddings by network and mode |
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mgts_trt._typing import Array, Image
+from mgts_trt.bundle import Bundle, Golden
+from mgts_trt.errors import BundleError
+from mgts_trt.image import read_image
+from mgts_trt.modes import Mode
+from mgts_trt.stages import Letterbox
+
+EMBEDDINGS: dict[str, tuple[Mode, ...]] = {"mgts": ("net", "box"), "idnet": ("none",)}
+"""Re-ID network → the modes it has goldens for."""
+
+KEYS = (
+    "detector.boxes", "detector.scores", "masknet.boxes", "masknet.scores", "masknet.masks", "persons.boxes",
+    *(f"{model}.{mode}" for model, modes in EMBEDDINGS.items() for mode in modes),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One golden picture, ready to be run.
+
+    Attributes:
+        name: Of the picture.
+        canvas: uint8 [Hc, Wc, 3].
+        letterbox: How the picture lies on it.
+        outputs: PyTorch's, by the keys above.
+    """
+
+    name: str
+    canvas: Image
+    letterbox: Letterbox
+    outputs: dict[str, Array]
+
+
+def load_goldens(bundle: Bundle) -> list[GoldenCase]:
+    """The goldens of a bundle.
+
+    Raises:
+        BundleError: The bundle has none, or one lacks an output.
+    """
+    if not bundle.manifest.golden:
+        raise BundleError(
+            f"The bundle {bundle.root} holds no goldens, so there is nothing to compare with. "
+            "Export it again with `python -m export --golden PHOTO`."
+        )
+    return [_load(bundle, golden) for golden in bundle.manifest.golden]
+
+
+def _load(bundle: Bundle, golden: Golden) -> GoldenCase:
+    image = read_image(bundle.root / golden.picture.file)
+    letterbox = Letterbox((image.shape[0], image.shape[1]), bundle.manifest.canvas)
+    path = bundle.root / golden.outputs.file
+    try:
+        with np.load(path) as file:
+            outputs = {key: file[key] for key in KEYS}
+    except (KeyError, ValueError, OSError) as error:
+        raise BundleError(f"The golden {path} is not complete: {error}. Export the bundle again.") from error
+    return GoldenCase(golden.name, letterbox.apply(image, bundle.manifest.pad), letterbox, outputs)

@@ -1,0 +1,50 @@
+"""The three modes, the rows of the paper's Table 6, and what each makes of a picture before re-ID."""
+
+from typing import Literal
+
+from mgts_trt._typing import Array, Image
+from mgts_trt.bundle import Manifest
+from mgts_trt.stages import InstanceMap, Letterbox, Patches, paint_instances, person_patches
+
+Mode = Literal["none", "net", "box"]
+MODES: tuple[Mode, ...] = ("none", "net", "box")
+
+MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
+    "none": ("detector", "idnet"),
+    "net": ("detector", "masknet", "mgts"),
+    "box": ("detector", "mgts"),
+}
+"""The models each mode runs; the last one is its re-ID network."""
+
+
+def mode_patches(
+    manifest: Manifest, mode: Mode, canvas: Image, boxes: Array, instance_map: InstanceMap | None, letterbox: Letterbox
+) -> Patches:
+    """The re-ID patches of boxes on a canvas, as `mode` makes them: see `stages.person_patches`.
+
+    Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E".
+    """
+    return person_patches(
+        canvas,
+        boxes,
+        instance_map,
+        gamma=1.0 if mode == "none" else manifest.gamma,
+        patch_hw=manifest.patch,
+        mean=manifest.normalisation.mean,
+        std=manifest.normalisation.std,
+        content_hw=letterbox.content_hw,
+    )
+
+
+def mode_instance_map(manifest: Manifest, mode: Mode, boxes: Array, scores: Array, masks: Array) -> InstanceMap | None:
+    """The mask net's rows painted with the bundle's thresholds in mode `net`; None in the others."""
+    if mode != "net":
+        return None
+    return paint_instances(
+        boxes,
+        scores,
+        masks,
+        manifest.canvas,
+        score_threshold=manifest.thresholds.instance,
+        mask_threshold=manifest.thresholds.mask,
+    )

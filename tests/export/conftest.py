@@ -1,0 +1,115 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+TINY = Path(__file__).resolve().parent.parent / "training" / "tiny.toml"
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A preset of every network in miniature."""
+    pytest.importorskip("torch", reason="the graph forms need PyTorch")
+    from training.preset import load_preset
+
+    return load_preset(str(TINY))
+
+
+@pytest.fixture(scope="session")
+def networks(tiny) -> dict[str, Any]:
+    """The four tiny networks as training might leave them: normalisation statistics and predictions that matter."""
+    import torch
+    from torch import nn
+
+    from training.models import CLASSES, create
+
+    def trained(name: str) -> nn.Module:
+        network, generator = create(name, tiny, seed=7), torch.Generator().manual_seed(11)
+        with torch.no_grad():
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.running_mean.normal_(0, 0.3, generator=generator)
+                    module.running_var.uniform_(0.5, 2, generator=generator)
+                    module.weight.uniform_(0.5, 1.5, generator=generator)
+                    module.bias.normal_(0.2, 0.3, generator=generator)
+            for layer, std in (
+                ("rpn.objectness", 1), ("rpn.deltas", 0.05), ("classes", 1), ("deltas", 0.5),
+                ("score_maps", 1), ("box_maps", 0.5),
+            ):  # fmt: skip
+                parent, _, child = layer.rpartition(".")
+                if hasattr(network, parent or child):
+                    network.get_submodule(layer).weight.normal_(0, std, generator=generator)
+        return network.eval()
+
+    return {name: trained(name) for name in CLASSES}
+
+
+@pytest.fixture(scope="session")
+def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Model name → its exported file; each is exported once."""
+    import torch
+
+    from export.graphs.networks import GRAPHS
+    from export.onnx_file import export_onnx
+
+    folder, files = tmp_path_factory.mktemp("onnx"), {}
+
+    def export(name: str) -> Path:
+        if name not in files:
+            graph = GRAPHS[name](networks[name]).eval()
+            if graph.inputs == ("image",):
+                inputs, dynamic = {"image": torch.zeros(*tiny.canvas, 3, dtype=torch.uint8)}, None
+            else:
+                inputs, dynamic = {key: torch.zeros(2, 3, *tiny.patch) for key in graph.inputs}, "N"
+            files[name] = folder / f"{name}.onnx"
+            export_onnx(graph, inputs, files[name], dynamic=dynamic)
+        return files[name]
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def run_onnx() -> Callable[..., dict[str, np.ndarray]]:
+    """Run a model (its file or bytes) on the CPU: inputs by name → outputs by name."""
+    import onnxruntime
+
+    sessions: dict[str | bytes, onnxruntime.InferenceSession] = {}
+
+    def run(model: Path | bytes, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        key = model if isinstance(model, bytes) else model.read_bytes()
+        if key not in sessions:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            sessions[key] = onnxruntime.InferenceSession(key, options, providers=["CPUExecutionProvider"])
+        names = [output.name for output in sessions[key].get_outputs()]
+        return dict(zip(names, sessions[key].run(names, inputs), strict=True))
+
+    return run
+
+
+@pytest.fixture
+def run_exported(tmp_path: Path, run_onnx) -> Callable[..., dict[str, np.ndarray]]:
+    """Export a function of tensors alone, and run it on the tensors it was traced with."""
+    import torch
+    from torch import Tensor, nn
+
+    from export.onnx_file import export_onnx
+
+    class Alone(nn.Module):
+        taps = ()
+
+        def __init__(self, function: Callable[..., tuple[Tensor, ...]], outputs: tuple[str, ...]) -> None:
+            super().__init__()
+            self.function, self.outputs = function, outputs
+
+        def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+            return self.function(*tensors)
+
+    def run(function, outputs: tuple[str, ...], **inputs: torch.Tensor) -> dict[str, np.ndarray]:
+        path = tmp_path / "alone.onnx"
+        export_onnx(Alone(function, outputs).eval(), inputs, path)
+        return run_onnx(path, **{name: tensor.numpy() for name, tensor in inputs.items()})
+
+    return run

@@ -1,0 +1,174 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="exporting needs PyTorch")
+
+from export.check import Check, CheckedGraph, require
+from export.exporter import Export, export_bundle
+from export.onnx_file import ExportError
+from mgts_trt import PersonSearch
+from mgts_trt.bundle import MANIFEST, Bundle
+from mgts_trt.errors import BundleError, ImageError
+from mgts_trt.image import read_image
+from mgts_trt.parity import compare_bundle
+from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.session.select import Runtime
+from training.checkpoint import CheckpointError, save_checkpoint
+from training.models import create
+from training.preset import load_preset
+
+CPU = Runtime("onnxruntime", "CPU", "asked for")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory, public_photos) -> list[Path]:
+    """A landscape, a portrait and a tiny picture."""
+    folder = tmp_path_factory.mktemp("pictures")
+    photo = cv2.imread(str(public_photos[0]))
+    cv2.imwrite(str(folder / "landscape.png"), photo)
+    cv2.imwrite(str(folder / "portrait.png"), photo[:, 150:450])
+    cv2.imwrite(str(folder / "tiny.png"), photo[200:207, 220:229])
+    return sorted(folder.glob("*.png"))
+
+
+@pytest.fixture(scope="session")
+def bundle(tiny, pictures, tmp_path_factory) -> Bundle:
+    """The tiny preset, exported whole."""
+    return export_bundle(Export(tiny, tmp_path_factory.mktemp("out") / "bundle", pictures))[0]
+
+
+def test_an_exported_bundle_runs_and_is_at_parity(bundle: Bundle, pictures: list[Path]) -> None:
+    assert {path.name for path in bundle.root.iterdir()} == {
+        "manifest.json", "golden", "detector.fp32.onnx", "masknet.fp32.onnx", "mgts.fp32.onnx", "idnet.fp32.onnx",
+    }  # fmt: skip
+    assert [golden.name for golden in bundle.manifest.golden] == ["landscape", "portrait", "tiny"]
+    assert not bundle.manifest.training.trained
+    assert all(comparison.ok for comparison in compare_bundle(bundle, CPU))
+    with PersonSearch(bundle, mode="net") as search:
+        people = search(read_image(pictures[0]), top=5)
+    assert people.embeddings.shape == (5, bundle.manifest.embedding)
+
+
+def test_no_path_of_the_machine_is_in_the_bundle(bundle: Bundle) -> None:
+    for path in bundle.root.rglob("*.onnx"):
+        assert str(ROOT).encode() not in path.read_bytes()
+    assert str(ROOT) not in (bundle.root / MANIFEST).read_text()
+
+
+def test_a_second_export_replaces_the_first_and_keeps_other_files(bundle: Bundle, tiny, pictures, tmp_path) -> None:
+    """And takes a checkpoint: two things in one export, which takes a while."""
+    import torch
+
+    out = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
+    with pytest.raises(BundleError, match="--force"):
+        export_bundle(Export(tiny, out, pictures))
+    (out / "README.md").write_text("a model card")
+    (out / "plans").mkdir()
+    (out / "stale.int8.onnx").write_text("of another export")
+    checkpoint = tmp_path / "idnet.safetensors"
+    network = create("idnet", tiny, seed=5)
+    save_checkpoint(checkpoint, network, model="idnet", preset="tiny")
+
+    job = Export(tiny, out, pictures[:1], checkpoints={"idnet": checkpoint}, seed=3, force=True)
+    again, _ = export_bundle(job)
+
+    assert (out / "README.md").exists()
+    assert (out / "plans").is_dir()
+    assert not (out / "stale.int8.onnx").exists()
+    assert [path.name for path in (out / "golden").iterdir() if path.suffix == ".png"] == ["landscape.png"]
+    assert again.manifest.models["mgts"] != bundle.manifest.models["mgts"], "another seed, other weights"
+    training = again.manifest.training
+    assert (training.seed, training.trained, list(training.checkpoints)) == (3, False, ["idnet"])
+    assert "idnet" not in training.note
+    patch = np.random.default_rng(0).normal(size=(2, 3, *tiny.patch)).astype(np.float32)
+    want = network.eval()(torch.from_numpy(patch)).detach().numpy()
+    got = OnnxRuntimeSession(again, "idnet", "fp32").run({"original": patch})["embedding"]
+    assert (want * got).sum(axis=1).min() > 0.99999
+
+
+@pytest.mark.parametrize("stage", ["detector trace", "idnet record"])
+def test_a_failed_export_leaves_what_was_there(bundle: Bundle, tiny, pictures, tmp_path: Path, stage: str) -> None:
+    out = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def fail(model: str, step: str) -> None:
+        if f"{model} {step}" == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(Export(tiny, out, pictures[:1], force=True, on_step=fail))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert list(tmp_path.iterdir()) == [out], "nothing half-made is left"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"pictures": []}, ExportError, "--golden"),
+        ({"pictures": [Path("/nowhere.jpg")]}, ImageError, "nowhere"),
+        ({"checkpoints": {"detector": Path("/nowhere.safetensors")}}, CheckpointError, "nowhere"),
+        ({"precisions": ("fp64",)}, ExportError, "no precision fp64"),
+    ],
+)
+def test_what_cannot_be_exported(tiny, pictures, tmp_path: Path, change, error, message: str) -> None:
+    with pytest.raises(error, match=message):
+        export_bundle(Export(**{"preset": tiny, "out": tmp_path / "b", "pictures": pictures[:1], **change}))
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("name", ["detector", "masknet", "mgts", "idnet"])
+def test_a_graph_of_other_weights_is_caught(networks, tiny, exported, pictures, name: str) -> None:
+    """Check the file of one network against the same network with one weight changed a little."""
+    import copy
+
+    import torch
+
+    other = copy.deepcopy(networks[name])
+    layer = {"detector": "fc7", "masknet": "score_maps"}.get(name, "fc")
+    with torch.no_grad():
+        weight = other.get_submodule(layer).weight
+        weight += 0.02 * weight.std() * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    patches = {key: np.random.default_rng(1).normal(size=(3, 3, *tiny.patch)).astype(np.float32) for key in "fo"}
+
+    def checks(network) -> list[Check]:
+        graph = CheckedGraph(name, network, exported(name))
+        if name in ("detector", "masknet"):
+            canvas = np.random.default_rng(0).integers(0, 256, (*tiny.canvas, 3), np.uint8)
+            return graph.check_picture("noise", canvas)
+        inputs = {"foreground": patches["f"], "original": patches["o"]}
+        return graph.check_patches("noise", inputs if name == "mgts" else {"original": patches["o"]})
+
+    require(checks(networks[name]))
+    with pytest.raises(ExportError, match=f"The exported graph is not the network: {name}"):
+        require(checks(other))
+
+
+def test_not_a_number_fails_a_check() -> None:
+    assert not Check("m", "p", "w", float("nan"), 1.0).ok
+    assert not Check("m", "p", "w", float("inf"), 1.0).ok
+    assert Check("m", "p", "w", 1.0, 1.0).ok
+
+
+@pytest.mark.slow
+def test_the_edge_preset_on_real_pictures(pictures: list[Path], tmp_path: Path) -> None:
+    """Landscape, portrait and tiny: boxes within 0.05 px, scores 1e-4, masks 1e-3, cosine 0.99999 (export.check)."""
+    bundle, checks = export_bundle(Export(load_preset("edge"), tmp_path / "edge", pictures))
+    assert {check.picture for check in checks} == {"landscape", "portrait", "tiny"}
+    assert all(check.ok for check in checks)
+    assert sum(file.bytes for file in bundle.manifest.files) < 20 * 2**20
+    assert all(comparison.ok for comparison in compare_bundle(bundle, CPU))
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "export", "--out", str(tmp_path / "b"), "--preset", "huge"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "There is no preset 'huge'; there are edge, paper" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,202 @@
+import shutil
+
+import pytest
+from rich.console import Console
+
+from mgts_trt import doctor
+from mgts_trt.build import build_plan
+from mgts_trt.bundle import Bundle
+from mgts_trt.device import Gpu
+from mgts_trt.doctor import Finding, examine, report
+from mgts_trt.trt import Flavour, find_flavour
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+FLAVOUR = find_flavour("tensorrt_rtx")
+needs_rtx = pytest.mark.skipif(
+    FLAVOUR is None or FLAVOUR.name != "tensorrt_rtx",
+    reason="builds for real need TensorRT-RTX, which is not installed",
+)
+A4000 = Gpu("NVIDIA RTX A4000", (8, 6), 16 << 30, "550.54")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle", models=("idnet",))
+
+
+@pytest.fixture
+def bundle(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "find_gpus", list)
+    return shutil.copytree(tiny, tmp_path / "bundle")
+
+
+def of(area, findings):
+    return [finding for finding in findings if finding.area == area]
+
+
+def check(findings):
+    """What holds of every answer."""
+    assert all(finding.text for finding in findings)
+    assert all(finding.cure for finding in findings if finding.state == "problem")
+    return findings
+
+
+def test_a_machine_without_a_gpu_has_no_problem(bundle):
+    findings = check(examine())
+    assert [finding for finding in findings if finding.state == "problem"] == []
+    assert {"system", "CPU", "GPU", "TensorRT", "ONNX Runtime", "OpenCV"} == {finding.area for finding in findings}
+    [gpu] = of("GPU", findings)
+    assert gpu.state == "info"
+
+
+def test_gpus_are_listed(monkeypatch):
+    monkeypatch.setattr(doctor, "find_gpus", lambda: [A4000, Gpu("B", (12, 0))])
+    assert of("GPU", examine()) == [
+        Finding("GPU", "ok", "NVIDIA RTX A4000 (sm_86, 16 GiB), driver 550.54"),
+        Finding("GPU", "ok", "B (sm_120), driver of unknown version"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "state", "text"),
+    [
+        ({}, "info", "not installed"),
+        ({"tensorrt": "libnvinfer.so.10"}, "problem", "TensorRT is installed, but does not load: libnvinfer.so.10"),
+    ],
+)
+def test_no_tensorrt(monkeypatch, broken, state, text):
+    monkeypatch.setattr(doctor, "find_flavour", lambda: None)
+    monkeypatch.setattr(doctor, "broken_flavours", lambda: broken)
+    [finding] = of("TensorRT", check(examine()))
+    assert finding.state == state
+    assert text in finding.text
+    assert finding.cure == "pip install tensorrt-rtx cuda-core onnx"
+
+
+@pytest.mark.parametrize(("area", "package"), [("ONNX Runtime", "onnxruntime"), ("OpenCV", "opencv-python-headless")])
+def test_a_package_that_does_not_load(monkeypatch, area, package):
+    def fail(name):
+        raise ImportError(f"{name} is broken")
+
+    monkeypatch.setattr(doctor.importlib, "import_module", fail)
+    [finding] = of(area, check(examine()))
+    assert (finding.state, finding.cure) == ("problem", f"pip install {package}")
+
+
+def test_a_look_that_fails_is_a_finding(monkeypatch):
+    def fail():
+        raise ZeroDivisionError("ouch")
+
+    monkeypatch.setattr(doctor, "find_gpus", fail)
+    [finding] = of("GPU", check(examine()))
+    assert finding.state == "problem"
+    assert "ZeroDivisionError: ouch" in finding.text
+
+
+def test_a_good_bundle_without_plans(bundle):
+    findings = check(examine(bundle))
+    whole, untrained = of("bundle", findings)
+    assert (whole.state, untrained.state) == ("ok", "info")
+    assert "preset tiny, idnet (fp32)" in whole.text
+    assert "untrained" in untrained.text
+    assert of("plans", findings) == [Finding("plans", "info", "none built", f"mgts-trt build {bundle}")]
+
+
+def test_an_altered_bundle(bundle):
+    with (bundle / "idnet.fp32.onnx").open("r+b") as file:
+        file.write(b"X")
+    [finding] = of("bundle", check(examine(bundle)))
+    assert finding.state == "problem"
+    assert "idnet.fp32.onnx is altered" in finding.text
+
+
+def test_a_missing_bundle(tmp_path):
+    [finding] = of("bundle", check(examine(tmp_path / "none")))
+    assert finding.state == "problem"
+    assert "is not a folder" in finding.text
+    assert finding.cure == f"python -m export --out {tmp_path / 'none'}"
+
+
+@pytest.fixture(scope="module")
+def built(tiny, tmp_path_factory):
+    root = shutil.copytree(tiny, tmp_path_factory.mktemp("built") / "bundle")
+    build_plan(Bundle.open(root), "idnet", "fp32")
+    return root
+
+
+@needs_rtx
+class TestPlans:
+    @pytest.fixture
+    def plans(self, built, tmp_path, monkeypatch):
+        monkeypatch.setattr(doctor, "find_gpus", list)
+        return Bundle.open(shutil.copytree(built, tmp_path / "bundle"))
+
+    def look(self, bundle):
+        return of("plans", check(examine(bundle.root)))
+
+    @pytest.mark.parametrize(
+        ("gpus", "state", "text"),
+        [
+            ([], "ok", "needs an NVIDIA GPU to run"),
+            ([A4000], "ok", "runs on NVIDIA RTX A4000"),
+            ([Gpu("RTX 2080", (7, 5))], "info", "not for this GPU (sm_75)"),
+        ],
+    )
+    def test_a_whole_plan(self, plans, monkeypatch, gpus, state, text):
+        monkeypatch.setattr(doctor, "find_gpus", lambda: gpus)
+        [finding] = self.look(plans)
+        assert finding.state == state
+        assert finding.text.startswith("idnet.fp32.portable.")
+        assert text in finding.text
+
+    @pytest.mark.parametrize("name", ["idnet.plan", "plan.json"])
+    def test_a_damaged_plan(self, plans, name):
+        [file] = plans.plans.glob(f"*/{name}")
+        file.write_bytes(file.read_bytes()[:-9])
+        [finding] = self.look(plans)
+        assert finding.state == "problem"
+        assert finding.cure == f"mgts-trt build {plans.root}"
+
+    def test_a_plan_of_another_version(self, plans, monkeypatch):
+        monkeypatch.setattr(doctor, "find_flavour", lambda: Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module))
+        [finding] = self.look(plans)
+        assert finding.state == "problem"
+        assert f"built by {FLAVOUR}, this is TensorRT-RTX 9.8.7" in finding.text
+
+    def test_a_superseded_plan(self, plans, monkeypatch):
+        newer = Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module)
+        build_plan(plans, "idnet", "fp32", flavour=newer)
+        monkeypatch.setattr(doctor, "find_flavour", lambda: newer)
+        findings = self.look(plans)
+        assert sorted(finding.state for finding in findings) == ["info", "ok"]
+        [old] = [finding for finding in findings if finding.state == "info"]
+        assert "superseded" in old.text
+        assert old.cure.startswith("rm -r ")
+
+    def test_a_plan_of_a_model_the_bundle_does_not_hold(self, plans, monkeypatch):
+        monkeypatch.setattr(
+            doctor.Bundle,
+            "open",
+            lambda path: Bundle(plans.root, plans.manifest.model_copy(update={"models": {}})),
+        )
+        [finding] = self.look(plans)
+        assert finding.state == "info"
+        assert "which the bundle does not hold" in finding.text
+
+    def test_without_tensorrt_the_bytes_are_checked_still(self, plans, monkeypatch):
+        monkeypatch.setattr(doctor, "find_flavour", lambda: None)
+        [finding] = self.look(plans)
+        assert finding.state == "info"
+        assert "is whole; TensorRT-RTX is not installed" in finding.text
+
+
+def test_the_report_shows_everything():
+    findings = [
+        Finding("bundle", "problem", "it is [bold]altered[/bold]", "mgts-trt build x"),
+        Finding("GPU", "info", "none"),
+    ]
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(report(findings))
+    text = captured.get()
+    assert all(part in text for part in ("it is [bold]altered[/bold]", "mgts-trt build x", "GPU", "none", "problem"))

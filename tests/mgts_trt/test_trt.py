@@ -1,0 +1,189 @@
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from mgts_trt import trt
+from mgts_trt.errors import BackendError
+from mgts_trt.recipe import Builder
+from mgts_trt.trt import Flavour, find_flavour, require_flavour, runs_on
+
+needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")
+
+
+@pytest.fixture
+def no_tensorrt(monkeypatch):
+    monkeypatch.setattr(trt, "_load", lambda name: f"No module named '{name}'")
+    monkeypatch.setattr(trt.importlib.util, "find_spec", lambda name: None)
+
+
+def test_nothing_installed(no_tensorrt):
+    assert find_flavour() is None
+    with pytest.raises(BackendError, match=r"installed.*pip install tensorrt-rtx"):
+        require_flavour()
+
+
+def test_installed_but_broken(no_tensorrt, monkeypatch):
+    monkeypatch.setattr(trt.importlib.util, "find_spec", lambda name: name == "tensorrt")
+    with pytest.raises(BackendError, match="TensorRT does not load: No module named"):
+        require_flavour()
+
+
+@pytest.mark.parametrize(
+    ("installed", "prefer", "expected"),
+    [
+        (("tensorrt", "tensorrt_rtx"), None, "tensorrt_rtx"),
+        (("tensorrt", "tensorrt_rtx"), "tensorrt", "tensorrt"),
+        (("tensorrt",), "tensorrt_rtx", "tensorrt"),
+        (("tensorrt_rtx",), "tensorrt", "tensorrt_rtx"),
+    ],
+)
+def test_preference(monkeypatch, installed, prefer, expected):
+    module = SimpleNamespace(__version__="1.2.3")
+    monkeypatch.setattr(trt, "_load", lambda name: module if name in installed else "missing")
+    flavour = find_flavour(prefer)
+    assert flavour is not None
+    assert (flavour.name, flavour.version) == (expected, "1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("target", "sm", "expected"),
+    [
+        ("portable", "sm_75", False),
+        ("portable", "sm_80", True),
+        ("portable", "sm_120", True),
+        ("sm_86", "sm_86", True),
+        ("sm_86", "sm_89", False),
+        ("sm_75", "sm_75", True),
+    ],
+)
+def test_runs_on(target, sm, expected):
+    assert runs_on(target, sm) is expected
+
+
+def test_plain_tensorrt_builds_for_the_gpu_that_is_there_only():
+    plain = Flavour("tensorrt", "10.9.0", SimpleNamespace(BuilderFlag=SimpleNamespace()))
+    assert plain.targets == ("current",)
+    assert plain.default_target == "current"
+    assert str(plain) == "TensorRT 10.9.0"
+    assert plain.settings(Builder())["user_allocation"] is False
+
+
+def test_a_builder_that_cannot_be_made():
+    def refuse(logger):
+        raise TypeError("factory function returned nullptr")
+
+    class Base:
+        Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3)
+
+    # Hashable, unlike a SimpleNamespace: modules are kept by identity.
+    module = type("module", (), {"Builder": staticmethod(refuse), "ILogger": Base})
+    Base.__init__ = lambda self: None
+    with pytest.raises(BackendError, match=r"TensorRT 10\.9 cannot make a builder here: factory.*needs a working"):
+        Flavour("tensorrt", "10.9", module).create_builder()
+
+
+@needs_tensorrt
+class TestInstalled:
+    def test_targets(self):
+        flavour = require_flavour()
+        if flavour.name == "tensorrt_rtx":
+            assert flavour.default_target == "portable"
+            assert {"portable", "current", "sm_75", "sm_86", "sm_120"} <= set(flavour.targets)
+        else:
+            assert flavour.targets == ("current",)
+
+    @pytest.mark.parametrize("tf32", [True, False])
+    def test_config_takes_the_settings(self, tf32):
+        flavour = require_flavour("tensorrt_rtx")
+        settings = flavour.settings(Builder(optimization_level=1, workspace_mib=64, tf32=tf32))
+        with flavour.collect() as messages:
+            config = flavour.create_config(flavour.create_builder(), settings, flavour.default_target)
+        flags = flavour.module.BuilderFlag
+        assert config.builder_optimization_level == 1
+        assert config.get_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE) == 64 << 20
+        assert config.get_flag(flags.TF32) is tf32
+        assert config.get_flag(flags.REQUIRE_USER_ALLOCATION) is settings["user_allocation"]
+        assert [m for m in messages if m.level == "error"] == []
+
+    def test_a_named_target_reaches_the_configuration(self):
+        flavour = require_flavour()
+        if flavour.name != "tensorrt_rtx":
+            pytest.skip("plain TensorRT builds for the GPU it runs on")
+        with flavour.collect():
+            config = flavour.create_config(flavour.create_builder(), flavour.settings(Builder()), "sm_86")
+        assert config.num_compute_capabilities == 1
+        assert config.get_compute_capability(0) == flavour.module.ComputeCapability.SM86
+
+    def test_a_refused_target_is_an_error(self):
+        # CURRENT is what a GPU without a name of its own resolves to; the flavour's answer is taken seriously.
+        flavour = require_flavour()
+        refusing = SimpleNamespace(
+            builder_optimization_level=0,
+            set_memory_pool_limit=lambda *a: None,
+            set_flag=lambda *a: None,
+            clear_flag=lambda *a: None,
+            num_compute_capabilities=0,
+            set_compute_capability=lambda *a: False,
+        )
+        builder = SimpleNamespace(create_builder_config=lambda: refusing)
+        rtx = Flavour("tensorrt_rtx", flavour.version, _with_capabilities(flavour.module))
+        with pytest.raises(BackendError, match="does not accept the target sm_86"):
+            rtx.create_config(builder, flavour.settings(Builder()), "sm_86")
+
+    def test_data_types_have_their_numpy_names(self):
+        flavour = require_flavour()
+        names = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "UINT8": "uint8", "INT64": "int64"}
+        assert {n: flavour.dtype(getattr(flavour.module.DataType, n)) for n in names} == names
+
+    def test_messages_are_collected_in_the_block_only(self):
+        flavour = require_flavour()
+        with flavour.collect() as first:
+            flavour.module.OnnxParser(
+                flavour.create_builder().create_network(0), trt._logger(flavour.module)
+            ).parse_from_file("nowhere.onnx")
+        before = list(first)
+        with flavour.collect() as second:
+            trt._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, " late \n")
+        trt._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, "outside")
+        assert first == before
+        assert second == [trt.Message("error", "late")]
+
+    def test_progress_never_goes_back_and_ends_near_one(self):
+        flavour = require_flavour()
+        seen = []
+        monitor = flavour.monitor(lambda phase, fraction: seen.append(fraction), lambda: False)
+        monitor.phase_start("all", None, 2)
+        monitor.phase_start("part", "all", 4)
+        assert all(monitor.step_complete("part", step) for step in range(4))
+        monitor.phase_finish("part")
+        monitor.step_complete("all", 0)
+        monitor.phase_start("part", "all", 1)
+        monitor.step_complete("all", 1)
+        assert seen == sorted(seen)
+        assert seen[0] == 0.0
+        assert seen[4] == pytest.approx(3 / 8)
+        assert seen[-1] == 1.0
+
+    def test_a_cancelled_monitor_stops_the_build(self):
+        monitor = require_flavour().monitor(lambda phase, fraction: None, lambda: True)
+        monitor.phase_start("all", None, 2)
+        assert monitor.step_complete("all", 0) is False
+
+
+def test_tensorrt_is_imported_only_when_asked_for():
+    code = (
+        "import sys, mgts_trt.trt, mgts_trt.plan, mgts_trt.build, mgts_trt.doctor, mgts_trt.session.tensorrt;"
+        "print([m for m in ('tensorrt', 'tensorrt_rtx', 'torch', 'onnx', 'cuda.core') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def _with_capabilities(module):
+    return SimpleNamespace(
+        ComputeCapability=SimpleNamespace(SM86=86, CURRENT=1),
+        BuilderFlag=module.BuilderFlag,
+        MemoryPoolType=module.MemoryPoolType,
+    )

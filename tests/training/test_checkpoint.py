@@ -1,0 +1,282 @@
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+pytest.importorskip("torch", reason="the networks need PyTorch")
+
+import torch
+from torch import nn
+from torchvision import models
+
+import training.checkpoint
+from mgts_trt.errors import MgtsError
+from mgts_trt.recipe import MODELS
+from training.checkpoint import CheckpointError, load_backbone, load_checkpoint, save_checkpoint
+from training.models import CLASSES, create
+from training.preset import Preset, load_preset
+
+
+def states_equal(a: nn.Module, b: nn.Module) -> bool:
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_round_trip(tiny: Preset, tmp_path: Path, name: str) -> None:
+    saved, loaded = create(name, tiny, seed=1), create(name, tiny, seed=2)
+    for module in saved.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.num_batches_tracked.fill_(7)
+            module.running_var.fill_(1.5)
+    path = tmp_path / "weights.safetensors"
+    save_checkpoint(path, saved, model=name, preset="tiny")
+    assert not states_equal(saved, loaded)
+    load_checkpoint(path, loaded, model=name, preset="tiny")
+    assert states_equal(saved, loaded)
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+@pytest.fixture
+def saved(tiny: Preset, tmp_path: Path) -> Path:
+    path = tmp_path / "idnet.safetensors"
+    save_checkpoint(path, create("idnet", tiny, seed=1), model="idnet", preset="tiny")
+    return path
+
+
+def refused(path: Path, network: nn.Module, *, model: str = "idnet", preset: str = "tiny") -> str:
+    """The message; and the network must be as it was."""
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path, network, model=model, preset=preset)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+    assert isinstance(caught.value, MgtsError)
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+def test_of_another_model(tiny: Preset, saved: Path) -> None:
+    assert "holds model 'idnet', expected 'mgts'" in refused(saved, create("mgts", tiny), model="mgts")
+
+
+def test_of_another_preset(tiny: Preset, saved: Path) -> None:
+    assert "holds preset 'tiny', expected 'edge'" in refused(saved, create("idnet", tiny), preset="edge")
+
+
+def test_of_another_width(tiny: Preset, saved: Path) -> None:
+    wider = tiny.model_copy(update={"embedding": 24})
+    assert "fc.weight has shape [16, 16], expected [24, 16]" in refused(saved, create("idnet", wider))
+
+
+def test_of_another_depth(tiny: Preset, saved: Path) -> None:
+    for depths, says in (((2, 2, 1, 1), "tensors missing"), ((1, 1, 1, 1), "unknown")):
+        reid = tiny.reid.model_copy(update={"depths": depths})
+        assert says in refused(saved, create("idnet", tiny.model_copy(update={"reid": reid})))
+
+
+@pytest.mark.parametrize("left", [0, 5, 200, -1])
+def test_truncated(tiny: Preset, saved: Path, left: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:left])
+    assert "not a readable safetensors file" in refused(saved, create("idnet", tiny))
+
+
+def test_missing(tiny: Preset, tmp_path: Path) -> None:
+    assert "There is no checkpoint" in refused(tmp_path / "gone.safetensors", create("idnet", tiny))
+
+
+def test_failing_save_leaves_the_old_file(tiny: Preset, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    old = saved.read_bytes()
+    monkeypatch.setattr(training.checkpoint, "save_file", half)
+    with pytest.raises(OSError, match="no space"):
+        save_checkpoint(saved, create("idnet", tiny, seed=2), model="idnet", preset="tiny")
+    assert saved.read_bytes() == old
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+
+
+def full_width_vgg(*, hidden: int) -> Preset:
+    """`paper`, whose fc6 and fc7 would take 480 MB, with fewer hidden units."""
+    paper = load_preset("paper")
+    rpn = paper.detector.rpn.model_copy(update={"channels": 8})
+    return paper.model_copy(update={"detector": paper.detector.model_copy(update={"hidden": hidden, "rpn": rpn})})
+
+
+def filled(network: nn.Module) -> nn.Module:
+    """A network built on the meta device, with random weights and statistics."""
+    generator = torch.Generator().manual_seed(0)
+    network.to_empty(device="cpu")
+    with torch.no_grad():
+        for key, value in network.state_dict().items():
+            if key.endswith("running_var"):
+                value.uniform_(1, 2, generator=generator)
+            elif value.is_floating_point():
+                fan_in = value[0].numel() if value.ndim > 1 else 9
+                value.normal_(std=(2 / fan_in) ** 0.5, generator=generator)
+    return network.eval()
+
+
+def bare(name: str, preset: Preset) -> nn.Module:
+    """A network whose weights are whatever lay in memory: what is not loaded shows."""
+    with torch.device("meta"):
+        network = CLASSES[name](preset)
+    return network.to_empty(device="cpu").eval()
+
+
+@pytest.fixture(scope="module")
+def vgg() -> nn.Module:
+    """torchvision's VGG16 with 8 hidden units."""
+    with torch.device("meta"):
+        network = models.vgg16(num_classes=2)
+        network.classifier[0] = nn.Linear(512 * 7 * 7, 8)
+        network.classifier[3] = nn.Linear(8, 8)
+    return filled(network)
+
+
+@pytest.fixture(scope="module")
+def vgg_file(vgg: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("vgg") / "vgg16.pth"
+    torch.save(vgg.state_dict(), path)
+    return str(path)
+
+
+def image(*hw: int) -> torch.Tensor:
+    return torch.randn(1, 3, *hw, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def test_backbone_of_the_detector(vgg: nn.Module, vgg_file: str) -> None:
+    network = bare("detector", full_width_vgg(hidden=8))
+    nn.init.normal_(network.classes.weight)
+    nn.init.zeros_(network.classes.bias)
+    load_backbone(vgg_file, network)
+    # torchvision's features end with a fifth pooling; conv5_3 does not.
+    x = image(64, 80)
+    torch.testing.assert_close(network.features(x), vgg.features[:-1](x))
+    rois = torch.randn(3, 512, 7, 7, generator=torch.Generator().manual_seed(1))
+    hidden = vgg.classifier[:5](rois.flatten(1))
+    torch.testing.assert_close(network.box_head(rois)[0], network.classes(hidden))
+
+
+@torch.no_grad()
+def test_hidden_layers_of_another_size_keep_their_initial_weights(vgg: nn.Module, vgg_file: str) -> None:
+    network = create("detector", full_width_vgg(hidden=6)).eval()
+    fc6, fc7 = network.fc6.weight.clone(), network.fc7.weight.clone()
+    load_backbone(vgg_file, network)
+    x = image(32, 48)
+    torch.testing.assert_close(network.features(x), vgg.features[:-1](x))
+    assert torch.equal(network.fc6.weight, fc6)
+    assert torch.equal(network.fc7.weight, fc7)
+
+
+@torch.no_grad()
+def test_backbones_of_both_streams(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        reference = models.resnet50()
+    reference = filled(reference)
+    path = tmp_path / "resnet50.pth"
+    torch.save(reference.state_dict(), path)
+    x = image(64, 32)
+    expected = nn.Sequential(*list(reference.children())[:-2])(x)
+    paper = load_preset("paper")
+    networks = {"mgts": ("f_net", "o_net"), "idnet": ("o_net",)}
+    for name, streams in networks.items():
+        network = bare(name, paper)
+        load_backbone(str(path), network)
+        for stream in streams:
+            torch.testing.assert_close(getattr(network, stream)(x), expected)
+
+
+@torch.no_grad()
+def test_backbone_of_the_mask_net(tmp_path: Path, vgg_file: str) -> None:
+    with torch.device("meta"):
+        reference = models.resnet101(replace_stride_with_dilation=[False, False, True])
+    reference = filled(reference)
+    path = tmp_path / "resnet101.pth"
+    torch.save(reference.state_dict(), path)
+    network = bare("masknet", load_preset("paper"))
+    load_backbone(str(path), network)
+    x = image(64, 80)
+    torch.testing.assert_close(network.backbone(x), nn.Sequential(*list(reference.children())[:-2])(x))
+    with pytest.raises(CheckpointError, match=r"vgg16\.pth is of another network: \d+ tensors missing"):
+        load_backbone(vgg_file, network)
+
+
+def test_backbone_of_another_architecture(tiny: Preset, tmp_path: Path, vgg_file: str) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "resnet18.pth"
+    torch.save(models.resnet18().state_dict(), path)
+    idnet, detector = create("idnet", tiny), create("detector", tiny)
+    for network in (idnet, detector):
+        with pytest.raises(CheckpointError, match=r"resnet18\.pth is of another network: \d+ tensors missing"):
+            load_backbone(str(path), network)
+    with pytest.raises(CheckpointError, match=r"another network: \d+ tensors missing, \d+ unknown, e\.g\. features"):
+        load_backbone(vgg_file, detector)
+
+
+def test_backbone_of_another_width(tiny: Preset, tmp_path: Path) -> None:
+    wider = create("idnet", tiny.model_copy(update={"reid": tiny.reid.model_copy(update={"planes": (4, 4, 4, 8)})}))
+    path = tmp_path / "wider.pth"
+    torch.save(wider.o_net.state_dict(), path)
+    with pytest.raises(CheckpointError, match=r"wider\.pth: layer4.* It is of another width"):
+        load_backbone(str(path), create("idnet", tiny))
+
+
+def test_backbone_from_safetensors(tiny: Preset, tmp_path: Path) -> None:
+    donor, network = create("idnet", tiny, seed=5), create("mgts", tiny)
+    path = tmp_path / "backbone.safetensors"
+    save_checkpoint(path, donor.o_net, model="idnet", preset="tiny")
+    load_backbone(str(path), network)
+    assert states_equal(network.o_net, donor.o_net)
+    assert states_equal(network.f_net, donor.o_net)
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint .*gone\.safetensors"):
+        load_backbone(str(tmp_path / "gone.safetensors"), network)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "Cannot read the weights"),
+        (b"", "Cannot read the weights"),
+        (b"not a state dict at all", "Cannot read the weights"),
+        ([1, 2, 3], "no plain state dict"),
+        ({"model": {"conv1.weight": torch.zeros(1)}, "epoch": 3}, "no plain state dict"),
+    ],
+)
+def test_backbone_files_that_are_none(tiny: Preset, tmp_path: Path, content: object, says: str) -> None:
+    path = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=says) as caught:
+        load_backbone(str(path), create("idnet", tiny))
+    assert "weights.pth" in str(caught.value)
+
+
+def test_truncated_backbone_file(tiny: Preset, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(create("idnet", tiny).o_net.state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(CheckpointError, match="Cannot read the weights"):
+        load_backbone(str(path), create("idnet", tiny))
+
+
+@pytest.mark.parametrize("name", ["vgg16", "VGG17_Weights.DEFAULT", "VGG16_Weights.IMAGENET9", "vgg16.DEFAULT"])
+def test_weights_torchvision_does_not_know(tiny: Preset, name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"torchvision has no weights '{name}'"):
+        load_backbone(name, create("idnet", tiny))
+
+
+@pytest.mark.parametrize(
+    "error", [URLError("no route to host"), TimeoutError("timed out"), RuntimeError("invalid hash value")]
+)
+def test_weights_that_cannot_be_fetched(tiny: Preset, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(CheckpointError, match=r"cannot fetch ResNet50_Weights\.IMAGENET1K_V1: .*name its path"):
+        load_backbone("ResNet50_Weights.IMAGENET1K_V1", create("idnet", tiny))

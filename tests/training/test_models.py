@@ -1,0 +1,256 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("torch", reason="the networks need PyTorch")
+
+import torch
+from torch import Tensor, nn
+
+from mgts_trt.recipe import MODELS
+from training.models import CLASSES, FCIS, MGTS, FasterRCNN, IDNet, create
+from training.models.normalise import Normalise
+from training.models.reid import SEBlock
+from training.models.resnet import ResNet
+from training.models.vgg import vgg_features
+from training.preset import Preset, ReidPreset, load_preset
+
+
+def test_classes_are_the_models_of_a_bundle() -> None:
+    assert tuple(CLASSES) == MODELS
+
+
+def weights(network: nn.Module) -> Tensor:
+    return torch.cat([value.flatten().float() for value in network.state_dict().values()])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_create_depends_on_its_arguments_alone(tiny: Preset, name: str) -> None:
+    first = create(name, tiny, seed=3)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    second, other = create(name, tiny, seed=3), create(name, tiny, seed=4)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert isinstance(first, CLASSES[name])
+    assert first.training
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(other))
+    assert torch.equal(weights(create(name, tiny)), weights(create(name, tiny, seed=0)))
+
+
+def test_initial_weights(tiny: Preset) -> None:
+    network = create("detector", load_preset("edge"))
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            assert not module.bias.any()
+    # He: a ReLU layer keeps the variance of what flows back through it.
+    assert network.fc7.weight.std().item() == pytest.approx((2 / network.fc7.out_features) ** 0.5, rel=0.05)
+    for layer, std in (
+        (network.rpn.objectness, 0.01),
+        (network.rpn.deltas, 0.001),
+        (network.classes, 0.01),
+        (network.deltas, 0.001),
+    ):
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.2)
+
+
+def count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_paper_is_as_large_as_in_the_literature() -> None:
+    paper = load_preset("paper")
+    with torch.device("meta"):
+        detector, masknet, mgts, idnet = FasterRCNN(paper), FCIS(paper), MGTS(paper), IDNet(paper)
+    assert count(detector.features) == 14_714_688
+    assert count(detector.fc6) + count(detector.fc7) == 119_545_856
+    assert count(masknet.backbone) == 42_500_160
+    assert count(idnet.o_net) == count(mgts.o_net) == count(mgts.f_net) == 23_508_032
+    assert count(idnet) - count(idnet.o_net) == 2048 * 128
+    assert count(mgts.fc) == 4096 * 128
+    assert count(mgts.se) == 2 * 4096 * 256
+
+
+def test_normalise() -> None:
+    preset = load_preset("paper")
+    image = torch.arange(2 * 3 * 3, dtype=torch.uint8).reshape(2, 3, 3)
+    out = Normalise(preset.normalisation)(image)
+    expected = (image.numpy().astype(np.float64) - preset.normalisation.mean) / preset.normalisation.std
+    assert out.dtype == torch.float32
+    np.testing.assert_allclose(out[0].numpy(), expected.transpose(2, 0, 1), rtol=1e-5)
+    assert not Normalise(preset.normalisation).state_dict()
+
+
+@pytest.mark.parametrize("hw", [(64, 96), (92, 155)])
+def test_feature_maps_have_stride_16_or_32(hw: tuple[int, int]) -> None:
+    h, w = hw
+    x = torch.zeros(1, 3, h, w)
+    vgg = vgg_features((1, 1, 1, 1, 1), (2, 2, 2, 2, 6), batch_norm=False)
+    resnet = ResNet(2, (2, 2, 2, 3), (1, 1, 1, 2)).eval()
+    dilated = ResNet(2, (2, 2, 2, 3), (1, 1, 1, 2), dilate_last=True).eval()
+    assert vgg(x).shape == (1, 6, h // 16, w // 16)
+    assert resnet.conv4(x).shape == (1, 8, -(-h // 16), -(-w // 16))
+    assert resnet(x).shape == (1, 12, -(-h // 32), -(-w // 32))
+    assert dilated(x).shape == (1, 12, -(-h // 16), -(-w // 16))
+    assert [m.dilation for m in dilated.layer4.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)] == [
+        (1, 1),
+        (2, 2),
+    ]
+
+
+def picture(preset: Preset, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (*preset.canvas, 3), dtype=torch.uint8, generator=generator)
+
+
+def patches(preset: Preset, n: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, 3, *preset.patch, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_detections(preset: Preset, boxes: Tensor, scores: Tensor, most: int) -> None:
+    assert 1 <= len(boxes) <= most
+    assert boxes.shape == (len(scores), 4)
+    assert bool((scores[:-1] >= scores[1:]).all())
+    assert bool(((scores > 0) & (scores < 1)).all())
+    limit = torch.tensor([preset.canvas[1], preset.canvas[0]] * 2)
+    assert bool(((boxes >= 0) & (boxes <= limit + 1e-3)).all())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_detector_forward(tiny: Preset, training: bool) -> None:
+    network = create("detector", tiny).train(training)
+    boxes, scores = network(picture(tiny))
+    assert_detections(tiny, boxes, scores, tiny.detector.rpn.proposals)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_masknet_forward(tiny: Preset, training: bool) -> None:
+    network = create("masknet", tiny).train(training)
+    boxes, scores, masks = network(picture(tiny))
+    assert_detections(tiny, boxes, scores, tiny.masknet.rpn.proposals)
+    assert masks.shape == (len(boxes), 21, 21)
+    assert bool(((masks >= 0) & (masks <= 1)).all())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["mgts", "idnet"])
+def test_reid_forward(tiny: Preset, name: str, training: bool) -> None:
+    network = create(name, tiny).train(training)
+    inputs = (patches(tiny, 3, 0), patches(tiny, 3, 1))[: 2 if name == "mgts" else 1]
+    embedding = network(*inputs)
+    assert embedding.shape == (3, tiny.embedding)
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(3))
+
+
+def test_mgts_tells_its_two_inputs_apart(tiny: Preset) -> None:
+    network = create("mgts", tiny).eval()
+    a, b = patches(tiny, 2, 0), patches(tiny, 2, 1)
+    with torch.no_grad():
+        assert (network(a, b) - network(b, a)).abs().max() > 1e-3
+        assert (network(a, b) - network(a, a)).abs().max() > 1e-3
+
+
+def assert_all_train(network: nn.Module, outputs: list[Tensor]) -> None:
+    """Random projections of the outputs give every parameter a gradient."""
+    generator = torch.Generator().manual_seed(1)
+    loss = torch.stack([(out * torch.randn(out.shape, generator=generator)).sum() for out in outputs]).sum()
+    loss.backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.isfinite().all()), name
+        assert bool(parameter.grad.any()), name
+
+
+ROIS = torch.tensor([[0.0, 0, 40, 60], [30, 10, 70, 72], [5, 20, 60, 50]])
+
+
+def test_gradients_reach_the_whole_detector(tiny: Preset) -> None:
+    network = create("detector", tiny)
+    batch = torch.cat([network.normalise(picture(tiny, seed)) for seed in range(2)])
+    features = network.features(batch)
+    head = network.box_head(network.roi_features(features, [ROIS, ROIS[:2]]))
+    assert [tuple(out.shape) for out in head] == [(5, 2), (5, 4)]
+    assert_all_train(network, [*network.rpn(features), *head])
+
+
+def test_gradients_reach_the_whole_mask_net(tiny: Preset) -> None:
+    network = create("masknet", tiny)
+    conv4, conv5 = network.features(torch.cat([network.resize(picture(tiny, seed)) for seed in range(2)]))
+    rois = [ROIS, ROIS[:2]]
+    deltas = network.box_deltas(network.assemble(network.box_maps(conv5), rois))
+    margins, masks = network.score_and_mask(network.assemble(network.score_maps(conv5), rois))
+    assert [tuple(out.shape) for out in (deltas, margins, masks)] == [(5, 4), (5,), (5, 21, 21)]
+    assert_all_train(network, [*network.rpn(conv4), deltas, margins, masks])
+
+
+@pytest.mark.parametrize("name", ["mgts", "idnet"])
+def test_gradients_reach_both_streams(tiny: Preset, name: str) -> None:
+    network = create(name, tiny)
+    inputs = (patches(tiny, 4, 0), patches(tiny, 4, 1))[: 2 if name == "mgts" else 1]
+    assert_all_train(network, [network(*inputs)])
+
+
+def test_each_bin_reads_its_own_maps(tiny: Preset) -> None:
+    """Maps that are constant: class c, bin (i, j) is c · 49 + i · 7 + j everywhere."""
+    network, k = FCIS(tiny), 7
+    maps = torch.arange(4.0 * k * k).reshape(1, -1, 1, 1).expand(1, -1, 5, 8)
+    out = network.assemble(maps, [ROIS])
+    expected = torch.arange(4.0 * k * k).reshape(1, 4, k, k).repeat_interleave(3, 2).repeat_interleave(3, 3)
+    torch.testing.assert_close(out, expected.expand(3, -1, -1, -1))
+
+
+def test_score_and_mask_is_fcis_joint_formulation(tiny: Preset) -> None:
+    network, rng = FCIS(tiny), np.random.default_rng(0)
+    assembled = rng.normal(size=(5, 4, 21, 21))
+    margins, masks = network.score_and_mask(torch.from_numpy(assembled))
+    (outer_in, outer_out), (inside, outside) = assembled[:, :2].swapaxes(0, 1), assembled[:, 2:].swapaxes(0, 1)
+    person, background = (np.maximum(a, b).mean((1, 2)) for a, b in ((inside, outside), (outer_in, outer_out)))
+    np.testing.assert_allclose(margins, person - background)
+    np.testing.assert_allclose(masks, np.exp(inside) / (np.exp(inside) + np.exp(outside)))
+
+
+def test_features_reach_to_the_border_of_a_canvas_that_is_no_multiple_of_the_stride(tiny: Preset) -> None:
+    network = FasterRCNN(tiny)
+    h, w = tiny.canvas
+    features = torch.ones(1, 8, h // 16, w // 16)
+    corner = torch.tensor([[w - 3.0, h - 3.0, w, h], [0, 0, w, h], [w - 40.0, 0, w, 20]])
+    torch.testing.assert_close(network.roi_features(features, [corner]), torch.ones(3, 8, 7, 7))
+
+
+maps = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**32 - 1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(maps)
+def test_head_is_equations_1_and_2(shape: tuple[int, int, int, int]) -> None:
+    n, h, w, seed = shape
+    reid = ReidPreset(stem=2, planes=(2, 2, 2, 2), depths=(1, 1, 1, 1), reduction=4)
+    preset = load_preset("edge").model_copy(update={"embedding": 9, "reid": reid})
+    network = create("mgts", preset, seed=seed % 1000).eval()
+    rng = np.random.default_rng(seed)
+    f, o = (rng.normal(1, 2, (n, 8, h, w)) for _ in range(2))
+
+    feature = np.concatenate([f, o], axis=1)
+    layers = (network.se.squeeze, network.se.excite, network.fc)
+    w1, w2, w_fc = (layer.weight.detach().double().numpy() for layer in layers)
+    assert (w1.shape, w2.shape, w_fc.shape) == ((4, 16), (16, 4), (9, 16))
+    channel = 1 / (1 + np.exp(-np.maximum(feature.mean((2, 3)) @ w1.T, 0) @ w2.T))  # w of Eq. 1
+    pooled = (feature * channel[:, :, None, None]).mean((2, 3))
+    expected = pooled @ w_fc.T
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+
+    with torch.no_grad():
+        embedding = network.head(*(torch.from_numpy(x).float() for x in (f, o)))
+    np.testing.assert_allclose(embedding.numpy(), expected, atol=1e-4)
+
+
+def test_channel_weights_are_between_0_and_1() -> None:
+    torch.manual_seed(0)
+    block = SEBlock(32, 4)
+    x = torch.randn(6, 32, 5, 3) * 4
+    w = block.weights(x.mean(dim=(2, 3)))
+    assert w.shape == (6, 32)
+    assert bool(((w > 0) & (w < 1)).all())
+    assert w.std() > 0.01
+    torch.testing.assert_close(block(x) / x, w[:, :, None, None].expand_as(x))
