@@ -201,10 +201,13 @@ def build_bundle(
 
 
 def plan_report(results: Sequence[BuildResult]) -> "Table":
-    """A table for people: one row a plan. `layers` are its convolutions and GEMMs by precision."""
+    """A table for people: one row a plan.
+
+    `layers` are its convolutions and GEMMs by precision; `nodes` the ONNX nodes that have a layer, of all.
+    """
     from mgts_trt.console import table
 
-    rows = table("model", "precision", "target", ">MiB", ">seconds", "layers", ">ONNX nodes", "state")
+    rows = table("model", "precision", "target", ">MiB", ">s", "layers", ">nodes", "state")
     for result in results:
         record, identity = result.record, result.record.identity
         rows.add_row(

@@ -136,4 +136,6 @@ def _load_matching(
                 f"{source}: {key} has shape {list(value.shape)}, expected {list(own[key].shape)}. "
                 "It is of another width; name the checkpoint of this preset."
             )
+        if not value.isfinite().all():
+            raise CheckpointError(f"{source}: {key} holds values that are not finite. Name weights that are whole.")
     network.load_state_dict(state, strict=False)

@@ -8,6 +8,16 @@ import pytest
 TINY = Path(__file__).resolve().parent.parent / "training" / "tiny.toml"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny tensors: more threads only wait for one another."""
+    torch = pytest.importorskip("torch", reason="the networks need PyTorch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """A preset of every network in miniature."""

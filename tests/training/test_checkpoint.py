@@ -280,3 +280,12 @@ def test_weights_that_cannot_be_fetched(tiny: Preset, monkeypatch: pytest.Monkey
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
     with pytest.raises(CheckpointError, match=r"cannot fetch ResNet50_Weights\.IMAGENET1K_V1: .*name its path"):
         load_backbone("ResNet50_Weights.IMAGENET1K_V1", create("idnet", tiny))
+
+
+def test_weights_that_are_not_finite_are_refused(tiny, tmp_path: Path) -> None:
+    network = create("idnet", tiny)
+    with torch.no_grad():
+        network.fc.weight[0, 0] = float("nan")
+    save_checkpoint(tmp_path / "nan.safetensors", network, model="idnet", preset="tiny")
+    with pytest.raises(CheckpointError, match=r"fc\.weight holds values that are not finite"):
+        load_checkpoint(tmp_path / "nan.safetensors", create("idnet", tiny), model="idnet", preset="tiny")

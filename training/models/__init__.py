@@ -27,7 +27,7 @@ def create(name: str, preset: Preset, *, seed: int = 0) -> FasterRCNN | FCIS | M
     caller's generator is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reseeds every GPU too
         model = CLASSES[name](preset)
         _initialise(model)
     return model
