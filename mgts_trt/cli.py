@@ -157,7 +157,7 @@ def bench(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the stages to this .png, .svg or .pdf.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Write the annotated photo (of the last mode) to this .jpg or .png.")
+        Path | None, typer.Option(help="Write the annotated photo (of mode net, if it ran) to this .jpg or .png.")
     ] = None,
 ) -> None:
     """Measure the pipeline on a photo: percentiles by stage and mode, beside the paper's figures."""
@@ -190,7 +190,7 @@ def bench(
     if plot:
         bench_plot(report, plot)
     if picture:
-        shown = modes[-1]
+        shown: Mode = "net" if "net" in modes else modes[-1]
         write_image(picture, found[shown].draw(pixels))
         out.print(f"Mode {shown} drawn to {picture}")
 
