@@ -1,0 +1,1 @@
+"""Datasets: every one a sequence of `Scene`s."""
