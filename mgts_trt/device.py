@@ -44,7 +44,8 @@ def find_gpus() -> list[Gpu]:
 
 def _has_cuda_core() -> bool:
     try:
-        return importlib.util.find_spec("cuda.core") is not None
+        # cuda.core installs without the bindings it needs, and then does not import.
+        return all(importlib.util.find_spec(f"cuda.{part}") is not None for part in ("core", "bindings"))
     except ModuleNotFoundError:
         return False
 

@@ -20,13 +20,14 @@ def float_below(threshold: float) -> float:
 
 def suppression_matrix(boxes: Tensor, threshold: float) -> Tensor:
     """M[j, i] = 1 where box j outranks box i and their IoU exceeds `threshold`. Boxes [N, 4], best first → [N, N]."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    left_top = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    right_bottom = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    sides = torch.clamp(right_bottom - left_top, min=0)
-    intersection = sides[..., 0] * sides[..., 1]
+    # One [N, N] tensor a coordinate, not one [N, N, 2]: nothing is strided or sliced at that size.
+    x1, y1, x2, y2 = boxes.split(1, dim=1)
+    area = (x2 - x1) * (y2 - y1)
+    width = torch.clamp(torch.minimum(x2, x2.T) - torch.maximum(x1, x1.T), min=0)
+    height = torch.clamp(torch.minimum(y2, y2.T) - torch.maximum(y1, y1.T), min=0)
+    intersection = width * height
     # Two empty boxes: 0 / tiny = 0, where torchvision has NaN; neither exceeds a threshold.
-    union = torch.clamp(area[:, None] + area[None, :] - intersection, min=torch.finfo(torch.float32).tiny)
+    union = torch.clamp(area + area.T - intersection, min=torch.finfo(torch.float32).tiny)
     return torch.triu(((intersection / union) > float_below(threshold)).float(), diagonal=1)
 
 

@@ -74,6 +74,7 @@ def test_no_nvidia_smi_means_no_gpu(without_cuda_core, monkeypatch):
 
 
 def test_cuda_core_devices(monkeypatch):
+    pytest.importorskip("cuda.bindings", reason="cuda.core needs its bindings")
     core = pytest.importorskip("cuda.core")
     memory = SimpleNamespace(memory_info=SimpleNamespace(total=8 << 30))
     found = SimpleNamespace(name="A", compute_capability=(8, 9), to_system_device=lambda: memory)
@@ -83,6 +84,7 @@ def test_cuda_core_devices(monkeypatch):
 
 
 def test_a_device_nvml_does_not_know(monkeypatch):
+    pytest.importorskip("cuda.bindings", reason="cuda.core needs its bindings")
     core = pytest.importorskip("cuda.core")
 
     def fail():

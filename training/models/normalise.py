@@ -15,10 +15,10 @@ class Normalise(nn.Module):
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
         # Constants of the preset, not of a checkpoint.
-        self.register_buffer("mean", torch.tensor(normalisation.mean), persistent=False)
-        self.register_buffer("std", torch.tensor(normalisation.std), persistent=False)
+        self.register_buffer("mean", torch.tensor(normalisation.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(normalisation.std).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """uint8 [H, W, 3] → float32 [1, 3, H, W]."""
-        # Cast first: TensorRT transposes no uint8.
-        return ((image.float() - self.mean) / self.std).permute(2, 0, 1).unsqueeze(0)
+        # Cast first: TensorRT transposes no uint8. Then planes: a constant a plane is quicker than one a pixel.
+        return ((image.float().permute(2, 0, 1) - self.mean) / self.std).unsqueeze(0)
