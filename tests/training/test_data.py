@@ -1,0 +1,428 @@
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from mgts_trt.errors import ImageError
+from training.data.cuhk_sysu import cuhk_sysu_train
+from training.data.files import DataError
+from training.data.market1501 import SMALLEST_MASK, Market1501
+from training.data.penn_fudan import PennFudan
+from training.data.prw import prw_train
+from training.data.scene import UNKNOWN
+from training.data.splits import Joined, Subset, market1501_split, penn_fudan_split
+from training.data.tud_campus import tud_campus
+
+
+def save(path, height, width, mask=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(len(path.name)).integers(0, 255, (height, width, 3), np.uint8)
+    assert cv2.imwrite(str(path), pixels if mask is None else mask)
+    return path
+
+
+def check_scene(scene):
+    """What holds of every scene, whatever the dataset."""
+    height, width = scene.image.shape[:2]
+    assert scene.image.dtype == np.uint8
+    assert scene.boxes.dtype == np.float32
+    assert scene.boxes.shape == (len(scene.identities), 4)
+    assert scene.identities.dtype == np.int64
+    assert (scene.boxes[:, :2] >= 0).all()
+    assert (scene.boxes[:, 2:] <= (width, height)).all()
+    assert (scene.boxes[:, 2:] > scene.boxes[:, :2]).all()
+    if scene.instances is not None:
+        assert scene.instances.dtype == np.uint16
+        assert scene.instances.shape == (height, width)
+        assert set(np.unique(scene.instances)) <= set(range(len(scene.boxes) + 1))
+
+
+def assert_boxes_are_extents(scene):
+    for row, box in enumerate(scene.boxes):
+        ys, xs = np.nonzero(scene.instances == row + 1)
+        assert box.tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+
+
+# Penn-Fudan
+
+
+@pytest.fixture
+def penn_fudan(tmp_path):
+    """Eleven pictures, the first with labels 1 and 3 and none called 2."""
+    for number in range(11):
+        mask = np.zeros((30, 40), np.uint8)
+        mask[5:20, 3:9] = 1
+        if number == 0:
+            mask[8:28, 20:29] = 3
+        save(tmp_path / "images" / f"P{number:02d}.jpg", 30, 40)
+        save(tmp_path / "masks" / f"P{number:02d}.png", 30, 40, mask)
+    return tmp_path
+
+
+def test_penn_fudan_takes_boxes_from_masks(penn_fudan):
+    scene = PennFudan(penn_fudan)[0]
+    check_scene(scene)
+    assert scene.boxes.tolist() == [[3, 5, 9, 20], [20, 8, 29, 28]]
+    assert_boxes_are_extents(scene)
+    assert scene.identities.tolist() == [UNKNOWN, UNKNOWN]
+
+
+def test_penn_fudan_split_holds_out_every_fifth(penn_fudan):
+    train, held_out = penn_fudan_split(penn_fudan)
+    assert [held_out[i].name for i in range(len(held_out))] == ["P00.jpg", "P05.jpg", "P10.jpg"]
+    names = {train[i].name for i in range(len(train))}
+    assert len(names) == 8
+    assert not names & {"P00.jpg", "P05.jpg", "P10.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda p: shutil.rmtree(p / "images"), r"no folder .*images"),
+        (lambda p: [f.unlink() for f in (p / "images").iterdir()], r"images holds no \*.jpg"),
+        (lambda p: (p / "masks" / "P03.png").unlink(), r"P03.jpg has no mask"),
+        (lambda p: (p / "masks" / "P03.png").write_bytes(b""), r"P03.png \(0 bytes\) is not a picture"),
+        (lambda p: save(p / "masks" / "P03.png", 30, 40), r"P03.png has 3 channels"),
+        (lambda p: save(p / "masks" / "P03.png", 0, 0, np.ones((31, 40), np.uint8)), r"P03.png has .*\[31, 40\]"),
+        (lambda p: save(p / "masks" / "P03.png", 0, 0, np.zeros((30, 40), np.uint8)), r"P03.png is black"),
+    ],
+)
+def test_penn_fudan_names_the_broken_file(penn_fudan, harm, message):
+    harm(penn_fudan)
+    with pytest.raises(DataError, match=message):
+        PennFudan(penn_fudan)[3]
+
+
+def test_penn_fudan_real(shared_data):
+    scenes = PennFudan(shared_data / "penn_fudan")
+    assert len(scenes) == 141
+    for index in (0, 70, 140):
+        check_scene(scenes[index])
+        assert_boxes_are_extents(scenes[index])
+    train, held_out = penn_fudan_split(shared_data / "penn_fudan")
+    assert (len(train), len(held_out)) == (112, 29)
+
+
+# Market-1501
+
+
+@pytest.fixture
+def market(tmp_path):
+    for identity, camera in (("0007", 1), ("0010", 3), ("0011", 6)):
+        for number in range(2):
+            name = f"{identity}_c{camera}s1_00000{number}_01"
+            mask = np.zeros((128, 64), np.uint8)
+            mask[10:120, 16:48] = 255
+            save(tmp_path / "images" / identity / f"{name}.jpg", 128, 64)
+            save(tmp_path / "masks" / identity / f"{name}.png", 0, 0, mask)
+    return tmp_path
+
+
+def test_market_reads_identities_and_cameras(market):
+    scenes = Market1501(market)
+    assert scenes.identity_count == 3
+    assert scenes.identities.tolist() == [0, 0, 1, 1, 2, 2]
+    assert [scenes[i].camera for i in range(6)] == scenes.cameras.tolist() == [1, 1, 3, 3, 6, 6]
+    scene = scenes[3]
+    check_scene(scene)
+    assert scene.name == "0010_c3s1_000001_01.jpg"
+    assert scene.identities.tolist() == [1]
+    assert scene.boxes.tolist() == [[0, 0, 64, 128]]
+    assert np.count_nonzero(scene.instances) == 110 * 32
+
+
+@pytest.mark.parametrize(
+    ("covered", "has_mask"),
+    [(0, False), (100, False), (SMALLEST_MASK * 128 * 64 - 1, False), (SMALLEST_MASK * 128 * 64 + 1, True)],
+)
+def test_market_takes_a_nearly_empty_mask_for_none(market, covered, has_mask):
+    mask = np.zeros(128 * 64, np.uint8)
+    mask[: int(covered)] = 255
+    save(market / "masks" / "0007" / "0007_c1s1_000000_01.png", 0, 0, mask.reshape(128, 64))
+    assert (Market1501(market)[0].instances is not None) == has_mask
+
+
+def test_market_without_masks_has_none(market):
+    shutil.rmtree(market / "masks")
+    assert Market1501(market)[0].instances is None
+
+
+def market_file(kind, name="0010_c3s1_000001_01"):
+    return lambda p: p / kind / "0010" / (name + (".jpg" if kind == "images" else ".png"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda p: shutil.rmtree(p / "images"), "no folder .*images"),
+        (lambda p: [shutil.rmtree(f) for f in (p / "images").iterdir()], "images holds no folder"),
+        (lambda p: (p / "images" / "0002").mkdir(), r"0002 holds no \*.jpg"),
+        (lambda p: market_file("masks")(p).unlink(), "0010_c3s1_000001_01.jpg has no mask"),
+        (lambda p: shutil.rmtree(p / "masks" / "0010"), "no folder .*masks.0010"),
+        (lambda p: save(p / "images" / "0010" / "holiday.jpg", 9, 9), "holiday.jpg has no mask"),
+        (lambda p: save(market_file("masks")(p), 0, 0, np.ones((64, 64), np.uint8)), r"000001_01.png has .*\[64, 64\]"),
+    ],
+)
+def test_market_names_the_broken_file(market, harm, message):
+    harm(market)
+    with pytest.raises(DataError, match=message):
+        Market1501(market)[3]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("holiday", r"holiday.jpg is not named as a Market-1501 crop"),
+        ("0010_c3_000001_01", r"0010_c3_000001_01.jpg is not named"),
+        ("0007_c3s1_000009_01", r"0007_c3s1_000009_01.jpg lies in the folder of identity 0010"),
+    ],
+)
+def test_market_names_the_odd_name(market, name, message):
+    shutil.copy(market_file("images")(market), market_file("images", name)(market))
+    shutil.copy(market_file("masks")(market), market_file("masks", name)(market))
+    with pytest.raises(DataError, match=message):
+        Market1501(market)
+
+
+def test_market_broken_crop_is_an_image_error(market):
+    market_file("images")(market).write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ImageError, match=r"000001_01\.jpg"):
+        Market1501(market)[3]
+
+
+def test_market_split_shares_no_identity(market):
+    train, held_out = market1501_split(market, held_out=1)
+    assert (len(train), train.identity_count) == (4, 2)
+    assert (len(held_out), held_out.identity_count) == (2, 1)
+    assert [int(train[i].identities[0]) for i in range(4)] == [0, 0, 1, 1]
+    assert [held_out[i].name[:4] for i in range(2)] == ["0011", "0011"]
+    assert int(held_out[0].identities[0]) == 0
+
+
+@pytest.mark.parametrize("held_out", [0, 3, 150])
+def test_market_split_needs_identities_on_both_sides(market, held_out):
+    with pytest.raises(DataError, match=f"{held_out} identities cannot be held out of the 3"):
+        market1501_split(market, held_out=held_out)
+
+
+def test_market_real(shared_data):
+    train, held_out = market1501_split(shared_data / "market1501")
+    assert len(train) + len(held_out) == 9924
+    assert (train.identity_count, held_out.identity_count) == (450, 150)
+    first, last = held_out[0], train[len(train) - 1]
+    assert (int(first.identities[0]), int(last.identities[0])) == (0, 449)
+    assert last.name < first.name
+    sample = [train[i] for i in range(0, len(train), 100)]
+    for scene in sample:
+        check_scene(scene)
+        assert scene.image.shape == (128, 64, 3)
+        assert 1 <= scene.camera <= 6
+    assert sum(scene.instances is not None for scene in sample) > 0.9 * len(sample)
+
+
+# Subsets and unions
+
+
+def test_subset_renumbers_and_forgets(market):
+    subset = Subset(Market1501(market), [5, 0, 2], identities=[2, 0])
+    assert subset.identity_count == 2
+    assert [int(subset[i].identities[0]) for i in range(3)] == [0, 1, UNKNOWN]
+
+
+def test_subset_names_the_wrong_number(market):
+    with pytest.raises(DataError, match="scene 6, but the dataset has 6"):
+        Subset(Market1501(market), [0, 6])
+
+
+def test_joined_shifts_identities(market):
+    scenes = Market1501(market)
+    joined = Joined(scenes, Subset(scenes, [4], identities=[]), scenes)
+    assert joined.identity_count == 6
+    assert [int(joined[i].identities[0]) for i in range(len(joined))] == [0, 0, 1, 1, 2, 2, UNKNOWN, 3, 3, 4, 4, 5, 5]
+    assert joined[7].name == scenes[0].name
+    with pytest.raises(IndexError):
+        joined[13]
+
+
+# CUHK-SYSU, in its published layout
+
+
+def structs(rows, *fields):
+    array = np.empty((1, len(rows)), [(field, object) for field in fields])
+    for column, row in enumerate(rows):
+        array[0, column] = row
+    return array
+
+
+def cell(values):
+    array = np.empty((len(values), 1), object)
+    array[:, 0] = values
+    return array
+
+
+def appearances(*rows):
+    return structs([(name, np.array([box]), 0) for name, box in rows], "imname", "idlocate", "ishard")
+
+
+def boxes(*rows):
+    return structs([(np.array([box]), 0) for box in rows], "idlocate", "ishard")
+
+
+@pytest.fixture
+def cuhk(tmp_path):
+    annotation = tmp_path / "annotation"
+    (annotation / "test" / "train_test").mkdir(parents=True)
+    images = [
+        ("s1.jpg", 2, boxes([2, 3, 10, 20], [30, 5, 30, 20])),
+        ("s2.jpg", 1, boxes([4, 4, 8, 16])),
+        ("s3.jpg", 2, boxes([1, 1, 8, 16], [9, 9, 0, 4])),
+        ("s9.jpg", 1, boxes([1, 1, 5, 5])),
+    ]
+    people = [
+        (("p1", 2, appearances(("s1.jpg", [30, 5, 30, 20]), ("s3.jpg", [1, 1, 8, 16])))),
+        (("p2", 1, appearances(("s2.jpg", [4, 4, 8, 16])))),
+    ]
+    savemat(annotation / "Images.mat", {"Img": structs(images, "imname", "nAppear", "box")})
+    savemat(annotation / "pool.mat", {"pool": cell(["s9.jpg"])})
+    train = cell([structs([person], "idname", "nAppear", "scene") for person in people])
+    savemat(annotation / "test" / "train_test" / "Train.mat", {"Train": train})
+    for name, *_ in images:
+        save(tmp_path / "Image" / "SSM" / name, 30, 40)
+    return tmp_path
+
+
+def test_cuhk_sysu_takes_the_pictures_outside_the_pool(cuhk):
+    scenes = cuhk_sysu_train(cuhk)
+    assert scenes.identity_count == 2
+    assert [scenes[i].name for i in range(len(scenes))] == ["s1.jpg", "s2.jpg", "s3.jpg"]
+    for index in range(3):
+        check_scene(scenes[index])
+    # The second box leaves the picture, and the empty one of s3 is nobody.
+    assert scenes[0].boxes.tolist() == [[2, 3, 12, 23], [30, 5, 40, 25]]
+    assert [scenes[i].identities.tolist() for i in range(3)] == [[UNKNOWN, 0], [1], [0]]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda p: (p / "annotation" / "pool.mat").unlink(), "no file .*pool.mat"),
+        (lambda p: (p / "annotation" / "Images.mat").write_text("no"), "Images.mat is not a MATLAB file"),
+        (lambda p: (p / "Image" / "SSM" / "s2.jpg").unlink(), "no picture .*s2.jpg"),
+        (lambda p: savemat(p / "annotation" / "pool.mat", {"lake": cell(["s9.jpg"])}), "holds lake, but pool"),
+        (
+            lambda p: savemat(p / "annotation" / "Images.mat", {"Img": structs([("s1.jpg",)], "name")}),
+            "Row 1 of .*imname",
+        ),
+        (
+            lambda p: savemat(p / "annotation" / "pool.mat", {"pool": cell(["s1.jpg"])}),
+            r"Row 1 of .*Train.mat .*s1.jpg",
+        ),
+        (
+            lambda p: savemat(
+                p / "annotation" / "test" / "train_test" / "Train.mat",
+                {"Train": cell([structs([("p1", 1, appearances(("s1.jpg", [1, 2, 3, 4])))], "idname", "n", "scene")])},
+            ),
+            r"Row 1 of .*Train.mat gives the box \[1.0, 2.0, 4.0, 6.0\] \(xyxy\) in s1.jpg",
+        ),
+    ],
+)
+def test_cuhk_sysu_names_the_broken_file(cuhk, harm, message):
+    harm(cuhk)
+    with pytest.raises(DataError, match=message):
+        cuhk_sysu_train(cuhk)
+
+
+# PRW, in its published layout
+
+
+@pytest.fixture
+def prw(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    tables = {
+        "c1s1_000001": ("box_new", [[479, 2, 3, 10, 20], [-2, 15, 5, 10, 20]]),
+        "c6s3_000002": ("anno_file", [[7, -3, 3, 10, 20]]),
+    }
+    for name, (key, table) in tables.items():
+        savemat(tmp_path / "annotations" / f"{name}.jpg.mat", {key: np.array(table, float)})
+        save(tmp_path / "frames" / f"{name}.jpg", 30, 40)
+    savemat(tmp_path / "frame_train.mat", {"img_index_train": cell(list(tables))})
+    return tmp_path
+
+
+def test_prw_reads_identities_and_cameras(prw):
+    scenes = prw_train(prw)
+    assert scenes.identity_count == 2
+    for index in range(2):
+        check_scene(scenes[index])
+    assert scenes[0].identities.tolist() == [1, UNKNOWN]
+    assert scenes[1].identities.tolist() == [0]
+    assert scenes[1].boxes.tolist() == [[0, 3, 7, 23]]
+    assert [scenes[0].camera, scenes[1].camera] == [1, 6]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda p: (p / "frame_train.mat").unlink(), "no file .*frame_train.mat"),
+        (lambda p: (p / "annotations" / "c6s3_000002.jpg.mat").unlink(), "no file .*c6s3_000002.jpg.mat"),
+        (lambda p: (p / "frames" / "c6s3_000002.jpg").unlink(), "no picture .*c6s3_000002.jpg"),
+        (lambda p: savemat(p / "frame_train.mat", {"img_index_train": cell(["x1"])}), "Row 1 of .*'x1'"),
+        (
+            lambda p: savemat(p / "annotations" / "c6s3_000002.jpg.mat", {"box_new": np.ones((2, 4))}),
+            "c6s3_000002.jpg.mat has rows of 4",
+        ),
+        (lambda p: savemat(p / "annotations" / "c6s3_000002.jpg.mat", {"x": 1}), "holds x, but box_new or anno_file"),
+    ],
+)
+def test_prw_names_the_broken_file(prw, harm, message):
+    harm(prw)
+    with pytest.raises(DataError, match=message):
+        prw_train(prw)
+
+
+# TUD Campus
+
+
+@pytest.fixture
+def tud(tmp_path):
+    for frame in (1, 2):
+        save(tmp_path / "images" / f"{frame:06d}.jpg", 30, 40)
+    (tmp_path / "gt.txt").write_text("1,3,2,3,10,20,-1\n1,9,30,5,30,20,-1\n\n")
+    return tmp_path
+
+
+def test_tud_campus_reads_boxes(tud):
+    scenes = tud_campus(tud)
+    assert (len(scenes), scenes.identity_count) == (2, 2)
+    check_scene(scenes[0])
+    assert scenes[0].boxes.tolist() == [[2, 3, 12, 23], [30, 5, 40, 25]]
+    assert scenes[0].identities.tolist() == [0, 1]
+    assert len(scenes[1].boxes) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,1,2,3,4,5,-1\n1,1,2,3\n", "Line 2 of .*gt.txt is '1,1,2,3'"),
+        ("1,1,2,3,0,5,-1\n", "Line 1 of .*positive width"),
+        ("1,one,2,3,4,5,-1\n", "Line 1 of .*'1,one"),
+        ("7,1,2,3,4,5,-1\n", "Line 1 of .*frame 7"),
+        (None, "no file .*gt.txt"),
+    ],
+)
+def test_tud_campus_names_the_broken_line(tud, text, message):
+    (tud / "gt.txt").unlink()
+    if text is not None:
+        (tud / "gt.txt").write_text(text)
+    with pytest.raises(DataError, match=message):
+        tud_campus(tud)
+
+
+def test_tud_campus_real(shared_data):
+    scenes = tud_campus(shared_data / "tud_campus")
+    assert (len(scenes), scenes.identity_count) == (71, 8)
+    assert sum(len(annotation.boxes) for annotation in scenes.annotations) == 359
+    check_scene(scenes[0])
+    assert scenes[0].boxes[0].tolist() == [399, 182, 520, 411]

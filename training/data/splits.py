@@ -1,0 +1,114 @@
+"""Which scenes train and which are held out, written down; and datasets made of others."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from training.data.files import DataError
+from training.data.market1501 import Market1501
+from training.data.penn_fudan import PennFudan
+from training.data.scene import UNKNOWN, Scene, Scenes
+
+PENN_FUDAN_EVERY = 5
+"""Of Penn-Fudan, every fifth picture is held out: numbers 0, 5, 10 … by sorted name."""
+MARKET_HELD_OUT = 150
+"""Of Market-1501, the last 150 identities by name are held out."""
+
+
+def penn_fudan_split(folder: str | Path) -> tuple[Scenes, Scenes]:
+    """Penn-Fudan's (train, held-out) pictures.
+
+    Raises:
+        DataError: see `PennFudan`.
+    """
+    scenes = PennFudan(folder)
+    held_out = [index for index in range(len(scenes)) if index % PENN_FUDAN_EVERY == 0]
+    train = [index for index in range(len(scenes)) if index % PENN_FUDAN_EVERY]
+    return Subset(scenes, train), Subset(scenes, held_out)
+
+
+def market1501_split(folder: str | Path, held_out: int = MARKET_HELD_OUT) -> tuple[Scenes, Scenes]:
+    """Market-1501's (train, held-out) crops: no identity is in both, and each part numbers its own 0 … L−1.
+
+    Args:
+        folder: See `Market1501`.
+        held_out: How many identities, the last by name, are held out.
+
+    Raises:
+        DataError: see `Market1501`; or fewer identities than are to be held out.
+    """
+    scenes = Market1501(folder)
+    first = scenes.identity_count - held_out
+    if held_out < 1 or first < 1:
+        raise DataError(
+            f"{held_out} identities cannot be held out of the {scenes.identity_count} in {folder}: each part needs at "
+            "least one. Hold out fewer."
+        )
+    everyone = range(scenes.identity_count)
+    return (
+        Subset(scenes, np.flatnonzero(scenes.identities < first).tolist(), everyone[:first]),
+        Subset(scenes, np.flatnonzero(scenes.identities >= first).tolist(), everyone[first:]),
+    )
+
+
+class Subset:
+    """Some scenes of a dataset, in a given order.
+
+    Args:
+        scenes: The dataset.
+        indices: Numbers of its scenes.
+        identities: The dataset's identities that keep a label, renumbered in this order; everyone else becomes
+            `UNKNOWN`. None keeps all numbers as they are.
+
+    Raises:
+        DataError: a number that the dataset does not have.
+    """
+
+    def __init__(self, scenes: Scenes, indices: Sequence[int], identities: Sequence[int] | None = None):
+        wrong = [index for index in indices if not 0 <= index < len(scenes)]
+        if wrong:
+            raise DataError(
+                f"A subset asks for scene {wrong[0]}, but the dataset has {len(scenes)}: 0 … {len(scenes) - 1}."
+            )
+        self._scenes, self._indices = scenes, list(indices)
+        kept = range(scenes.identity_count) if identities is None else identities
+        self.identity_count = len(kept)
+        # The last place stands for UNKNOWN, which is −1.
+        self._numbers = np.full(scenes.identity_count + 1, UNKNOWN, np.int64)
+        self._numbers[list(kept)] = np.arange(len(kept))
+
+    def __len__(self) -> int:
+        """How many scenes there are."""
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Scene:
+        """One scene of the dataset, its identities renumbered."""
+        scene = self._scenes[self._indices[index]]
+        return replace(scene, identities=self._numbers[scene.identities])
+
+
+class Joined:
+    """Several datasets one after the other; identities of different datasets are different people."""
+
+    def __init__(self, *parts: Scenes):
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        counts = [part.identity_count for part in parts]
+        self._shifts = [int(shift) for shift in np.cumsum([0, *counts[:-1]])]
+        self.identity_count = sum(counts)
+
+    def __len__(self) -> int:
+        """How many scenes there are."""
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: int) -> Scene:
+        """One scene, its identities shifted past those of the datasets before its own."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        part = self._parts[number]
+        scene = part[index - int(self._ends[number]) + len(part)]
+        shifted = np.where(scene.identities == UNKNOWN, UNKNOWN, scene.identities + self._shifts[number])
+        return replace(scene, identities=shifted)

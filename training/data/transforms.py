@@ -1,0 +1,180 @@
+"""Scenes made from scenes: onto the canvas, cut, mirrored, recoloured."""
+
+import math
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from mgts_trt._typing import Image
+from mgts_trt.stages import Letterbox
+from training.data.files import DataError, keep_instances
+from training.data.scene import Scene
+
+
+def to_canvas(scene: Scene, canvas_hw: tuple[int, int], pad: tuple[int, int, int]) -> tuple[Scene, Letterbox]:
+    """Letterbox a scene as deployment does: the picture by `Letterbox.apply`, the boxes with it.
+
+    Args:
+        scene: Any scene.
+        canvas_hw: Height and width of the canvas.
+        pad: RGB of the canvas beside the picture, 0..255.
+
+    Returns:
+        The scene on the canvas (`image` [Hc, Wc, 3], canvas boxes, `instances` [Hc, Wc] by nearest neighbour, 0
+        beside the picture), and the letterbox, whose `content_hw` `person_patches` asks for.
+    """
+    letterbox = Letterbox(_hw(scene), canvas_hw)
+    instances = None
+    if scene.instances is not None:
+        height, width = letterbox.content_hw
+        instances = np.zeros(canvas_hw, np.uint16)
+        # Half-pixel centres, as the picture's own resizing has.
+        instances[:height, :width] = cv2.resize(scene.instances, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    canvas = letterbox.apply(scene.image, pad)
+    return replace(scene, image=canvas, boxes=letterbox.to_canvas(scene.boxes), instances=instances), letterbox
+
+
+def flip(scene: Scene) -> Scene:
+    """The scene in a mirror: left is right."""
+    boxes = scene.boxes.copy()
+    boxes[:, [0, 2]] = scene.image.shape[1] - scene.boxes[:, [2, 0]]
+    instances = None if scene.instances is None else np.ascontiguousarray(scene.instances[:, ::-1])
+    return replace(scene, image=np.ascontiguousarray(scene.image[:, ::-1]), boxes=boxes, instances=instances)
+
+
+def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0.3) -> Scene:
+    """Cut a window out of a scene.
+
+    Boxes are cut to the window. A person of whose box less than `min_visible` is left is no longer labelled; the rest
+    keep their order.
+
+    Args:
+        scene: Any scene.
+        window: x1, y1, x2, y2 in whole pixels of the picture.
+        min_visible: Least share of a box's area that must lie in the window, 0 … 1.
+
+    Raises:
+        DataError: a window that is empty or leaves the picture.
+    """
+    x1, y1, x2, y2 = window
+    height, width = _hw(scene)
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise DataError(
+            f"The window {window} does not lie in the {width}x{height} picture {scene.name}: x1, y1, x2, y2 with "
+            "x1 < x2 and y1 < y2 are expected. Cut it to the picture."
+        )
+    boxes = np.clip(scene.boxes - np.array((x1, y1, x1, y1), np.float32), 0, np.tile((x2 - x1, y2 - y1), 2))
+    area = np.prod(scene.boxes[:, 2:] - scene.boxes[:, :2], axis=1)
+    left = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    kept = np.flatnonzero((left > 0) & (left >= min_visible * area))
+    instances = None
+    if scene.instances is not None:
+        instances = keep_instances(scene.instances[y1:y2, x1:x2], kept)
+    return replace(
+        scene,
+        image=np.ascontiguousarray(scene.image[y1:y2, x1:x2]),
+        boxes=boxes[kept].astype(np.float32),
+        identities=scene.identities[kept],
+        instances=instances,
+    )
+
+
+def enlarge_border(scene: Scene, image_hw: tuple[int, int], pad: tuple[int, int, int]) -> Scene:
+    """Put the picture at the top left of a larger one, as the letterbox does: people look smaller on the canvas.
+
+    Raises:
+        DataError: `image_hw` is smaller than the picture.
+    """
+    height, width = _hw(scene)
+    if image_hw[0] < height or image_hw[1] < width:
+        raise DataError(
+            f"The {width}x{height} picture {scene.name} does not fit into {image_hw[1]}x{image_hw[0]}. Crop it instead."
+        )
+    image = np.empty((*image_hw, 3), np.uint8)
+    image[:] = pad
+    image[:height, :width] = scene.image
+    instances = None
+    if scene.instances is not None:
+        instances = np.zeros(image_hw, np.uint16)
+        instances[:height, :width] = scene.instances
+    return replace(scene, image=image, instances=instances)
+
+
+def jitter_colour(image: Image, generator: np.random.Generator, strength: float) -> Image:
+    """Change brightness, contrast, gamma, tint and saturation at random.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        generator: The only source of chance.
+        strength: 0 leaves the picture alone; 1 is strong (gains of 0.6 … 1.6).
+    """
+    if strength <= 0:
+        return image
+    gain = math.exp(generator.uniform(-0.45, 0.45) * strength)
+    tint = np.exp(generator.uniform(-0.08, 0.08, 3) * strength)
+    gamma = math.exp(generator.uniform(-0.3, 0.3) * strength)
+    contrast = math.exp(generator.uniform(-0.35, 0.35) * strength)
+    saturation = math.exp(generator.uniform(-0.6, 0.4) * strength)
+    levels = (np.arange(256, dtype=np.float64) / 255) ** gamma
+    curves = ((levels[:, None] - 0.5) * contrast + 0.5) * gain * tint
+    table = np.rint(np.clip(curves, 0, 1) * 255).astype(np.uint8)
+    recoloured = cv2.LUT(image, table[None])
+    grey = cv2.cvtColor(cv2.cvtColor(recoloured, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.addWeighted(recoloured, saturation, grey, 1 - saturation, 0), np.uint8)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What training does to a scene before the letterbox, so that people of all sizes and colours occur.
+
+    Attributes:
+        flip: Probability of the mirror image.
+        zoom: Range of the scale jitter, log-uniform. Above 1, a window of 1/zoom of each side is cut out around one of
+            the people; below 1, the picture gets a border at the right and below.
+        colour: Strength of `jitter_colour`, drawn from 0 to this.
+        min_visible: See `crop`.
+    """
+
+    flip: float = 0.5
+    zoom: tuple[float, float] = (0.5, 2.0)
+    colour: float = 0.6
+    min_visible: float = 0.3
+
+    def __post_init__(self) -> None:
+        low, high = self.zoom
+        if not 0 < low <= high:
+            raise DataError(f"The zoom {self.zoom} is no range: 0 < low ≤ high is expected, such as (0.5, 2.0).")
+        for name in ("flip", "colour", "min_visible"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DataError(f"{name} is {getattr(self, name)}, but a number from 0 to 1 is expected.")
+
+    def __call__(self, scene: Scene, generator: np.random.Generator, pad: tuple[int, int, int]) -> Scene:
+        """One augmented scene; `generator` is the only source of chance, `pad` the RGB of a border."""
+        if generator.random() < self.flip:
+            scene = flip(scene)
+        zoom = math.exp(generator.uniform(math.log(self.zoom[0]), math.log(self.zoom[1])))
+        if zoom > 1:
+            scene = crop(scene, _window(scene, zoom, generator), self.min_visible)
+        elif zoom < 1:
+            height, width = _hw(scene)
+            scene = enlarge_border(scene, (math.ceil(height / zoom), math.ceil(width / zoom)), pad)
+        return replace(scene, image=jitter_colour(scene.image, generator, generator.uniform(0, self.colour)))
+
+
+def _window(scene: Scene, zoom: float, generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """A window of 1/zoom of each side that holds the centre of one of the people, or lies anywhere without people."""
+    picture = np.array(_hw(scene)[::-1])
+    size = np.maximum(np.rint(picture / zoom).astype(np.int64), 1)
+    low, high = np.zeros(2, np.int64), picture - size
+    if len(scene.boxes):
+        box = scene.boxes[generator.integers(len(scene.boxes))]
+        centre = ((box[:2] + box[2:]) / 2).astype(np.int64)
+        low, high = np.clip(centre - size + 1, low, high), np.clip(centre, low, high)
+    x1, y1 = generator.integers(low, high + 1)
+    return int(x1), int(y1), int(x1 + size[0]), int(y1 + size[1])
+
+
+def _hw(scene: Scene) -> tuple[int, int]:
+    height, width = scene.image.shape[:2]
+    return height, width
