@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgts_trt.bundle import Bundle
+from mgts_trt.image import write_image
+from mgts_trt.modes import MODES, Mode
+from tests.mgts_trt.tiny_bundle import CANVAS, CELL, make_tiny_bundle
+from training.data.scene import UNKNOWN, Scene
+from training.evaluate import detection, embed_scenes, masks, person_search, picture_count, reid
+from training.protocols import Query
+
+
+CLOTHES = ((255, 255, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255))
+"""Of the identities; bright, as the tiny bundle's people are."""
+
+
+class Listed(list):
+    """Scenes in a list."""
+
+    identity_count = 10
+
+
+def scene(name: str, people: dict[tuple[int, int], int], camera: int = UNKNOWN, hide: int = 0) -> Scene:
+    """White cells on grey are people to the tiny bundle; `people` maps a cell to its identity.
+
+    The first `hide` are painted grey: labelled, but not to be found.
+    """
+    image = np.full((*CANVAS, 3), 90, np.uint8)
+    instances = np.zeros(CANVAS, np.uint16)
+    boxes = []
+    for k, ((row, column), identity) in enumerate(people.items()):
+        y, x = row * CELL[0], column * CELL[1]
+        if k >= hide:
+            image[y : y + CELL[0], x : x + CELL[1]] = CLOTHES[identity]
+        instances[y : y + CELL[0], x : x + CELL[1]] = k + 1
+        boxes.append([x, y, x + CELL[1], y + CELL[0]])
+    identities = np.array(list(people.values()), np.int64)
+    return Scene(name, image, np.array(boxes, np.float32).reshape(-1, 4), identities, instances, camera)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return Bundle.open(make_tiny_bundle(tmp_path_factory.mktemp("bundle")))
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Listed:
+    return Listed(
+        [
+            scene("a", {(0, 1): 0, (1, 4): 1}, camera=0),
+            scene("b", {(0, 2): 1, (1, 0): 2}, camera=1),
+            scene("c", {(1, 3): 0, (0, 5): 2}, camera=2),
+            scene("d", {}, camera=0),
+        ]
+    )
+
+
+def test_detection_finds_everybody(bundle: Bundle, scenes: Listed) -> None:
+    steps: list[None] = []
+    result = detection(bundle, scenes, on_step=lambda: steps.append(None))
+    assert (result.average_precision, result.recall, result.ground_truths) == (1, 1, 6)
+    assert len(steps) == len(scenes)
+
+
+def test_detection_counts_who_is_missed(bundle: Bundle) -> None:
+    result = detection(bundle, Listed([scene("a", {(0, 1): 0, (1, 4): 1}, hide=1)]))
+    assert result.recall == pytest.approx(0.5)
+    assert result.average_precision == pytest.approx(0.5)
+
+
+def test_masks_of_those_found(bundle: Bundle, scenes: Listed) -> None:
+    result = masks(bundle, scenes)
+    assert len(result.ious) == 6
+    assert result.mean_iou > 0.95
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_reid_of_the_same_looks(bundle: Bundle, scenes: Listed, mode: Mode) -> None:
+    result = reid(bundle, scenes, mode)
+    assert result.counted == 6, "every identity under every camera"
+    assert result.mean_average_precision == pytest.approx(1)
+    assert result.cmc(1) == 1
+
+
+def test_an_unknown_camera_is_one_of_its_own(bundle: Bundle) -> None:
+    twice = Listed([scene("a", {(0, 1): 0}), scene("b", {(1, 1): 0}), scene("c", {(1, 1): 3})])
+    _, identities, cameras = embed_scenes(bundle, twice, "box")
+    assert identities.tolist() == [0, 0, 3]
+    assert len(set(cameras.tolist())) == 3
+    result = reid(bundle, twice, "box")
+    assert result.ground_truths.max() == 1, "the query itself is no result"
+
+
+def test_gamma_changes_what_is_seen(bundle: Bundle, scenes: Listed) -> None:
+    tight, wide = (embed_scenes(bundle, scenes, "box", gamma=gamma)[0] for gamma in (1.0, 1.5))
+    assert np.abs(tight - wide).max() > 1e-3
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_person_search(bundle: Bundle, scenes: Listed, tmp_path: Path, mode: Mode) -> None:
+    for item in scenes:
+        write_image(tmp_path / f"{item.name}.png", item.image)
+    others = [("b.png", None), ("c.png", scenes[2].boxes[0]), ("d.png", None)]
+    queries = [Query("a.png", scenes[0].boxes[0], 0, 0, others)]
+    steps: list[None] = []
+    result = person_search(bundle, tmp_path, queries, mode, on_step=lambda: steps.append(None))
+    assert result.mean_average_precision == pytest.approx(1)
+    assert len(steps) == picture_count(queries) == 4
