@@ -9,9 +9,20 @@ import typer
 
 from mgts_trt import __version__
 from mgts_trt.bundle import Bundle
-from mgts_trt.console import err, find_bundle, notice_untrained, out, progress, run_app, warn
+from mgts_trt.console import (
+    err,
+    find_bundle,
+    notice_untrained,
+    out,
+    parse_modes,
+    progress,
+    run_app,
+    split,
+    warn,
+    write_text,
+)
 from mgts_trt.errors import MgtsError
-from mgts_trt.modes import MODES, Mode
+from mgts_trt.modes import Mode
 from mgts_trt.session.select import Backend
 
 app = typer.Typer(
@@ -79,8 +90,8 @@ def build(
 
         results = build_bundle(
             opened,
-            _split(precision) if precision else None,
-            _split(target) if target else None,
+            split(precision) if precision else None,
+            split(target) if target else None,
             models=model,
             force=force,
             on_event=on_event,
@@ -165,7 +176,7 @@ def bench(
     from mgts_trt.bench import bench_plot, bench_table
     from mgts_trt.image import read_image, write_image
 
-    modes = _modes(mode)
+    modes = parse_modes(mode)
     pixels = read_image(image)
     opened = Bundle.open(find_bundle(bundle))
     with progress() as bar:
@@ -186,7 +197,7 @@ def bench(
     out.print(bench_table(report))
     notice_untrained(opened.manifest)
     if json_file:
-        _write_text(json_file, report.model_dump_json(indent=2) + "\n")
+        write_text(json_file, report.model_dump_json(indent=2) + "\n")
     if plot:
         bench_plot(report, plot)
     if picture:
@@ -208,7 +219,7 @@ def parity(
     from mgts_trt.session.select import select_runtime
 
     opened = Bundle.open(find_bundle(bundle))
-    precisions = _split(precision) if precision else None
+    precisions = split(precision) if precision else None
     first = precisions[0] if precisions else "fp32"
     runtime = select_runtime(opened, tuple(opened.manifest.models), precision=first, backend=backend, threads=threads)
     with progress() as bar:
@@ -224,7 +235,7 @@ def parity(
     notice_untrained(opened.manifest)
     if json_file:
         rows = [{**comparison.__dict__, "ok": comparison.ok} for comparison in comparisons]
-        _write_text(json_file, json.dumps({"backend": runtime.backend, "comparisons": rows}, indent=2) + "\n")
+        write_text(json_file, json.dumps({"backend": runtime.backend, "comparisons": rows}, indent=2) + "\n")
     if failed := sum(not comparison.ok for comparison in comparisons):
         err.print(f"[bold red]{failed} of {len(comparisons)} comparisons are out of tolerance.[/]")
         raise typer.Exit(1)
@@ -245,26 +256,6 @@ def doctor(bundle: BundleArgument = None) -> None:
     out.print(doctor_report(findings), soft_wrap=True)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
-
-
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _modes(text: str) -> tuple[Mode, ...]:
-    if text == "all":
-        return MODES
-    chosen = _split(text)
-    if not chosen or any(name not in MODES for name in chosen):
-        raise MgtsError(f"There is no mode {text!r}; expected all, or some of {', '.join(MODES)} with commas between.")
-    return tuple(mode for mode in MODES if mode in chosen)
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MgtsError(f"Cannot write {path}: {error.strerror}. Name a file in a folder that exists.") from error
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mgts_trt.bundle import MANIFEST, Manifest
 from mgts_trt.errors import BundleError, MgtsError
+from mgts_trt.modes import MODES, Mode
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -103,6 +104,35 @@ def find_bundle(given: Path | None) -> Path:
         f"No bundle was named, and there is none in ./bundle. Name its folder, or set {BUNDLE_VARIABLE}; "
         "`python -m export --out DIR` writes one."
     )
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The parts of an option that takes several values with commas between them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def parse_modes(text: str) -> tuple[Mode, ...]:
+    """`all`, or some modes with commas between them, in the order of Table 6.
+
+    Raises:
+        MgtsError: A name is no mode, or there is none.
+    """
+    chosen = MODES if text == "all" else split(text)
+    if not chosen or any(name not in MODES for name in chosen):
+        raise MgtsError(f"There is no mode {text!r}; expected all, or some of {', '.join(MODES)} with commas between.")
+    return tuple(mode for mode in MODES if mode in chosen)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that the user named.
+
+    Raises:
+        MgtsError: It cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MgtsError(f"Cannot write {path}: {error.strerror}. Name a file in a folder that exists.") from error
 
 
 def _plain(text: str) -> str:

@@ -11,7 +11,6 @@ from training.data.scene import UNKNOWN, Scene
 from training.evaluate import detection, embed_scenes, masks, person_search, picture_count, reid
 from training.protocols import Query
 
-
 CLOTHES = ((255, 255, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255))
 """Of the identities; bright, as the tiny bundle's people are."""
 

@@ -1,0 +1,152 @@
+"""`python -m training`, on small datasets made here."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs PyTorch")
+import torch
+from typer.testing import CliRunner, Result
+
+from mgts_trt.errors import MgtsError
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from training.__main__ import app
+from training.checkpoint import load_checkpoint
+from training.data.files import DataError
+from training.data.splits import MARKET_HELD_OUT
+from training.loop import TrainingError
+from training.models import create
+from training.preset import Preset
+from training.schedule import ScheduleError
+from training.tasks.reid import ReidTaskError
+
+TINY = str(Path(__file__).with_name("tiny.toml"))
+
+
+@pytest.fixture(scope="module")
+def penn_fudan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, rng = tmp_path_factory.mktemp("penn_fudan"), np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir()
+    for i in range(6):
+        mask = np.zeros((90, 150), np.uint8)
+        mask[20:80, 20:45] = 1
+        mask[15:85, 90:120] = 2
+        picture = rng.integers(0, 90, (90, 150, 3)).astype(np.uint8)
+        picture[mask > 0] += 120
+        cv2.imwrite(str(root / "images" / f"{i}.jpg"), picture)
+        cv2.imwrite(str(root / "masks" / f"{i}.png"), mask)
+    return root
+
+
+@pytest.fixture(scope="module")
+def market1501(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, rng = tmp_path_factory.mktemp("market1501"), np.random.default_rng(0)
+    for identity in range(1, MARKET_HELD_OUT + 4):
+        folder = root / "images" / f"{identity:04d}"
+        folder.mkdir(parents=True)
+        for camera in (1, 2):
+            picture = rng.integers(0, 255, (32, 16, 3)).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{identity:04d}_c{camera}s1_000001_01.jpg"), picture)
+    return root
+
+
+def invoke(*arguments: object) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--preset", TINY, "--device", "cpu")])
+    if isinstance(result.exception, MgtsError):
+        raise result.exception
+    return result
+
+
+@pytest.mark.parametrize("part", ["detector", "masknet"])
+def test_trains_on_scenes(tiny: Preset, penn_fudan: Path, tmp_path: Path, part: str) -> None:
+    run = (part, "--data", "penn_fudan", "--root", penn_fudan, "--out", tmp_path, "--iterations", 3, "--batch-size", 2)
+    result = invoke(*run)
+    assert result.exit_code == 0, result.output
+    load_checkpoint(tmp_path / f"{part}.safetensors", create(part, tiny), model=part, preset="tiny")
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("model", ["mgts", "idnet"])
+def test_trains_re_id(tiny: Preset, market1501: Path, tmp_path: Path, model: str) -> None:
+    run = ("reid", "--model", model, "--data", "market1501", "--root", market1501, "--out", tmp_path)
+    run = (*run, "--schedule", "paper", "--batch-size", 2, *(("--mode", "box") if model == "mgts" else ()))
+    result = invoke(*run, "--iterations", 4)
+    assert result.exit_code == 0, result.output
+    load_checkpoint(tmp_path / f"{model}.safetensors", create(model, tiny), model=model, preset="tiny")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["modules"]["oim.lookup"].shape == (3, tiny.embedding)
+    with pytest.raises(TrainingError, match="seed 0 there, 1 now"):
+        invoke(*run, "--iterations", 4, "--seed", 1)
+    assert invoke(*run, "--iterations", 4, "--seed", 1, "--fresh").exit_code == 0
+    # The paper's schedule: 15 epochs of three batches of two, for six crops.
+    assert invoke(*run, "--fresh").exit_code == 0
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 1 + 15 * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        (("detector", "--data", "prw", "--root", "gone"), DataError, "gone"),
+        (("reid", "--data", "penn_fudan"), ReidTaskError, "no person with an identity"),
+        (("detector", "--data", "penn_fudan", "--schedule", "slow"), ScheduleError, "no schedule 'slow'"),
+        (("detector", "--data", "penn_fudan", "--device", "tpu9"), MgtsError, "cannot use the device 'tpu9'"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    penn_fudan: Path, tmp_path: Path, options: tuple[str, ...], error: type[MgtsError], says: str
+) -> None:
+    given = () if "--root" in options else ("--root", str(penn_fudan))
+    arguments = [*options, *given, "--preset", TINY, "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, error)
+    assert says in str(result.exception)
+
+
+def test_help_names_the_parts() -> None:
+    for arguments, words in (
+        (["--help"], ("detector", "masknet", "reid", "evaluate")),
+        (["masknet", "--help"], ("--backbone", "--fresh")),
+    ):
+        output = CliRunner().invoke(app, arguments).output
+        assert all(word in output for word in words)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def test_evaluate_measures(bundle: Path, penn_fudan: Path, market1501: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    results = {}
+    for data, root, *options in (
+        ("penn_fudan", penn_fudan),
+        ("market1501", market1501, "--mode", "box,none"),
+    ):
+        arguments = ["evaluate", bundle, "--data", data, "--root", root, *options, "--json", report]
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.exception
+        results |= json.loads(report.read_text())["results"]
+    assert results.keys() == {"detector", "masks", "re-ID, none", "re-ID, box"}
+    assert all(0 <= results["re-ID, none"][name] <= 1 for name in ("mAP", "top-1", "top-5", "top-10"))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--mode", "mask"), "no mode 'mask'"),
+        (("--data", "composed"), "images"),
+        (("--data", "prw"), "ID_test2.mat is missing"),
+    ],
+)
+def test_evaluate_refuses_what_it_does_not_know(
+    bundle: Path, market1501: Path, options: tuple[str, ...], says: str
+) -> None:
+    arguments = ["evaluate", str(bundle), "--data", "market1501", "--root", str(market1501), *options]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, MgtsError)
+    assert says in str(result.exception)

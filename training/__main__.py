@@ -1,0 +1,358 @@
+"""`python -m training`: train one of the networks, or evaluate a bundle."""
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mgts_trt.console import notice_untrained, parse_modes, progress, run_app, table, write_text
+from mgts_trt.console import out as console
+from mgts_trt.errors import MgtsError
+from training.preset import Preset, load_preset
+
+if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
+    from training.data.scene import Scenes
+    from training.loop import Step
+    from training.tasks.task import Task
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train the networks on labelled pictures, and evaluate bundles on them.",
+)
+
+
+HELD_OUT_SEED = 2018
+"""Of the composed scenes a bundle is evaluated on."""
+
+
+class Part(StrEnum):
+    """What is trained."""
+
+    DETECTOR = "detector"
+    MASKNET = "masknet"
+    REID = "reid"
+
+
+class Data(StrEnum):
+    """Datasets; of one with a held-out part, the training part."""
+
+    COMPOSED = "composed"
+    PENN_FUDAN = "penn_fudan"
+    MARKET1501 = "market1501"
+    CUHK_SYSU = "cuhk_sysu"
+    PRW = "prw"
+
+
+class Evaluated(StrEnum):
+    """What a bundle is evaluated on: published test sets, and held-out parts."""
+
+    COMPOSED = "composed"
+    PENN_FUDAN = "penn_fudan"
+    MARKET1501 = "market1501"
+    CUHK_SYSU = "cuhk_sysu"
+    PRW = "prw"
+
+
+class Amp(StrEnum):
+    """Mixed precision."""
+
+    OFF = "off"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Model(StrEnum):
+    """The re-ID networks."""
+
+    MGTS = "mgts"
+    IDNET = "idnet"
+
+
+class Freeze(StrEnum):
+    """Whether conv1, conv2 and the batch statistics learn."""
+
+    AUTO = "auto"
+    PAPER = "paper"
+    NONE = "none"
+
+
+def train_command(
+    context: typer.Context,
+    root: Annotated[Path, typer.Option(help="The dataset's folder; for composed, the one that holds the others.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run: weights, state, log, plot.")],
+    data: Annotated[Data, typer.Option(help="Dataset.")] = Data.COMPOSED,
+    preset: Annotated[str, typer.Option(help="A preset of training/presets, or a TOML file of your own.")] = "edge",
+    schedule: Annotated[
+        str | None, typer.Option(help="A schedule of training/schedules, or a TOML file; by default the preset's.")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Stretch or shrink the schedule to so many.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the schedule's.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="ImageNet weights to start from: torchvision's name, or a file.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
+    amp: Annotated[Amp, typer.Option(help="Mixed precision.")] = Amp.OFF,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on with the run in --out, or begin anew.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes composed makes.")] = 4000,
+    augment: Annotated[bool, typer.Option(help="Alter pictures at random.")] = True,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that make batches.")] = 2,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Iterations between checkpoints.")] = 500,
+    freeze: Annotated[
+        Freeze, typer.Option(help="Detector and mask net: leave conv1, conv2 and statistics; auto: with a backbone.")
+    ] = Freeze.AUTO,
+    model: Annotated[Model, typer.Option(help="Re-ID: one stream (idnet) or two.")] = Model.MGTS,
+    mode: Annotated[str | None, typer.Option(help="Re-ID: net, box or none; where masks come from.")] = None,
+    components: Annotated[
+        str | None, typer.Option(help="Re-ID: O, F or B, with or without E, or OFE: what the network sees (Table 4).")
+    ] = None,
+    order: Annotated[str, typer.Option(help="Re-ID: people, scenes or identities; how batches are drawn.")] = "people",
+    unlabelled: Annotated[float, typer.Option(help="Re-ID: greatest share of unlabelled people.")] = 0.5,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Train the detector, the mask net or a re-ID network; a run that was stopped goes on where it was."""
+    import torch
+
+    part = Part(context.info_name)
+    from training.checkpoint import load_backbone
+    from training.loop import train
+    from training.schedule import load_schedule
+    from training.tasks.reid import ReidTask
+
+    sizes = load_preset(preset)
+    plan = load_schedule(schedule or ("paper" if sizes.name == "paper" else "edge"), part)
+    if batch_size is not None:
+        plan = plan.model_copy(update={"batch_size": batch_size})
+    chosen, name = _device(device), model.value if part is Part.REID else part.value
+    settings: dict[str, str | int | float | None] = {"data": data, "augment": augment, "backbone": backbone}
+    if data is Data.COMPOSED:
+        settings["scenes"] = scenes
+    dataset = load_scenes(data, root, length=scenes, seed=seed)
+    task: Task
+    if part is Part.REID:
+        own: dict[str, Any] = {"mode": mode, "components": components, "order": order, "unlabelled": unlabelled}
+        with console.status("looking for the people in the dataset"):
+            reid = ReidTask(sizes, dataset, model.value, seed=seed, batch_size=plan.batch_size, augment=augment, **own)
+        settings |= {**own, "mode": reid.mode, "components": reid.components}
+        plan, task = plan.in_iterations(reid.epoch_iterations), reid
+    else:
+        frozen = ("paper" if backbone else "none") if freeze is Freeze.AUTO else freeze.value
+        settings["freeze"] = frozen
+        task = _canvas_task(part, sizes, dataset, seed, plan.batch_size, augment, frozen)
+    if iterations is not None:
+        plan = plan.of_length(iterations)
+    if backbone is not None:
+        load_backbone(backbone, task.modules["network"])
+
+    torch.backends.cudnn.benchmark = True  # every batch has the same shapes
+    with progress() as bar:
+        line = bar.add_task(f"training {name}", total=plan.length)
+
+        def on_step(step: "Step") -> None:
+            loss = sum(step.losses.values())
+            bar.update(line, completed=step.iteration + 1, description=f"training {name}, loss {loss:.3f}")
+
+        weights = train(
+            task,
+            plan,
+            out,
+            model=name,
+            preset=sizes.name,
+            device=chosen,
+            amp=amp.value,
+            checkpoint_every=checkpoint_every,
+            seed=seed,
+            settings=settings,
+            workers=workers,
+            fresh=not resume,
+            on_step=on_step,
+        )
+    if weights is None:
+        console.print(f"Stopped before the schedule's end. The same command goes on from {out}.")
+        raise typer.Exit(130)
+    console.print(f"{weights}: {name} of preset {sizes.name}, trained for {plan.length} iterations on {chosen}")
+    console.print(f"Put it into a bundle: python -m export --preset {preset} --{name} {weights} --out DIR")
+
+
+for _part, _help in (
+    (Part.DETECTOR, "Train the detector."),
+    (Part.MASKNET, "Train the mask net."),
+    (Part.REID, "Train a re-ID network."),
+):
+    app.command(_part.value, help=f"{_help} A run that was stopped goes on where it was.")(train_command)
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Annotated[Evaluated, typer.Option(help="Dataset; of one without a published test set, the held-out part.")],
+    root: Annotated[Path, typer.Option(help="The dataset's folder.")],
+    mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
+    gamma: Annotated[
+        str | None, typer.Option(help="Composed: RoI expand ratios instead of the bundle's, with commas (Table 5).")
+    ] = None,
+    scenes: Annotated[int, typer.Option(min=1, help="How many scenes composed makes.")] = 400,
+    gallery_size: Annotated[int, typer.Option(help="CUHK-SYSU: images a gallery, 50 … 4000 (Fig. 5).")] = 100,
+    cross_camera: Annotated[bool, typer.Option("--cross-camera", help="PRW: other cameras' frames only.")] = False,
+    oim_threshold: Annotated[
+        bool, typer.Option("--oim-threshold", help="Search: the published code's IoU threshold, not the paper's 0.5.")
+    ] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Measure a bundle on labelled data, through its own sessions, as the field measures it (Sec. 4.2)."""
+    from mgts_trt.bundle import Bundle
+    from training import evaluate as run
+
+    opened = Bundle.open(bundle)
+    modes = parse_modes(mode)
+    rows: dict[str, dict[str, float]] = {}
+    with progress() as bar:
+        task = bar.add_task("evaluating", total=None)
+
+        def begin(what: str, total: int) -> "Callable[[], None]":
+            bar.reset(task, total=total, description=what)
+            return lambda: bar.advance(task)
+
+        if data in (Evaluated.CUHK_SYSU, Evaluated.PRW):
+            from training import protocols
+
+            if data is Evaluated.CUHK_SYSU:
+                queries, pictures = protocols.cuhk_sysu_queries(root, gallery_size), root / "Image" / "SSM"
+            else:
+                queries, pictures = protocols.prw_queries(root, cross_camera=cross_camera), root / "frames"
+            for chosen in modes:
+                ranked = run.person_search(
+                    opened,
+                    pictures,
+                    queries,
+                    chosen,
+                    iou_threshold="oim" if oim_threshold else 0.5,
+                    on_step=begin(f"searching, mode {chosen}", run.picture_count(queries)),
+                )
+                rows[f"search, {chosen}"] = ranked.summary()
+        else:
+            held_out = load_held_out(data, root, length=scenes)
+            if data is not Evaluated.MARKET1501:  # whose crops show one person each, and nothing to find
+                found = run.detection(opened, held_out, on_step=begin("detecting", len(held_out)))
+                rows["detector"] = {"AP": found.average_precision, "recall": found.recall}
+                fit = run.masks(opened, held_out, on_step=begin("segmenting", len(held_out)))
+                rows["masks"] = {"mask IoU": fit.mean_iou}
+            for chosen in modes if held_out.identity_count else ():
+                # Mode none never expands, and a crop has nothing around it.
+                sweep = data is Evaluated.COMPOSED and chosen != "none"
+                for value in _numbers(gamma) if sweep else (None,):
+                    name = f"re-ID, {chosen}" + ("" if value is None else f", γ = {value:g}")
+                    ranked = run.reid(opened, held_out, chosen, gamma=value, on_step=begin(name, len(held_out)))
+                    rows[name] = ranked.summary()
+    headings = list(dict.fromkeys(heading for numbers in rows.values() for heading in numbers))
+    shown = table("measured", *(f">{heading}" for heading in headings), title=f"{bundle} on {data.value}")
+    for name, numbers in rows.items():
+        shown.add_row(name, *(f"{numbers[h]:.3f}" if h in numbers else "" for h in headings))
+    console.print(shown)
+    notice_untrained(opened.manifest)
+    if json_file:
+        write_text(json_file, json.dumps({"bundle": str(bundle), "data": data.value, "results": rows}, indent=2) + "\n")
+
+
+def _numbers(text: str | None) -> tuple[float | None, ...]:
+    if text is None:
+        return (None,)
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise MgtsError(f"Numbers with commas between them expected, got {text!r}.") from None
+
+
+def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
+    """The scenes of a dataset to train on.
+
+    Args:
+        data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures.
+        root: The dataset's folder; for `composed` the folder that holds `market1501`, `penn_fudan` and the street
+            pictures, as `training.data.backgrounds.empty_scenes` names them.
+        length: Scenes of `composed`.
+        seed: Of `composed`.
+
+    Raises:
+        DataError: The dataset is not there, or not as published.
+    """
+    from training.data.splits import Joined, market1501_split, penn_fudan_split
+
+    if data is Data.COMPOSED:
+        from training.data.backgrounds import empty_scenes
+        from training.data.composer import Composer
+
+        people = Joined(market1501_split(root / "market1501")[0], penn_fudan_split(root / "penn_fudan")[0])
+        with console.status("looking for people with usable masks"):
+            return Composer(people, empty_scenes(root), length=length, seed=seed)
+    if data is Data.PENN_FUDAN:
+        return penn_fudan_split(root)[0]
+    if data is Data.MARKET1501:
+        return market1501_split(root)[0]
+    if data is Data.CUHK_SYSU:
+        from training.data.cuhk_sysu import cuhk_sysu_train
+
+        return cuhk_sysu_train(root)
+    from training.data.prw import prw_train
+
+    return prw_train(root)
+
+
+def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
+    """The part of a dataset that `load_scenes` never gives; of composed scenes, with held-out people in them.
+
+    Args:
+        data: Not a search benchmark.
+        root: As for `load_scenes`.
+        length: Scenes of `composed`.
+
+    Raises:
+        DataError: The dataset is not there, or not as published.
+    """
+    from training.data.splits import market1501_split, penn_fudan_split
+
+    if data is Evaluated.PENN_FUDAN:
+        return penn_fudan_split(root)[1]
+    if data is Evaluated.MARKET1501:
+        return market1501_split(root)[1]
+    from training.data.backgrounds import empty_scenes
+    from training.data.composer import Composer
+
+    with console.status("looking for people with usable masks"):
+        return Composer(market1501_split(root / "market1501")[1], empty_scenes(root), length=length, seed=HELD_OUT_SEED)
+
+
+def _canvas_task(
+    part: Part, preset: Preset, scenes: "Scenes", seed: int, batch_size: int, augment: bool, freeze: Any
+) -> "Task":
+    from training.tasks.detector import DetectorTask
+    from training.tasks.masknet import MaskNetTask
+
+    kind = DetectorTask if part is Part.DETECTOR else MaskNetTask
+    return kind(preset, scenes, seed=seed, batch_size=batch_size, augment=augment, freeze=freeze)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # PyTorch built without CUDA asserts
+        raise MgtsError(
+            f"PyTorch cannot use the device {name!r}: {str(error).splitlines()[0]}. Take --device auto or cpu."
+        ) from error
+    return name
+
+
+if __name__ == "__main__":
+    run_app(app)
