@@ -1,10 +1,8 @@
 """The loop and its schedules."""
 
 import csv
-import itertools
 import math
 import multiprocessing
-import os
 import random
 import signal
 import sys
@@ -16,55 +14,18 @@ import pytest
 
 pytest.importorskip("torch", reason="training needs PyTorch")
 import cv2
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mgts_trt.errors import MgtsError
+from tests.training.toy import COSINE, LENGTH, STEPS, ToyTask, run, work
 from training import loop
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.log import LogError, plot_losses
-from training.loop import Amp, Step, TrainingError, train
+from training.loop import Amp, Step, TrainingError
 from training.losses.oim import OIM
 from training.schedule import Schedule, ScheduleError, load_schedule
-
-LENGTH = 24
-
-
-class ToyTask:
-    """A network with all that makes resuming hard: dropout, batch statistics, momentum, a criterion that remembers."""
-
-    def __init__(self) -> None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(3)
-            network = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 4))
-        self.modules = nn.ModuleDict({"network": network, "oim": OIM(5, 4, queue=7)})
-
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng([1, iteration])
-        time.sleep(rng.uniform(0, 0.004))  # batches that come in another order than they were asked for
-        return torch.from_numpy(rng.normal(size=(6, 6))).float(), torch.from_numpy(rng.integers(-1, 5, 6))
-
-    def losses(self, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        device = next(self.modules.parameters()).device
-        x, labels = (part.to(device) for part in batch)
-        y = functional.normalize(self.modules["network"](x).float(), dim=1)
-        loss = self.modules["oim"](y, labels)
-        self.modules["oim"].update(y.detach(), labels)
-        return {"oim": loss, "size": 0.01 * (y * torch.rand_like(y)).square().mean()}
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.modules["network"].parameters())
-
-
-STEPS = Schedule(
-    batch_size=6, length=LENGTH, optimizer="sgd", lr=0.1, weight_decay=1e-4, decay="steps", milestones=(8,)
-)
-COSINE = Schedule(
-    batch_size=6, length=LENGTH, optimizer="adamw", lr=0.01, weight_decay=0.1, warmup=5, decay="cosine", clip=1, ema=0.9
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,11 +34,6 @@ def no_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "plot_losses", lambda log, picture: picture.touch())
         yield
-
-
-def run(out: Path, schedule: Schedule = STEPS, task: ToyTask | None = None, **options: Any) -> Path | None:
-    options = {"checkpoint_every": 5, "model": "idnet", "preset": "tiny", **options}
-    return train(task or ToyTask(), schedule, out, **options)
 
 
 def state(out: Path) -> dict[str, Any]:
@@ -128,15 +84,13 @@ def assert_same_run(out: Path, undisturbed: Path) -> None:
     assert sorted(file.name for file in out.iterdir()) == ["idnet.safetensors", "log.csv", "loss.png", "state.pt"]
 
 
-def in_child(out: Path, schedule: Schedule, *, kill_after: float | None = None, hook: Any = None) -> int:
+def in_child(out: Path, schedule: Schedule, *, kill_after: float | None = None, die: str | None = None) -> int:
     """Run in a process of its own, and kill it; returns how it ended."""
-
-    def work() -> None:
-        if hook is not None:
-            hook()
-        run(out, schedule, checkpoint_every=3)
-
-    child = multiprocessing.get_context("fork").Process(target=work)
+    # Forked off a server that has imported everything and computed nothing: this process has used autograd, whose
+    # threads do not survive a fork.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.toy"])
+    child = context.Process(target=work, args=(out, schedule, die))
     child.start()
     child.join(kill_after)
     if child.is_alive():
@@ -145,8 +99,6 @@ def in_child(out: Path, schedule: Schedule, *, kill_after: float | None = None, 
     return child.exitcode
 
 
-# A process that forks while batches' threads of another test end is warned of; none of them is left here.
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 class TestKilled:
     def test_at_random_times(self, undisturbed: tuple[Path, Schedule], tmp_path: Path) -> None:
         reference, schedule = undisturbed
@@ -163,25 +115,7 @@ class TestKilled:
         self, undisturbed: tuple[Path, Schedule], tmp_path: Path, moment: str
     ) -> None:
         reference, schedule = undisturbed
-        saves = itertools.count()
-
-        def hook() -> None:
-            save = torch.save
-
-            def die_in_the_third(value: Any, file: Any) -> None:
-                if next(saves) < 2:
-                    save(value, file)
-                    return
-                if moment != "before":
-                    save(value, file)
-                if moment == "half":
-                    file.truncate(file.tell() // 2)
-                file.flush()
-                os.kill(os.getpid(), signal.SIGKILL)
-
-            torch.save = die_in_the_third
-
-        assert in_child(tmp_path, schedule, hook=hook) == -signal.SIGKILL
+        assert in_child(tmp_path, schedule, die=moment) == -signal.SIGKILL
         assert state(tmp_path)["iteration"] == 6
         assert len(rows(tmp_path)) == 9
         run(tmp_path, schedule)
