@@ -65,7 +65,7 @@ def main(
                 bar.update(task, advance=1, description=name)
             medians = {side: float(np.median(values)) for side, values in times.items()}
             results.append({"model": name, **medians, "ratio": medians["pytorch"] / medians["onnxruntime"]})
-    title = f"{preset.name} on {cpu_name()}, {threads} threads, {people} persons: median ms of {rounds} rounds"
+    title = f"{preset.name} on {cpu_name()}, {threads} threads\n{people} persons; median ms of {rounds} rounds"
     rows = table("model", ">PyTorch eager", ">ONNX Runtime", ">ratio", title=title)
     for result in results:
         rows.add_row(
