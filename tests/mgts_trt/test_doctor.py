@@ -70,7 +70,7 @@ def test_no_tensorrt(monkeypatch, broken, state, text):
     [finding] = of("TensorRT", check(examine()))
     assert finding.state == state
     assert text in finding.text
-    assert finding.cure == "pip install tensorrt-rtx 'cuda-core[cu13]' onnx"
+    assert finding.cure == "pip install tensorrt-rtx cuda-core cuda-bindings onnx"
 
 
 @pytest.mark.parametrize(("area", "package"), [("ONNX Runtime", "onnxruntime"), ("OpenCV", "opencv-python-headless")])
