@@ -24,3 +24,12 @@ def shared_data() -> Path:
 def public_photos() -> list[Path]:
     """Street photos that lie in the repository."""
     return sorted((ROOT / "docs" / "pictures" / "samples").glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A preset of every network in miniature."""
+    pytest.importorskip("torch", reason="the networks need PyTorch")
+    from training.preset import load_preset
+
+    return load_preset(str(ROOT / "tests" / "training" / "tiny.toml"))

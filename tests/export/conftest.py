@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-TINY = Path(__file__).resolve().parent.parent / "training" / "tiny.toml"
-
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
@@ -16,15 +14,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def tiny():
-    """A preset of every network in miniature."""
-    pytest.importorskip("torch", reason="the graph forms need PyTorch")
-    from training.preset import load_preset
-
-    return load_preset(str(TINY))
 
 
 @pytest.fixture(scope="session")

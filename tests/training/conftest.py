@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 
@@ -15,12 +13,3 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def tiny():
-    """A preset of every network in miniature."""
-    pytest.importorskip("torch", reason="the networks need PyTorch")
-    from training.preset import load_preset
-
-    return load_preset(str(Path(__file__).with_name("tiny.toml")))
