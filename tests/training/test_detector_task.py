@@ -243,7 +243,8 @@ def test_what_cannot_be_trained_is_refused(tiny: Preset, count: int, arguments: 
 
 
 def test_without_normalisation_one_scene_is_a_batch(tiny: Preset) -> None:
-    plain = tiny.model_copy(update={"detector": tiny.detector.model_copy(update={"batch_norm": False})})
+    backbone = tiny.detector.backbone.model_copy(update={"batch_norm": False})
+    plain = tiny.model_copy(update={"detector": tiny.detector.model_copy(update={"backbone": backbone})})
     assert backward(DetectorTask(plain, drawn(1), batch_size=1, freeze="none"))["classes"] > 0
 
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from mgts_trt.recipe import MODELS
 from training.models import CLASSES, FCIS, MGTS, FasterRCNN, IDNet, create
+from training.models.efficientnet import EfficientNetLite
 from training.models.normalise import Normalise
 from training.models.reid import SEBlock
 from training.models.resnet import ResNet
-from training.models.vgg import vgg_features
-from training.preset import Preset, ReidPreset, load_preset
+from training.models.vgg import VGG
+from training.preset import Preset, ReidPreset, ResNetPreset, load_preset
 
 
 def test_classes_are_the_models_of_a_bundle() -> None:
@@ -86,13 +87,20 @@ def test_normalise() -> None:
 def test_feature_maps_have_stride_16_or_32(hw: tuple[int, int]) -> None:
     h, w = hw
     x = torch.zeros(1, 3, h, w)
-    vgg = vgg_features((1, 1, 1, 1, 1), (2, 2, 2, 2, 6), batch_norm=False)
+    vgg = VGG((1, 1, 1, 1, 1), (2, 2, 2, 2, 6), batch_norm=False)
     resnet = ResNet(2, (2, 2, 2, 3), (1, 1, 1, 2)).eval()
     dilated = ResNet(2, (2, 2, 2, 3), (1, 1, 1, 2), dilate_last=True).eval()
     assert vgg(x).shape == (1, 6, h // 16, w // 16)
     assert resnet.conv4(x).shape == (1, 8, -(-h // 16), -(-w // 16))
     assert resnet(x).shape == (1, 12, -(-h // 32), -(-w // 32))
     assert dilated(x).shape == (1, 12, -(-h // 16), -(-w // 16))
+    lite, dilated_lite = (EfficientNetLite((1, 2, 2, 3, 3, 2, 1), dilate_last=dilate).eval() for dilate in (0, 1))
+    assert lite.conv4(x).shape == (1, 112, -(-h // 16), -(-w // 16))
+    assert lite(x).shape == (1, 320, -(-h // 32), -(-w // 32))
+    assert dilated_lite(x).shape == (1, 320, -(-h // 16), -(-w // 16))
+    depthwise = [m for m in dilated_lite.last.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    assert [m.dilation for m in depthwise] == [(1, 1), (2, 2), (2, 2)]
+    assert EfficientNetLite((1, 2, 2, 3, 3))(x).shape == (1, 112, -(-h // 16), -(-w // 16))
     assert [m.dilation for m in dilated.layer4.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3)] == [
         (1, 1),
         (2, 2),
@@ -225,7 +233,8 @@ maps = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.int
 @given(maps)
 def test_head_is_equations_1_and_2(shape: tuple[int, int, int, int]) -> None:
     n, h, w, seed = shape
-    reid = ReidPreset(stem=2, planes=(2, 2, 2, 2), depths=(1, 1, 1, 1), reduction=4)
+    backbone = ResNetPreset(stem=2, planes=(2, 2, 2, 2), depths=(1, 1, 1, 1))
+    reid = ReidPreset(backbone=backbone, reduction=4)
     preset = load_preset("edge").model_copy(update={"embedding": 9, "reid": reid})
     network = create("mgts", preset, seed=seed % 1000).eval()
     rng = np.random.default_rng(seed)

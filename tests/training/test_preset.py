@@ -13,7 +13,7 @@ def test_paper_has_the_constants_of_the_paper() -> None:
     assert preset.name == "paper"
     assert (preset.canvas, preset.patch, preset.gamma, preset.embedding) == ((900, 1500), (256, 128), 1.3, 128)
     assert (preset.detector.final_nms, preset.detector.rpn.nms, preset.detector.roi_size) == (0.45, 0.7, 7)
-    assert preset.detector.widths[-1] == preset.detector.rpn.channels == 512
+    assert preset.detector.backbone.widths[-1] == preset.detector.rpn.channels == 512
     assert preset.detector.rpn.anchors_per_cell == 15
 
 
@@ -53,6 +53,9 @@ def test_preset_cannot_be_changed() -> None:
         (EDGE.replace('weights = "float16"', 'weights = "float8"'), "weights"),
         (EDGE.replace("nms_rounds = 32", "nms_rounds = 31"), "nms_rounds"),
         (EDGE.replace("nms_rounds = 32", "nms_rounds = 0"), "nms_rounds"),
+        (EDGE.replace("[1, 2, 2, 3, 3] }", "[1, 2, 2, 3] }"), "5 to 7 numbers"),
+        (EDGE.replace("[1, 2, 2, 3, 3] }", "[1, 2, 3, 3, 3] }"), r"that of \[1, 2, 2, 3, 3, 4, 1\]"),
+        (EDGE.replace('"efficientnet-lite0"', '"alexnet"'), "'vgg', 'resnet', 'efficientnet-lite0'"),
         (EDGE.replace("mask_size = 21", "mask_size = 20"), "multiple of bins = 7, got 20"),
     ],
 )

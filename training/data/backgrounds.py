@@ -9,12 +9,14 @@ from training.data.files import DataError
 from training.data.scene import Scene
 
 # Parts of pictures, as x1, y1, x2, y2 in shares of width and height, that were looked at and show nobody.
-_EMPTY_PARTS: dict[str, tuple[float, float, float, float]] = {
+_STREETS: dict[str, tuple[float, float, float, float]] = {
     "public_photos/34501842524_3c858b3080_k.jpg": (0.0, 0.0, 1.0, 1.0),
     "public_photos/33887522274_eebd074106_k.jpg": (0.0, 0.0, 0.76, 1.0),
     "public_photos/18124840932_e42b3e377c_k.jpg": (0.28, 0.0, 1.0, 1.0),
     "public_photos/24274813513_0cfd2ce6d0_k.jpg": (0.0, 0.6, 1.0, 1.0),
     "public_photos/19064748793_bb942deea1_k.jpg": (0.0, 0.0, 0.72, 1.0),
+}
+_SHOPS: dict[str, tuple[float, float, float, float]] = {
     "intel_samples/store_aisle/0000.jpg": (0.0, 0.0, 0.5, 1.0),
     "intel_samples/one_by_one/0000.jpg": (0.0, 0.0, 1.0, 1.0),
     "intel_samples/one_by_one/0480.jpg": (0.0, 0.0, 1.0, 1.0),
@@ -60,16 +62,28 @@ class EmptyScenes:
         return Scene(path.name, np.ascontiguousarray(part), none, np.zeros(0, np.int64), mask)
 
 
-def empty_scenes(data: str | Path) -> EmptyScenes:
-    """The parts of the street photos and shop videos of the folder of development data that show nobody.
+def street_scenes(data: str | Path) -> EmptyScenes:
+    """The parts of the street photos of the folder of development data that show nobody, for training.
 
-    Five street photos and four video frames, chosen by eye. Pictures full of unlabelled people are not used at all;
-    and TUD Campus is not, because its boxes come without masks and people sit behind its windows.
+    Chosen by eye. Pictures full of unlabelled people are not used at all; and TUD Campus is not, because its boxes come
+    without masks and people sit behind its windows.
 
     Args:
-        data: The folder that holds `public_photos` and `intel_samples`.
+        data: The folder that holds `public_photos`.
 
     Raises:
         DataError: one of the pictures is missing.
     """
-    return EmptyScenes({Path(data) / name: part for name, part in _EMPTY_PARTS.items()})
+    return EmptyScenes({Path(data) / name: part for name, part in _STREETS.items()})
+
+
+def shop_scenes(data: str | Path) -> EmptyScenes:
+    """The parts of four frames of the videos that show nobody, for evaluation: training sees nothing of these videos.
+
+    Args:
+        data: The folder that holds `intel_samples`.
+
+    Raises:
+        DataError: one of the frames is missing.
+    """
+    return EmptyScenes({Path(data) / name: part for name, part in _SHOPS.items()})

@@ -48,6 +48,9 @@ def _initialise(model: nn.Module) -> None:
         std = _PREDICTION_STD.get(name.rpartition(".")[2])
         if std is None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if isinstance(module, nn.Conv2d):  # each output sees one group only
+                with torch.no_grad():
+                    module.weight *= module.groups**0.5
         else:
             nn.init.normal_(module.weight, std=std)
         if module.bias is not None:

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import ops
 
+from training.models.backbone import create_backbone
 from training.models.normalise import Normalise
 from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
-from training.models.vgg import vgg_features
 from training.preset import Preset
 
 BOX_WEIGHTS = (10.0, 5.0)
@@ -37,12 +37,12 @@ class FasterRCNN(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         config = preset.detector
-        channels = config.widths[-1]
         self.canvas_hw = preset.canvas
         self.roi_size = config.roi_size
         self.final_nms = config.final_nms
         self.normalise = Normalise(preset.normalisation)
-        self.features = vgg_features(config.depths, config.widths, batch_norm=config.batch_norm)
+        self.features = create_backbone(config.backbone, dilate_last=True)
+        channels = self.features.conv5_channels
         self.rpn = RPN(channels, config.rpn)
         self.fc6 = nn.Linear(channels * config.roi_size**2, config.hidden)
         self.fc7 = nn.Linear(config.hidden, config.hidden)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision import ops
 
+from training.models.backbone import create_backbone
 from training.models.normalise import Normalise
-from training.models.resnet import ResNet
 from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
 from training.preset import Preset
 
@@ -46,7 +46,7 @@ class FCIS(nn.Module):
         self.mask_size = config.mask_size
         self.final_nms = config.final_nms
         self.normalise = Normalise(preset.normalisation)
-        self.backbone = ResNet(config.stem, config.planes, config.depths, dilate_last=True)
+        self.backbone = create_backbone(config.backbone, dilate_last=True)
         self.rpn = RPN(self.backbone.conv4_channels, config.rpn)
         self.reduce = nn.Conv2d(self.backbone.conv5_channels, config.reduced, 1)
         # Channels: [class, side (inside, outside), bin row, bin column] and [coordinate, bin row, bin column].
@@ -66,7 +66,7 @@ class FCIS(nn.Module):
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, h, w] → conv4 (for the RPN) and the reduced conv5 (for the maps), both at stride 16."""
         conv4 = self.backbone.conv4(x)
-        return conv4, functional.relu(self.reduce(self.backbone.layer4(conv4)))
+        return conv4, functional.relu(self.reduce(self.backbone.conv5(conv4)))
 
     def assemble(self, maps: Tensor, rois: list[Tensor]) -> Tensor:
         """Position-sensitive assembling (FCIS, Sec. 3.1): cell (i, j) of a region is read from the maps of its bin.

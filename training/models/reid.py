@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.resnet import ResNet
+from training.models.backbone import create_backbone
 from training.preset import Preset
 
 
@@ -31,8 +31,8 @@ class MGTS(nn.Module):
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         config = preset.reid
-        self.f_net = ResNet(config.stem, config.planes, config.depths)
-        self.o_net = ResNet(config.stem, config.planes, config.depths)
+        self.f_net = create_backbone(config.backbone)
+        self.o_net = create_backbone(config.backbone)
         channels = 2 * self.f_net.conv5_channels
         self.se = SEBlock(channels, config.reduction)
         self.fc = nn.Linear(channels, preset.embedding, bias=False)
@@ -48,12 +48,12 @@ class MGTS(nn.Module):
 
 
 class IDNet(nn.Module):
-    """One ResNet stream → GAP → FC → L2 (IDNet_OIM of Sec. 4.4; Table 6, first row)."""
+    """One stream → GAP → FC → L2 (IDNet_OIM of Sec. 4.4; Table 6, first row)."""
 
     def __init__(self, preset: Preset) -> None:
         super().__init__()
         config = preset.reid
-        self.o_net = ResNet(config.stem, config.planes, config.depths)
+        self.o_net = create_backbone(config.backbone)
         self.fc = nn.Linear(self.o_net.conv5_channels, preset.embedding, bias=False)
 
     def forward(self, original: Tensor) -> Tensor:

@@ -43,9 +43,18 @@ class ResNet(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return self.layer3(self.layer2(self.layer1(x)))
 
+    def conv5(self, conv4: Tensor) -> Tensor:
+        """What `conv4` gave → conv5_3: [B, conv5_channels, ⌈H/32⌉, ⌈W/32⌉]; at stride 16 if dilated."""
+        y: Tensor = self.layer4(conv4)
+        return y
+
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] → conv5_3: [B, conv5_channels, ⌈H/32⌉, ⌈W/32⌉]; at stride 16 if the last stage is dilated."""
-        return self.layer4(self.conv4(x))
+        """[B, 3, H, W] → conv5_3."""
+        return self.conv5(self.conv4(x))
+
+    def first_layers(self) -> list[nn.Module]:
+        """conv1 and conv2."""
+        return [self.conv1, self.bn1, self.layer1]
 
 
 def _stage(channels: int, planes: int, depth: int, *, stride: int, dilation: int = 1) -> nn.Sequential:

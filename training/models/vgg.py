@@ -1,30 +1,47 @@
 """VGG's convolutional part (Simonyan & Zisserman, ICLR 2015), up to conv5_3: stride 16, no fifth pooling."""
 
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 
 
-def vgg_features(depths: tuple[int, ...], widths: tuple[int, ...], *, batch_norm: bool) -> nn.Sequential:
+class VGG(nn.Sequential):
     """Five blocks of 3×3 convolutions with 2×2 max-pooling between them.
 
     With VGG16's depths and widths its layers bear torchvision's numbers, so that `vgg16().features` loads into it.
+    [B, 3, H, W] → [B, widths[-1], H // 16, W // 16].
 
     Args:
         depths: Convolutions in each block.
         widths: Channels of each block.
         batch_norm: Put a batch normalisation after each convolution.
-
-    Returns:
-        [B, 3, H, W] → [B, widths[-1], H // 16, W // 16].
     """
-    layers: list[nn.Module] = []
-    channels = 3
-    for block, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-        if block:
-            layers.append(nn.MaxPool2d(2))
-        for _ in range(depth):
-            layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(width))
-            layers.append(nn.ReLU(inplace=True))
-            channels = width
-    return nn.Sequential(*layers)
+
+    def __init__(self, depths: Sequence[int], widths: Sequence[int], *, batch_norm: bool) -> None:
+        layers: list[nn.Module] = []
+        channels = 3
+        for block, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            if block:
+                layers.append(nn.MaxPool2d(2))
+            for _ in range(depth):
+                layers.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(width))
+                layers.append(nn.ReLU(inplace=True))
+                channels = width
+        super().__init__(*layers)
+        self.conv4_channels = self.conv5_channels = channels
+
+    def conv4(self, x: Tensor) -> Tensor:
+        """conv5_3: VGG has no other map at stride 16."""
+        y: Tensor = self(x)
+        return y
+
+    def conv5(self, conv4: Tensor) -> Tensor:
+        """What `conv4` gave is conv5_3 already."""
+        return conv4
+
+    def first_layers(self) -> list[nn.Module]:
+        """All layers before the second pooling."""
+        pools = [index for index, layer in enumerate(self) if isinstance(layer, nn.MaxPool2d)]
+        return list(self[: pools[1]])

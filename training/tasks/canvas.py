@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from training.data.transforms import Augmentation, to_canvas
 from training.losses.detection import Truth
 from training.preset import Preset
 
-Freeze = Literal["paper", "none"]
+Freeze = Literal["paper", "first", "none"]
 
 AUGMENTATION = Augmentation(zoom=(0.6, 1.8), min_visible=0)
 """Of training's scenes. It keeps everyone of whom anything is visible: `SEEN` decides who is a person still."""
@@ -90,7 +90,8 @@ class CanvasTask(ABC):
         batch_size: Scenes an iteration.
         augment: See `draw_scene`.
         freeze: "paper" freezes conv1, conv2 (Sec. 4.3) and every batch normalisation, for networks that start from
-            trained weights. "none" trains everything.
+            trained weights. "first" freezes conv1, conv2 and the batch normalisations in them. "none" trains
+            everything.
 
     Raises:
         TaskError: There are no scenes, or batches are too small for what is asked.
@@ -111,9 +112,9 @@ class CanvasTask(ABC):
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         if not len(scenes):
             raise TaskError("There are 0 scenes to learn from; at least 1 was expected. Give another dataset.")
-        if freeze not in ("paper", "none"):
-            raise TaskError(f"freeze is {freeze!r}; 'paper' or 'none' was expected. Give one of the two.")
-        smallest = 2 if norms and freeze == "none" else 1
+        if freeze not in get_args(Freeze):
+            raise TaskError(f"freeze is {freeze!r}; 'paper', 'first' or 'none' was expected. Give one of the three.")
+        smallest = 2 if norms and freeze != "paper" else 1
         if batch_size < smallest:
             raise TaskError(
                 f"batch_size is {batch_size}; with freeze={freeze!r} at least {smallest} was expected, for batch "
@@ -122,8 +123,12 @@ class CanvasTask(ABC):
         self.modules = nn.ModuleDict({"network": network})
         self._preset, self._scenes = preset, scenes
         self._seed, self._batch_size, self._augment = seed, batch_size, augment
-        self._frozen_norms = norms if freeze == "paper" else []
-        for module in [*first_layers, *norms] if freeze == "paper" else []:
+        self._frozen = {
+            "paper": [*first_layers, *norms],
+            "first": first_layers,
+            "none": [],
+        }[freeze]
+        for module in self._frozen:
             module.requires_grad_(False)
 
     def batch(self, iteration: int) -> SceneBatch:
@@ -139,8 +144,8 @@ class CanvasTask(ABC):
 
     def losses(self, batch: SceneBatch) -> dict[str, Tensor]:
         """Named scalar losses. They depend on weights and batch alone: even dropout draws by seed and iteration."""
-        for norm in self._frozen_norms:
-            norm.eval()
+        for module in self._frozen:
+            module.eval()
         device = next(self.modules.parameters()).device
         truths = [truth.to(device) for truth in batch.truths]
         generator = torch.Generator()

@@ -3,7 +3,7 @@
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.data.scene import Scenes
 from training.losses.detection import Truth, detector_losses
@@ -28,7 +28,7 @@ class DetectorTask(CanvasTask):
         self.network = cast(FasterRCNN, create("detector", preset, seed=seed))
         super().__init__(
             self.network,
-            _first_blocks(self.network),
+            self.network.features.first_layers(),
             preset,
             scenes,
             seed=seed,
@@ -39,9 +39,3 @@ class DetectorTask(CanvasTask):
 
     def _losses(self, images: Tensor, truths: list[Truth], generator: torch.Generator) -> dict[str, Tensor]:
         return detector_losses(self.network, images, truths, generator)
-
-
-def _first_blocks(network: FasterRCNN) -> list[nn.Module]:
-    """VGG's conv1 and conv2: all layers before the second pooling."""
-    pools = [index for index, layer in enumerate(network.features) if isinstance(layer, nn.MaxPool2d)]
-    return list(network.features[: pools[1]])

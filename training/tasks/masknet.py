@@ -31,10 +31,9 @@ class MaskNetTask(CanvasTask):
         ohem: bool = True,
     ) -> None:
         self.network = cast(FCIS, create("masknet", preset, seed=seed))
-        backbone = self.network.backbone
         super().__init__(
             self.network,
-            [backbone.conv1, backbone.bn1, backbone.layer1],
+            self.network.backbone.first_layers(),
             preset,
             scenes,
             seed=seed,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from training.preset import Preset
 
 Model = Literal["mgts", "idnet"]
 Order = Literal["people", "scenes", "identities"]
+Freeze = Literal["first", "none"]
 
 COMPONENTS = ("O", "OE", "F", "FE", "B", "BE", "OF", "OFE")
 """What a network may see (Table 4): original, masked foreground, masked background; E with expanded RoIs."""
@@ -80,6 +81,9 @@ class ReidTask:
             `identities` keeps `per_identity` people of an identity together (P × K sampling).
         per_identity: K of order `identities`; an identity with fewer people repeats some.
         unlabelled: Greatest share of unlabelled people in an epoch, 0 … 1 (1 excluded).
+        box_share: In mode `net`, the share of patches, 0 … 1, whose mask is the tight box nevertheless: one network
+            then serves both modes.
+        freeze: "first" freezes conv1, conv2 and the batch normalisations in them; "none" trains everything.
         readers: Threads that look through the dataset.
 
     Raises:
@@ -100,16 +104,20 @@ class ReidTask:
         order: Order = "people",
         per_identity: int = 4,
         unlabelled: float = 0.5,
+        box_share: float = 0.0,
+        freeze: Freeze = "none",
         readers: int = 4,
     ) -> None:
         self.components = components or ("OFE" if model == "mgts" else "O")
         self.mode: Mode = mode or ("none" if self.components.rstrip("E") == "O" else "net")
         _check_choice(model, self.mode, self.components)
-        if batch_size < 1 or per_identity < 1 or seed < 0 or not 0 <= unlabelled < 1:
+        if batch_size < 1 or per_identity < 1 or seed < 0 or not 0 <= unlabelled < 1 or not 0 <= box_share <= 1:
             raise ReidTaskError(
                 f"batch_size {batch_size} and per_identity {per_identity} must be at least 1, seed {seed} at least 0, "
-                f"and 0 ≤ unlabelled {unlabelled} < 1."
+                f"0 ≤ unlabelled {unlabelled} < 1 and 0 ≤ box_share {box_share} ≤ 1."
             )
+        if freeze not in get_args(Freeze):
+            raise ReidTaskError(f"freeze is {freeze!r}; re-ID takes 'first' or 'none'.")
         self._preset, self._scenes, self._batch_size, self._augment = preset, scenes, batch_size, augment
         self._seed, self._order_by, self._per_identity = seed, order, per_identity
         self._gamma = preset.gamma if "E" in self.components else 1.0
@@ -126,7 +134,12 @@ class ReidTask:
         self._others = min(others, int(labelled * unlabelled / (1 - unlabelled)))
         # An epoch is what one batch after another walks through; the last few are what the following ones ask for.
         self._epoch_order = lru_cache(maxsize=4)(self._epoch_order_of)
+        self._box_share = box_share if self.mode == "net" else 0.0
         network = create(model, preset, seed=seed)
+        streams = [stream for name, stream in network.named_children() if name in ("f_net", "o_net")]
+        self._frozen = [layer for stream in streams for layer in stream.first_layers()] if freeze == "first" else []
+        for layer in self._frozen:
+            layer.requires_grad_(False)
         self._oim = OIM(scenes.identity_count, preset.embedding)
         self.modules = nn.ModuleDict({"network": network, "oim": self._oim})
 
@@ -158,6 +171,8 @@ class ReidTask:
     def losses(self, batch: ReidBatch) -> dict[str, Tensor]:
         """The OIM loss of a batch; in training mode OIM then remembers the batch."""
         network = self.modules["network"]
+        for layer in self._frozen:
+            layer.eval()
         device = next(network.parameters()).device
         labels = batch.labels.to(device)
         embeddings = network(**{name: values.to(device) for name, values in batch.inputs.items()})
@@ -167,8 +182,8 @@ class ReidTask:
         return {"oim": loss}
 
     def parameters(self) -> list[nn.Parameter]:
-        """All of the network's."""
-        return list(self.modules["network"].parameters())
+        """All of the network's that are not frozen."""
+        return [parameter for parameter in self.modules["network"].parameters() if parameter.requires_grad]
 
     def _people_of(self, iteration: int) -> NDArray[np.int64]:
         """Indices into `people` of one batch: a slice of the endless row of epochs."""
@@ -202,10 +217,11 @@ class ReidTask:
             canvas = canvas.copy()
             canvas[y1:y2, x1:x2] = jitter_colour(np.ascontiguousarray(canvas[y1:y2, x1:x2]), rng, COLOUR_JITTER)
         normalisation = self._preset.normalisation
+        masked = self.mode == "net" and not (rng is not None and rng.random() < self._box_share)
         patches = person_patches(
             canvas,
             box,
-            scene.instances if self.mode == "net" else None,
+            scene.instances if masked else None,
             gamma=self._gamma,
             patch_hw=self._preset.patch,
             mean=normalisation.mean,
@@ -213,10 +229,10 @@ class ReidTask:
             content_hw=letterbox.content_hw,
         )
         if rng is not None:
-            self._alter(patches, rng)
+            self._alter(patches, rng, masked)
         return patches
 
-    def _alter(self, patches: Patches, rng: np.random.Generator) -> None:
+    def _alter(self, patches: Patches, rng: np.random.Generator, masked: bool) -> None:
         """Flip and erase, in both patches alike, in place."""
         if rng.random() < 0.5:
             for values in (patches.foreground, patches.original):
@@ -227,7 +243,7 @@ class ReidTask:
             y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             patches.original[..., y : y + h, x : x + w] = 0
             # What hides a person is not in the person's mask; a box as mask does not tell the two apart.
-            hidden = self._black if self.mode == "net" else 0
+            hidden = self._black if masked else 0
             patches.foreground[..., y : y + h, x : x + w] = hidden
 
     def _components(self, patches: Patches) -> dict[str, Floats]:

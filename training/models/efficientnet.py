@@ -1,0 +1,122 @@
+"""EfficientNet-Lite0 (Tan & Le, ICML 2019; the variant for edge devices): no squeeze-and-excitation inside, ReLU6."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
+
+STAGES = (
+    # blocks, channels, kernel, stride, expansion
+    (1, 16, 3, 1, 1),
+    (2, 24, 3, 2, 6),
+    (2, 40, 5, 2, 6),
+    (3, 80, 3, 2, 6),
+    (3, 112, 5, 1, 6),
+    (4, 192, 5, 2, 6),
+    (1, 320, 3, 1, 6),
+)
+"""Of the whole architecture."""
+
+STEM = 32
+_AT_STRIDE_16 = 5
+"""Stages up to stride 16, which are this network's conv1 … conv4; what follows is its conv5."""
+
+_layer = partial(
+    Conv2dNormActivation, norm_layer=partial(nn.BatchNorm2d, eps=1e-3), activation_layer=nn.ReLU6, inplace=True
+)
+
+
+class EfficientNetLite(nn.Module):
+    """The convolutions of EfficientNet-Lite0, as many of them as asked for.
+
+    Args:
+        blocks: Of each stage, the first so many are kept; 5 to 7 stages.
+        dilate_last: Give the stages from the sixth on stride 1 and dilation 2 (FCIS, Sec. 4.1), so that they keep
+            stride 16.
+    """
+
+    def __init__(self, blocks: Sequence[int], *, dilate_last: bool = False) -> None:
+        super().__init__()
+        self.stem = _layer(3, STEM, 3, stride=2)
+        channels = STEM
+        stages = []
+        for number, (depth, (_, outputs, kernel, stride, expansion)) in enumerate(zip(blocks, STAGES, strict=False)):
+            dilate = dilate_last and number >= _AT_STRIDE_16
+            stage = nn.Sequential()
+            for block in range(depth):
+                stage.append(
+                    InvertedResidual(
+                        channels,
+                        outputs,
+                        kernel,
+                        stride if block == 0 and not dilate else 1,
+                        expansion,
+                        # As in a dilated ResNet, the block that had the stride is not dilated itself.
+                        dilation=2 if dilate and (block > 0 or stride == 1) else 1,
+                    )
+                )
+                channels = outputs
+            stages.append(stage)
+        self.stages = nn.Sequential(*stages[:_AT_STRIDE_16])
+        self.last = nn.Sequential(*stages[_AT_STRIDE_16:])
+        self.conv4_channels = STAGES[_AT_STRIDE_16 - 1][1]
+        self.conv5_channels = channels
+
+    def conv4(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → [B, 112, ⌈H/16⌉, ⌈W/16⌉]."""
+        y: Tensor = self.stages(self.stem(x))
+        return y
+
+    def conv5(self, conv4: Tensor) -> Tensor:
+        """What `conv4` gave → [B, conv5_channels, ⌈H/32⌉, ⌈W/32⌉]; at stride 16 if dilated."""
+        y: Tensor = self.last(conv4)
+        return y
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → the last stage."""
+        return self.conv5(self.conv4(x))
+
+    def first_layers(self) -> list[nn.Module]:
+        """The stem and the first two stages: all that has stride 4 or less."""
+        return [self.stem, *self.stages[:2]]
+
+    def from_published(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The published weights of the whole network (names of efficientnet-pytorch) under this network's own names.
+
+        Raises:
+            KeyError: `state` lacks one of the layers this network has.
+        """
+        layers = {"stem": ("_conv_stem", "_bn0")}
+        counts = [depth for depth, *_ in STAGES]
+        for number, stage in enumerate([*self.stages, *self.last]):
+            prefix = f"stages.{number}" if number < _AT_STRIDE_16 else f"last.{number - _AT_STRIDE_16}"
+            for block, module in enumerate(stage):
+                published = f"_blocks.{sum(counts[:number]) + block}"
+                names = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
+                for layer, pair in enumerate(names[-len(module.layers) :]):
+                    layers[f"{prefix}.{block}.layers.{layer}"] = tuple(f"{published}.{name}" for name in pair)
+        return {
+            key: state[f"{layers[key.rsplit('.', 2)[0]][int(key.rsplit('.', 2)[1])]}.{key.rsplit('.', 1)[1]}"]
+            for key in self.state_dict()
+        }
+
+
+class InvertedResidual(nn.Module):
+    """1×1 expansion → depthwise convolution → 1×1 projection, with a shortcut where shapes allow."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, *, dilation: int = 1
+    ) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = [] if expansion == 1 else [_layer(inputs, hidden, 1)]
+        layers.append(_layer(hidden, hidden, kernel, stride=stride, groups=hidden, dilation=dilation))
+        layers.append(_layer(hidden, outputs, 1, activation_layer=None, inplace=None))
+        self.layers = nn.Sequential(*layers)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] → [B, outputs, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        y: Tensor = self.layers(x)
+        return x + y if self.shortcut else y
