@@ -18,6 +18,7 @@ from mgts_trt.console import (
     progress,
     run_app,
     split,
+    table,
     warn,
     write_text,
 )
@@ -151,6 +152,63 @@ def detect(
         )
         notice_untrained(search.bundle.manifest)
     if failures and strict:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    gallery: Annotated[list[Path], typer.Argument(help="Scenes: photos, or folders of photos.")],
+    query: Annotated[
+        str,
+        typer.Option(
+            help="The probe: PHOTO@x,y,w,h is that box, PHOTO@x,y the person nearest to that point, PHOTO the largest."
+        ),
+    ],
+    bundle: BundleOption = None,
+    top: Annotated[int, typer.Option(min=1, help="How many matches to show.")] = 10,
+    mode: Annotated[Mode, typer.Option(help="none, net or box: the rows of the paper's Table 6.")] = "net",
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "fp32",
+    threads: ThreadsOption = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw probe and matches to this .jpg or .png (Fig. 7).")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a scene could not be read.")] = False,
+) -> None:
+    """Find a person in scenes: everybody detected there, ranked by likeness to the probe."""
+    from mgts_trt.detect import list_pictures
+    from mgts_trt.image import write_image
+    from mgts_trt.pipeline import PersonSearch
+    from mgts_trt.ranking import find_probe, parse_query, rank, ranking_sheet
+
+    photo, where = parse_query(query)
+    scenes = [path for path, _ in list_pictures(gallery) if not (photo.exists() and path.samefile(photo))]
+    with PersonSearch.open(
+        find_bundle(bundle), mode=mode, backend=backend, precision=precision, threads=threads
+    ) as pipeline:
+        probe = find_probe(pipeline, photo, where)
+        with progress() as bar:
+            task = bar.add_task("searching", total=len(scenes))
+            found = rank(pipeline, probe, scenes, top=top, on_scene=lambda _: bar.advance(task))
+        x1, y1, x2, y2 = probe.box.tolist()
+        title = f"{photo.name}@{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
+        shown = table(">rank", ">likeness", ">score", "scene", "box x,y,w,h", title=title)
+        for place, match in enumerate(found.matches, 1):
+            x1, y1, x2, y2 = match.box.tolist()
+            box = f"{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
+            shown.add_row(str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", str(match.source), box)
+        out.print(shown)
+        for failure in found.failures:
+            warn(f"skipped: {failure}")
+        out.print(f"{found.people} people in {len(scenes) - len(found.failures)} of {len(scenes)} scenes compared")
+        notice_untrained(pipeline.bundle.manifest)
+    if sheet:
+        write_image(sheet, ranking_sheet(probe, found.matches))
+        out.print(f"Drawn to {sheet}")
+    if json_file:
+        entry = {"query": str(photo), "box": [round(float(v), 2) for v in probe.box]}
+        matches = [match.to_dict() for match in found.matches]
+        write_text(json_file, json.dumps({**entry, "matches": matches}, indent=1) + "\n")
+    if found.failures and strict:
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""Pictures for people: boxes, scores and masks on an image, and grids of patches."""
+"""Pictures for people: boxes, scores and masks on an image, and grids of pictures."""
 
 from collections.abc import Sequence
 
@@ -64,45 +64,41 @@ def draw_people(
     return picture
 
 
-def contact_sheet(rows: Sequence[Sequence[Image]], titles: Sequence[str] = ()) -> Image:
-    """Lay pictures out in a grid, one row a person (say original | mask | foreground), titles over the columns.
+def picture_grid(cells: Sequence[tuple[Image, Sequence[str]]], *, columns: int) -> Image:
+    """Lay pictures out in a grid, each with lines of text below.
 
-    Every cell is as large as the largest picture; pictures keep their size and are centred on white. Rows may be of
-    different lengths.
+    Every cell is as large as the largest picture; pictures keep their size and are centred on white.
 
     Args:
-        rows: Pictures, uint8 [h, w, 3], RGB, of any sizes.
-        titles: Texts over the columns, in ASCII; none leaves out the line.
+        cells: Pictures, uint8 [h, w, 3], RGB, of any sizes, and their lines, in ASCII.
+        columns: Cells a row, at least 1.
 
     Returns:
         uint8 [H, W, 3], RGB.
 
     Raises:
-        ImageError: there is neither a picture nor a title.
+        ImageError: There is no cell, or no column.
     """
-    columns = max([len(titles), *(len(row) for row in rows)])
-    if columns == 0:
-        raise ImageError("A contact sheet of 0 pictures and 0 titles was asked for. Pass at least one of either.")
-    gap = 8
-    height = max((picture.shape[0] for row in rows for picture in row), default=gap)
-    width = max((picture.shape[1] for row in rows for picture in row), default=128)
-    header = 24 if titles else 0
-    sheet = np.full(
-        (header + gap + len(rows) * (height + gap), gap + columns * (width + gap), 3), np.uint8(255), np.uint8
-    )
-    for column, title in enumerate(titles):
-        natural = cv2.getTextSize(title, _FONT, 1.0, 1)[0][0]
-        scale = min(0.5, width / max(natural, 1))
-        cv2.putText(
-            sheet, title, (gap + column * (width + gap), gap + header // 2), _FONT, scale, _BLACK, 1, cv2.LINE_AA
-        )
-    for r, row in enumerate(rows):
-        for c, picture in enumerate(row):
-            h, w = picture.shape[:2]
-            top = header + gap + r * (height + gap) + (height - h) // 2
-            left = gap + c * (width + gap) + (width - w) // 2
-            sheet[top : top + h, left : left + w] = picture
-    return sheet
+    if not cells or columns < 1:
+        raise ImageError(f"A grid of {len(cells)} pictures in {columns} columns was asked for. Ask for one of each.")
+    gap, line = 8, 16
+    height = max(picture.shape[0] for picture, _ in cells)
+    width = max(120, *(picture.shape[1] for picture, _ in cells))
+    cell_height = height + line * max(len(lines) for _, lines in cells)
+    shape = (-(-len(cells) // columns), min(columns, len(cells)))
+    grid = np.full((gap + shape[0] * (cell_height + gap), gap + shape[1] * (width + gap), 3), 255, np.uint8)
+    for number, (picture, lines) in enumerate(cells):
+        row, column = divmod(number, columns)
+        top, left = gap + row * (cell_height + gap), gap + column * (width + gap)
+        h, w = picture.shape[:2]
+        y, x = top + (height - h) // 2, left + (width - w) // 2
+        grid[y : y + h, x : x + w] = picture
+        for place, text in enumerate(lines, 1):
+            natural = cv2.getTextSize(text, _FONT, 1.0, 1)[0][0]
+            scale = min(0.42, width / max(natural, 1))
+            at = (left, top + height + place * line - 4)
+            cv2.putText(grid, text, at, _FONT, scale, _BLACK, 1, cv2.LINE_AA)
+    return grid
 
 
 def _colour(i: int) -> tuple[int, int, int]:

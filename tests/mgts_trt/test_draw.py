@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgts_trt.draw import PALETTE, contact_sheet, draw_people
+from mgts_trt.draw import PALETTE, draw_people, picture_grid
 from mgts_trt.errors import ImageError
 from mgts_trt.image import read_image
 
@@ -116,25 +116,26 @@ def test_rows_must_pair_up() -> None:
         draw_people(plain(), np.zeros((2, 4)), np.zeros(2), np.zeros((2, 5, 5), bool))
 
 
-def test_contact_sheet_is_a_grid() -> None:
-    red, blue = np.full((20, 10, 3), (255, 0, 0), np.uint8), np.full((10, 30, 3), (0, 0, 255), np.uint8)
-    sheet = contact_sheet([[red, blue], [blue]])
-    assert is_colour(sheet, (255, 0, 0)).sum() == 200
-    assert is_colour(sheet, (0, 0, 255)).sum() == 600
-    assert is_colour(sheet, (255, 255, 255)).sum() == sheet.shape[0] * sheet.shape[1] - 800
-    red_columns, blue_columns = (np.flatnonzero(is_colour(sheet, c).any(0)) for c in ((255, 0, 0), (0, 0, 255)))
-    assert red_columns.min() >= blue_columns.min()  # the narrower one is centred in its cell
-    titled = contact_sheet([[red, blue], [blue]], ["original", "a title far longer than its column is wide"])
-    header = titled.shape[0] - sheet.shape[0]
-    assert header > 0
-    np.testing.assert_array_equal(titled[header + 8 :], sheet[8:])
-    for column in (slice(0, 45), slice(45, None)):
-        assert (titled[:header, column] < 128).any()
+def test_picture_grid() -> None:
+    red, blue = np.full((20, 10, 3), (255, 0, 0), np.uint8), np.full((10, 130, 3), (0, 0, 255), np.uint8)
+    grid = picture_grid([(red, ()), (blue, ()), (blue, ())], columns=2)
+    assert is_colour(grid, (255, 0, 0)).sum() == 200
+    assert is_colour(grid, (0, 0, 255)).sum() == 2600
+    assert is_colour(grid, (255, 255, 255)).sum() == grid.shape[0] * grid.shape[1] - 2800
+    reds = np.flatnonzero(is_colour(grid, (255, 0, 0)).any(0))
+    assert reds.tolist() == list(range(68, 78))  # centred in its cell of 130 pixels, 8 from the edge
+    text = "a line far longer than its column is wide, which is therefore written smaller"
+    titled = picture_grid([(red, ()), (blue, ("likeness", text)), (blue, ())], columns=2)
+    extra = (titled.shape[0] - grid.shape[0]) // 2
+    assert extra > 0
+    caption = titled[28 : 28 + extra]
+    assert (caption[:, 146:276] < 128).any()
+    assert (caption[:, :140] == 255).all()
+    assert (caption[:, 280:] == 255).all()
+    assert picture_grid([(red, ())], columns=6).shape[1] == 8 + 120 + 8
 
 
-def test_contact_sheet_of_titles_alone_and_of_nothing() -> None:
-    assert (contact_sheet([], ["original", "mask"]) < 128).any()
-    with pytest.raises(ImageError, match="0 pictures"):
-        contact_sheet([], [])
-    with pytest.raises(ImageError, match="0 pictures"):
-        contact_sheet([[], []])
+def test_picture_grid_of_nothing() -> None:
+    for cells, columns in (([], 3), ([(plain(), ())], 0)):
+        with pytest.raises(ImageError, match=r"\d pictures in \d columns"):
+            picture_grid(cells, columns=columns)

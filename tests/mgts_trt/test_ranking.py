@@ -1,0 +1,193 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mgts_trt.errors import ImageError
+from mgts_trt.image import read_image, write_image
+from mgts_trt.pipeline import PersonSearch
+from mgts_trt.ranking import CROP_HEIGHT, QueryError, crop, find_probe, parse_query, rank, ranking_sheet
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+HEIGHT, WIDTH = 32, 16
+CELLS = {  # three people, told apart by where they are dark
+    name: np.where((np.add.outer(np.arange(HEIGHT) // rows, np.arange(WIDTH) // columns) % 4 == 0)[..., None], 120, 255)
+    for name, rows, columns in (("ann", 4, 16), ("bob", 32, 2), ("eve", 8, 4))
+}
+
+
+def scene(**people: tuple[int, int]) -> np.ndarray:
+    """Grey, with people at (row, column) of the tiny detector's 2 × 6 cells."""
+    image = np.full((64, 96, 3), 60, np.uint8)
+    for name, (row, column) in people.items():
+        image[row * HEIGHT : (row + 1) * HEIGHT, column * WIDTH : (column + 1) * WIDTH] = CELLS[name]
+    return image
+
+
+SCENES = {
+    "1.png": {"ann": (0, 1), "bob": (1, 4)},
+    "2.png": {"eve": (1, 2)},
+    "3.png": {"eve": (0, 0), "ann": (1, 3)},
+    "4.png": {},
+}
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
+    with PersonSearch.open(root, mode="none") as opened:  # the patch is the cell, whatever is around it
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_image(folder / "probe.png", scene(ann=(0, 5), bob=(0, 2)))
+    (folder / "gallery").mkdir()
+    for name, people in SCENES.items():
+        write_image(folder / "gallery" / name, scene(**people))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a/b.jpg", ("a/b.jpg", None)),
+        ("a.jpg@10,20", ("a.jpg", (10, 20))),
+        ("a.jpg@10,20,30.5,40", ("a.jpg", (10, 20, 40.5, 60))),
+        ("me@home.jpg@-3,.5,4,4", ("me@home.jpg", (-3, 0.5, 1, 4.5))),
+    ],
+)
+def test_query(text: str, expected: tuple) -> None:
+    path, where = parse_query(text)
+    assert (str(path), where) == expected
+
+
+def test_a_files_name_may_hold_an_at(tmp_path: Path) -> None:
+    file = tmp_path / "me@1,2"
+    file.touch()
+    assert parse_query(str(file)) == (file, None)
+
+
+@pytest.mark.parametrize("text", ["a.jpg@", "a.jpg@1", "a.jpg@1,2,3", "a.jpg@1,2,0,4", "a.jpg@x,y", "a.jpg@1.2.3,4"])
+def test_query_that_is_none(text: str) -> None:
+    with pytest.raises(QueryError, match=r"a\.jpg@"):
+        parse_query(text)
+
+
+@pytest.mark.parametrize(
+    ("where", "box"),
+    [
+        ((80, 0, 96, 32), (80, 0, 96, 32)),
+        ((70, 5), (80, 0, 96, 32)),
+        ((47, 30), (32, 0, 48, 32)),
+        ((0, 0), (32, 0, 48, 32)),
+        (None, (32, 0, 48, 32)),
+    ],
+)
+def test_probe(search: PersonSearch, photos: Path, where: tuple | None, box: tuple) -> None:
+    probe = find_probe(search, photos / "probe.png", where)
+    if where is None:  # both are as large
+        assert probe.box.tolist() in ([32, 0, 48, 32], [80, 0, 96, 32])
+    else:
+        np.testing.assert_allclose(probe.box, box, atol=1e-4)
+    image = read_image(photos / "probe.png")
+    x1, y1, x2, y2 = probe.box.round().astype(int)
+    np.testing.assert_array_equal(probe.crop, image[y1:y2, x1:x2])
+
+
+def test_the_largest_person_is_the_probe(search: PersonSearch, tmp_path: Path) -> None:
+    wide = np.full((64, 192, 3), 60, np.uint8)  # on the canvas half as large
+    wide[:, :32] = np.kron(CELLS["eve"], np.ones((2, 2, 1), int))
+    write_image(tmp_path / "wide.png", wide)
+    assert find_probe(search, tmp_path / "wide.png").crop.shape == (64, 32, 3)
+
+
+def test_no_probe(search: PersonSearch, photos: Path) -> None:
+    with pytest.raises(QueryError, match=r"Nobody was detected in .*4\.png\. Name the probe's box"):
+        find_probe(search, photos / "gallery" / "4.png")
+    with pytest.raises(ImageError, match="holds no pixel"):
+        find_probe(search, photos / "probe.png", (200.0, 0.0, 210.0, 9.0))
+
+
+def test_ranking(search: PersonSearch, photos: Path) -> None:
+    probe = find_probe(search, photos / "probe.png", (80, 0, 96, 32))
+    paths = [photos / "gallery" / name for name in SCENES]
+    seen = []
+    found = rank(search, probe, paths, on_scene=seen.append)
+    assert seen == paths
+    assert (found.people, found.failures) == (5, [])
+    assert [match.source.name for match in found.matches[:2]] == ["1.png", "3.png"]
+    assert [match.likeness for match in found.matches[:2]] == pytest.approx([1, 1], abs=1e-6)
+    np.testing.assert_allclose(found.matches[1].box, [48, 32, 64, 64], atol=1e-4)
+    np.testing.assert_array_equal(found.matches[1].crop, np.broadcast_to(CELLS["ann"], (HEIGHT, WIDTH, 3)))
+    likenesses = [match.likeness for match in found.matches]
+    assert likenesses == sorted(likenesses, reverse=True)
+    assert likenesses[2] < likenesses[1]
+    assert rank(search, probe, paths, top=2).matches == found.matches[:2]
+    with pytest.raises(QueryError, match="The 0 best"):
+        rank(search, probe, paths, top=0)
+
+
+def test_a_broken_scene_costs_itself_alone(search: PersonSearch, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 no picture")
+    probe = find_probe(search, photos / "probe.png", (80, 5))
+    found = rank(search, probe, [tmp_path / "bad.jpg", photos / "gallery" / "1.png", tmp_path / "gone.jpg"])
+    assert [match.source.name for match in found.matches] == ["1.png", "1.png"]
+    assert [type(failure) for failure in found.failures] == [ImageError, ImageError]
+    assert "bad.jpg" in str(found.failures[0])
+
+
+def test_sheet(search: PersonSearch, photos: Path) -> None:
+    probe = find_probe(search, photos / "probe.png", (80, 5))
+    found = rank(search, probe, [photos / "gallery" / name for name in SCENES])
+    sheet = ranking_sheet(probe, found.matches, columns=3)
+    assert sheet.shape[0] > 2 * CROP_HEIGHT
+    assert sheet.shape[1] < 3 * 140
+    # The probe and its first match are the same picture in the same place of neighbouring cells.
+    cell = (sheet.shape[1] - 8) // 3
+    np.testing.assert_array_equal(sheet[8 : 8 + CROP_HEIGHT, 8:cell], sheet[8 : 8 + CROP_HEIGHT, cell + 8 : 2 * cell])
+
+
+corners = st.floats(-50, 80)
+
+
+@given(corners, corners, corners, corners)
+def test_crop_is_never_empty(x1: float, y1: float, x2: float, y2: float) -> None:
+    image = np.zeros((30, 40, 3), np.uint8)
+    height, width = crop(image, np.array([x1, y1, x2, y2], np.float32)).shape[:2]
+    assert 1 <= height <= 30
+    assert 1 <= width <= 40
+
+
+def test_command(search: PersonSearch, photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    from mgts_trt.cli import main
+
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    for path in [*(photos / "gallery").iterdir(), photos / "probe.png"]:
+        (gallery / path.name).write_bytes(path.read_bytes())
+    (gallery / "bad.jpg").write_bytes(b"none")
+    out = ["--json", str(tmp_path / "r.json"), "--sheet", str(tmp_path / "s.png"), "--top", "3", "--mode", "none"]
+    query = f"{gallery / 'probe.png'}@80,0,16,32"
+    arguments = ["mgts-trt", "search", str(gallery), "--query", query, "-b", str(search.bundle.root), *out]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+    captured = capsys.readouterr()
+    assert "5 people in 4 of 5 scenes compared" in captured.out  # the probe's own photo is left out
+    assert "bad.jpg" in captured.err
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["box"] == [80, 0, 96, 32]
+    assert [Path(match["file"]).name for match in result["matches"][:2]] == ["1.png", "3.png"]
+    assert len(result["matches"]) == 3
+    assert read_image(tmp_path / "s.png").shape[1] > 400
+    monkeypatch.setattr(sys, "argv", [*arguments, "--strict"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
