@@ -1,9 +1,11 @@
-# make demo   the pipeline on a real photo, in all three modes; installs what it needs (no PyTorch)
+# make demo   finds a person again in real pictures, and measures all three modes; installs what it needs (no PyTorch)
 # make test   lint, types and tests; installs PyTorch, too
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-PHOTO  ?= docs/pictures/samples/17790319373_bd19b24cfc_k.jpg
+PHOTOS ?= docs/pictures/samples
+PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
+PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@400,150
 OUT    ?= out
 
 .PHONY: demo test lint format export-edge export-paper clean
@@ -11,9 +13,10 @@ OUT    ?= out
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
 	$(BIN)/mgts-trt parity
+	$(BIN)/mgts-trt search $(PHOTOS) --query $(PROBE) --top 11 --sheet $(OUT)/search.jpg
 	$(BIN)/mgts-trt bench --image $(PHOTO) --people 8 --runs 10 \
 	    --json $(OUT)/bench.json --plot $(OUT)/bench.png --picture $(OUT)/demo.jpg
-	@echo "Look at $(OUT)/demo.jpg and $(OUT)/bench.png"
+	@echo "Look at $(OUT)/search.jpg, $(OUT)/demo.jpg and $(OUT)/bench.png"
 
 test: lint
 	$(BIN)/python -m pytest

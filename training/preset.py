@@ -56,10 +56,11 @@ class ResNetPreset(_Strict):
 
 
 class EfficientNetLitePreset(_Strict):
-    """EfficientNet-Lite0's convolutions, as many blocks of each stage as asked for."""
+    """EfficientNet-Lite0's convolutions, as many blocks of each stage as asked for, and a closing 1×1 convolution."""
 
     kind: Literal["efficientnet-lite0"] = "efficientnet-lite0"
     blocks: tuple[int, ...]
+    head: int | None = Field(None, ge=1, description="channels of the closing convolution, if there is one")
 
     @model_validator(mode="after")
     def _as_many_as_there_are(self) -> Self:
@@ -80,6 +81,7 @@ class DetectorPreset(_Strict):
 
     backbone: BackbonePreset
     hidden: int
+    dropout: float = Field(ge=0, lt=1, description="after fc6 and fc7, while training")
     roi_size: int
     final_nms: float
     rpn: RPNPreset

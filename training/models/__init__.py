@@ -47,7 +47,10 @@ def _initialise(model: nn.Module) -> None:
             continue
         std = _PREDICTION_STD.get(name.rpartition(".")[2])
         if std is None:
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            # Convolutions keep the variance of what flows back; hidden layers, which pool thousands of values into
+            # hundreds, that of what flows forward.
+            mode = "fan_out" if isinstance(module, nn.Conv2d) else "fan_in"
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if isinstance(module, nn.Conv2d):  # each output sees one group only
                 with torch.no_grad():
                     module.weight *= module.groups**0.5

@@ -40,5 +40,5 @@ def create_backbone(preset: BackbonePreset, *, dilate_last: bool = False) -> Bac
     if isinstance(preset, VGGPreset):
         return cast(Backbone, VGG(preset.depths, preset.widths, batch_norm=preset.batch_norm))
     if isinstance(preset, EfficientNetLitePreset):
-        return cast(Backbone, EfficientNetLite(preset.blocks, dilate_last=dilate_last))
+        return cast(Backbone, EfficientNetLite(preset.blocks, preset.head, dilate_last=dilate_last))
     return cast(Backbone, ResNet(preset.stem, preset.planes, preset.depths, dilate_last=dilate_last))

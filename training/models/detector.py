@@ -40,6 +40,7 @@ class FasterRCNN(nn.Module):
         self.canvas_hw = preset.canvas
         self.roi_size = config.roi_size
         self.final_nms = config.final_nms
+        self.dropout = config.dropout
         self.normalise = Normalise(preset.normalisation)
         self.features = create_backbone(config.backbone, dilate_last=True)
         channels = self.features.conv5_channels
@@ -63,8 +64,9 @@ class FasterRCNN(nn.Module):
 
     def box_head(self, roi_features: Tensor) -> tuple[Tensor, Tensor]:
         """[R, C, 7, 7] → class logits [R, 2] (background, person) and deltas [R, 4], the same for every class."""
-        hidden = functional.dropout(functional.relu(self.fc6(roi_features.flatten(1))), training=self.training)
-        hidden = functional.dropout(functional.relu(self.fc7(hidden)), training=self.training)
+        hidden = roi_features.flatten(1)
+        for layer in (self.fc6, self.fc7):
+            hidden = functional.dropout(functional.relu(layer(hidden)), self.dropout, self.training)
         return self.classes(hidden), self.deltas(hidden)
 
     def refine(self, logits: Tensor, deltas: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:

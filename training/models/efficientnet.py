@@ -32,11 +32,13 @@ class EfficientNetLite(nn.Module):
 
     Args:
         blocks: Of each stage, the first so many are kept; 5 to 7 stages.
+        head: Channels of a 1×1 convolution after the last stage, as the whole network ends with one of 1280. Stages
+            end linear, with values of any size; this one makes them fit for layers that are trained from scratch.
         dilate_last: Give the stages from the sixth on stride 1 and dilation 2 (FCIS, Sec. 4.1), so that they keep
             stride 16.
     """
 
-    def __init__(self, blocks: Sequence[int], *, dilate_last: bool = False) -> None:
+    def __init__(self, blocks: Sequence[int], head: int | None = None, *, dilate_last: bool = False) -> None:
         super().__init__()
         self.stem = _layer(3, STEM, 3, stride=2)
         channels = STEM
@@ -61,6 +63,9 @@ class EfficientNetLite(nn.Module):
         self.stages = nn.Sequential(*stages[:_AT_STRIDE_16])
         self.last = nn.Sequential(*stages[_AT_STRIDE_16:])
         self.conv4_channels = STAGES[_AT_STRIDE_16 - 1][1]
+        if head is not None:
+            self.last.append(_layer(channels, head, 1))
+            channels = head
         self.conv5_channels = channels
 
     def conv4(self, x: Tensor) -> Tensor:
@@ -82,24 +87,26 @@ class EfficientNetLite(nn.Module):
         return [self.stem, *self.stages[:2]]
 
     def from_published(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The published weights of the whole network (names of efficientnet-pytorch) under this network's own names.
+        """The published weights (efficientnet-pytorch's names) under this network's own names; `head` stays as it is.
 
         Raises:
             KeyError: `state` lacks one of the layers this network has.
         """
         layers = {"stem": ("_conv_stem", "_bn0")}
         counts = [depth for depth, *_ in STAGES]
-        for number, stage in enumerate([*self.stages, *self.last]):
+        stages = [stage for stage in [*self.stages, *self.last] if isinstance(stage[0], InvertedResidual)]
+        for number, stage in enumerate(stages):
             prefix = f"stages.{number}" if number < _AT_STRIDE_16 else f"last.{number - _AT_STRIDE_16}"
             for block, module in enumerate(stage):
                 published = f"_blocks.{sum(counts[:number]) + block}"
                 names = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
                 for layer, pair in enumerate(names[-len(module.layers) :]):
                     layers[f"{prefix}.{block}.layers.{layer}"] = tuple(f"{published}.{name}" for name in pair)
-        return {
-            key: state[f"{layers[key.rsplit('.', 2)[0]][int(key.rsplit('.', 2)[1])]}.{key.rsplit('.', 1)[1]}"]
-            for key in self.state_dict()
-        }
+        found = {}
+        for key, own in self.state_dict().items():
+            layer, part, tensor = key.rsplit(".", 2)
+            found[key] = state[f"{layers[layer][int(part)]}.{tensor}"] if layer in layers else own
+        return found
 
 
 class InvertedResidual(nn.Module):

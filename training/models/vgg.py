@@ -44,4 +44,4 @@ class VGG(nn.Sequential):
     def first_layers(self) -> list[nn.Module]:
         """All layers before the second pooling."""
         pools = [index for index, layer in enumerate(self) if isinstance(layer, nn.MaxPool2d)]
-        return list(self[: pools[1]])
+        return list(self)[: pools[1]]

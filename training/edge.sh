@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The committed `edge` bundle, from public data to ONNX: about four hours on two CPU cores. A run that is stopped goes on
+# where it was when this script is started again.
+#
+#   training/edge.sh DATA [RUNS] [OUT]
+#
+# DATA holds market1501, penn_fudan and public_photos (training.data says in what layout).
+set -euo pipefail
+data=${1:?usage: training/edge.sh DATA [RUNS] [OUT]}
+runs=${2:-runs}
+out=${3:-bundle}
+python=${PYTHON:-python}
+
+# glibc otherwise returns every large tensor to the system and pays for its pages again: half the time of an iteration.
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
+
+train() {
+    local part=$1 name=$2
+    shift 2
+    "$python" -m training "$part" --preset edge --out "$runs/$name" --freeze first "$@"
+}
+
+scenes=(--data composed --root "$data" --scenes 8000 --backbone efficientnet-lite0)
+train detector detector "${scenes[@]}"
+train masknet masknet "${scenes[@]}"
+
+# Crops of 128 × 64 pixels gain little from patches of 256 × 128, which take four times as long: small patches first.
+crops=(--data market1501 --root "$data/market1501" --unlabelled 0)
+fine=(--schedule training/schedules/edge-fine.toml)
+small=(--patch 128x64)
+train reid idnet-small --model idnet "${crops[@]}" "${small[@]}" --backbone efficientnet-lite0
+train reid idnet --model idnet "${crops[@]}" "${fine[@]}" --backbone "$runs/idnet-small/idnet.safetensors" --iterations 250
+train reid mgts-small --model mgts "${crops[@]}" "${small[@]}" --box-share 0.25 \
+    --backbone "$runs/idnet-small/idnet.safetensors" --iterations 800
+train reid mgts --model mgts "${crops[@]}" "${fine[@]}" --box-share 0.25 \
+    --backbone "$runs/mgts-small/mgts.safetensors" --iterations 500
+
+"$python" -m export --preset edge --out "$out" --force \
+    --detector "$runs/detector/detector.safetensors" --masknet "$runs/masknet/masknet.safetensors" \
+    --mgts "$runs/mgts/mgts.safetensors" --idnet "$runs/idnet/idnet.safetensors"
+for set in penn_fudan market1501; do
+    "$python" -m training evaluate "$out" --data "$set" --root "$data/$set"
+done
+"$python" -m training evaluate "$out" --data composed --root "$data"
