@@ -1,7 +1,6 @@
-"""`python -m training`: train one of the networks, or evaluate a bundle."""
+"""`python -m training`: train one of the networks, evaluate a bundle, and repeat the paper's analyses."""
 
 import json
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,8 @@ import typer
 
 from mgts_trt.console import notice_untrained, parse_modes, progress, run_app, table, write_text
 from mgts_trt.console import out as console
-from mgts_trt.errors import MgtsError
+from training.analyses.commands import app as analyse
+from training.options import Data, Evaluated, load_held_out, load_scenes, parse_size, pick_device, steps
 from training.preset import Preset, load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
@@ -22,12 +22,9 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Train the networks on labelled pictures, and evaluate bundles on them.",
+    help="Train the networks on labelled pictures, evaluate bundles on them, and repeat the paper's analyses.",
 )
-
-
-HELD_OUT_SEED = 2018
-"""Of the composed scenes a bundle is evaluated on."""
+app.add_typer(analyse, name="analyse")
 
 
 class Part(StrEnum):
@@ -36,26 +33,6 @@ class Part(StrEnum):
     DETECTOR = "detector"
     MASKNET = "masknet"
     REID = "reid"
-
-
-class Data(StrEnum):
-    """Datasets; of one with a held-out part, the training part."""
-
-    COMPOSED = "composed"
-    PENN_FUDAN = "penn_fudan"
-    MARKET1501 = "market1501"
-    CUHK_SYSU = "cuhk_sysu"
-    PRW = "prw"
-
-
-class Evaluated(StrEnum):
-    """What a bundle is evaluated on: published test sets, and held-out parts."""
-
-    COMPOSED = "composed"
-    PENN_FUDAN = "penn_fudan"
-    MARKET1501 = "market1501"
-    CUHK_SYSU = "cuhk_sysu"
-    PRW = "prw"
 
 
 class Amp(StrEnum):
@@ -140,11 +117,11 @@ def train_command(
 
     sizes = load_preset(preset)
     if patch is not None:
-        sizes = sizes.model_copy(update={"patch": _size(patch)})
+        sizes = sizes.model_copy(update={"patch": parse_size(patch)})
     plan = load_schedule(schedule or ("paper" if sizes.name == "paper" else "edge"), part)
     if batch_size is not None:
         plan = plan.model_copy(update={"batch_size": batch_size})
-    chosen, name = _device(device), model.value if part is Part.REID else part.value
+    chosen, name = pick_device(device), model.value if part is Part.REID else part.value
     settings: dict[str, str | int | float | None] = {"data": data, "augment": augment, "backbone": backbone}
     if patch is not None:
         settings["patch"] = patch
@@ -212,11 +189,8 @@ def evaluate(
     data: Annotated[Evaluated, typer.Option(help="Dataset; of one without a published test set, the held-out part.")],
     root: Annotated[Path, typer.Option(help="The dataset's folder.")],
     mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
-    gamma: Annotated[
-        str | None, typer.Option(help="Composed: RoI expand ratios instead of the bundle's, with commas (Table 5).")
-    ] = None,
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes composed makes.")] = 400,
-    gallery_size: Annotated[int, typer.Option(help="CUHK-SYSU: images a gallery, 50 … 4000 (Fig. 5).")] = 100,
+    gallery_size: Annotated[int, typer.Option(help="CUHK-SYSU: images a gallery, 50 … 4000.")] = 100,
     cross_camera: Annotated[bool, typer.Option("--cross-camera", help="PRW: other cameras' frames only.")] = False,
     oim_threshold: Annotated[
         bool, typer.Option("--oim-threshold", help="Search: the published code's IoU threshold, not the paper's 0.5.")
@@ -231,13 +205,7 @@ def evaluate(
     opened = Bundle.open(bundle)
     modes = parse_modes(mode)
     rows: dict[str, dict[str, float]] = {}
-    with progress() as bar:
-        task = bar.add_task("evaluating", total=None)
-
-        def begin(what: str, total: int) -> "Callable[[], None]":
-            bar.reset(task, total=total, description=what)
-            return lambda: bar.advance(task)
-
+    with steps() as begin:
         if data in (Evaluated.CUHK_SYSU, Evaluated.PRW):
             from training import protocols
 
@@ -263,12 +231,8 @@ def evaluate(
                 fit = run.masks(opened, held_out, on_step=begin("segmenting", len(held_out)))
                 rows["masks"] = {"mask IoU": fit.mean_iou}
             for chosen in modes if held_out.identity_count else ():
-                # Mode none never expands, and a crop has nothing around it.
-                sweep = data is Evaluated.COMPOSED and chosen != "none"
-                for value in _numbers(gamma) if sweep else (None,):
-                    name = f"re-ID, {chosen}" + ("" if value is None else f", γ = {value:g}")
-                    ranked = run.reid(opened, held_out, chosen, gamma=value, on_step=begin(name, len(held_out)))
-                    rows[name] = ranked.summary()
+                ranked = run.reid(opened, held_out, chosen, on_step=begin(f"re-ID, {chosen}", len(held_out)))
+                rows[f"re-ID, {chosen}"] = ranked.summary()
     headings = list(dict.fromkeys(heading for numbers in rows.values() for heading in numbers))
     shown = table("measured", *(f">{heading}" for heading in headings), title=f"{bundle} on {data.value}")
     for name, numbers in rows.items():
@@ -279,82 +243,6 @@ def evaluate(
         write_text(json_file, json.dumps({"bundle": str(bundle), "data": data.value, "results": rows}, indent=2) + "\n")
 
 
-def _size(text: str) -> tuple[int, int]:
-    numbers = text.split("x")
-    if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
-        raise MgtsError(f"Height and width with an x between them expected, like 128x64, got {text!r}.")
-    return int(numbers[0]), int(numbers[1])
-
-
-def _numbers(text: str | None) -> tuple[float | None, ...]:
-    if text is None:
-        return (None,)
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise MgtsError(f"Numbers with commas between them expected, got {text!r}.") from None
-
-
-def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
-    """The scenes of a dataset to train on.
-
-    Args:
-        data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures.
-        root: The dataset's folder; for `composed` the folder that holds `market1501`, `penn_fudan` and the street
-            pictures, as `training.data.backgrounds` names them.
-        length: Scenes of `composed`.
-        seed: Of `composed`.
-
-    Raises:
-        DataError: The dataset is not there, or not as published.
-    """
-    from training.data.splits import Joined, market1501_split, penn_fudan_split
-
-    if data is Data.COMPOSED:
-        from training.data.backgrounds import street_scenes
-        from training.data.composer import Composer
-
-        penn_fudan = penn_fudan_split(root / "penn_fudan")[0]
-        people = Joined(market1501_split(root / "market1501")[0], penn_fudan)
-        with console.status("looking for people with usable masks"):
-            return Composer(people, Joined(street_scenes(root), penn_fudan), length=length, seed=seed)
-    if data is Data.PENN_FUDAN:
-        return penn_fudan_split(root)[0]
-    if data is Data.MARKET1501:
-        return market1501_split(root)[0]
-    if data is Data.CUHK_SYSU:
-        from training.data.cuhk_sysu import cuhk_sysu_train
-
-        return cuhk_sysu_train(root)
-    from training.data.prw import prw_train
-
-    return prw_train(root)
-
-
-def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
-    """The part of a dataset that `load_scenes` never gives; of composed scenes, with held-out people in them.
-
-    Args:
-        data: Not a search benchmark.
-        root: As for `load_scenes`.
-        length: Scenes of `composed`.
-
-    Raises:
-        DataError: The dataset is not there, or not as published.
-    """
-    from training.data.splits import market1501_split, penn_fudan_split
-
-    if data is Evaluated.PENN_FUDAN:
-        return penn_fudan_split(root)[1]
-    if data is Evaluated.MARKET1501:
-        return market1501_split(root)[1]
-    from training.data.backgrounds import shop_scenes
-    from training.data.composer import Composer
-
-    with console.status("looking for people with usable masks"):
-        return Composer(market1501_split(root / "market1501")[1], shop_scenes(root), length=length, seed=HELD_OUT_SEED)
-
-
 def _canvas_task(
     part: Part, preset: Preset, scenes: "Scenes", seed: int, batch_size: int, augment: bool, freeze: Any
 ) -> "Task":
@@ -363,20 +251,6 @@ def _canvas_task(
 
     kind = DetectorTask if part is Part.DETECTOR else MaskNetTask
     return kind(preset, scenes, seed=seed, batch_size=batch_size, augment=augment, freeze=freeze)
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:  # PyTorch built without CUDA asserts
-        raise MgtsError(
-            f"PyTorch cannot use the device {name!r}: {str(error).splitlines()[0]}. Take --device auto or cpu."
-        ) from error
-    return name
 
 
 if __name__ == "__main__":

@@ -1,21 +1,24 @@
 """A bundle on labelled data: detection, masks, re-ID on ground-truth boxes, and person search (Sec. 4.2).
 
-Everything runs through a bundle's sessions and the stages of deployment, so what is measured is what is deployed; no
-network is built in PyTorch.
+Bundles run through their own sessions and the stages of deployment, so what is measured is what is deployed; no network
+is built in PyTorch.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mgts_trt._typing import Array, Floats
+from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle import Bundle
 from mgts_trt.image import read_image
 from mgts_trt.metrics import (
     DetectionResult,
     IouThreshold,
     MaskResult,
+    MetricError,
     RankingResult,
     evaluate_detection,
     evaluate_masks,
@@ -24,8 +27,8 @@ from mgts_trt.metrics import (
 )
 from mgts_trt.modes import MODELS_OF_MODE, Mode, mode_patches
 from mgts_trt.pipeline import PersonSearch
-from mgts_trt.session.base import Session
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.session.select import Runtime
 from mgts_trt.stages import Letterbox
 from training.data.scene import UNKNOWN, Scene, Scenes
 from training.data.transforms import to_canvas
@@ -90,7 +93,15 @@ def reid(
         gamma: RoI expand ratio instead of the bundle's (Table 5).
         on_step: Called after each scene.
     """
-    embeddings, identities, cameras = embed_scenes(bundle, scenes, mode, gamma=gamma, on_step=on_step)
+    return rank_people(*embed_scenes(bundle, scenes, mode, gamma=gamma, on_step=on_step))
+
+
+def rank_people(embeddings: Array, identities: Array, cameras: Array) -> RankingResult:
+    """The first person of every identity and camera against everybody: embeddings [P, d], identities and cameras [P].
+
+    Raises:
+        MetricError: An embedding is not finite, or no identity was seen by two cameras.
+    """
     seen: set[tuple[int, int]] = set()
     queries = []
     for row, key in enumerate(zip(identities.tolist(), cameras.tolist(), strict=True)):
@@ -109,38 +120,123 @@ def reid(
 
 def embed_scenes(
     bundle: Bundle, scenes: Scenes, mode: Mode, *, gamma: float | None = None, on_step: OnStep = _nothing
-) -> tuple[Floats, Array, Array]:
-    """Embeddings [P, d], identities [P] and cameras [P] of everybody in the scenes, from ground-truth boxes.
-
-    A scene whose camera is unknown counts as a camera of its own: nobody is then found in the picture they come from.
-    """
+) -> tuple[Array, Array, Array]:
+    """Embeddings [P, d], identities [P] and cameras [P] of everybody in the scenes, from ground-truth boxes."""
     manifest = bundle.manifest
     if gamma is not None:
         manifest = manifest.model_copy(update={"gamma": gamma})
     session = OnnxRuntimeSession(bundle, MODELS_OF_MODE[mode][-1], "fp32")
-    waiting: dict[str, list[Array]] = {name: [] for name in session.inputs}
-    embeddings, identities, cameras = [np.zeros((0, manifest.embedding), np.float32)], [], []
-    for number, scene in enumerate(_each(scenes, on_step)):
+
+    def inputs(scene: Scene) -> dict[str, Array]:
         canvas, letterbox = to_canvas(scene, manifest.canvas, manifest.pad)
         instances = canvas.instances if mode == "net" else None
         patches = mode_patches(manifest, mode, canvas.image, letterbox.clip(canvas.boxes), instances, letterbox)
-        for name in waiting:
-            waiting[name] += list({"foreground": patches.foreground, "original": patches.original}[name])
+        made = {"foreground": patches.foreground, "original": patches.original}
+        return {name: made[name] for name in session.inputs}
+
+    return describe_people(scenes, inputs, lambda batch: session.run(batch)["embedding"], on_step=on_step)
+
+
+def describe_people(
+    scenes: Scenes,
+    inputs: Callable[[Scene], dict[str, Array]],
+    describe: Callable[[dict[str, Array]], Array],
+    *,
+    on_step: OnStep = _nothing,
+) -> tuple[Array, Array, Array]:
+    """What a re-ID network says of everybody in the scenes.
+
+    Args:
+        scenes: Read once, in order.
+        inputs: The network's inputs by name for the N people of a scene, [N, 3, H, W] each.
+        describe: A row [D] for each of up to `BATCH` people, from those inputs.
+        on_step: Called after each scene.
+
+    Returns:
+        Rows [P, D], identities int64 [P] and cameras int64 [P]. A scene whose camera is unknown counts as a camera of
+        its own: nobody is then found in the picture they come from.
+
+    Raises:
+        MetricError: The scenes show nobody.
+    """
+    waiting: dict[str, list[Array]] = {}
+    rows: list[Array] = []
+    identities: list[int] = []
+    cameras: list[int] = []
+
+    def run(least: int) -> None:
+        while waiting and len(next(iter(waiting.values()))) >= least:
+            rows.append(describe({name: np.stack(values[:BATCH]) for name, values in waiting.items()}))
+            for values in waiting.values():
+                del values[:BATCH]
+
+    for number, scene in enumerate(_each(scenes, on_step)):
+        if not len(scene.boxes):
+            continue
+        for name, values in inputs(scene).items():
+            waiting.setdefault(name, []).extend(values)
         identities += scene.identities.tolist()
         camera = _OWN_CAMERA + number if scene.camera == UNKNOWN else scene.camera
         cameras += [camera] * len(scene.boxes)
-        while len(waiting["original"]) >= BATCH:
-            embeddings.append(_embed(session, waiting))
-    while waiting["original"]:
-        embeddings.append(_embed(session, waiting))
-    return np.concatenate(embeddings), np.array(identities, np.int64), np.array(cameras, np.int64)
+        run(BATCH)
+    run(1)
+    if not rows:
+        raise MetricError(f"Nobody is labelled in {len(scenes)} scenes. Evaluate on a dataset with people.")
+    return np.concatenate(rows), np.array(identities, np.int64), np.array(cameras, np.int64)
 
 
-def _embed(session: Session, waiting: dict[str, list[Array]]) -> Floats:
-    inputs = {name: np.stack(rows[:BATCH]) for name, rows in waiting.items()}
-    for rows in waiting.values():
-        del rows[:BATCH]
-    return session.run(inputs)["embedding"]
+@dataclass(frozen=True, eq=False)
+class Described:
+    """What a pipeline made of the pictures of a search: enough to rank any galleries of them.
+
+    Attributes:
+        probes: float32 [Q, d], the queries' embeddings.
+        detections: Boxes [N, 4] and embeddings [N, d] of each gallery picture.
+        seconds: float64 [G], of the pipeline on each gallery picture, decoding excluded.
+        runtime: What it ran on.
+    """
+
+    probes: Floats
+    detections: dict[str, tuple[Array, Array]]
+    seconds: NDArray[np.float64]
+    runtime: Runtime
+
+
+def describe_search(
+    bundle: Bundle,
+    picture: Callable[[str], Image],
+    queries: Sequence[Query],
+    mode: Mode,
+    *,
+    on_step: OnStep = _nothing,
+) -> Described:
+    """Detect and describe everybody in all galleries' pictures, and describe the queries in theirs.
+
+    Args:
+        bundle: With the models of the mode.
+        picture: The picture of a name; each is asked for once.
+        queries: From `training.protocols`, or the like.
+        mode: Of the pipeline.
+        on_step: Called after each picture.
+    """
+    galleries = {name for query in queries for name, _ in query.gallery}
+    rows_of: dict[str, list[int]] = {}
+    for row, query in enumerate(queries):
+        rows_of.setdefault(query.image, []).append(row)
+    probes = np.empty((len(queries), bundle.manifest.embedding), np.float32)
+    detections: dict[str, tuple[Array, Array]] = {}
+    seconds = []
+    with PersonSearch(bundle, mode=mode) as search:
+        for name in sorted(galleries | rows_of.keys()):
+            image = picture(name)
+            if name in galleries:
+                people = search(image)
+                detections[name] = (people.boxes, people.embeddings)
+                seconds.append(people.timings["total"] / 1e3)
+            if rows := rows_of.get(name):
+                probes[rows] = search.embed(image, np.stack([queries[row].box for row in rows])).embeddings
+            on_step()
+        return Described(probes, detections, np.array(seconds, np.float64), search.runtime)
 
 
 def person_search(
@@ -162,26 +258,14 @@ def person_search(
         iou_threshold: See `evaluate_search`.
         on_step: Called after each picture.
     """
-    names = sorted({name for query in queries for name, _ in query.gallery})
-    detections: dict[str, tuple[Array, Array]] = {}
-    with PersonSearch(bundle, mode=mode) as search:
-        for name in names:
-            people = search(read_image(folder / name))
-            detections[name] = (people.boxes, people.embeddings)
-            on_step()
-        probes = []
-        for query in queries:
-            probes.append(search.embed(read_image(folder / query.image), query.box[None]).embeddings[0])
-            on_step()
-    return evaluate_search(
-        np.stack(probes), [query.gallery for query in queries], detections, iou_threshold=iou_threshold
-    )
+    described = describe_search(bundle, lambda name: read_image(folder / name), queries, mode, on_step=on_step)
+    galleries = [query.gallery for query in queries]
+    return evaluate_search(described.probes, galleries, described.detections, iou_threshold=iou_threshold)
 
 
 def picture_count(queries: Iterable[Query]) -> int:
-    """How often `person_search` will call `on_step`."""
-    queries = list(queries)
-    return len({name for query in queries for name, _ in query.gallery}) + len(queries)
+    """How many pictures `describe_search` will look at."""
+    return len({name for query in queries for name in (query.image, *(name for name, _ in query.gallery))})
 
 
 def _each(scenes: Scenes, on_step: OnStep) -> Iterator[Scene]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mgts_trt._typing import Array, Floats
+from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import MODES, Mode
 from mgts_trt.stages import Letterbox, Patches, expand_boxes, person_patches
@@ -120,7 +120,7 @@ class ReidTask:
             raise ReidTaskError(f"freeze is {freeze!r}; re-ID takes 'first' or 'none'.")
         self._preset, self._scenes, self._batch_size, self._augment = preset, scenes, batch_size, augment
         self._seed, self._order_by, self._per_identity = seed, order, per_identity
-        self._gamma = preset.gamma if "E" in self.components else 1.0
+        self._gamma = _gamma(preset, self.components)
         self.people = find_people(scenes, preset.canvas, readers=readers)
         labelled = int((self.people.identities != UNKNOWN).sum())
         if not labelled:
@@ -161,8 +161,8 @@ class ReidTask:
             for place in np.flatnonzero(self.people.scenes[chosen] == number).tolist():
                 rng = np.random.default_rng([self._seed, 1, iteration, place]) if self._augment else None
                 patches = self._patches(scene, int(self.people.rows[chosen[place]]), letterbox, rng)
-                for name, values in self._components(patches).items():
-                    inputs[name][place] = values
+                for name, values in network_inputs(self._preset, patches, self.components).items():
+                    inputs[name][place] = values[0]
         return ReidBatch(
             {name: torch.from_numpy(values) for name, values in inputs.items()},
             torch.from_numpy(self.people.identities[chosen]),
@@ -216,18 +216,8 @@ class ReidTask:
             x1, y1, x2, y2 = expand_boxes(box, self._gamma, letterbox.content_hw)[0].tolist()
             canvas = canvas.copy()
             canvas[y1:y2, x1:x2] = jitter_colour(np.ascontiguousarray(canvas[y1:y2, x1:x2]), rng, COLOUR_JITTER)
-        normalisation = self._preset.normalisation
         masked = self.mode == "net" and not (rng is not None and rng.random() < self._box_share)
-        patches = person_patches(
-            canvas,
-            box,
-            scene.instances if masked else None,
-            gamma=self._gamma,
-            patch_hw=self._preset.patch,
-            mean=normalisation.mean,
-            std=normalisation.std,
-            content_hw=letterbox.content_hw,
-        )
+        patches = _cut(self._preset, canvas, box, scene.instances if masked else None, self._gamma, letterbox)
         if rng is not None:
             self._alter(patches, rng, masked)
         return patches
@@ -243,26 +233,70 @@ class ReidTask:
             y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             patches.original[..., y : y + h, x : x + w] = 0
             # What hides a person is not in the person's mask; a box as mask does not tell the two apart.
-            hidden = self._black if masked else 0
+            hidden = _black(self._preset) if masked else 0
             patches.foreground[..., y : y + h, x : x + w] = hidden
 
-    def _components(self, patches: Patches) -> dict[str, Floats]:
-        """The network's inputs for one person, [3, H, W] each."""
-        if "F" in self.components and "O" in self.components:
-            return {"foreground": patches.foreground[0], "original": patches.original[0]}
-        if "F" in self.components:
-            return {"original": patches.foreground[0]}
-        if "B" in self.components:
-            # Resizing and normalising are linear, so this is the patch of (1 − M′) ⊙ I′.
-            return {"original": patches.original[0] - patches.foreground[0] + self._black}
-        return {"original": patches.original[0]}
 
-    @property
-    def _black(self) -> Floats:
-        """Black, normalised: [3, 1, 1]."""
-        mean, std = self._preset.normalisation.mean, self._preset.normalisation.std
-        black = -np.array(mean) / np.array(std)
-        return np.asarray(black.reshape(3, 1, 1), np.float32)
+def scene_inputs(preset: Preset, scene: Scene, components: str, mode: Mode = "net") -> dict[str, Array]:
+    """What a network sees of the N people in a scene: the patches `ReidTask` makes without augmentation.
+
+    Args:
+        preset: Sizes of canvas and patches; γ.
+        scene: With the masks that mode `net` takes; where it has none, the tight box is the mask.
+        components: One of `COMPONENTS`.
+        mode: Where the mask comes from.
+
+    Returns:
+        The network's inputs by name, float32 [N, 3, H, W] each, normalised.
+
+    Raises:
+        ReidTaskError: There are no such components or mode, or they make no sense together.
+    """
+    _check_choice("mgts" if len(components.rstrip("E")) == 2 else "idnet", mode, components)
+    canvas, letterbox = to_canvas(scene, preset.canvas, preset.pad)
+    instances = canvas.instances if mode == "net" else None
+    boxes = letterbox.clip(canvas.boxes)
+    return network_inputs(
+        preset, _cut(preset, canvas.image, boxes, instances, _gamma(preset, components), letterbox), components
+    )
+
+
+def network_inputs(preset: Preset, patches: Patches, components: str) -> dict[str, Array]:
+    """What a network sees of N people's patches (Table 4): its inputs by name, float32 [N, 3, H, W] each."""
+    if "F" in components and "O" in components:
+        return {"foreground": patches.foreground, "original": patches.original}
+    if "F" in components:
+        return {"original": patches.foreground}
+    if "B" in components:
+        # Resizing and normalising are linear, so this is the patch of (1 − M′) ⊙ I′.
+        return {"original": patches.original - patches.foreground + _black(preset)}
+    return {"original": patches.original}
+
+
+def _cut(
+    preset: Preset, canvas: Image, boxes: Array, instances: Array | None, gamma: float, letterbox: Letterbox
+) -> Patches:
+    normalisation = preset.normalisation
+    return person_patches(
+        canvas,
+        boxes,
+        instances,
+        gamma=gamma,
+        patch_hw=preset.patch,
+        mean=normalisation.mean,
+        std=normalisation.std,
+        content_hw=letterbox.content_hw,
+    )
+
+
+def _gamma(preset: Preset, components: str) -> float:
+    return preset.gamma if "E" in components else 1.0
+
+
+def _black(preset: Preset) -> Floats:
+    """Black, normalised: [3, 1, 1]."""
+    black = -np.array(preset.normalisation.mean) / np.array(preset.normalisation.std)
+    return np.asarray(black.reshape(3, 1, 1), np.float32)
 
 
 def find_people(scenes: Scenes, canvas_hw: tuple[int, int], *, readers: int = 4) -> People:

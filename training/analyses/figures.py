@@ -1,0 +1,59 @@
+"""What the analyses' figures share."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mgts_trt.errors import MgtsError
+
+Curves = Mapping[str, Sequence[tuple[float, Mapping[str, float]]]]
+"""By name of the curve: its points, each an abscissa and the measured numbers by name."""
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure, inches.
+
+    Raises:
+        MgtsError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # without pyplot, which would look for a display
+    except ImportError as error:
+        raise MgtsError("Figures need matplotlib: `pip install matplotlib`, or leave out --out.") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: Any, folder: Path, name: str) -> Path:
+    """Write a figure as a PNG into a folder, which is made if need be.
+
+    Raises:
+        MgtsError: It cannot be written.
+    """
+    path = folder / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise MgtsError(f"Cannot write {path}: {error.strerror}. Name a folder that can be written to.") from error
+    return path
+
+
+def draw_curves(curves: Curves, *, across: str, title: str, numbers: Sequence[str] = ("mAP", "top-1")) -> Any:
+    """One panel a number, one line a curve, in percent; each abscissa is named on the axis."""
+    figure = new_figure(4.2 * len(numbers), 3.6)
+    places = sorted({place for points in curves.values() for place, _ in points})
+    wide = places[0] > 0 and places[-1] / places[0] > 5
+    for panel, number in enumerate(numbers, 1):
+        axes = figure.add_subplot(1, len(numbers), panel, xlabel=across, ylabel=f"{number} (%)")
+        for name, points in curves.items():
+            values = [100 * measured[number] for _, measured in points]
+            axes.plot([place for place, _ in points], values, marker="o", label=name)
+        if wide:
+            axes.set_xscale("log")
+        axes.set_xticks(places, [f"{place:g}" for place in places])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    # Beside the panels, where no line can run beneath it.
+    figure.legend(*axes.get_legend_handles_labels(), title="mode", loc="outside right center")
+    figure.suptitle(title, fontsize=10)
+    return figure

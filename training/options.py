@@ -1,0 +1,160 @@
+"""Options that several commands share, and what they stand for."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from mgts_trt.console import out as console
+from mgts_trt.console import progress
+from mgts_trt.errors import MgtsError
+
+if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
+    from training.data.scene import Scenes
+
+Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
+"""Begins a piece of work, given its description and its number of steps; what it returns marks a step as done."""
+
+HELD_OUT_SEED = 2018
+"""Of the composed scenes a bundle is evaluated on."""
+
+
+class Data(StrEnum):
+    """Datasets; of one with a held-out part, the training part."""
+
+    COMPOSED = "composed"
+    PENN_FUDAN = "penn_fudan"
+    MARKET1501 = "market1501"
+    CUHK_SYSU = "cuhk_sysu"
+    PRW = "prw"
+
+
+class Evaluated(StrEnum):
+    """What a bundle is evaluated on: published test sets, and held-out parts."""
+
+    COMPOSED = "composed"
+    PENN_FUDAN = "penn_fudan"
+    MARKET1501 = "market1501"
+    CUHK_SYSU = "cuhk_sysu"
+    PRW = "prw"
+
+
+def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
+    """The scenes of a dataset to train on.
+
+    Args:
+        data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures.
+        root: The dataset's folder; for `composed` the folder that holds `market1501`, `penn_fudan` and the street
+            pictures, as `training.data.backgrounds` names them.
+        length: Scenes of `composed`.
+        seed: Of `composed`.
+
+    Raises:
+        DataError: The dataset is not there, or not as published.
+    """
+    from training.data.splits import Joined, market1501_split, penn_fudan_split
+
+    if data is Data.COMPOSED:
+        from training.data.backgrounds import street_scenes
+        from training.data.composer import Composer
+
+        penn_fudan = penn_fudan_split(root / "penn_fudan")[0]
+        people = Joined(market1501_split(root / "market1501")[0], penn_fudan)
+        with console.status("looking for people with usable masks"):
+            return Composer(people, Joined(street_scenes(root), penn_fudan), length=length, seed=seed)
+    if data is Data.PENN_FUDAN:
+        return penn_fudan_split(root)[0]
+    if data is Data.MARKET1501:
+        return market1501_split(root)[0]
+    if data is Data.CUHK_SYSU:
+        from training.data.cuhk_sysu import cuhk_sysu_train
+
+        return cuhk_sysu_train(root)
+    from training.data.prw import prw_train
+
+    return prw_train(root)
+
+
+def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
+    """The part of a dataset that `load_scenes` never gives; of composed scenes, with held-out people in them.
+
+    Args:
+        data: Not a search benchmark.
+        root: As for `load_scenes`.
+        length: Scenes of `composed`.
+
+    Raises:
+        DataError: The dataset is not there, or not as published.
+    """
+    from training.data.splits import market1501_split, penn_fudan_split
+
+    if data is Evaluated.PENN_FUDAN:
+        return penn_fudan_split(root)[1]
+    if data is Evaluated.MARKET1501:
+        return market1501_split(root)[1]
+    from training.data.backgrounds import shop_scenes
+    from training.data.composer import Composer
+
+    with console.status("looking for people with usable masks"):
+        return Composer(market1501_split(root / "market1501")[1], shop_scenes(root), length=length, seed=HELD_OUT_SEED)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`HxW`: height and width.
+
+    Raises:
+        MgtsError: It is not two positive whole numbers.
+    """
+    numbers = text.split("x")
+    if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
+        raise MgtsError(f"Height and width with an x between them expected, like 128x64, got {text!r}.")
+    return int(numbers[0]), int(numbers[1])
+
+
+def parse_numbers(text: str, *, least: float) -> tuple[float, ...]:
+    """Numbers with commas between them, in ascending order, each once.
+
+    Raises:
+        MgtsError: A part is no finite number of at least `least`.
+    """
+    try:
+        numbers = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        numbers = []
+    if not numbers or not all(least <= number < math.inf for number in numbers):
+        raise MgtsError(f"Numbers of at least {least:g} with commas between them expected, got {text!r}.")
+    return tuple(numbers)
+
+
+def pick_device(name: str) -> str:
+    """PyTorch's name of a device; for `auto`, the GPU if there is one.
+
+    Raises:
+        MgtsError: PyTorch cannot use it.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # PyTorch built without CUDA asserts
+        raise MgtsError(
+            f"PyTorch cannot use the device {name!r}: {str(error).splitlines()[0]}. Take --device auto or cpu."
+        ) from error
+    return name
+
+
+@contextmanager
+def steps() -> Iterator[Begin]:
+    """A progress bar for pieces of work that follow one another."""
+    with progress() as bar:
+        task = bar.add_task("", total=None)
+
+        def begin(what: str, total: int) -> Callable[[], None]:
+            bar.reset(task, total=total, description=what)
+            return lambda: bar.advance(task)
+
+        yield begin
