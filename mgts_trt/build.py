@@ -15,8 +15,10 @@ from mgts_trt import __version__
 from mgts_trt.bundle import Bundle
 from mgts_trt.device import Gpu, find_gpus
 from mgts_trt.errors import BuildError, MgtsError, PlanError
-from mgts_trt.network import Layers, check_tensors, examine, parse
+from mgts_trt.macs import macs_text, percent, share
+from mgts_trt.network import check_tensors, examine, parse
 from mgts_trt.plan import LOG, PlanIdentity, PlanRecord, verify_plan
+from mgts_trt.precision import measure, require_share
 from mgts_trt.recipe import Profile, Recipe, load_recipe
 from mgts_trt.staging import disk_errors, publish, staging_folder
 from mgts_trt.tensors import TensorSpec
@@ -203,11 +205,11 @@ def build_bundle(
 def plan_report(results: Sequence[BuildResult]) -> "Table":
     """A table for people: one row a plan.
 
-    `layers` are its convolutions and GEMMs by precision; `nodes` the ONNX nodes that have a layer, of all.
+    `work` are the MACs of its convolutions and products, `done in it` the share of these done in the precision.
     """
     from mgts_trt.console import table
 
-    rows = table("model", "precision", "target", ">MiB", ">s", "layers", ">nodes", "state")
+    rows = table("model", "precision", "target", ">MiB", ">s", ">work", ">done in it", "state")
     for result in results:
         record, identity = result.record, result.record.identity
         rows.add_row(
@@ -216,8 +218,8 @@ def plan_report(results: Sequence[BuildResult]) -> "Table":
             identity.target,
             f"{record.plan_bytes / 2**20:.1f}",
             f"{record.seconds:.1f}",
-            ", ".join(f"{count} {dtype}" for dtype, count in sorted(record.weighted_layers.items())),
-            f"{record.onnx_nodes_with_layer}/{record.onnx_nodes}",
+            macs_text(sum(record.macs.values())),
+            "–" if (part := share(record.macs, identity.precision)) is None else percent(part),
             "built" if result.fresh else "up to date",
         )
     return rows
@@ -271,7 +273,9 @@ def _build_into(
         builder = flavour.create_builder()
         parsed = parse(flavour, builder, path, messages)
         check_tensors(flavour, parsed.network, entry.inputs, entry.outputs, path)
-        layers = examine(flavour, parsed.network, path, identity.precision)
+        layers = examine(flavour, parsed.network, path)
+        workload = measure(flavour, parsed.network, recipe.shapes(entry.inputs, "opt"))
+        require_share(workload, identity.precision, recipe.min_share(identity.precision), path)
         config = flavour.create_config(builder, identity.settings, identity.target)
         profile = _add_profile(builder, config, recipe, entry.inputs)
         plan = _serialize(flavour, builder, parsed.network, config, on_progress, interrupted)
@@ -292,37 +296,25 @@ def _build_into(
         inputs=entry.inputs,
         outputs=entry.outputs,
         profile=profile,
+        onnx_nodes=layers.nodes,
+        onnx_nodes_with_layer=layers.nodes_with_layer,
+        layers=layers.by_type,
+        macs=workload.by_precision,
         warnings=sum(message.level == "warning" for message in messages),
-        **_as_record(layers),
     )
-
-
-def _as_record(layers: Layers) -> dict[str, Any]:
-    return {
-        "onnx_nodes": layers.nodes,
-        "onnx_nodes_with_layer": layers.nodes_with_layer,
-        "layers": layers.by_type,
-        "weighted_layers": layers.weighted,
-    }
 
 
 def _add_profile(builder: Any, config: Any, recipe: Recipe, inputs: dict[str, TensorSpec]) -> dict[str, Profile]:
     """One optimisation profile with the recipe's sizes, if any dimension is dynamic."""
-    used: dict[str, Profile] = {}
+    dynamic = {size for spec in inputs.values() for size in spec.shape if isinstance(size, str)}
+    if not dynamic:
+        return {}
     profile = builder.create_optimization_profile()
-    for name, spec in inputs.items():
-        symbols = [size for size in spec.shape if isinstance(size, str)]
-        if not symbols:
-            continue
-        used.update({symbol: recipe.profile[symbol] for symbol in symbols})
-        shapes = [
-            [getattr(recipe.profile[size], bound) if isinstance(size, str) else size for size in spec.shape]
-            for bound in ("min", "opt", "max")
-        ]
-        profile.set_shape(name, *shapes)
-    if used:
-        config.add_optimization_profile(profile)
-    return used
+    low, best, high = (recipe.shapes(inputs, bound) for bound in ("min", "opt", "max"))
+    for name in best:
+        profile.set_shape(name, low[name], best[name], high[name])
+    config.add_optimization_profile(profile)
+    return {symbol: recipe.profile[symbol] for symbol in sorted(dynamic)}
 
 
 def _serialize(

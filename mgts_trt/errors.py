@@ -17,6 +17,10 @@ class BundleError(MgtsError):
     """A bundle that is missing, altered, foreign, or newer than this version understands."""
 
 
+class OnnxError(MgtsError):
+    """An ONNX file that cannot be read, or no package to read it with."""
+
+
 class RecipeError(MgtsError):
     """An engine recipe that is malformed or does not fit the bundle."""
 

@@ -2,7 +2,7 @@
 
 The parser answers True for graphs it has understood only in part, and a strongly typed network silently keeps the
 types it was given. So after parsing three things are compared: the network's tensors with the manifest's, the graph's
-nodes with the network's layers, and the layers' types with the precision that was asked for.
+nodes with the network's layers, and the precision the work is done in with the one asked for (`mgts_trt.precision`).
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mgts_trt.errors import BuildError
+from mgts_trt.onnx_graph import load_onnx
 from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour, Message
 
@@ -43,11 +44,6 @@ STRUCTURAL = frozenset(
 _PASS_ALONE = frozenset({"Max", "Mean", "Min", "Sum"})
 """Operators that do nothing to a single input, and then leave no layer."""
 
-_TYPE_OF_PRECISION = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8"}
-
-LEAST_SHARE = 0.5
-"""Least share of convolutions and GEMMs in the precision asked for; the rest are islands kept exact on purpose."""
-
 
 class Node(NamedTuple):
     """One node of an ONNX graph."""
@@ -68,20 +64,11 @@ class Layers:
         nodes: Nodes of the ONNX graph.
         nodes_with_layer: Those that a layer names as its origin.
         by_type: Type of a layer's first output → number of layers.
-        weighted: Precision a convolution or a GEMM with weights computes in → number of them.
     """
 
     nodes: int
     nodes_with_layer: int
     by_type: dict[str, int]
-    weighted: dict[str, int]
-
-    def share(self, precision: str) -> float | None:
-        """Share of the weighted layers that compute in `precision`; None where that has no meaning."""
-        total = sum(self.weighted.values())
-        if not total or precision not in _TYPE_OF_PRECISION:
-            return None
-        return self.weighted.get(_TYPE_OF_PRECISION[precision], 0) / total
 
 
 class Parsed(NamedTuple):
@@ -139,22 +126,20 @@ def check_tensors(
                 )
 
 
-def examine(flavour: Flavour, network: Any, path: Path, precision: str) -> Layers:
-    """Count the network's layers, and check that they are the whole ONNX graph in the precision asked for.
+def examine(flavour: Flavour, network: Any, path: Path) -> Layers:
+    """Count the network's layers, and check that they are the whole ONNX graph.
 
     Args:
         flavour: The installed TensorRT.
         network: As parsed from `path`.
         path: The ONNX file.
-        precision: What the model was exported in.
 
     Raises:
-        BuildError: A node that computes something has no layer, or fewer than half of the convolutions and GEMMs are
-            of the precision asked for.
+        BuildError: A node that computes something has no layer.
     """
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     nodes = read_nodes(path)
-    origins = [_origin(layer) for layer in layers]
+    origins = [origin(layer) for layer in layers]
     if lost := nodes_without_layer(nodes, origins):
         some = ", ".join(str(node) for node in lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
         raise BuildError(
@@ -162,20 +147,11 @@ def examine(flavour: Flavour, network: Any, path: Path, precision: str) -> Layer
             "nodes in other operators and export the bundle again."
         )
     named = set(origins)
-    counts = Layers(
+    return Layers(
         nodes=len(nodes),
         nodes_with_layer=sum(node.name in named for node in nodes),
         by_type=dict(Counter(flavour.dtype(layer.get_output_type(0)) for layer in layers if layer.num_outputs)),
-        weighted=dict(Counter(_weighted_precisions(flavour, layers))),
     )
-    share = counts.share(precision)
-    if share is not None and share < LEAST_SHARE:
-        raise BuildError(
-            f"{path} is to be {precision}, but only {share:.0%} of its convolutions and GEMMs are "
-            f"({counts.weighted}; at least {LEAST_SHARE:.0%} expected). Export the bundle again with "
-            f"`python -m export --precision {precision}`."
-        )
-    return counts
 
 
 def nodes_without_layer(nodes: Iterable[Node], origins: Iterable[str]) -> list[Node]:
@@ -203,16 +179,10 @@ def read_nodes(path: Path) -> list[Node]:
     is a sum, mean, minimum or maximum of a single tensor.
 
     Raises:
-        BuildError: The file cannot be read, or calls functions of its own (their nodes cannot be told apart later).
+        BuildError: The file calls functions of its own (their nodes cannot be told apart later).
+        OnnxError: It cannot be read.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise BuildError("Building needs the package onnx: `pip install onnx`.") from error
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's decoding errors have no common base
-        raise BuildError(f"Cannot read {path}: {error}. Export the bundle again.") from error
+    model = load_onnx(path, weights=False)
     if model.functions:
         names = ", ".join(function.name for function in model.functions[:3])
         raise BuildError(f"{path} calls functions of its own ({names}). Inline them (`onnx.inliner`) and export again.")
@@ -235,7 +205,7 @@ def _nodes(graph: Any, constants: set[str]) -> Iterator[Node]:
                 yield from _nodes(inner, constants)
 
 
-def _origin(layer: Any) -> str:
+def origin(layer: Any) -> str:
     """Name of the ONNX node a layer was made for; the layer's own name where its metadata does not say."""
     metadata: str = layer.metadata
     prefix = "[ONNX Layer: "
@@ -243,30 +213,6 @@ def _origin(layer: Any) -> str:
         return metadata[len(prefix) : -1]
     name: str = layer.name
     return name
-
-
-def _weighted_precisions(flavour: Flavour, layers: Sequence[Any]) -> Iterator[str]:
-    """The precision of each convolution, and of each matrix product one of whose sides is constant."""
-    kinds = flavour.module.LayerType
-    producer: dict[str, Any] = {}
-    constants: set[str] = set()
-    for layer in layers:  # in an order in which every tensor is made before it is used
-        inputs = [tensor for i in range(layer.num_inputs) if (tensor := layer.get_input(i)) is not None]
-        is_constant = layer.type == kinds.CONSTANT or (
-            bool(inputs) and all(tensor.name in constants for tensor in inputs)
-        )
-        for i in range(layer.num_outputs):
-            output = layer.get_output(i).name
-            producer[output] = layer
-            if is_constant:
-                constants.add(output)
-        product = layer.type == kinds.MATRIX_MULTIPLY and any(tensor.name in constants for tensor in inputs)
-        if not is_constant and (product or layer.type in (kinds.CONVOLUTION, kinds.DECONVOLUTION)):
-            # A product of quantised tensors reads them through dequantise layers, with which TensorRT fuses it.
-            moving = next((tensor for tensor in inputs if tensor.name not in constants), inputs[0])
-            source = producer.get(moving.name)
-            quantised = source is not None and source.type == kinds.DEQUANTIZE
-            yield flavour.dtype(source.get_input(0).dtype if quantised and source else layer.get_output_type(0))
 
 
 def _parser_error(error: Any) -> str:

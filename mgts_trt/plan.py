@@ -24,14 +24,14 @@ from mgts_trt.recipe import Profile, load_recipe
 from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour, FlavourName, title
 
-PLAN_FORMAT = 1
-"""The sidecar format this version writes and the newest it reads."""
+PLAN_FORMAT = 2
+"""The sidecar format this version writes and reads."""
 
 RECORD = "plan.json"
 LOG = "build.log"
 CHECKSUM = "sha256"
 
-Share = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class PlanIdentity(BaseModel):
@@ -120,7 +120,7 @@ class PlanRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     tool: str = Field(description="version of mgts-trt that built it")
     identity: PlanIdentity
     plan_sha256: Sha256
@@ -132,8 +132,8 @@ class PlanRecord(BaseModel):
     profile: dict[str, Profile] = Field(description="sizes a named dimension may take")
     onnx_nodes: int = Field(ge=0, description="nodes of the ONNX graph")
     onnx_nodes_with_layer: int = Field(ge=0, description="the rest only move or describe data; see `mgts_trt.network`")
-    layers: dict[str, Share] = Field(description="type of a layer's first output → layers of the network")
-    weighted_layers: dict[str, Share] = Field(description="precision → convolutions and GEMMs")
+    layers: dict[str, Count] = Field(description="type of a layer's first output → layers of the network")
+    macs: dict[str, Count] = Field(description="precision → MACs done in it, a dynamic dimension at its opt")
     warnings: int = Field(ge=0)
 
     @property
@@ -153,7 +153,7 @@ class PlanRecord(BaseModel):
         """Read the sidecar in `folder`.
 
         Raises:
-            PlanError: It is missing, truncated, altered, or of a newer format.
+            PlanError: It is missing, truncated, altered, or of another format.
         """
         path = folder / RECORD
         try:
@@ -171,6 +171,10 @@ class PlanRecord(BaseModel):
             raise PlanError(
                 f"{path} has format {newest}; this version of mgts-trt reads up to {PLAN_FORMAT}. "
                 f"Upgrade mgts-trt, or {_rebuild(folder, 'b')}"
+            )
+        if isinstance(newest, int) and newest < PLAN_FORMAT:
+            raise PlanError(
+                f"{path} has format {newest}, this version of mgts-trt reads {PLAN_FORMAT}. {_rebuild(folder)}"
             )
         checksum = data.pop(CHECKSUM, None) if isinstance(data, dict) else None
         if checksum != _digest(data):

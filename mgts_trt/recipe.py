@@ -5,7 +5,7 @@ import json
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,11 @@ from mgts_trt.tensors import TensorSpec
 
 MODELS = ("detector", "masknet", "mgts", "idnet")
 """Every model of a bundle, in the order the pipeline meets them."""
+
+
+MIN_SHARE = {"fp16": 0.95, "int8": 0.90}
+"""Least share of a model's MACs that must run in the precision asked for, where its recipe does not say; the rest are
+islands kept exact on purpose. Nothing is demanded of precisions not named here."""
 
 
 class _Frozen(BaseModel):
@@ -59,6 +64,9 @@ class Precision(_Frozen):
     """One precision the model may be built in."""
 
     tolerance: Tolerance
+    min_share: float | None = Field(
+        default=None, ge=0, le=1, description="least share of MACs in this precision; None means `MIN_SHARE`'s"
+    )
 
 
 class Recipe(_Frozen):
@@ -80,6 +88,19 @@ class Recipe(_Frozen):
         """Digest of everything above, independent of the file's layout and comments."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def min_share(self, precision: str) -> float:
+        """Least share of the model's MACs that must run in `precision`, one of this recipe's, 0…1."""
+        own = self.precision[precision].min_share
+        return MIN_SHARE.get(precision, 0.0) if own is None else own
+
+    def shapes(self, inputs: dict[str, TensorSpec], bound: Literal["min", "opt", "max"]) -> dict[str, tuple[int, ...]]:
+        """The shapes of the inputs that have dynamic dimensions, at one bound of the profile."""
+        return {
+            name: tuple(getattr(self.profile[size], bound) if isinstance(size, str) else size for size in spec.shape)
+            for name, spec in inputs.items()
+            if any(isinstance(size, str) for size in spec.shape)
+        }
 
     def bind(self, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> dict[str, int]:
         """Check that a model's tensors are what this recipe says, and return the size each symbol took.

@@ -118,6 +118,10 @@ class Flavour:
                 f"TensorRT-RTX builds without: `{INSTALL}`."
             ) from error
 
+    def create_runtime(self) -> Any:
+        """What loads plans; it logs into `collect`."""
+        return self.module.Runtime(_logger(self.module))
+
     def create_config(self, builder: Any, settings: Mapping[str, bool | int], target: str) -> Any:
         """A builder configuration for `target` (`portable` or `sm_…`; `current` has been resolved before).
 

@@ -22,7 +22,7 @@ from mgts_trt.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.recipe import Profile
 from mgts_trt.session import tensorrt as session
 from mgts_trt.trt import Flavour, find_flavour, require_flavour
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.mgts_trt.tiny_bundle import make_model, make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
 pytestmark = pytest.mark.skipif(
@@ -53,12 +53,12 @@ def left_in(bundle):
     return sorted(path.name for path in bundle.plans.iterdir()) if bundle.plans.exists() else []
 
 
-def replace_model(bundle, name, model):
+def replace_model(bundle, name, model, precision="fp32"):
     """Put another ONNX file into the bundle, with a manifest that agrees."""
     entry = bundle.model(name)
-    file = entry.files["fp32"].file
+    file = f"{name}.{precision}.onnx"
     onnx.save(model, bundle.root / file)
-    changed = entry.model_copy(update={"files": {"fp32": BundleFile.of(bundle.root, file)}})
+    changed = entry.model_copy(update={"files": {**entry.files, precision: BundleFile.of(bundle.root, file)}})
     models = {**bundle.manifest.models, name: changed}
     write_manifest(bundle.root, bundle.manifest.model_copy(update={"models": models}))
     return Bundle.open(bundle.root)
@@ -113,12 +113,24 @@ class TestOnePlan:
         assert verify_plan(result.folder, PlanIdentity.of(bundle, "mgts", "fp32", "portable", FLAVOUR)) == record
         assert record.profile == {"N": Profile(min=1, opt=8, max=64)}
         assert record.inputs == bundle.model("mgts").inputs
-        assert record.weighted_layers == {"float32": 3}
+        assert record.macs == {"fp32": 8 * 2 * 16 * 27 * 32 * 16 + 8 * 256 * 128}
         assert record.onnx_nodes == record.onnx_nodes_with_layer == 20
         assert record.peak_memory_mib > 10
         assert "Engine generation completed" in (result.folder / "build.log").read_text()
         assert left_in(bundle) == [result.folder.name]
         assert capfd.readouterr() == ("", "")
+
+    def test_a_model_in_half(self, bundle):
+        record = build_plan(replace_model(bundle, "mgts", make_model("mgts", "fp16"), "fp16"), "mgts", "fp16").record
+        assert list(record.macs) == ["fp16"]
+
+    def test_a_model_that_is_half_in_name_only(self, bundle):
+        bundle = replace_model(bundle, "mgts", make_model("mgts", "fp32"), "fp16")
+        with pytest.raises(
+            BuildError, match=r"to be fp16, but of its 3\.8 MMACs 100% fp32 .* expected\).*/Conv_3 \(Conv,"
+        ):
+            build_plan(bundle, "mgts", "fp16")
+        assert plan_folders(bundle) == []
 
     def test_the_profile_reaches_tensorrt(self, bundle, monkeypatch):
         configs = []
@@ -416,7 +428,7 @@ class TestWholeBundle:
         with console.capture() as captured:
             console.print(plan_report([results[2], again[2]]))
         rows = [line for line in captured.get().splitlines() if "mgts" in line]
-        assert all(word in rows[0] for word in ("fp32", "portable", "3 float32", "20/20", "built"))
+        assert all(word in rows[0] for word in ("fp32", "portable", "3.8 MMACs", "100%", "built"))
         assert "up to date" in rows[1]
 
     def test_some_models_and_targets(self, bundle):

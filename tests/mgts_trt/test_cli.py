@@ -201,6 +201,20 @@ def test_build_without_tensorrt_says_what_to_install(run, pristine: Path, monkey
     assert "pip install tensorrt-rtx" in err
 
 
+def test_inspect(run, pristine: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    code, out, _ = run("inspect", pristine / "idnet.fp32.onnx", "--layers", 1)
+    assert code == 0
+    assert "Most work" in out
+    for path, kind in ((pristine, "bundle"), (pristine / "idnet.fp32.onnx", "onnx")):
+        code, out, _ = run("inspect", path, "--json")
+        assert code == 0
+        assert json.loads(out)["kind"] == kind
+    code, _, err = run("inspect", tmp_path)
+    assert code == 2
+    assert "is none of these" in err
+
+
 def test_doctor(run, pristine: Path, tmp_path: Path) -> None:
     code, out, _ = run("doctor", pristine)
     assert code == 0

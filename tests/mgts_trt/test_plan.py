@@ -52,7 +52,7 @@ def record(of):
         onnx_nodes=20,
         onnx_nodes_with_layer=19,
         layers={"float32": 25, "int64": 3},
-        weighted_layers={"float32": 3},
+        macs={"fp16": 995, "fp32": 5},
         warnings=0,
     )
 
@@ -180,7 +180,8 @@ def rewritten(data, **changes):
         (lambda path: path.write_text(""), "truncated or altered"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "truncated or altered"),
         (lambda path: path.write_text("[]"), "checksum does not match"),
-        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=2)), "reads up to 1.*upgrade"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=3)), "reads up to 2.*upgrade"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=1)), "format 1, this.*Build it"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), extra=1)), "at extra"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), plan_bytes=0)), "at plan_bytes"),
     ],

@@ -84,6 +84,32 @@ def test_a_wrong_recipe_says_where(tmp_path: Path, change: tuple[str, str], mess
         read_recipe(tmp_path / "r.toml")
 
 
+@pytest.mark.parametrize(
+    ("precision", "line", "share"),
+    [
+        ("fp32", "", 0.0),
+        ("fp16", "", 0.95),
+        ("int8", "", 0.90),
+        ("fp16", "min_share = 0.8", 0.8),
+        ("fp32", "min_share = 1", 1),
+    ],
+)
+def test_the_least_share_of_a_precision(tmp_path: Path, precision: str, line: str, share: float) -> None:
+    text = (engines_folder() / "mgts.toml").read_text().split("[precision")[0]
+    (tmp_path / "r.toml").write_text(f"{text}[precision.{precision}]\ntolerance = {{ cosine = 0.9 }}\n{line}\n")
+    assert read_recipe(tmp_path / "r.toml").min_share(precision) == share
+
+
+def test_the_shapes_of_the_profile() -> None:
+    inputs = {
+        "original": TensorSpec(dtype="float32", shape=("N", 3, 32, 16)),
+        "image": TensorSpec(dtype="uint8", shape=(64, 96, 3)),
+    }
+    recipe = load_recipe("mgts")
+    assert recipe.shapes(inputs, "opt") == {"original": (8, 3, 32, 16)}
+    assert recipe.shapes(inputs, "max") == {"original": (64, 3, 32, 16)}
+
+
 def test_unknown_models_and_missing_files(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no model 'vgg'"):
         load_recipe("vgg")

@@ -1,0 +1,160 @@
+"""What `mgts_trt.inspect` has found, as a person reads it."""
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from mgts_trt.console import table
+from mgts_trt.inspect import BundleFacts, Facts, OnnxFacts, PlanFacts
+from mgts_trt.macs import Work, macs_text, share_text
+from mgts_trt.plan import PlanRecord
+from mgts_trt.trt import title
+
+
+def facts_report(facts: Facts) -> RenderableType:
+    """Everything the facts say, in headings, pairs and tables."""
+    if isinstance(facts, OnnxFacts):
+        return Group(*_onnx(facts))
+    if isinstance(facts, PlanFacts):
+        return Group(*_plan(facts))
+    return Group(*_bundle(facts))
+
+
+def _onnx(facts: OnnxFacts) -> Iterable[RenderableType]:
+    yield f"[bold]{escape(facts.file)}[/], ONNX, {_size(facts.bytes)}"
+    counted = ", ".join(f"{name} = {size}" for name, size in facts.sizes.items())
+    yield _pairs(
+        {
+            **{f"input {name}": spec for name, spec in facts.inputs.items()},
+            **{f"output {name}": spec for name, spec in facts.outputs.items()},
+            "opset": ", ".join(f"{domain} {version}" for domain, version in facts.opset.items()),
+            "parameters": f"{facts.parameters:,}",
+            "weights": ", ".join(f"{dtype} {_size(size)}" for dtype, size in facts.weights.items()),
+            "work": macs_text(sum(facts.macs.values())) + (f" at {counted}" if counted else ""),
+            "done in": share_text(facts.macs),
+            "not counted": ", ".join(facts.uncounted),
+            "nodes": ", ".join(f"{count} {op}" for op, count in facts.operators.items()),
+        }
+    )
+    if facts.layers:
+        yield _layers(facts.layers, sum(facts.macs.values()))
+
+
+def _plan(facts: PlanFacts) -> Iterable[RenderableType]:
+    record = facts.record
+    yield f"[bold]{escape(facts.folder)}[/], plan, {_size(record.plan_bytes)}"
+    yield _pairs(_record(record))
+    if facts.layers is None:
+        yield escape(facts.no_layers)
+    else:
+        rows = table(">#", "layer", title=f"{len(facts.layers)} layers")
+        for place, name in enumerate(facts.layers, 1):
+            rows.add_row(str(place), escape(name))
+        yield rows
+
+
+def _record(record: PlanRecord) -> dict[str, str]:
+    identity = record.identity
+    return {
+        "model": identity.model,
+        "precision": identity.precision,
+        "built by": f"{title(identity.flavour)} {identity.flavour_version}, mgts-trt {record.tool}",
+        "target": identity.target,
+        "platform": identity.platform,
+        "ONNX SHA-256": identity.onnx_sha256,
+        "recipe SHA-256": identity.recipe_sha256,
+        "plan SHA-256": record.plan_sha256,
+        "settings": ", ".join(f"{key} {str(value).lower()}" for key, value in identity.settings.items()),
+        **{f"input {name}": str(spec) for name, spec in record.inputs.items()},
+        **{f"output {name}": str(spec) for name, spec in record.outputs.items()},
+        **{f"profile {name}": f"{each.min} … {each.opt} … {each.max}" for name, each in record.profile.items()},
+        "work": macs_text(sum(record.macs.values())),
+        "done in": share_text(record.macs),
+        "network": ", ".join(f"{count} {dtype}" for dtype, count in record.layers.items()) + " layers",
+        "ONNX nodes": f"{record.onnx_nodes}, {record.onnx_nodes_with_layer} with a layer of their own",
+        "build": f"{record.seconds:.1f} s"
+        + (f", {record.peak_memory_mib:,} MiB" if record.peak_memory_mib else "")
+        + f", {record.warnings} warnings",
+    }
+
+
+def _bundle(facts: BundleFacts) -> Iterable[RenderableType]:
+    (height, width), (tall, wide) = facts.canvas, facts.patch
+    training = facts.training
+    origin = "trained" if training.trained else "untrained"
+    yield f"[bold]{escape(facts.root)}[/], bundle of preset {facts.preset}, {origin}"
+    yield _pairs(
+        {
+            "canvas": f"{width}×{height}",
+            "patch": f"{wide}×{tall}, γ = {facts.gamma:g}, {facts.embedding} numbers a person",
+            "thresholds": ", ".join(f"{name} {value:g}" for name, value in facts.thresholds),
+            "training": training.note,
+            "seed": "" if training.seed is None else str(training.seed),
+            **{f"checkpoint {model}": sha256 for model, sha256 in training.checkpoints.items()},
+            "made by": ", ".join(f"{name} {version}" for name, version in facts.versions.items()),
+        }
+    )
+    models = table("model", "precision", ">MiB", ">parameters", ">work", "done in")
+    for name, files in facts.models.items():
+        for precision, file in files.items():
+            graph = file.graph
+            cells = ("–", "–", "–")
+            if graph:
+                cells = (f"{graph.parameters:,}", macs_text(sum(graph.macs.values())), share_text(graph.macs))
+            models.add_row(name, precision, f"{file.bytes / 2**20:.1f}", *cells)
+    yield models
+    if facts.no_graphs:
+        yield escape(facts.no_graphs)
+    for files in facts.models.values():
+        for file in files.values():
+            if file.kept_float32:
+                yield f"{escape(file.file)} keeps in float32, for their values: {escape(', '.join(file.kept_float32))}"
+            if file.graph and file.graph.layers:
+                yield f"[bold]{escape(file.file)}[/]"
+                yield _layers(file.graph.layers, sum(file.graph.macs.values()))
+    yield _pairs({f"golden {name}": source for name, source in facts.goldens.items()} or {"goldens": "none"})
+    for model, each in facts.ranges.items():
+        yield (
+            escape(each.problem)
+            or f"ranges of {model}: {each.tensors} tensors on {len(each.pictures)} pictures, largest magnitude "
+            f"{each.largest:g} at {escape(each.node)}, {each.overflow:.1%} at most beyond half"
+        )
+    if not facts.plans:
+        yield f"No plans yet; `mgts-trt build {escape(facts.root)}` builds them."
+        return
+    plans = table("plan", ">MiB", "done in", "built by")
+    for plan in facts.plans:
+        if plan.identity:
+            built = f"{title(plan.identity.flavour)} {plan.identity.flavour_version}"
+            plans.add_row(escape(plan.folder), f"{plan.bytes / 2**20:.1f}", share_text(plan.macs), built)
+    if plans.row_count:
+        yield plans
+    yield from (escape(plan.problem) for plan in facts.plans if plan.problem)
+
+
+def _layers(layers: Iterable[Work], total: int) -> Table:
+    rows = table("layer", "operator", ">work", ">share", "done in", title="Most work")
+    for layer in layers:
+        share = f"{layer.macs / max(total, 1):.1%}"
+        rows.add_row(escape(layer.name), layer.op, macs_text(layer.macs), share, layer.precision)
+    return rows
+
+
+def _pairs(values: Mapping[str, str]) -> Table:
+    """Names and values side by side; what is empty is left out, what is long is wrapped."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in values.items():
+        if value:
+            grid.add_row(f"  {escape(name)}", escape(value))
+    return grid
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

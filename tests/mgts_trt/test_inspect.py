@@ -1,0 +1,206 @@
+import json
+import re
+import shutil
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from mgts_trt import inspect as module
+from mgts_trt.bundle import Bundle, BundleFile, write_manifest
+from mgts_trt.device import Gpu
+from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
+from mgts_trt.inspect import inspect
+from mgts_trt.inspect_text import facts_report
+from mgts_trt.trt import Message
+from tests.mgts_trt.test_plan import identity, put
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+RANGES = {
+    "pictures": ["one.jpg", "two.jpg"],
+    "ranges": [
+        {"node": "conv1", "largest": 3.5, "overflow": 0.0},
+        {"node": "conv2", "largest": 70000.0, "overflow": 0.25},
+    ],
+}
+MGTS = {"fp32": 3801088}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle", ("fp32", "fp16"), ("mgts", "detector"))
+
+
+@pytest.fixture
+def root(tiny, tmp_path):
+    return shutil.copytree(tiny, tmp_path / "bundle")
+
+
+def shown(facts):
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(facts_report(facts))
+    return captured.get()
+
+
+def with_ranges(root, text):
+    """The bundle with ranges of mgts, and a node kept in float32."""
+    (root / "ranges").mkdir()
+    (root / "ranges" / "mgts.json").write_text(text)
+    manifest = Bundle.open(root).manifest
+    update = {"ranges": BundleFile.of(root, "ranges/mgts.json"), "kept_float32": {"fp16": ("/Conv_4",)}}
+    models = {**manifest.models, "mgts": manifest.models["mgts"].model_copy(update=update)}
+    write_manifest(root, manifest.model_copy(update={"models": models}))
+
+
+def test_an_onnx_file(root):
+    facts = inspect(root / "mgts.fp16.onnx", layers=2)
+    assert facts.inputs["original"] == "float32 [N, 3, 32, 16]"
+    assert facts.sizes == {"N": 8}
+    assert facts.macs == {"fp16": MGTS["fp32"]}
+    assert [layer.macs for layer in facts.layers] == [8 * 16 * 27 * 32 * 16] * 2
+    assert facts.bytes == (root / "mgts.fp16.onnx").stat().st_size
+    text = shown(facts)
+    for words in ("float32 [N, 3, 32, 16]", "ai.onnx 17", "3.8 MMACs at N = 8", "100% fp16", "46.6%", "1 Gemm"):
+        assert words in text
+
+
+def test_a_bundle(root):
+    with_ranges(root, json.dumps(RANGES))
+    facts = inspect(root, layers=1)
+    assert list(facts.models) == ["mgts", "detector"]
+    assert facts.models["mgts"]["fp32"].graph.macs == MGTS
+    assert facts.models["mgts"]["fp16"].kept_float32 == ["/Conv_4"]
+    assert facts.ranges["mgts"].largest == 70000
+    assert inspect(root / "manifest.json", layers=1) == facts
+    text = shown(facts)
+    for words in (
+        "bundle of preset tiny, untrained",
+        "96×64",
+        "detection 0.5, instance 0.5, mask 0.5",
+        "mgts.fp16.onnx keeps in float32, for their values: /Conv_4",
+        "2 tensors on 2 pictures, largest magnitude 70000 at conv2, 25.0% at most beyond half",
+        "goldens",
+        "No plans yet",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"pictures": [], "ranges": []}', '{"pictures": 1, "ranges": [{}]}'])
+def test_ranges_that_make_no_sense_cost_themselves_alone(root, text):
+    with_ranges(root, text)
+    facts = inspect(root)
+    assert "is not what the export writes" in facts.ranges["mgts"].problem
+    assert "is not what the export writes" in " ".join(shown(facts).split())
+
+
+def test_a_bundle_without_the_package_onnx(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    facts = inspect(root)
+    assert facts.models["mgts"]["fp32"].graph is None
+    assert "needs the package onnx" in shown(facts)
+    with pytest.raises(OnnxError, match="pip install onnx"):
+        inspect(root / "mgts.fp32.onnx")
+
+
+def test_the_plans_of_a_bundle(root):
+    whole = put(root / "plans", identity())
+    broken = put(root / "plans", identity(target="sm_86"))
+    (broken / "mgts.plan").unlink()
+    facts = inspect(root)
+    entries = {plan.folder: plan for plan in facts.plans}
+    assert entries[whole.name].identity == identity()
+    assert entries[broken.name].identity is None
+    text = shown(facts)
+    assert "99.5% fp16, 0.5% fp32" in text
+    assert "mgts.plan is missing" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", ["", "plan.json", "mgts.plan"])
+def test_a_plan_by_any_of_its_names(root, monkeypatch, name):
+    monkeypatch.setattr(module, "find_flavour", lambda prefer: None)
+    folder = put(root / "plans", identity())
+    facts = inspect(folder / name if name else folder)
+    assert facts.record.identity == identity()
+    assert facts.layers is None
+    text = shown(facts)
+    for words in ("a" * 64, "b" * 64, "TensorRT-RTX 1.7.1.116", "tf32 true", "1 … 8 … 64", "here is no TensorRT"):
+        assert words in text
+
+
+def test_an_altered_plan(root):
+    folder = put(root / "plans", identity())
+    (folder / "mgts.plan").write_bytes(b"other")
+    with pytest.raises(PlanError, match="truncated or altered"):
+        inspect(folder)
+
+
+class Installed(SimpleNamespace):
+    """A flavour whose runtime gives the engine it was made with."""
+
+    def __str__(self):
+        return "TensorRT-RTX 1.7.1.116"
+
+    def collect(self):
+        return nullcontext([Message("error", "wrong version")])
+
+    def create_runtime(self):
+        return SimpleNamespace(deserialize_cuda_engine=lambda plan: self.engine)
+
+
+def installed(engine=None, version="1.7.1.116"):
+    formats = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON="json"))
+    return Installed(name="tensorrt_rtx", version=version, module=formats, engine=engine)
+
+
+def engine(text):
+    inspector = SimpleNamespace(get_engine_information=lambda kind: text)
+    return SimpleNamespace(create_engine_inspector=lambda: inspector)
+
+
+TURING, AMPERE = Gpu("RTX 2080", (7, 5)), Gpu("RTX A4000", (8, 6))
+
+
+@pytest.mark.parametrize(
+    ("flavour", "gpus", "layers", "why"),
+    [
+        (installed(version="1.6"), [AMPERE], None, "where TensorRT-RTX 1.7.1.116 is installed"),
+        (installed(), [], None, "on a machine with an NVIDIA GPU"),
+        (installed(), [TURING], None, r"built for \(portable\); here is sm_75"),
+        (installed(), [AMPERE], None, "does not load the plan: wrong version"),
+        (installed(engine('{"Layers": ["a", "b"]}')), [AMPERE], ["a", "b"], "^$"),
+        (installed(engine('{"Layers": [{"Name": "a"}]}')), [AMPERE], ["a"], "^$"),
+        (installed(engine("{}")), [AMPERE], [], "^$"),
+    ],
+)
+def test_the_layers_of_an_engine(root, monkeypatch, flavour, gpus, layers, why):
+    monkeypatch.setattr(module, "find_flavour", lambda prefer: flavour)
+    monkeypatch.setattr(module, "find_gpus", lambda: gpus)
+    facts = inspect(put(root / "plans", identity()))
+    assert facts.layers == layers
+    assert re.search(why, facts.no_layers)
+    assert (f"{len(layers)} layers" if layers is not None else facts.no_layers[:40]) in shown(facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "it is not there"),
+        ("nowhere.onnx", "it is not there"),
+        ("notes.txt", "it is none of these"),
+        ("empty", "it is none of these"),
+    ],
+)
+def test_unknown_files(tmp_path, name, message):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MgtsError, match=f"Cannot inspect .*{name}: {message}. Name a bundle"):
+        inspect(tmp_path / name)
+
+
+def test_an_altered_bundle(root):
+    (root / "mgts.fp32.onnx").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"mgts\.fp32\.onnx has 0 bytes"):
+        inspect(root)
