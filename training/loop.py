@@ -32,6 +32,7 @@ PLOT = "loss.png"
 
 Amp = Literal["off", "bf16", "fp16"]
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_SMALLEST_SCALE = torch.finfo(torch.float16).tiny
 
 
 class TrainingError(MgtsError):
@@ -99,7 +100,7 @@ def train(
         The weights' file, or None where the run ended before its schedule.
 
     Raises:
-        TrainingError: A loss is not finite, or `out` holds a run with other settings.
+        TrainingError: A loss is not finite, gradients of fp16 never are, or `out` holds a run with other settings.
         CheckpointError: The state in `out` is damaged.
     """
     if checkpoint_every < 1 or workers < 1 or seed < 0:
@@ -194,6 +195,13 @@ class _Run:
             nn.utils.clip_grad_norm_(self._parameters, self._clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
+        # Steps with gradients that are not finite are skipped; if they never are, nothing is learnt.
+        if self._scaler.is_enabled() and self._scaler.get_scale() < _SMALLEST_SCALE:
+            raise TrainingError(
+                f"The gradients have not been finite for many iterations up to {self.iteration}, though the losses are "
+                f"({named}): fp16's loss scale is down to {self._scaler.get_scale():.1g}. {_from(saved, out)} Go on "
+                "with bf16, or without mixed precision."
+            )
         if self._average is not None:
             self._average.update_parameters(self.task.modules["network"])
         self.iteration += 1

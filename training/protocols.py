@@ -9,31 +9,29 @@ a protocol is
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.io import loadmat
 
-from mgts_trt._typing import Floats
+from mgts_trt._typing import Array, Floats
 from mgts_trt.errors import MgtsError
 from mgts_trt.metrics import GalleryEntry
+from training.data.annotated import LabelledImage, xywh_to_xyxy
+from training.data.files import DataError
 from training.data.scene import UNKNOWN
 
 Split = Literal["train", "test"]
+_Row = TypeVar("_Row")
 
 GALLERY_SIZES = (50, 100, 500, 1000, 2000, 4000)
 """Galleries CUHK-SYSU defines for every query."""
 
 _CUHK_SYSU_PARTS = Path("annotation") / "test" / "train_test"
-
-
-class ProtocolError(MgtsError):
-    """A protocol file that is missing, cannot be read, or is not what its name says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +53,6 @@ class Query:
     gallery: list[GalleryEntry]
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledImage:
-    """The people labelled in one image.
-
-    Attributes:
-        image: File name.
-        boxes: float32 [N, 4], xyxy, pixels of the image.
-        identities: int64 [N]; 0 … L−1 of the split, or `UNKNOWN`.
-        camera: Number of the camera, or `UNKNOWN`.
-    """
-
-    image: str
-    boxes: Floats
-    identities: NDArray[np.int64]
-    camera: int
-
-
 def read_cuhk_sysu_protocol(file: Path) -> list[Query]:
     """The queries and galleries of one of CUHK-SYSU's `TestG….mat`, in the file's order, which numbers identities.
 
@@ -79,22 +60,23 @@ def read_cuhk_sysu_protocol(file: Path) -> list[Query]:
     boxes of the person, and two contain the query's own image.
 
     Raises:
-        ProtocolError: The file is missing or is not a test protocol.
+        DataError: The file is missing or is not a test protocol.
     """
-    queries = []
     empty: dict[str, GalleryEntry] = {}  # shared: the largest protocol has eleven million entries without the person
-    with _as_expected(file, "a CUHK-SYSU test protocol"):
-        for identity, row in enumerate(_load(file, file.stem).reshape(-1)):
-            query = row["Query"][0, 0]
-            gallery: list[GalleryEntry] = []
-            for entry in row["Gallery"].reshape(-1):
-                name, seen = _text(entry[0]), _box(entry[1])
-                gallery.append(empty.setdefault(name, (name, None)) if seen is None else (name, seen))
-            box = _box(query["idlocate"])
-            if box is None:
-                raise ValueError(f"query {identity} has no box")
-            queries.append(Query(_text(query["imname"]), box, identity, UNKNOWN, gallery))
-    return queries
+
+    def read(row: Any) -> tuple[str, Floats, list[GalleryEntry]]:
+        query = row["Query"][0, 0]
+        gallery: list[GalleryEntry] = []
+        for entry in row["Gallery"].reshape(-1):
+            name, seen = _text(entry[0]), _box(entry[1])
+            gallery.append(empty.setdefault(name, (name, None)) if seen is None else (name, seen))
+        box = _box(query["idlocate"])
+        if box is None:
+            raise ValueError("the query has no box")
+        return _text(query["imname"]), box, gallery
+
+    rows = _read_rows(file, "a CUHK-SYSU test protocol", file.stem, read)
+    return [Query(image, box, identity, UNKNOWN, gallery) for identity, (image, box, gallery) in enumerate(rows)]
 
 
 def cuhk_sysu_queries(folder: Path, gallery_size: int = 100) -> list[Query]:
@@ -105,58 +87,56 @@ def cuhk_sysu_queries(folder: Path, gallery_size: int = 100) -> list[Query]:
         gallery_size: Images a gallery.
 
     Raises:
-        ProtocolError: No such gallery size, or the file is missing or wrong.
+        DataError: No such gallery size, or the file is missing or wrong.
     """
     if gallery_size not in GALLERY_SIZES:
-        raise ProtocolError(
+        raise DataError(
             f"CUHK-SYSU has no galleries of {gallery_size} images. Choose one of {', '.join(map(str, GALLERY_SIZES))}."
         )
     return read_cuhk_sysu_protocol(folder / _CUHK_SYSU_PARTS / f"TestG{gallery_size}.mat")
 
 
-def cuhk_sysu_images(folder: Path, split: Split) -> list[LabelledImage]:
+def cuhk_sysu_images(folder: Path, split: Split, *, strict: bool = False) -> list[LabelledImage]:
     """The labelled images of CUHK-SYSU's training set (all outside the pool) or test set (`pool.mat`).
 
-    Identities are numbered as `Train.mat` lists them, or as the queries of the test protocols. Boxes without area are
-    left out. A box that `Train.mat` or `TestG50.mat` names but `Images.mat` lacks is left out with a warning.
+    Identities are numbered as `Train.mat` lists them, or as the queries of the test protocols; people neither names
+    are `UNKNOWN`. Boxes without area are left out.
 
     Args:
         folder: The data set's folder, which holds `annotation/`.
         split: "train" or "test".
+        strict: Refuse a box that `Train.mat` or `TestG50.mat` names but `Images.mat` lacks, instead of leaving it out
+            with a warning.
 
     Raises:
-        ProtocolError: A file is missing or wrong.
+        DataError: A file is missing or wrong.
     """
     file, pool_file = folder / "annotation" / "Images.mat", folder / "annotation" / "pool.mat"
-    with _as_expected(pool_file, "CUHK-SYSU's list of test images"):
-        pool = [_text(name) for name in _load(pool_file, "pool").reshape(-1)]
-    boxes: dict[str, Floats] = {}
-    with _as_expected(file, "CUHK-SYSU's list of images"):
-        for row in _load(file, "Img").reshape(-1):
-            found = [_box(person[0]) for person in row[2].reshape(-1)]
-            boxes[_text(row[0])] = np.array([box for box in found if box is not None], np.float32).reshape(-1, 4)
+    pool = _read_rows(pool_file, "CUHK-SYSU's list of test images", "pool", _text)
+    boxes = dict(_read_rows(file, "CUHK-SYSU's list of images", "Img", _image_boxes))
     names = pool if split == "test" else sorted(boxes.keys() - set(pool), key=_natural)
     if missing := [name for name in pool if name not in boxes]:
-        raise ProtocolError(
+        raise DataError(
             f"{pool_file} names {missing[0]}, which {file} does not describe. Take both files from the same release."
         )
     identities = {name: np.full(len(boxes[name]), UNKNOWN, np.int64) for name in names}
-    source = _CUHK_SYSU_PARTS / ("Train.mat" if split == "train" else "TestG50.mat")
-    sightings = _train_sightings(folder / source) if split == "train" else _test_sightings(folder / source)
+    source = folder / _CUHK_SYSU_PARTS / ("Train.mat" if split == "train" else "TestG50.mat")
     lost = []
-    for name, box, identity in sightings:
+    for identity, name, box in _train_sightings(source) if split == "train" else _test_sightings(source):
         same = (boxes[name] == box).all(axis=1) if name in identities else np.zeros(0, np.bool_)
         if same.any():
-            identities[name][same.argmax()] = identity
+            identities[name][same] = identity
         else:
-            lost.append(name)
+            lost.append(f"{name}: {box.tolist()} (xyxy) of row {identity + 1}")
     if lost:
-        warnings.warn(
-            f"{len(lost)} labelled boxes of {source.name} are not among the {split} boxes of Images.mat and are left "
-            f"out; the first is in {lost[0]}.",
-            stacklevel=2,
+        message = (
+            f"{len(lost)} labelled boxes of {source} are not among the {split} boxes of {file}; the first is in "
+            f"{lost[0]}."
         )
-    return [LabelledImage(name, boxes[name], identities[name], UNKNOWN) for name in names]
+        if strict:
+            raise DataError(f"{message} Take both files, and {pool_file.name}, from the same release.")
+        warnings.warn(f"{message} They are left out.", stacklevel=2)
+    return [LabelledImage(name, boxes[name], identities[name]) for name in names]
 
 
 def prw_images(folder: Path, split: Split) -> list[LabelledImage]:
@@ -171,23 +151,24 @@ def prw_images(folder: Path, split: Split) -> list[LabelledImage]:
         split: "train" or "test".
 
     Raises:
-        ProtocolError: A file is missing or wrong.
+        DataError: A file is missing or wrong.
     """
     numbers = _prw_identities(folder, split)
-    frames_file = folder / f"frame_{split}.mat"
-    with _as_expected(frames_file, "PRW's list of frames"):
-        frames = [_text(name) + ".jpg" for name in _load(frames_file, f"img_index_{split}").reshape(-1)]
+    frames_file, listed = folder / f"frame_{split}.mat", f"img_index_{split}"
     images = []
-    for name in frames:
+    for name, camera in _read_rows(frames_file, "PRW's list of frames", listed, lambda cell: _prw_frame(_text(cell))):
         file = folder / "annotations" / f"{name}.mat"
         with _as_expected(file, "the annotation of a PRW frame"):
-            rows = np.asarray(_load(file, "box_new", "anno_file", "anno_previous"), np.float64).reshape(-1, 5)
+            rows = np.atleast_2d(np.asarray(_load(file, "box_new", "anno_file", "anno_previous"), np.float64))
+            if rows.size and rows.shape[1] != 5:
+                raise ValueError(f"it has rows of {rows.shape[1]}, not identity, left, top, width and height")
+            rows = rows.reshape(-1, 5)
             if not np.isfinite(rows).all():
                 raise ValueError("a number is not finite")
             boxes = _corners(rows[:, 1:])
             real = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
             identities = np.array([numbers.get(int(row[0]), UNKNOWN) for row in rows], np.int64)
-            images.append(LabelledImage(name, boxes[real], identities[real], _prw_camera(name)))
+            images.append(LabelledImage(name, boxes[real], identities[real], camera))
     return images
 
 
@@ -202,7 +183,7 @@ def prw_queries(folder: Path, *, cross_camera: bool = False, images: list[Labell
         images: What `prw_images(folder, "test")` gave, if it was read already.
 
     Raises:
-        ProtocolError: A file is missing or wrong.
+        DataError: A file is missing or wrong.
     """
     numbers = _prw_identities(folder, "test")
     images = prw_images(folder, "test") if images is None else images
@@ -222,8 +203,8 @@ def prw_queries(folder: Path, *, cross_camera: bool = False, images: list[Labell
             fields = line.split()
             if len(fields) != 6 or int(fields[0]) not in numbers:
                 raise ValueError(f"line {number} is {line!r}, not a test identity, left, top, width, height and frame")
-            name, identity = fields[5].removesuffix(".jpg") + ".jpg", numbers[int(fields[0])]
-            box, camera = _corners(np.array([fields[1:5]], np.float64))[0], _prw_camera(name)
+            (name, camera), identity = _prw_frame(fields[5]), numbers[int(fields[0])]
+            box = _corners(np.array([fields[1:5]], np.float64))[0]
             gallery = list(empty)
             for i, sighting in sightings.get(identity, {}).items():
                 gallery[i] = (images[i].image, sighting)
@@ -236,22 +217,31 @@ def prw_queries(folder: Path, *, cross_camera: bool = False, images: list[Labell
     return queries
 
 
-def _train_sightings(file: Path) -> Iterator[tuple[str, Floats, int]]:
-    """Image, box and identity of every labelled person of CUHK-SYSU's training set."""
-    with _as_expected(file, "CUHK-SYSU's list of training identities"):
-        for identity, cell in enumerate(_load(file, "Train").reshape(-1)):
-            for scene in cell[0, 0][2].reshape(-1):
-                if (box := _box(scene[1])) is not None:
-                    yield _text(scene[0]), box, identity
+def _image_boxes(row: Any) -> tuple[str, Floats]:
+    """Name and boxes [N, 4] of one image of CUHK-SYSU."""
+    found = [_box(person["idlocate"]) for person in row["box"].reshape(-1)]
+    return _text(row["imname"]), np.array([box for box in found if box is not None], np.float32).reshape(-1, 4)
 
 
-def _test_sightings(file: Path) -> Iterator[tuple[str, Floats, int]]:
-    """Image, box and identity of every labelled person of CUHK-SYSU's test set."""
+def _train_sightings(file: Path) -> Iterator[tuple[int, str, Floats]]:
+    """Identity, image and box of every labelled person of CUHK-SYSU's training set."""
+
+    def read(cell: Any) -> list[tuple[str, Floats]]:
+        scenes = cell[0, 0]["scene"].reshape(-1)
+        return [(_text(scene[0]), box) for scene in scenes if (box := _box(scene[1])) is not None]
+
+    for identity, scenes in enumerate(_read_rows(file, "CUHK-SYSU's list of training identities", "Train", read)):
+        for name, box in scenes:
+            yield identity, name, box
+
+
+def _test_sightings(file: Path) -> Iterator[tuple[int, str, Floats]]:
+    """Identity, image and box of every labelled person of CUHK-SYSU's test set."""
     for query in read_cuhk_sysu_protocol(file):
-        yield query.image, query.box, query.identity
+        yield query.identity, query.image, query.box
         for name, box in query.gallery:
             if box is not None:
-                yield name, box, query.identity
+                yield query.identity, name, box
 
 
 def _prw_identities(folder: Path, split: Split) -> dict[int, int]:
@@ -264,28 +254,41 @@ def _prw_identities(folder: Path, split: Split) -> dict[int, int]:
         return {int(identity): number for number, identity in enumerate(listed.reshape(-1))}
 
 
-def _prw_camera(name: str) -> int:
-    """Camera of a frame named like c1s3_016471.jpg."""
-    match = re.match(r"c(\d+)s\d+_", name)
+def _prw_frame(name: str) -> tuple[str, int]:
+    """File name and camera of a frame listed as c1s3_016471, with or without .jpg."""
+    match = re.fullmatch(r"(c(\d+)s\d+_\d+)(\.jpg)?", name)
     if match is None:
-        raise ValueError(f"frame {name!r} is not named like c1s3_016471.jpg")
-    return int(match[1])
+        raise ValueError(f"frame {name!r} is not named like c1s3_016471")
+    return f"{match[1]}.jpg", int(match[2])
+
+
+def _read_rows(file: Path, what: str, variable: str, read: Callable[[Any], _Row]) -> list[_Row]:
+    """What `read` makes of each element of a MATLAB file's variable."""
+    rows = []
+    with _as_expected(file, what):
+        for number, row in enumerate(_load(file, variable).reshape(-1), start=1):
+            try:
+                rows.append(read(row))
+            except Exception as error:
+                raise ValueError(f"row {number}: {error}") from error
+    return rows
 
 
 def _load(file: Path, *names: str) -> Any:
     """The first of several variables that a MATLAB file has."""
-    content = loadmat(file, variable_names=list(names))
+    content = loadmat(file)
     for name in names:
         if name in content:
             return content[name]
-    raise ValueError(f"it has no variable {' or '.join(names)}")
+    found = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+    raise ValueError(f"it holds {found}, not {' or '.join(names)}")
 
 
 @contextmanager
 def _as_expected(file: Path, what: str) -> Iterator[None]:
     """Turn whatever goes wrong in reading a file into an error that names the file."""
     if not file.is_file():
-        raise ProtocolError(
+        raise DataError(
             f"{file} is missing; it should be {what}. "
             "Give the folder in which the data set was unpacked as it was published."
         )
@@ -294,9 +297,7 @@ def _as_expected(file: Path, what: str) -> Iterator[None]:
     except MgtsError:
         raise
     except Exception as error:
-        raise ProtocolError(
-            f"{file} is not {what}: {error}. Unpack the file anew from the published data set."
-        ) from error
+        raise DataError(f"{file} is not {what}: {error}. Unpack the file anew from the published data set.") from error
 
 
 def _text(cell: Any) -> str:
@@ -311,23 +312,20 @@ def _text(cell: Any) -> str:
 
 def _box(cell: Any) -> Floats | None:
     """A box (left, top, width, height) as xyxy float32 [4]; None where the cell is empty or the box has no area."""
-    values = np.asarray(cell, np.float64).reshape(-1)  # the files hold uint8 and uint16, whose sums overflow
+    values = np.asarray(cell, np.float64).reshape(-1)
     if values.size == 0:
         return None
     if values.size != 4 or not np.isfinite(values).all():
         raise ValueError(f"{cell!r} is no box of left, top, width and height")
     if values[2] <= 0 or values[3] <= 0:
         return None
-    box: Floats = np.concatenate([values[:2], values[:2] + values[2:]]).astype(np.float32)
+    box: Floats = xywh_to_xyxy(values)[0]
     return box
 
 
-def _corners(boxes: NDArray[np.float64]) -> Floats:
+def _corners(boxes: Array) -> Floats:
     """Boxes (left, top, width, height) [N, 4] as xyxy float32, cut off at the left and upper border."""
-    corners: Floats = np.clip(np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), 0, None).astype(
-        np.float32
-    )
-    return corners
+    return np.clip(xywh_to_xyxy(boxes), 0, None)
 
 
 def _natural(name: str) -> list[Any]:

@@ -1,42 +1,16 @@
 import shutil
 
-import cv2
 import numpy as np
 import pytest
-from scipy.io import savemat
 
 from mgts_trt.errors import ImageError
-from training.data.cuhk_sysu import cuhk_sysu_train
+from tests.training.scenes import check_scene, save
 from training.data.files import DataError
 from training.data.market1501 import SMALLEST_MASK, Market1501
 from training.data.penn_fudan import PennFudan
-from training.data.prw import prw_train
 from training.data.scene import UNKNOWN
 from training.data.splits import Joined, Subset, market1501_split, penn_fudan_split
 from training.data.tud_campus import tud_campus
-
-
-def save(path, height, width, mask=None):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(len(path.name)).integers(0, 255, (height, width, 3), np.uint8)
-    assert cv2.imwrite(str(path), pixels if mask is None else mask)
-    return path
-
-
-def check_scene(scene):
-    """What holds of every scene, whatever the dataset."""
-    height, width = scene.image.shape[:2]
-    assert scene.image.dtype == np.uint8
-    assert scene.boxes.dtype == np.float32
-    assert scene.boxes.shape == (len(scene.identities), 4)
-    assert scene.identities.dtype == np.int64
-    assert (scene.boxes[:, :2] >= 0).all()
-    assert (scene.boxes[:, 2:] <= (width, height)).all()
-    assert (scene.boxes[:, 2:] > scene.boxes[:, :2]).all()
-    if scene.instances is not None:
-        assert scene.instances.dtype == np.uint16
-        assert scene.instances.shape == (height, width)
-        assert set(np.unique(scene.instances)) <= set(range(len(scene.boxes) + 1))
 
 
 def assert_boxes_are_extents(scene):
@@ -246,142 +220,6 @@ def test_joined_shifts_identities(market):
         joined[13]
 
 
-# CUHK-SYSU, in its published layout
-
-
-def structs(rows, *fields):
-    array = np.empty((1, len(rows)), [(field, object) for field in fields])
-    for column, row in enumerate(rows):
-        array[0, column] = row
-    return array
-
-
-def cell(values):
-    array = np.empty((len(values), 1), object)
-    array[:, 0] = values
-    return array
-
-
-def appearances(*rows):
-    return structs([(name, np.array([box]), 0) for name, box in rows], "imname", "idlocate", "ishard")
-
-
-def boxes(*rows):
-    return structs([(np.array([box]), 0) for box in rows], "idlocate", "ishard")
-
-
-@pytest.fixture
-def cuhk(tmp_path):
-    annotation = tmp_path / "annotation"
-    (annotation / "test" / "train_test").mkdir(parents=True)
-    images = [
-        ("s1.jpg", 2, boxes([2, 3, 10, 20], [30, 5, 30, 20])),
-        ("s2.jpg", 1, boxes([4, 4, 8, 16])),
-        ("s3.jpg", 2, boxes([1, 1, 8, 16], [9, 9, 0, 4])),
-        ("s9.jpg", 1, boxes([1, 1, 5, 5])),
-    ]
-    people = [
-        (("p1", 2, appearances(("s1.jpg", [30, 5, 30, 20]), ("s3.jpg", [1, 1, 8, 16])))),
-        (("p2", 1, appearances(("s2.jpg", [4, 4, 8, 16])))),
-    ]
-    savemat(annotation / "Images.mat", {"Img": structs(images, "imname", "nAppear", "box")})
-    savemat(annotation / "pool.mat", {"pool": cell(["s9.jpg"])})
-    train = cell([structs([person], "idname", "nAppear", "scene") for person in people])
-    savemat(annotation / "test" / "train_test" / "Train.mat", {"Train": train})
-    for name, *_ in images:
-        save(tmp_path / "Image" / "SSM" / name, 30, 40)
-    return tmp_path
-
-
-def test_cuhk_sysu_takes_the_pictures_outside_the_pool(cuhk):
-    scenes = cuhk_sysu_train(cuhk)
-    assert scenes.identity_count == 2
-    assert [scenes[i].name for i in range(len(scenes))] == ["s1.jpg", "s2.jpg", "s3.jpg"]
-    for index in range(3):
-        check_scene(scenes[index])
-    # The second box leaves the picture, and the empty one of s3 is nobody.
-    assert scenes[0].boxes.tolist() == [[2, 3, 12, 23], [30, 5, 40, 25]]
-    assert [scenes[i].identities.tolist() for i in range(3)] == [[UNKNOWN, 0], [1], [0]]
-
-
-@pytest.mark.parametrize(
-    ("harm", "message"),
-    [
-        (lambda p: (p / "annotation" / "pool.mat").unlink(), "no file .*pool.mat"),
-        (lambda p: (p / "annotation" / "Images.mat").write_text("no"), "Images.mat is not a MATLAB file"),
-        (lambda p: (p / "Image" / "SSM" / "s2.jpg").unlink(), "no picture .*s2.jpg"),
-        (lambda p: savemat(p / "annotation" / "pool.mat", {"lake": cell(["s9.jpg"])}), "holds lake, but pool"),
-        (
-            lambda p: savemat(p / "annotation" / "Images.mat", {"Img": structs([("s1.jpg",)], "name")}),
-            "Row 1 of .*imname",
-        ),
-        (
-            lambda p: savemat(p / "annotation" / "pool.mat", {"pool": cell(["s1.jpg"])}),
-            r"Row 1 of .*Train.mat .*s1.jpg",
-        ),
-        (
-            lambda p: savemat(
-                p / "annotation" / "test" / "train_test" / "Train.mat",
-                {"Train": cell([structs([("p1", 1, appearances(("s1.jpg", [1, 2, 3, 4])))], "idname", "n", "scene")])},
-            ),
-            r"Row 1 of .*Train.mat gives the box \[1.0, 2.0, 4.0, 6.0\] \(xyxy\) in s1.jpg",
-        ),
-    ],
-)
-def test_cuhk_sysu_names_the_broken_file(cuhk, harm, message):
-    harm(cuhk)
-    with pytest.raises(DataError, match=message):
-        cuhk_sysu_train(cuhk)
-
-
-# PRW, in its published layout
-
-
-@pytest.fixture
-def prw(tmp_path):
-    (tmp_path / "annotations").mkdir()
-    tables = {
-        "c1s1_000001": ("box_new", [[479, 2, 3, 10, 20], [-2, 15, 5, 10, 20]]),
-        "c6s3_000002": ("anno_file", [[7, -3, 3, 10, 20]]),
-    }
-    for name, (key, table) in tables.items():
-        savemat(tmp_path / "annotations" / f"{name}.jpg.mat", {key: np.array(table, float)})
-        save(tmp_path / "frames" / f"{name}.jpg", 30, 40)
-    savemat(tmp_path / "frame_train.mat", {"img_index_train": cell(list(tables))})
-    return tmp_path
-
-
-def test_prw_reads_identities_and_cameras(prw):
-    scenes = prw_train(prw)
-    assert scenes.identity_count == 2
-    for index in range(2):
-        check_scene(scenes[index])
-    assert scenes[0].identities.tolist() == [1, UNKNOWN]
-    assert scenes[1].identities.tolist() == [0]
-    assert scenes[1].boxes.tolist() == [[0, 3, 7, 23]]
-    assert [scenes[0].camera, scenes[1].camera] == [1, 6]
-
-
-@pytest.mark.parametrize(
-    ("harm", "message"),
-    [
-        (lambda p: (p / "frame_train.mat").unlink(), "no file .*frame_train.mat"),
-        (lambda p: (p / "annotations" / "c6s3_000002.jpg.mat").unlink(), "no file .*c6s3_000002.jpg.mat"),
-        (lambda p: (p / "frames" / "c6s3_000002.jpg").unlink(), "no picture .*c6s3_000002.jpg"),
-        (lambda p: savemat(p / "frame_train.mat", {"img_index_train": cell(["x1"])}), "Row 1 of .*'x1'"),
-        (
-            lambda p: savemat(p / "annotations" / "c6s3_000002.jpg.mat", {"box_new": np.ones((2, 4))}),
-            "c6s3_000002.jpg.mat has rows of 4",
-        ),
-        (lambda p: savemat(p / "annotations" / "c6s3_000002.jpg.mat", {"x": 1}), "holds x, but box_new or anno_file"),
-    ],
-)
-def test_prw_names_the_broken_file(prw, harm, message):
-    harm(prw)
-    with pytest.raises(DataError, match=message):
-        prw_train(prw)
-
-
 # TUD Campus
 
 
@@ -423,6 +261,6 @@ def test_tud_campus_names_the_broken_line(tud, text, message):
 def test_tud_campus_real(shared_data):
     scenes = tud_campus(shared_data / "tud_campus")
     assert (len(scenes), scenes.identity_count) == (71, 8)
-    assert sum(len(annotation.boxes) for annotation in scenes.annotations) == 359
+    assert sum(len(labelled.boxes) for labelled in scenes.images) == 359
     check_scene(scenes[0])
     assert scenes[0].boxes[0].tolist() == [399, 182, 520, 411]

@@ -9,9 +9,12 @@ pytest.importorskip("scipy", reason="the protocols are MATLAB files")
 from scipy.io import savemat
 
 from mgts_trt.metrics import evaluate_search
+from tests.training.scenes import check_scene, save
+from training.data.cuhk_sysu import cuhk_sysu_train
+from training.data.files import DataError
+from training.data.prw import prw_train
 from training.data.scene import UNKNOWN
 from training.protocols import (
-    ProtocolError,
     cuhk_sysu_images,
     cuhk_sysu_queries,
     prw_images,
@@ -87,6 +90,8 @@ def cuhk_sysu(tmp_path: Path) -> Path:
     write_train(
         tmp_path, [("s2.jpg", xywh(250, 1, 40, 80)), ("s1.jpg", xywh(0, 0, 4, 8))], [("s10.jpg", xywh(5, 5, 10, 10))]
     )
+    for name in ("s1.jpg", "s2.jpg", "s10.jpg"):
+        save(tmp_path / "Image" / "SSM" / name, 70, 280)
     return tmp_path
 
 
@@ -121,6 +126,16 @@ def test_cuhk_sysu_training_images(cuhk_sysu: Path) -> None:
     np.testing.assert_array_equal(images[1].boxes, [[1, 1, 5, 9], [250, 1, 290, 81]])
 
 
+def test_cuhk_sysu_training_scenes(cuhk_sysu: Path) -> None:
+    scenes = cuhk_sysu_train(cuhk_sysu)
+    assert scenes.identity_count == 2
+    assert [scene.name for scene in scenes] == ["s1.jpg", "s2.jpg", "s10.jpg"]
+    assert [scene.identities.tolist() for scene in scenes] == [[0], [UNKNOWN, 0], [1]]
+    for scene in scenes:
+        check_scene(scene)
+    assert scenes[1].boxes.tolist() == [[1, 1, 5, 9], [250, 1, 280, 70]]  # the second leaves the picture
+
+
 def test_cuhk_sysu_test_images(cuhk_sysu: Path) -> None:
     images = cuhk_sysu_images(cuhk_sysu, "test")
     assert [image.image for image in images] == ["s6.jpg", "s5.jpg", "s7.jpg"]
@@ -129,9 +144,22 @@ def test_cuhk_sysu_test_images(cuhk_sysu: Path) -> None:
 
 def test_a_labelled_box_nobody_described_is_left_out_aloud(cuhk_sysu: Path) -> None:
     write_train(cuhk_sysu, [("s2.jpg", xywh(1, 1, 4, 8)), ("s2.jpg", xywh(1, 1, 4, 9)), ("s5.jpg", xywh(7, 7, 7, 7))])
-    with pytest.warns(UserWarning, match=r"2 labelled boxes of Train\.mat .*the first is in s2\.jpg"):
+    with pytest.warns(UserWarning, match=r"2 labelled boxes of .*Train\.mat .*the first is in s2\.jpg"):
         images = cuhk_sysu_images(cuhk_sysu, "train")
     assert [image.identities.tolist() for image in images] == [[UNKNOWN], [0, UNKNOWN], [UNKNOWN]]
+
+
+@pytest.mark.parametrize(
+    ("name", "box", "message"),
+    [
+        ("s1.jpg", (1, 2, 3, 4), r"Train\.mat .*first is in s1\.jpg: \[1\.0, 2\.0, 4\.0, 6\.0\] \(xyxy\) of row 2"),
+        ("s5.jpg", (7, 7, 7, 7), r"1 labelled boxes of .*Train\.mat .*in s5\.jpg.*pool\.mat, from the same release"),
+    ],
+)
+def test_training_scenes_refuse_a_labelled_box_nobody_described(cuhk_sysu: Path, name, box, message) -> None:
+    write_train(cuhk_sysu, [("s1.jpg", xywh(0, 0, 4, 8))], [(name, xywh(*box))])
+    with pytest.raises(DataError, match=message):
+        cuhk_sysu_train(cuhk_sysu)
 
 
 @pytest.fixture
@@ -151,6 +179,7 @@ def prw(tmp_path: Path) -> Path:
         savemat(tmp_path / "annotations" / f"{name}.jpg.mat", {key: np.array(rows, np.float64)})
     savemat(tmp_path / "frame_test.mat", {"img_index_test": cells(list(frames))})
     savemat(tmp_path / "frame_train.mat", {"img_index_train": cells(["c2s1_000003"])})
+    save(tmp_path / "frames" / "c2s1_000003.jpg", 56, 57)
     savemat(tmp_path / "ID_train.mat", {"ID_train": np.array([[1, 3]])})
     savemat(tmp_path / "ID_test2.mat", {"ID_test2": np.array([[481, 479]])})
     (tmp_path / "query_info.txt").write_bytes(
@@ -167,6 +196,47 @@ def test_prw_images(prw: Path) -> None:
     np.testing.assert_array_equal(images[1].boxes[1], [0, 0, 15, 30])
     (trained,) = prw_images(prw, "train")
     assert (trained.image, trained.identities.tolist()) == ("c2s1_000003.jpg", [UNKNOWN, UNKNOWN, 1])
+
+
+def test_prw_training_scenes(prw: Path) -> None:
+    scenes = prw_train(prw)
+    assert (len(scenes), scenes.identity_count) == (1, 2)
+    scene = scenes[0]
+    check_scene(scene)
+    assert (scene.name, scene.camera) == ("c2s1_000003.jpg", 2)
+    assert scene.boxes.tolist() == [[12, 20, 42, 56], [50, 50, 57, 56], [1, 1, 3, 3]]
+    assert scene.identities.tolist() == [UNKNOWN, UNKNOWN, 1]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda p: (p / "frames" / "c2s1_000003.jpg").unlink(), r"no picture .*c2s1_000003\.jpg"),
+        (lambda p: (p / "ID_train.mat").unlink(), r"ID_train\.mat is missing"),
+        (
+            lambda p: savemat(p / "frame_train.mat", {"img_index_train": cells(["x1"])}),
+            r"frame_train\.mat .*row 1.*'x1'",
+        ),
+        (lambda p: savemat(p / "frame_train.mat", {"img_index_train": cells([])}), r"list no picture of .*frames"),
+        (
+            lambda p: savemat(p / "annotations" / "c2s1_000003.jpg.mat", {"box_new": np.ones((5, 4))}),
+            r"c2s1_000003\.jpg\.mat is not .*rows of 4",
+        ),
+        (
+            lambda p: savemat(p / "annotations" / "c2s1_000003.jpg.mat", {"x": 1}),
+            r"c2s1_000003\.jpg\.mat .*holds x, not box_new or anno_file",
+        ),
+    ],
+)
+def test_prw_training_scenes_name_the_broken_file(prw: Path, harm, message) -> None:
+    harm(prw)
+    with pytest.raises(DataError, match=message):
+        prw_train(prw)
+
+
+def test_a_prw_frame_without_people(prw: Path) -> None:
+    savemat(prw / "annotations" / "c2s1_000003.jpg.mat", {"box_new": np.zeros((0, 0))})
+    assert len(prw_images(prw, "train")[0].boxes) == 0
 
 
 def test_prw_galleries_leave_the_querys_own_frame_out(prw: Path) -> None:
@@ -232,7 +302,7 @@ def refused(file: Path, harm: str, read) -> None:
         file.write_text("not found\n")
     else:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(ProtocolError, match=r"is missing|is not ") as error:
+    with pytest.raises(DataError, match=r"is missing|is not ") as error:
         read()
     assert str(file) in str(error.value)
 
@@ -242,24 +312,44 @@ def refused(file: Path, harm: str, read) -> None:
     [
         ("479 1 2 3 c1s1_000001", "line 1 is '479 1 2 3 c1s1_000001'"),
         ("5 1 2 3 4 c1s1_000001", "not a test identity"),
-        ("479 1 2 3 4 frame1", "frame 'frame1.jpg' is not named like"),
+        ("479 1 2 3 4 frame1", "frame 'frame1' is not named like"),
     ],
 )
 def test_prw_queries_that_are_wrong_are_quoted(prw: Path, line: str, message: str) -> None:
     (prw / "query_info.txt").write_text(line + "\n")
-    with pytest.raises(ProtocolError, match=message):
+    with pytest.raises(DataError, match=message):
         prw_queries(prw)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda p: (p / "Image" / "SSM" / "s2.jpg").unlink(), r"no picture .*s2\.jpg"),
+        (
+            lambda p: savemat(p / "annotation" / "pool.mat", {"lake": cells(["s5.jpg"])}),
+            r"pool\.mat .*holds lake, not pool",
+        ),
+        (
+            lambda p: savemat(p / "annotation" / "Images.mat", {"Img": struct_array(["name"], [("s1.jpg",)])}),
+            r"Images\.mat .*row 1: .*imname|Images\.mat .*row 1: .*box",
+        ),
+    ],
+)
+def test_cuhk_sysu_training_scenes_name_the_broken_file(cuhk_sysu: Path, harm, message) -> None:
+    harm(cuhk_sysu)
+    with pytest.raises(DataError, match=message):
+        cuhk_sysu_train(cuhk_sysu)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_pool_that_names_other_images(cuhk_sysu: Path, split) -> None:
     savemat(cuhk_sysu / "annotation" / "pool.mat", {"pool": cells(["s99.jpg"])})
-    with pytest.raises(ProtocolError, match=r"names s99\.jpg, which .*Images\.mat does not describe"):
+    with pytest.raises(DataError, match=r"names s99\.jpg, which .*Images\.mat does not describe"):
         cuhk_sysu_images(cuhk_sysu, split)
 
 
 def test_a_gallery_size_that_is_not_published(cuhk_sysu: Path) -> None:
-    with pytest.raises(ProtocolError, match=r"no galleries of 60 images\. Choose one of 50, 100"):
+    with pytest.raises(DataError, match=r"no galleries of 60 images\. Choose one of 50, 100"):
         cuhk_sysu_queries(cuhk_sysu, 60)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.annotated import AnnotatedScenes, Annotation, xywh_to_xyxy
+from training.data.annotated import AnnotatedScenes, LabelledImage, xywh_to_xyxy
 from training.data.files import DataError, list_files
 
 
@@ -42,9 +42,9 @@ def tud_campus(folder: str | Path) -> AnnotatedScenes:
         rows[name].append([person, *box])
         ids.add(int(person))
     numbers = np.array(sorted(ids))
-    annotations = []
+    images = []
     for name, path in frames.items():
         people = np.array(rows[name], np.float64).reshape(-1, 5)
         identities = np.searchsorted(numbers, people[:, 0].astype(np.int64)).astype(np.int64)
-        annotations.append(Annotation(path, xywh_to_xyxy(people[:, 1:]), identities, camera=1))
-    return AnnotatedScenes(annotations, len(numbers))
+        images.append(LabelledImage(path.name, xywh_to_xyxy(people[:, 1:]), identities, camera=1))
+    return AnnotatedScenes(root / "images", images)
