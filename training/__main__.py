@@ -10,7 +10,7 @@ import typer
 from mgts_trt.console import notice_untrained, parse_modes, progress, run_app, table, write_text
 from mgts_trt.console import out as console
 from training.analyses.commands import app as analyse
-from training.options import Data, Evaluated, load_held_out, load_scenes, parse_size, pick_device, steps
+from training.options import Data, Evaluated, load_held_out, load_scenes, pick_device, steps
 from training.preset import Preset, load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
@@ -101,9 +101,6 @@ def train_command(
     box_share: Annotated[
         float, typer.Option(help="Re-ID, mode net: share of patches whose mask is the tight box nevertheless.")
     ] = 0.0,
-    patch: Annotated[
-        str | None, typer.Option(help="Re-ID: HxW of the patches instead of the preset's; smaller ones train quicker.")
-    ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Train the detector, the mask net or a re-ID network; a run that was stopped goes on where it was."""
@@ -116,15 +113,11 @@ def train_command(
     from training.tasks.reid import ReidTask
 
     sizes = load_preset(preset)
-    if patch is not None:
-        sizes = sizes.model_copy(update={"patch": parse_size(patch)})
     plan = load_schedule(schedule or ("paper" if sizes.name == "paper" else "edge"), part)
     if batch_size is not None:
         plan = plan.model_copy(update={"batch_size": batch_size})
     chosen, name = pick_device(device), model.value if part is Part.REID else part.value
     settings: dict[str, str | int | float | None] = {"data": data, "augment": augment, "backbone": backbone}
-    if patch is not None:
-        settings["patch"] = patch
     if data is Data.COMPOSED:
         settings["scenes"] = scenes
     dataset = load_scenes(data, root, length=scenes, seed=seed)

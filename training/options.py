@@ -101,18 +101,6 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
         return Composer(market1501_split(root / "market1501")[1], shop_scenes(root), length=length, seed=HELD_OUT_SEED)
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`HxW`: height and width.
-
-    Raises:
-        MgtsError: It is not two positive whole numbers.
-    """
-    numbers = text.split("x")
-    if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
-        raise MgtsError(f"Height and width with an x between them expected, like 128x64, got {text!r}.")
-    return int(numbers[0]), int(numbers[1])
-
-
 def parse_numbers(text: str, *, least: float) -> tuple[float, ...]:
     """Numbers with commas between them, in ascending order, each once.
 

@@ -113,7 +113,7 @@ def test_patches_of_no_such_components(tiny: Preset) -> None:
 def test_components_are_trained_as_told_and_then_evaluated(root: Path, tmp_path: Path) -> None:
     market, report = root / "market1501", tmp_path / "report.json"
     study = ("components", "--root", market, "--runs", tmp_path, "--data", "market1501", "--preset", TINY)
-    study = (*study, "--patch", "48x24", "--device", "cpu", "--json", report)
+    study = (*study, "--device", "cpu", "--json", report)
     commands = [line for line in analyse(*study).splitlines() if line.startswith("python -m training ")]
     assert len(commands) == len(COMPONENTS)
     assert json.loads(report.read_text())["results"] == {}
@@ -125,8 +125,6 @@ def test_components_are_trained_as_told_and_then_evaluated(root: Path, tmp_path:
     results = json.loads(report.read_text())["results"]
     assert results.keys() == {"B", "OFE"}
     assert all(0 < numbers["mAP"] <= 1 and 0 <= numbers["top-1"] <= numbers["top-10"] for numbers in results.values())
-    with pytest.raises(AnalysisError, match=r"with patch '48x24', but None"):
-        analyse(*study[:9])
     (tmp_path / "B").rename(tmp_path / "F")
     with pytest.raises(AnalysisError, match="with components 'B', but 'F'"):
         analyse(*study)
@@ -138,8 +136,7 @@ def test_components_tell_people_apart_only_where_they_differ(tiny: Preset, tmp_p
     weights = tmp_path / "idnet.safetensors"
     save_checkpoint(weights, create("idnet", tiny).eval(), model="idnet", preset="tiny")
     result = {
-        name: evaluate_components(weights, tiny, seen, name, patch=None, device="cpu", on_step=lambda: None)
-        for name in ("F", "B")
+        name: evaluate_components(weights, tiny, seen, name, device="cpu", on_step=lambda: None) for name in ("F", "B")
     }
     assert result["F"].mean_average_precision == pytest.approx(1)
     assert result["B"].mean_average_precision < 0.9
@@ -171,7 +168,7 @@ def test_se_weights_of_a_network(tiny: Preset, tmp_path: Path, favoured: str | N
         if favoured:
             network.se.excite.weight[halves[favoured]] = 100.0  # saturated in float32
     save_checkpoint(path, network, model="mgts", preset="tiny")
-    statistics = se.inspect_weights(path, tiny, Streets(), mode="net", patch=None, device="cpu", on_step=lambda: None)
+    statistics = se.inspect_weights(path, tiny, Streets(), mode="net", device="cpu", on_step=lambda: None)
     assert len(statistics.n20) == 18
     assert set(statistics.n20.tolist()) == {n20}
     assert statistics.summary()["Avg(F) > Avg(O)"] == share

@@ -20,7 +20,7 @@ def test_paper_has_the_constants_of_the_paper() -> None:
 def test_edge_shares_what_is_not_size() -> None:
     edge, paper = load_preset("edge"), load_preset("paper")
     assert edge.name == "edge"
-    for field in ("patch", "gamma", "embedding", "normalisation", "thresholds"):
+    for field in ("gamma", "embedding", "normalisation", "thresholds"):
         assert getattr(edge, field) == getattr(paper, field)
     assert (edge.detector.final_nms, edge.masknet.final_nms) == (paper.detector.final_nms, paper.masknet.final_nms)
 

@@ -11,8 +11,8 @@ from mgts_trt.console import notice_untrained, parse_modes, table, write_text
 from mgts_trt.console import out as console
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import Mode
-from training.options import Evaluated, load_held_out, parse_numbers, parse_size, pick_device, steps
-from training.preset import Preset, load_preset
+from training.options import Evaluated, load_held_out, parse_numbers, pick_device, steps
+from training.preset import load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
     from mgts_trt.metrics import RankingResult
@@ -46,9 +46,6 @@ RootOption = Annotated[
 ScenesOption = Annotated[int, typer.Option("--scenes", min=1, help="How many scenes composed makes.")]
 ModeOption = Annotated[str, typer.Option("--mode", help="all, or some of none, net, box with commas between them.")]
 PresetOption = Annotated[str, typer.Option("--preset", help="A preset, or a TOML file: the networks'.")]
-PatchOption = Annotated[
-    str | None, typer.Option("--patch", help="HxW of the patches the networks were trained on, if not the preset's.")
-]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the figure, a PNG.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
@@ -65,7 +62,6 @@ def components(
         People.COMPOSED
     ),
     preset: PresetOption = "edge",
-    patch: PatchOption = None,
     scenes: ScenesOption = 400,
     device: DeviceOption = "auto",
     json_file: JsonOption = None,
@@ -74,7 +70,7 @@ def components(
     """What a network sees, and how well it recognises people by it (Table 4): re-ID on ground-truth boxes."""
     from training.analyses import components as analysis
 
-    sizes = _preset(preset, patch)
+    sizes = load_preset(preset)
     weights = analysis.find_weights(runs)
     results: dict[str, dict[str, float]] = {}
     if any(weights.values()):
@@ -83,9 +79,7 @@ def components(
             for name, path in weights.items():
                 if path is not None:
                     step = begin(f"re-ID, {name}", len(held_out))
-                    ranked = analysis.evaluate_components(
-                        path, sizes, held_out, name, patch=patch, device=chosen, on_step=step
-                    )
+                    ranked = analysis.evaluate_components(path, sizes, held_out, name, device=chosen, on_step=step)
                     results[name] = ranked.summary()
     rows = table("sees", *_RANKING, *_PAPER_RANKING, title=f"Table 4: {runs} on held-out people of {data.value}")
     for name in weights:
@@ -95,7 +89,7 @@ def components(
     if missing := [name for name, path in weights.items() if path is None]:
         console.print(f"Not trained yet: {', '.join(missing)}. These commands train them:")
         for name in missing:
-            line = analysis.training_command(root, runs, data.value, preset, name, patch)
+            line = analysis.training_command(root, runs, data.value, preset, name)
             console.print(line, soft_wrap=True, markup=False)
     _write(json_file, {"runs": str(runs), "preset": preset, "data": data.value, "results": results})
 
@@ -251,7 +245,6 @@ def se(
     data: Annotated[People, typer.Option(help="Held-out people.")] = People.COMPOSED,
     mode: Annotated[str, typer.Option(help="net or box: where the masks come from.")] = "net",
     preset: PresetOption = "edge",
-    patch: PatchOption = None,
     scenes: ScenesOption = 400,
     device: DeviceOption = "auto",
     out: OutOption = None,
@@ -261,7 +254,7 @@ def se(
     """Which stream the SE block listens to (Fig. 6): its weights over held-out people."""
     from training.analyses import se as analysis
 
-    sizes, chosen, where = _preset(preset, patch), pick_device(device), _masked_modes(mode)
+    sizes, chosen, where = load_preset(preset), pick_device(device), _masked_modes(mode)
     if len(where) != 1:
         raise MgtsError(f"One mode expected, net or box, got {mode!r}.")
     _need_matplotlib(out)
@@ -271,7 +264,7 @@ def se(
         for path in checkpoints:
             step = begin(f"{path}", len(held_out))
             statistics[str(path)] = analysis.inspect_weights(
-                path, sizes, held_out, mode=where[0], patch=patch, device=chosen, on_step=step
+                path, sizes, held_out, mode=where[0], device=chosen, on_step=step
             )
     rows = table(
         "weights", ">people", ">Avg(F)", ">Avg(O)", ">Avg(F) > Avg(O)", ">N20(F)", title=f"Fig. 6: {data.value}, {mode}"
@@ -310,11 +303,6 @@ def _summaries(results: "dict[str, dict[Any, RankingResult]]") -> "Curves":
 
 def _by_text(curves: "Curves") -> dict[str, Any]:
     return {name: {f"{place:g}": numbers for place, numbers in points} for name, points in curves.items()}
-
-
-def _preset(name: str, patch: str | None) -> Preset:
-    sizes = load_preset(name)
-    return sizes if patch is None else sizes.model_copy(update={"patch": parse_size(patch)})
 
 
 def _masked_modes(text: str) -> tuple[Mode, ...]:

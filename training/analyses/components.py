@@ -33,7 +33,7 @@ def model_of(components: str) -> str:
 
 
 def evaluate_components(
-    weights: Path, preset: Preset, scenes: Scenes, components: str, *, patch: str | None, device: str, on_step: OnStep
+    weights: Path, preset: Preset, scenes: Scenes, components: str, *, device: str, on_step: OnStep
 ) -> RankingResult:
     """Re-ID on ground-truth boxes of a network in PyTorch, on the patches that it was trained on, without augmentation.
 
@@ -44,16 +44,15 @@ def evaluate_components(
         preset: Its preset, with the size of its patches.
         scenes: Labelled identities, with masks.
         components: One of `COMPONENTS`.
-        patch: The option --patch that it was trained with.
         device: PyTorch's name.
         on_step: Called after each scene.
 
     Raises:
         CheckpointError: The weights are damaged, or of another network.
-        AnalysisError: The run beside them was trained on other components or patches.
+        AnalysisError: The run beside them was trained on other components.
         MetricError: The scenes have no identity that two cameras saw.
     """
-    check_run(weights, {"components": components, "patch": patch})
+    check_run(weights, {"components": components})
     network = load_network(weights, preset, model_of(components), device)
     return rank_people(
         *describe_people(
@@ -62,10 +61,8 @@ def evaluate_components(
     )
 
 
-def training_command(root: Path, runs: Path, data: str, preset: str, components: str, patch: str | None) -> str:
+def training_command(root: Path, runs: Path, data: str, preset: str, components: str) -> str:
     """The command that trains one network of the study, in a shell's words."""
     options = {"--model": model_of(components), "--components": components, "--data": data, "--preset": preset}
-    if patch is not None:
-        options["--patch"] = patch
     options |= {"--root": str(root), "--out": str(runs / components)}
     return shlex.join(["python", "-m", "training", "reid", *(word for option in options.items() for word in option)])

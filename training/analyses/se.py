@@ -70,7 +70,7 @@ def se_statistics(weights: Array) -> SEStatistics:
 
 
 def inspect_weights(
-    checkpoint: Path, preset: Preset, scenes: Scenes, *, mode: Mode, patch: str | None, device: str, on_step: OnStep
+    checkpoint: Path, preset: Preset, scenes: Scenes, *, mode: Mode, device: str, on_step: OnStep
 ) -> SEStatistics:
     """The SE weights of everybody in the scenes, from ground-truth boxes.
 
@@ -79,16 +79,15 @@ def inspect_weights(
         preset: Its preset, with the size of its patches.
         scenes: With masks, for mode `net`.
         mode: `net` or `box`.
-        patch: The option --patch that it was trained with.
         device: PyTorch's name.
         on_step: Called after each scene.
 
     Raises:
         CheckpointError: The checkpoint is damaged, or of another network.
-        AnalysisError: The run beside it was trained on other components or patches.
+        AnalysisError: The run beside it was trained on other components.
         MetricError: The scenes show nobody.
     """
-    check_run(checkpoint, {"components": "OFE", "patch": patch})
+    check_run(checkpoint, {"components": "OFE"})
     network = cast(MGTS, load_network(checkpoint, preset, "mgts", device))
     network.se.double()  # in float32 the sigmoid reaches 1 early, and the largest weights would be equal
 
