@@ -55,6 +55,10 @@ class Model(_Strict):
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     recipe_sha256: Sha256 = Field(description="the recipe in engines/ the model was exported for")
+    ranges: BundleFile | None = Field(default=None, description="JSON: values of its layers on real pictures")
+    kept_float32: dict[str, tuple[str, ...]] = Field(
+        default={}, description="precision → ONNX nodes left in float32 there because their values would overflow"
+    )
 
 
 class Golden(_Strict):
@@ -64,6 +68,14 @@ class Golden(_Strict):
     picture: BundleFile = Field(description="PNG")
     outputs: BundleFile = Field(description="npz; see docs/bundle.md")
     source: str = Field(description="where the picture is from and under which terms")
+
+
+class Labelled(_Strict):
+    """A labelled set (`mgts_trt.labelled`) under `labelled/`, and what PyTorch found in it."""
+
+    labels: BundleFile = Field(description="labels.json")
+    pictures: tuple[BundleFile, ...] = Field(description="the set's pictures and masks")
+    reference: BundleFile = Field(description="npz; see mgts_trt/task_run.py")
 
 
 class Normalisation(_Strict):
@@ -104,6 +116,7 @@ class Manifest(_Strict):
     thresholds: Thresholds
     models: dict[str, Model]
     golden: tuple[Golden, ...] = ()
+    labelled: Labelled | None = None
     training: Training
     versions: dict[str, str] = Field(description="of the packages that made the bundle")
 
@@ -117,7 +130,10 @@ class Manifest(_Strict):
     def files(self) -> list[BundleFile]:
         """Every file the bundle must hold beside its manifest."""
         models = [file for model in self.models.values() for file in model.files.values()]
-        return models + [file for golden in self.golden for file in (golden.picture, golden.outputs)]
+        models += [model.ranges for model in self.models.values() if model.ranges is not None]
+        goldens = [file for golden in self.golden for file in (golden.picture, golden.outputs)]
+        labelled = self.labelled
+        return models + goldens + ([labelled.labels, *labelled.pictures, labelled.reference] if labelled else [])
 
 
 class Bundle:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -287,36 +288,85 @@ def bench(
 def parity(
     bundle: BundleArgument = None,
     precision: Annotated[str | None, typer.Option(help="Precisions to compare; by default all in the bundle.")] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(help="A labelled set of your own, instead of the one in the bundle.")
+    ] = None,
+    task: Annotated[
+        bool | None,
+        typer.Option("--task/--no-task", help="Measure on labelled pictures, too; by default where there are any."),
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Of the task: all, or some of none, net, box with commas between.")] = "all",
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the labelled picture that differs most to this .jpg or .png.")
+    ] = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep the numbers in the bundle, under parity/.")] = False,
 ) -> None:
-    """Compare every model with what PyTorch gave at export; exit with 1 if one is out of tolerance."""
-    from mgts_trt.parity import compare_bundle, parity_table, step_count
-    from mgts_trt.session.select import select_runtime
+    """Compare a bundle with what PyTorch gave at export: tensors, and results on labelled pictures.
 
+    Exits with 1 if a number is out of tolerance.
+    """
+    from mgts_trt.image import write_image
+    from mgts_trt.labelled import LabelledSet
+    from mgts_trt.parity import compare_bundle, failures, parity_report, parity_table, record_parity, step_count
+    from mgts_trt.session.select import select_runtime
+    from mgts_trt.task import compare_task
+    from mgts_trt.task_picture import worst_picture
+
+    modes = parse_modes(mode)
     opened = Bundle.open(find_bundle(bundle))
+    own_set = LabelledSet.open(labelled) if labelled and task is not False else None
+    with_task = task if task is not None else own_set is not None or opened.manifest.labelled is not None
+    if picture and not with_task:
+        raise MgtsError("--picture draws a labelled picture, but none are compared. Name a set with --labelled DIR.")
     precisions = split(precision) if precision else None
     first = precisions[0] if precisions else "fp32"
     runtime = select_runtime(opened, tuple(opened.manifest.models), precision=first, backend=backend, threads=threads)
     with progress() as bar:
-        task = bar.add_task("comparing", total=step_count(opened, precisions))
+        line = bar.add_task("comparing", total=step_count(opened, precisions))
         comparisons = compare_bundle(
             opened,
             runtime,
             precisions=precisions,
             threads=threads,
-            on_step=lambda step: bar.update(task, advance=1, description=step),
+            on_step=lambda step: bar.update(line, advance=1, description=step),
         )
-    out.print(parity_table(comparisons, f"{opened.root} on {runtime.backend}, {runtime.device}"))
+
+        def on_start(what: str, pictures: int) -> Callable[[], None]:
+            bar.reset(line, total=pictures, description=what)
+            return lambda: bar.advance(line)
+
+        report = None
+        if with_task:
+            report = compare_task(
+                opened,
+                runtime,
+                own_set,
+                precisions=precisions,
+                modes=None if mode == "all" else modes,
+                threads=threads,
+                on_start=on_start,
+            )
+    out.print(parity_table(comparisons, f"{opened.root} on {runtime.backend}, {runtime.device}", report))
     notice_untrained(opened.manifest)
+    if report and not report.labelled.searchable:
+        warn("nobody is seen in two labelled pictures, so retrieval was not measured.")
     if json_file:
-        rows = [{**comparison.__dict__, "ok": comparison.ok} for comparison in comparisons]
-        write_text(json_file, json.dumps({"backend": runtime.backend, "comparisons": rows}, indent=2) + "\n")
-    if failed := sum(not comparison.ok for comparison in comparisons):
-        err.print(f"[bold red]{failed} of {len(comparisons)} comparisons are out of tolerance.[/]")
+        everything = parity_report(opened, runtime, comparisons, report)
+        write_text(json_file, json.dumps(everything, indent=2) + "\n")
+    if picture and report:
+        drawn, summary = worst_picture(report)
+        write_image(picture, drawn)
+        out.print(f"{summary}; drawn to {picture}")
+    if record:
+        out.print(f"Recorded in {', '.join(record_parity(opened, runtime, comparisons, report))}")
+    count = len(comparisons) + (len(report.comparisons) if report else 0)
+    if failed := failures(comparisons, report):
+        err.print(f"[bold red]{failed} of {count} comparisons are out of tolerance.[/]")
         raise typer.Exit(1)
-    out.print(f"[green]All {len(comparisons)} comparisons are within tolerance.[/]")
+    out.print(f"[green]All {count} comparisons are within tolerance.[/]")
 
 
 @app.command()

@@ -1,20 +1,29 @@
-"""Parity: what each model's session gives for the goldens, against what PyTorch gave at export."""
+"""Parity, in two levels: every model's tensors on the goldens, and what users care about on labelled pictures.
 
+The first is here: what each model's session gives, against what PyTorch gave at export. The second is `mgts_trt.task`;
+both end in one table, one verdict and one record.
+"""
+
+import json
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from rich.table import Table
 
+from mgts_trt import __version__
 from mgts_trt._typing import Array, Floats
 from mgts_trt.boxes import box_iou, match_boxes
-from mgts_trt.bundle import Bundle
-from mgts_trt.console import table
+from mgts_trt.bundle import MANIFEST, Bundle, file_sha256
+from mgts_trt.console import table, write_text
+from mgts_trt.errors import MgtsError
 from mgts_trt.golden import EMBEDDINGS, GoldenCase, load_goldens
 from mgts_trt.modes import mode_instance_map, mode_patches
 from mgts_trt.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.session.base import Session
 from mgts_trt.session.select import Runtime, open_session
+from mgts_trt.task import TaskComparison, TaskReport
 
 _FAINT = 0.05
 """Golden boxes scored below are left out: which of them survive the NMS is chance, and no threshold lets them pass."""
@@ -22,11 +31,22 @@ _FAINT = 0.05
 AT_MOST = ("score", "mask")
 
 _WORDS = {
-    "matched": "golden boxes found again",
-    "box_iou": "IoU of boxes found again",
+    "matched": "golden boxes found",
+    "box_iou": "IoU of boxes found",
     "score": "difference of scores",
     "mask": "difference of masks",
     "cosine": "cosine of embeddings",
+}
+
+_TASK_WORDS = {
+    "box_ap": "box AP at IoU 0.5",
+    "label_mask_iou": "mask IoU with labels",
+    "mask_iou": "mask IoU with ref.",
+    "cosine": "cosine with ref.",
+    "reid_map": "re-ID mAP",
+    "reid_top1": "re-ID top-1",
+    "search_map": "search mAP",
+    "search_top1": "search top-1",
 }
 
 
@@ -150,16 +170,106 @@ def _cosines(bundle: Bundle, session: Session, case: GoldenCase) -> list[float]:
     return cosines
 
 
-def parity_table(comparisons: list[Comparison], title: str) -> Table:
-    """The worst of each metric over the pictures, one row a model, precision and metric."""
-    rows = table("model", "precision", "compared", ">worst", ">bound", "", title=title)
+def parity_table(comparisons: list[Comparison], title: str, task: TaskReport | None = None) -> Table:
+    """One row a model, precision and metric, with the worst of all pictures; then those of the task."""
+    rows = table("part", "prec.", "compared", ">ref.", ">here", ">bound", "", title=title)
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for comparison in comparisons:
         groups.setdefault((comparison.model, comparison.precision, comparison.metric), []).append(comparison)
     for (model, precision, metric), group in groups.items():
         at_most = metric in AT_MOST
         worst = (max if at_most else min)(group, key=lambda comparison: comparison.value)
-        verdict = "[green]ok[/]" if all(comparison.ok for comparison in group) else "[bold red]FAILED[/]"
         bound = f"{'≤' if at_most else '≥'} {worst.bound:g}"
-        rows.add_row(model, precision, _WORDS[metric], f"{worst.value:.6g}", bound, verdict)
+        verdict = _verdict(all(comparison.ok for comparison in group))
+        rows.add_row(model, precision, _WORDS[metric], "", f"{worst.value:.4g}", bound, verdict)
+    if task is None:
+        return rows
+    rows.add_section()
+    for row in task.comparisons:
+        known = row.reference is not None
+        bound = "" if row.bound is None else f"{'±' if known else '≥'} {row.bound:g}"
+        part = row.part if row.part in MODELS else f"mode {row.part}"
+        numbers = (_number(row.reference) if row.reference is not None else "", _number(row.value))
+        verdict = "" if row.bound is None else _verdict(row.ok)
+        rows.add_row(part, row.precision, _TASK_WORDS[row.metric], *numbers, bound, verdict)
+    people = sum(len(picture.boxes) for picture in task.labelled.pictures)
+    rows.caption = (
+        f"Below the line: {people} people in {len(task.labelled.pictures)} labelled pictures; the reference is "
+        f"{task.reference_name}."
+    )
     return rows
+
+
+def parity_report(
+    bundle: Bundle, runtime: Runtime, comparisons: list[Comparison], task: TaskReport | None
+) -> dict[str, object]:
+    """Everything compared, as JSON takes it; a number that is none becomes null."""
+    tensors = [{**asdict(comparison), "ok": comparison.ok} for comparison in comparisons]
+    rows = [{**asdict(row), "delta": row.delta, "ok": row.ok} for row in (task.comparisons if task else [])]
+    return {
+        "version": __version__,
+        "manifest_sha256": file_sha256(bundle.root / MANIFEST),
+        "backend": runtime.backend,
+        "device": runtime.device,
+        "ok": all(comparison.ok for comparison in comparisons) and all(bool(row["ok"]) for row in rows),
+        "comparisons": [_json(row) for row in tensors],
+        "task": {
+            "reference": task.reference_name,
+            "pictures": len(task.labelled.pictures),
+            "people": sum(len(picture.boxes) for picture in task.labelled.pictures),
+            "comparisons": [_json(row) for row in rows],
+        }
+        if task
+        else None,
+    }
+
+
+def record_parity(
+    bundle: Bundle, runtime: Runtime, comparisons: list[Comparison], task: TaskReport | None
+) -> list[str]:
+    """Write `parity/PRECISION.BACKEND.json` into the bundle, one file a precision; returns their names.
+
+    They are not in the manifest, since they are measured after export, on whatever machine; `manifest_sha256` tells
+    which export they are of.
+
+    Raises:
+        MgtsError: The bundle's folder cannot be written.
+    """
+    folder = bundle.root / "parity"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise MgtsError(
+            f"Cannot write into the bundle: {folder}: {error.strerror}. Copy it, or drop --record."
+        ) from error
+    names = []
+    for precision in dict.fromkeys(comparison.precision for comparison in comparisons):
+        own = [comparison for comparison in comparisons if comparison.precision == precision]
+        of_task = task and TaskReport(
+            task.reference_name,
+            task.labelled,
+            task.reference,
+            task.runs,
+            [row for row in task.comparisons if row.precision == precision],
+        )
+        names.append(f"parity/{precision}.{runtime.backend}.json")
+        write_text(bundle.root / names[-1], json.dumps(parity_report(bundle, runtime, own, of_task), indent=2) + "\n")
+    return names
+
+
+def failures(comparisons: list[Comparison], task: TaskReport | None) -> int:
+    """How many comparisons are out of tolerance."""
+    rows: list[Comparison | TaskComparison] = [*comparisons, *(task.comparisons if task else ())]
+    return sum(not row.ok for row in rows)
+
+
+def _verdict(ok: bool) -> str:
+    return "[green]ok[/]" if ok else "[bold red]FAILED[/]"
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.5f}"
+
+
+def _json(row: dict[str, object]) -> dict[str, object]:
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -35,6 +35,9 @@ class PersonSearch:
 
     It holds no state between pictures, so several threads may call it at once.
 
+    Made directly, it also takes `sessions`: ready ones by model, on any backend, which stay open when it is closed;
+    `backend`, `precision` and `threads` then do not apply.
+
     Attributes:
         bundle: The bundle.
         mode: `none`, `net` or `box` (Table 6).
@@ -50,15 +53,23 @@ class PersonSearch:
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        sessions: Mapping[str, Session] | None = None,
     ) -> None:
         if mode not in MODES:
             raise BackendError(f"There is no mode {mode!r}; the modes are {', '.join(MODES)}.")
         models = MODELS_OF_MODE[mode]
         self.bundle, self.mode, self.precision = bundle, mode, precision
-        self.runtime: Runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads)
         self._reid = models[-1]
         self._batch = load_recipe(self._reid).profile["N"].max
         self._sessions: dict[str, Session] = {}
+        self._owns_sessions = sessions is None
+        if sessions is not None:
+            self._sessions = {model: sessions[model] for model in models}
+            session = self._sessions[self._reid]
+            self.precision = session.precision
+            self.runtime = Runtime(session.backend, "as its sessions", "ready sessions were passed")
+            return
+        self.runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads)
         try:
             for model in models:
                 self._sessions[model] = open_session(bundle, model, self.runtime, precision=precision, threads=threads)
@@ -100,8 +111,9 @@ class PersonSearch:
 
     def close(self) -> None:
         """Free the sessions. Closing twice is harmless; calling a closed pipeline raises `BackendError`."""
-        for session in self._sessions.values():
-            session.close()
+        if self._owns_sessions:
+            for session in self._sessions.values():
+                session.close()
         self._sessions = {}
 
     def __call__(self, image: Any, *, top: int | None = None) -> People:

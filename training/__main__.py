@@ -10,6 +10,7 @@ import typer
 from mgts_trt.console import notice_untrained, parse_modes, progress, run_app, table, write_text
 from mgts_trt.console import out as console
 from training.analyses.commands import app as analyse
+from training.label_set import label_set
 from training.options import Data, Evaluated, load_held_out, load_scenes, pick_device, steps
 from training.preset import Preset, load_preset
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     help="Train the networks on labelled pictures, evaluate bundles on them, and repeat the paper's analyses.",
 )
 app.add_typer(analyse, name="analyse")
+app.command("label-set")(label_set)
 
 
 class Part(StrEnum):

@@ -17,7 +17,8 @@ BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")
 class Runtime:
     """What a pipeline runs on."""
 
-    backend: Literal["onnxruntime", "tensorrt"]
+    backend: str
+    """`onnxruntime` or `tensorrt`; of ready sessions passed to a pipeline, theirs."""
     device: str
     """For people: `CPU, 2 threads`."""
     reason: str

@@ -31,7 +31,7 @@ COMPONENTS = ("O", "OE", "F", "FE", "B", "BE", "OF", "OFE")
 BOX_JITTER = 0.05
 """A box's sides move by up to this share of its size, as a detector's would."""
 COLOUR_JITTER = 0.5
-ERASED = 0.3
+ERASED = 0.5
 """Share of the patches of which a part is erased (random erasing, Zhong et al., AAAI 2020)."""
 
 

@@ -1,0 +1,300 @@
+"""Parity on the task: what a precision or a backend loses on labelled pictures against the reference.
+
+Detection AP, mask IoU, and the mAP and top-1 of retrieval are measured twice, over the reference's run and over the
+one compared, so that what is judged is the difference, whatever the quality of the weights.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mgts_trt._typing import Array, Bools
+from mgts_trt.boxes import match_boxes
+from mgts_trt.bundle import Bundle
+from mgts_trt.errors import BundleError
+from mgts_trt.labelled import LabelledSet
+from mgts_trt.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_masks, evaluate_search
+from mgts_trt.modes import MODELS_OF_MODE, MODES, Mode
+from mgts_trt.session.base import Session
+from mgts_trt.session.select import Runtime, open_session
+from mgts_trt.task_run import PictureResult, TaskRun, load_run, run_task
+
+DETECTOR = "detector"
+"""The part of a comparison that all modes share; the others are the modes."""
+
+
+@dataclass(frozen=True)
+class TaskTolerance:
+    """How much a precision may lose. The first two bound |Δ| to the reference, the others are least values."""
+
+    box_ap: float
+    map: float
+    cosine: float
+    mask_iou: float
+
+
+TASK_TOLERANCE = {
+    "fp32": TaskTolerance(box_ap=1e-4, map=1e-4, cosine=0.9999, mask_iou=0.999),
+    "fp16": TaskTolerance(box_ap=0.001, map=0.001, cosine=0.999, mask_iou=0.98),
+    "int8": TaskTolerance(box_ap=0.003, map=0.01, cosine=0.98, mask_iou=0.95),
+}
+
+_BOUND = {
+    "box_ap": "box_ap", "reid_map": "map", "search_map": "map", "cosine": "cosine", "mask_iou": "mask_iou",
+}  # fmt: skip
+"""Metric → field of `TaskTolerance`; the others are shown, and bound by nothing."""
+
+
+@dataclass(frozen=True)
+class TaskComparison:
+    """One number of one precision on a labelled set."""
+
+    part: str
+    """`detector`, or the mode."""
+    precision: str
+    metric: str
+    """`box_ap`, `label_mask_iou`, `reid_map`, `reid_top1`, `search_map`, `search_top1`; or of this precision with the
+    reference: `cosine` (the least), `mask_iou` (the mean)."""
+    value: float
+    reference: float | None
+    """The same number of the reference; None where the value itself compares the two."""
+    bound: float | None
+    """Of |Δ|, or, without `reference`, of the value from below; None where nothing is demanded."""
+
+    @property
+    def delta(self) -> float | None:
+        """Value less reference."""
+        return None if self.reference is None else self.value - self.reference
+
+    @property
+    def ok(self) -> bool:
+        """Whether the bound is kept; what is not a number keeps none."""
+        if self.bound is None:
+            return True
+        return bool(self.value >= self.bound if self.delta is None else abs(self.delta) <= self.bound)
+
+
+@dataclass(frozen=True, eq=False)
+class TaskReport:
+    """All comparisons on a labelled set, and the runs they are of."""
+
+    reference_name: str
+    labelled: LabelledSet
+    reference: TaskRun
+    runs: dict[str, TaskRun]
+    """By precision."""
+    comparisons: list[TaskComparison]
+
+
+def bundled_set(bundle: Bundle) -> LabelledSet | None:
+    """The labelled set a bundle carries, if it carries one."""
+    return LabelledSet.open(bundle.root / "labelled") if bundle.manifest.labelled else None
+
+
+def task_modes(bundle: Bundle, precision: str, modes: Sequence[Mode] | None = None) -> tuple[Mode, ...]:
+    """The modes to measure: those asked for, or all whose models the bundle holds in the precision."""
+    if modes is not None:
+        return tuple(modes)
+    models = bundle.manifest.models
+    held = {name for name, model in models.items() if precision in model.files}
+    return tuple(mode for mode in MODES if held.issuperset(MODELS_OF_MODE[mode]))
+
+
+def compare_task(
+    bundle: Bundle,
+    runtime: Runtime,
+    labelled: LabelledSet | None = None,
+    *,
+    precisions: Sequence[str] | None = None,
+    modes: Sequence[Mode] | None = None,
+    threads: int | None = None,
+    on_start: Callable[[str, int], Callable[[], None]] = lambda what, pictures: lambda: None,
+) -> TaskReport:
+    """Measure precisions of a bundle on a labelled set.
+
+    Args:
+        bundle: An opened bundle.
+        runtime: What to run on.
+        labelled: A set of the user's own, whose reference is the bundle in FP32 on ONNX Runtime; by default the one
+            in the bundle, with what PyTorch gave for it at export.
+        precisions: Which; by default all the bundle holds.
+        modes: Which; by default all whose models the bundle holds in the precision.
+        threads: CPU threads.
+        on_start: Called with a description and the number of pictures before each run; what it returns is called
+            after each picture.
+
+    Raises:
+        BundleError: There is no labelled set, or the bundle lacks a model, a precision or a reference.
+        BackendError: A session fails.
+        LabelError: See `LabelledSet.open`.
+    """
+    stored = labelled is None
+    labelled = labelled or bundled_set(bundle)
+    if labelled is None:
+        raise BundleError(
+            f"The bundle {bundle.root} holds no labelled set. Name one with --labelled DIR, or export the bundle again "
+            "with `python -m export --labelled DIR`."
+        )
+    held = dict.fromkeys(precision for model in bundle.manifest.models.values() for precision in model.files)
+    pictures = len(labelled.pictures)
+
+    def run(where: Runtime, precision: str) -> TaskRun:
+        on_picture = on_start(f"{precision} on labelled pictures", pictures)
+        return _run(bundle, labelled, where, precision, modes, threads, on_picture)
+
+    runs: dict[str, TaskRun] = {}
+    if stored and bundle.manifest.labelled is not None:
+        name = "PyTorch in FP32, at export"
+        reference = load_run(bundle.root / bundle.manifest.labelled.reference.file, labelled)
+    else:
+        name = "FP32 on ONNX Runtime"
+        reference = run(Runtime("onnxruntime", runtime.device, "the reference"), "fp32")
+        if runtime.backend == "onnxruntime":
+            runs["fp32"] = reference
+    wanted = tuple(precisions or held)
+    comparisons = []
+    for precision in wanted:
+        if not task_modes(bundle, precision, modes):
+            continue
+        if precision not in runs:
+            runs[precision] = run(runtime, precision)
+        comparisons += compare_runs(labelled, reference, runs[precision], precision)
+    return TaskReport(name, labelled, reference, {p: runs[p] for p in wanted if p in runs}, comparisons)
+
+
+def _run(
+    bundle: Bundle,
+    labelled: LabelledSet,
+    runtime: Runtime,
+    precision: str,
+    modes: Sequence[Mode] | None,
+    threads: int | None,
+    on_picture: Callable[[], None],
+) -> TaskRun:
+    chosen = task_modes(bundle, precision, modes)
+    if not chosen:
+        raise BundleError(
+            f"The bundle {bundle.root} holds no mode's models in {precision}. Export it again with "
+            f"`python -m export --precision {precision}`."
+        )
+    sessions: dict[str, Session] = {}
+    try:
+        for model in dict.fromkeys(model for mode in chosen for model in MODELS_OF_MODE[mode]):
+            sessions[model] = open_session(bundle, model, runtime, precision=precision, threads=threads)
+        return run_task(bundle, sessions, labelled, chosen, on_picture=on_picture)
+    finally:
+        for session in sessions.values():
+            session.close()
+
+
+def compare_runs(labelled: LabelledSet, reference: TaskRun, run: TaskRun, precision: str) -> list[TaskComparison]:
+    """All numbers of a run beside the reference's, in the modes that both have.
+
+    What the labels do not allow to measure is left out: masks, or retrieval where nobody is seen twice.
+    """
+    tolerance = TASK_TOLERANCE.get(precision)
+
+    def comparison(part: str, metric: str, value: float, theirs: float | None) -> TaskComparison:
+        bound = getattr(tolerance, _BOUND[metric]) if tolerance and metric in _BOUND else None
+        return TaskComparison(part, precision, metric, value, theirs, bound)
+
+    comparisons = [comparison(DETECTOR, "box_ap", box_ap(labelled, run), box_ap(labelled, reference))]
+    for mode in MODES:
+        if mode not in run.modes or mode not in reference.modes:
+            continue
+        ours, theirs = run.modes[mode], reference.modes[mode]
+        before = measure(labelled, theirs, mode)
+        for metric, value in measure(labelled, ours, mode).items():
+            comparisons.append(comparison(mode, metric, value, before[metric]))
+        comparisons.append(comparison(mode, "cosine", least_cosine(theirs, ours), None))
+        if mode == "net" and any(len(result.masks) for result in theirs):
+            comparisons.append(comparison(mode, "mask_iou", mean_mask_iou(theirs, ours), None))
+    return comparisons
+
+
+def box_ap(labelled: LabelledSet, run: TaskRun) -> float:
+    """AP at IoU 0.5 over all the detector's rows, 0…1."""
+    return evaluate_detection(run.rows, [picture.box_array for picture in labelled.pictures]).average_precision
+
+
+def measure(labelled: LabelledSet, results: Sequence[PictureResult], mode: Mode) -> dict[str, float]:
+    """The quality of one mode by the labels, 0…1; NaN where embeddings are not finite, or no masks were compared."""
+    numbers: dict[str, float] = {}
+    if mode == "net" and any(picture.masks for picture in labelled.pictures):
+        numbers["label_mask_iou"] = _label_mask_iou(labelled, results)
+    if labelled.searchable:
+        # Re-ID is the search of labelled boxes instead of detected ones.
+        labelled_boxes = [(picture.box_array, r.truths) for picture, r in zip(labelled.pictures, results, strict=True)]
+        detected = [(result.boxes, result.embeddings) for result in results]
+        for what, boxes in (("reid", labelled_boxes), ("search", detected)):
+            ranked = _rank(labelled, results, boxes)
+            numbers[f"{what}_map"] = ranked.mean_average_precision if ranked else float("nan")
+            numbers[f"{what}_top1"] = ranked.cmc(1) if ranked else float("nan")
+    return numbers
+
+
+def least_cosine(reference: Sequence[PictureResult], results: Sequence[PictureResult]) -> float:
+    """The least cosine, over all labelled people, of an embedding with the reference's."""
+    pairs = zip(reference, results, strict=True)
+    return float(np.concatenate([(theirs.truths * ours.truths).sum(axis=1) for theirs, ours in pairs]).min())
+
+
+def mean_mask_iou(reference: Sequence[PictureResult], results: Sequence[PictureResult]) -> float:
+    """Mean IoU of the masks of people that both found (their boxes overlap by half); 0 if there are none."""
+    ious = []
+    for theirs, ours in zip(reference, results, strict=True):
+        for i, j in enumerate(match_boxes(theirs.boxes, ours.boxes, 0.5)):
+            if j >= 0:
+                ious.append(theirs.masks[i].iou(ours.masks[j]))
+    return float(np.mean(ious)) if ious else 0.0
+
+
+def _label_mask_iou(labelled: LabelledSet, results: Sequence[PictureResult]) -> float:
+    def images() -> Iterator[tuple[list[Bools], Array, Array]]:
+        for picture, result in zip(labelled.pictures, results, strict=True):
+            instances = labelled.masks(picture)
+            if instances is None or not picture.boxes:
+                continue
+            found = evaluate_detection([(result.boxes, result.scores)], [picture.box_array]).matches[0]
+            hits = np.flatnonzero(found >= 0)
+            height, width = instances.shape
+            yield [result.masks[i].unpack(height, width) for i in hits], instances, found[hits]
+
+    return evaluate_masks(images()).mean_iou
+
+
+def _rank(
+    labelled: LabelledSet, results: Sequence[PictureResult], people: Sequence[tuple[Array, Array]]
+) -> RankingResult | None:
+    """Every person whose identity is known searches all other pictures for `people` (boxes, embeddings).
+
+    Where the camera is known, pictures of the person by the same one are left out (the Market-1501 protocol). None if
+    an embedding is not finite.
+    """
+    if not all(np.isfinite(r.truths).all() for r in results) or not all(np.isfinite(e).all() for _, e in people):
+        return None
+    pictures = labelled.pictures
+    where: dict[int, dict[int, Array]] = {}
+    for number, picture in enumerate(pictures):
+        for identity, box in zip(picture.identities, picture.box_array, strict=True):
+            if identity is not None:
+                where.setdefault(identity, {})[number] = box
+    queries: list[Array] = []
+    galleries: list[list[GalleryEntry]] = []
+    for number, picture in enumerate(pictures):
+        for row, identity in enumerate(picture.identities):
+            if identity is None:
+                continue
+            shown = where[identity]
+            queries.append(results[number].truths[row])
+            galleries.append(
+                [
+                    (other.file, shown.get(i))
+                    for i, other in enumerate(pictures)
+                    if i != number
+                    and not (i in shown and picture.camera is not None and other.camera == picture.camera)
+                ]
+            )
+    detections = {picture.file: found for picture, found in zip(pictures, people, strict=True)}
+    return evaluate_search(np.stack(queries), galleries, detections)
