@@ -3,13 +3,18 @@
 Ranking and suppression turn the last bit of a score into a different list of boxes, so comparing two networks' final
 lists hides errors and fakes others. Here each stage of PyTorch's is fed with what the graph gave for the stage before
 (its taps): continuous stages are compared within a tolerance, and selections must agree exactly.
+
+The reference is the FP32 network for every precision. A graph in half is run with the rounding a GPU does
+(`export.precision.simulate_rounding`), which ONNX Runtime leaves out on CPUs.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 from torch import Tensor
@@ -18,16 +23,43 @@ from torchvision import ops
 from export.graphs.networks import FINAL_NMS_ROUNDS, GRAPHS
 from export.graphs.nms import rounds_needed
 from export.onnx_file import ExportError, with_taps
+from export.precision import simulate_rounding
 from mgts_trt._typing import Array
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 from training.models.rpn import RPN
 
-FEATURES = 1e-4
-"""Of a feature map: greatest difference over its greatest value. Convolutions sum in another order."""
-BOX_PIXELS = 0.05
-SCORE = 1e-4
-MASK = 1e-3
-COSINE = 1 - 1e-5
+
+@dataclass(frozen=True)
+class Bounds:
+    """Greatest deviations allowed of what layers with weights compute. All else is float32 in every precision.
+
+    Attributes:
+        features: Of a feature map: greatest difference over its greatest value, as convolutions sum in another order.
+            Where `rms`, root mean square of the differences over that of the values: half rounds every value a little,
+            and behind a ReLU6 the greatest one says nothing of those that were rounded.
+        box_pixels: Of a box that a network regresses.
+        score: Of a probability.
+        mask: Of a mask's probability.
+        cosine: Least cosine of two embeddings.
+        rms: See `features`.
+    """
+
+    features: float
+    box_pixels: float
+    score: float
+    mask: float
+    cosine: float
+    rms: bool = False
+
+
+BOUNDS = {
+    "fp32": Bounds(features=1e-4, box_pixels=0.05, score=1e-4, mask=1e-3, cosine=1 - 1e-5),
+    "fp16": Bounds(features=1e-2, box_pixels=1.0, score=1e-2, mask=2e-2, cosine=0.999, rms=True),
+}
+"""Those of half are at least twice what was measured on `edge` with ImageNet weights, the heads untrained."""
+
+PIXELS = 0.05
+"""Of boxes decoded from the graph's own deltas, which is float32 in every precision."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +71,7 @@ class Check:
     what: str
     worst: float
     bound: float
+    precision: str = "fp32"
 
     @property
     def ok(self) -> bool:
@@ -49,7 +82,9 @@ class Check:
 def require(checks: list[Check]) -> None:
     """Raise `ExportError` naming every check that failed."""
     failed = [
-        f"{c.model}, {c.picture}: {c.what} off by {c.worst:.3g} (allowed {c.bound:g})" for c in checks if not c.ok
+        f"{c.model} in {c.precision}, {c.picture}: {c.what} off by {c.worst:.3g} (allowed {c.bound:g})"
+        for c in checks
+        if not c.ok
     ]
     if failed:
         raise ExportError(
@@ -60,15 +95,26 @@ def require(checks: list[Check]) -> None:
 
 
 class CheckedGraph:
-    """An exported detector or mask net in ONNX Runtime, all its taps readable, beside the network it came from."""
+    """An exported network in ONNX Runtime, all its taps readable, beside the network it came from.
 
-    def __init__(self, name: str, network: FasterRCNN | FCIS | MGTS | IDNet, path: Path) -> None:
+    Args:
+        name: Of the model.
+        network: In PyTorch and float32.
+        path: The file.
+        precision: That of the file, a key of `BOUNDS`.
+    """
+
+    def __init__(
+        self, name: str, network: FasterRCNN | FCIS | MGTS | IDNet, path: Path, precision: str = "fp32"
+    ) -> None:
         graph = GRAPHS[name]
+        self.precision, self.bounds = precision, BOUNDS[precision]
         self.name, self.network = name, network.eval()
         self.outputs = [*graph.outputs, *graph.taps]
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        self.session = ort.InferenceSession(with_taps(path, graph.taps), options, providers=["CPUExecutionProvider"])
+        model = with_taps(path, graph.taps)
+        if precision != "fp32":
+            model = simulate_rounding(onnx.load_from_string(model)).SerializeToString()
+        self.session = _session(model)
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Tensor]:
         """Outputs and taps by name."""
@@ -81,12 +127,12 @@ class CheckedGraph:
         got = self.run({"image": canvas})
         image = torch.from_numpy(canvas)
         if isinstance(self.network, FasterRCNN):
-            numbers = _detector(self.network, image, got)
+            numbers = _detector(self.network, image, got, self.bounds)
         elif isinstance(self.network, FCIS):
-            numbers = _masknet(self.network, image, got)
+            numbers = _masknet(self.network, image, got, self.bounds)
         else:
             raise TypeError(f"{self.name} takes patches, not pictures")
-        return [Check(self.name, picture, what, worst, bound) for what, (worst, bound) in numbers.items()]
+        return self._checks(picture, numbers)
 
     @torch.no_grad()
     def check_patches(self, what: str, inputs: dict[str, Array]) -> list[Check]:
@@ -95,52 +141,78 @@ class CheckedGraph:
         want = self.network(*(torch.from_numpy(array) for array in inputs.values()))
         cosine = torch.nn.functional.cosine_similarity(got, want, dim=1)
         length = (got.norm(dim=1) - 1).abs().max().item()
+        numbers = {
+            "cosine of embeddings": (1 - cosine.min().item(), 1 - self.bounds.cosine),
+            "length of embeddings": (length, 1e-5),
+        }
+        return self._checks(what, numbers)
+
+    def _checks(self, picture: str, numbers: "Numbers") -> list[Check]:
         return [
-            Check(self.name, what, "cosine of embeddings", 1 - cosine.min().item(), 1 - COSINE),
-            Check(self.name, what, "length of embeddings", length, 1e-5),
+            Check(self.name, picture, what, worst, bound, self.precision) for what, (worst, bound) in numbers.items()
         ]
 
 
-Numbers = dict[str, tuple[float, float]]
+Numbers: TypeAlias = dict[str, tuple[float, float]]
 
 
-def _detector(network: FasterRCNN, image: Tensor, got: dict[str, Tensor]) -> Numbers:
+def require_runs(path: Path, inputs: dict[str, Array]) -> None:
+    """Raise `ExportError` unless ONNX Runtime runs the file as it is and gives finite numbers."""
+    try:
+        session = _session(path.read_bytes())
+        outputs = {o.name: array for o, array in zip(session.get_outputs(), session.run(None, inputs), strict=True)}
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ExportError(f"ONNX Runtime {ort.__version__} cannot run {path.name}: {error}") from error
+    if wrong := [name for name, array in outputs.items() if not np.isfinite(array).all()]:
+        raise ExportError(
+            f"{path.name} gives {wrong[0]} that is not finite. Measure more pictures with --calibration, so that "
+            "layers that overflow are found and kept in float32; if that does not help, the weights are not sound."
+        )
+
+
+def _session(model: bytes) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _detector(network: FasterRCNN, image: Tensor, got: dict[str, Tensor], bounds: Bounds) -> Numbers:
     features = network.features(network.normalise(image))
-    numbers = {"features": (_relative(features, got["features"]), FEATURES)}
-    numbers |= _rpn(network.rpn, got["features"], got, network.canvas_hw)
+    numbers = {"features": (_relative(features, got["features"], bounds.rms), bounds.features)}
+    numbers |= _rpn(network.rpn, got["features"], got, network.canvas_hw, bounds)
     heads = network.box_head(network.roi_features(got["features"], [got["proposals"]]))
     boxes, margins = network.refine(*heads, got["proposals"])
     valid = got["proposed"] > 0.5
-    numbers["second-stage boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), BOX_PIXELS)
+    numbers["second-stage boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), bounds.box_pixels)
     margin_error = torch.sigmoid(margins) - torch.sigmoid(got["roi_margins"])
-    numbers["second-stage scores"] = (_greatest(margin_error, valid), SCORE)
+    numbers["second-stage scores"] = (_greatest(margin_error, valid), bounds.score)
     want = network.suppress(got["roi_boxes"][valid], got["roi_margins"][valid])
     numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), FINAL_NMS_ROUNDS)
     return numbers | _final(want, got, {"boxes": 0.0, "scores": 1e-6})
 
 
-def _masknet(network: FCIS, image: Tensor, got: dict[str, Tensor]) -> Numbers:
+def _masknet(network: FCIS, image: Tensor, got: dict[str, Tensor], bounds: Bounds) -> Numbers:
     conv4, conv5 = network.features(network.resize(image))
     numbers = {
-        "conv4": (_relative(conv4, got["conv4"]), FEATURES),
-        "conv5": (_relative(conv5, got["conv5"]), FEATURES),
+        "conv4": (_relative(conv4, got["conv4"], bounds.rms), bounds.features),
+        "conv5": (_relative(conv5, got["conv5"], bounds.rms), bounds.features),
     }
-    numbers |= _rpn(network.rpn, got["conv4"], got, network.input_hw)
+    numbers |= _rpn(network.rpn, got["conv4"], got, network.input_hw, bounds)
     votes = network.assemble(network.box_maps(got["conv5"]), [got["proposals"]])
     boxes = network.move(network.box_deltas(votes), got["proposals"])
     assembled = network.assemble(network.score_maps(got["conv5"]), [got["roi_boxes"]])
     margins, masks = network.score_and_mask(assembled)
     valid = got["proposed"] > 0.5
-    numbers["moved boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), BOX_PIXELS)
+    numbers["moved boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), bounds.box_pixels)
     margin_error = torch.sigmoid(margins) - torch.sigmoid(got["roi_margins"])
-    numbers["scores"] = (_greatest(margin_error, valid), SCORE)
-    numbers["masks"] = (_greatest(masks - got["roi_masks"], valid), MASK)
+    numbers["scores"] = (_greatest(margin_error, valid), bounds.score)
+    numbers["masks"] = (_greatest(masks - got["roi_masks"], valid), bounds.mask)
     want = network.suppress(got["roi_boxes"][valid], got["roi_margins"][valid], got["roi_masks"][valid])
     numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), FINAL_NMS_ROUNDS)
     return numbers | _final(want, got, {"boxes": 1e-3, "scores": 1e-6, "masks": 0.0})
 
 
-def _rpn(rpn: RPN, features: Tensor, got: dict[str, Tensor], canvas_hw: tuple[int, int]) -> Numbers:
+def _rpn(rpn: RPN, features: Tensor, got: dict[str, Tensor], canvas_hw: tuple[int, int], bounds: Bounds) -> Numbers:
     logits, deltas = rpn(features)
     anchors = rpn.anchors(features)
     candidates = got["candidates"]
@@ -149,9 +221,9 @@ def _rpn(rpn: RPN, features: Tensor, got: dict[str, Tensor], canvas_hw: tuple[in
     descending = torch.arange(len(candidates), 0, -1, dtype=torch.float32)
     kept = candidates[ops.nms(candidates, descending, rpn.preset.nms)][: rpn.preset.proposals]
     return {
-        "RPN logits": (_relative(logits[0], got["rpn_logits"]), FEATURES),
-        "RPN deltas": (_relative(deltas[0], got["rpn_deltas"]), FEATURES),
-        "RPN candidates (px)": (_greatest(want - candidates), BOX_PIXELS),
+        "RPN logits": (_relative(logits[0], got["rpn_logits"], bounds.rms), bounds.features),
+        "RPN deltas": (_relative(deltas[0], got["rpn_deltas"], bounds.rms), bounds.features),
+        "RPN candidates (px)": (_greatest(want - candidates), PIXELS),
         "RPN proposals (px), NMS": (_padded_difference(kept, got["proposals"]), 0.0),
         "RPN NMS, rounds": (rounds_needed(candidates, rpn.preset.nms), rpn.preset.nms_rounds),
         "RPN proposals, count": (abs(len(kept) - got["proposed"].sum().item()), 0.0),
@@ -183,7 +255,9 @@ def _padded_difference(want: Tensor, got: Tensor) -> float:
     return float("inf") if bool(got[count:].any()) else _greatest(want - got[:count])
 
 
-def _relative(want: Tensor, got: Tensor) -> float:
+def _relative(want: Tensor, got: Tensor, rms: bool) -> float:
+    if rms:
+        return ((want - got).norm() / want.norm().clamp(min=np.finfo(np.float32).tiny)).item()
     return _greatest(want - got) / max(want.abs().max().item(), np.finfo(np.float32).tiny)
 
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -9,14 +10,17 @@ import pytest
 
 pytest.importorskip("torch", reason="exporting needs PyTorch")
 
+import onnx
+
 from export.check import Check, CheckedGraph, require
-from export.exporter import Export, export_bundle
+from export.exporter import STEPS, Export, export_bundle
 from export.onnx_file import ExportError
 from mgts_trt import PersonSearch
 from mgts_trt.bundle import MANIFEST, Bundle
 from mgts_trt.errors import BundleError, ImageError
 from mgts_trt.image import read_image
 from mgts_trt.parity import compare_bundle
+from mgts_trt.recipe import MODELS
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.select import Runtime
 from training.checkpoint import CheckpointError, save_checkpoint
@@ -56,6 +60,56 @@ def test_an_exported_bundle_runs_and_is_at_parity(bundle: Bundle, pictures: list
     assert people.embeddings.shape == (5, bundle.manifest.embedding)
 
 
+def test_half_beside_full_precision(tiny, pictures, tmp_path) -> None:
+    """Both precisions are checked and at parity with PyTorch."""
+    steps = []
+    job = Export(
+        tiny,
+        tmp_path / "bundle",
+        pictures[:1],
+        precisions=("fp32", "fp16"),
+        calibration=pictures[1:2],
+        on_step=lambda *step: steps.append(step),
+    )
+    bundle, checks = export_bundle(job)
+    assert {check.precision for check in checks} == {"fp32", "fp16"}
+    assert steps == [(model, step) for model in MODELS for step in STEPS]
+    for name, model in bundle.manifest.models.items():
+        assert list(model.files) == ["fp32", "fp16"]
+        assert not model.kept_float32
+        assert model.files["fp16"].bytes < model.files["fp32"].bytes
+        ranges = json.loads((bundle.root / f"ranges/{name}.json").read_text())
+        assert ranges["pictures"] == ["landscape", "portrait"]
+        assert all(row["overflow"] == 0 for row in ranges["ranges"])
+    assert [golden.name for golden in bundle.manifest.golden] == ["landscape"]
+    assert all(comparison.ok for comparison in compare_bundle(bundle, CPU))
+
+    (bundle.root / "ranges" / "idnet.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"idnet\.json has 2 bytes"):
+        Bundle.open(bundle.root)
+
+
+def test_half_alone_and_over_another_bundle(bundle: Bundle, tiny, pictures, tmp_path) -> None:
+    """FP32 does not come into the bundle unasked; what overflows half stays in float32, and the manifest names it."""
+    import torch
+
+    out = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
+    checkpoint = tmp_path / "idnet.safetensors"
+    network = create("idnet", tiny, seed=0)
+    with torch.no_grad():  # nothing after it scales this down again, but the final normalisation
+        network.o_net.conv1.weight *= 1e5
+    save_checkpoint(checkpoint, network, model="idnet", preset="tiny")
+    job = Export(tiny, out, pictures[:1], {"idnet": checkpoint}, precisions=("fp16",), force=True)
+    half, _ = export_bundle(job)
+    assert {path.name for path in out.glob("*.onnx")} == {f"{name}.fp16.onnx" for name in MODELS}
+    kept = half.manifest.models["idnet"].kept_float32["fp16"]
+    model = onnx.load(out / "idnet.fp16.onnx")
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert convolutions[0].name in kept
+    assert set(kept) <= {node.name for node in model.graph.node}
+    assert not half.manifest.models["mgts"].kept_float32
+
+
 def test_no_path_of_the_machine_is_in_the_bundle(bundle: Bundle) -> None:
     for path in bundle.root.rglob("*.onnx"):
         assert str(ROOT).encode() not in path.read_bytes()
@@ -72,6 +126,8 @@ def test_a_second_export_replaces_the_first_and_keeps_other_files(bundle: Bundle
     (out / "README.md").write_text("a model card")
     (out / "plans").mkdir()
     (out / "stale.int8.onnx").write_text("of another export")
+    for folder in ("labelled", "parity"):
+        (out / folder).mkdir()
     checkpoint = tmp_path / "idnet.safetensors"
     network = create("idnet", tiny, seed=5)
     save_checkpoint(checkpoint, network, model="idnet", preset="tiny")
@@ -82,6 +138,8 @@ def test_a_second_export_replaces_the_first_and_keeps_other_files(bundle: Bundle
     assert (out / "README.md").exists()
     assert (out / "plans").is_dir()
     assert not (out / "stale.int8.onnx").exists()
+    assert not (out / "labelled").exists()
+    assert not (out / "parity").exists(), "measured of the old bundle"
     assert [path.name for path in (out / "golden").iterdir() if path.suffix == ".png"] == ["landscape.png"]
     assert again.manifest.models["mgts"] != bundle.manifest.models["mgts"], "another seed, other weights"
     training = again.manifest.training

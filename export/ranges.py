@@ -1,0 +1,152 @@
+"""What values the layers of a network take on real pictures, and how many of them half would lose.
+
+The statistics are computed inside the graph: one run a picture, and no feature map leaves it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from export.onnx_file import ExportError
+from export.precision import HALF_MAX, MOVERS, Tensors, half_nodes
+from mgts_trt._typing import Array
+
+HALF_TINY = float(np.finfo(np.float16).tiny)
+"""2⁻¹⁴: what is smaller is subnormal in half and loses digits; below 2⁻²⁵ it is zero."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values of one node's output, over all pictures.
+
+    Attributes:
+        node: Its name.
+        op: Its operator.
+        tensor: The output.
+        min: Least value.
+        max: Greatest value.
+        largest: Greatest magnitude.
+        subnormal: Share of the values that are not zero and smaller than half's normal numbers, 0…1.
+        overflow: Share of the values that half cannot hold, 0…1.
+    """
+
+    node: str
+    op: str
+    tensor: str
+    min: float
+    max: float
+    largest: float
+    subnormal: float
+    overflow: float
+
+
+def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> list[Range]:
+    """Run a model and record the range of every tensor that could be in half.
+
+    These are the outputs of the layers and of what completes them, what enters them from float32, and what is sampled;
+    nodes that only move values have the range of what they move.
+
+    Args:
+        model: In float32, with inferred types.
+        inputs: Arrays by name, one mapping a run.
+
+    Returns:
+        In the order of the graph.
+
+    Raises:
+        ExportError: There are no inputs, or a value is not finite; the message names the layer.
+    """
+    nodes = {output: node for node in model.graph.node for output in node.output}
+    names = _names(model)
+    session = _session(model, names)
+    runs = [session.run(None, dict(arrays)) for arrays in inputs]
+    if not runs:
+        raise ExportError("No picture to measure ranges on; name one with --golden or --calibration.")
+    stacked = np.array(runs, np.float64).reshape(len(runs), len(names), 4)
+    ranges = []
+    for i, name in enumerate(names):
+        low, high = stacked[:, i, 0].min(), stacked[:, i, 1].max()
+        if not np.isfinite([low, high]).all():
+            raise ExportError(
+                f"The layer {nodes[name].name} ({nodes[name].op_type}) gives values that are not finite "
+                f"({low:g} … {high:g}) in float32 already. Export a checkpoint that is sound."
+            )
+        subnormal, overflow = stacked[:, i, 2].mean(), stacked[:, i, 3].mean()
+        numbers = (low, high, max(-low, high), max(subnormal, 0.0), overflow)
+        ranges.append(Range(nodes[name].name, nodes[name].op_type, name, *(float(number) for number in numbers)))
+    return ranges
+
+
+def largest(ranges: Iterable[Range]) -> dict[str, float]:
+    """Tensor → greatest magnitude, as `export.precision` takes it."""
+    return {row.tensor: row.largest for row in ranges}
+
+
+def write_ranges(path: Path, ranges: Iterable[Range], pictures: Iterable[str]) -> None:
+    """Write ranges as JSON: the pictures' names, and one row a node on a line of its own."""
+    rows = [
+        {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in asdict(row).items()}
+        for row in ranges
+    ]
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'{{"pictures": {json.dumps(list(pictures))}, "ranges": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
+def _names(model: ModelProto) -> list[str]:
+    """The tensors to measure."""
+    tensors = Tensors(model)
+    half, _ = half_nodes(model)
+    wanted: set[str] = set()
+    for node in model.graph.node:
+        if node.name in half and node.op_type not in MOVERS:
+            wanted.update(tensors.data(node))
+            wanted.update(tensors.floats(node.output))
+        elif node.op_type == "GridSample":
+            wanted.update((node.input[0], node.output[0]))
+    for node in reversed(model.graph.node):  # from a mover to what it moves
+        if node.op_type in MOVERS and wanted.intersection(node.output):
+            wanted.difference_update(node.output)
+            wanted.update(tensors.data(node))
+    return [name for node in model.graph.node for name in node.output if name in wanted]
+
+
+def _session(model: ModelProto, names: list[str]) -> ort.InferenceSession:
+    """The model whose outputs are min, max, share of subnormal and share of overflowing values of each tensor."""
+    measured = ModelProto()
+    measured.CopyFrom(model)
+    graph = measured.graph
+    del graph.output[:]
+    bounds = {"zero": 0.0, "tiny": HALF_TINY, "most": HALF_MAX}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, np.float32), f"range.{key}") for key, value in bounds.items()
+    )
+    for name in names:
+
+        def step(op: str, inputs: list[str], result: str, name: str = name, **attributes: int) -> str:
+            graph.node.append(helper.make_node(op, inputs, [f"{name}.{result}"], f"{name}.{result}", **attributes))
+            return f"{name}.{result}"
+
+        def share(comparison: str, bound: str, result: str, magnitude: str) -> str:
+            flags = step(comparison, [magnitude, f"range.{bound}"], f"{result}.flags")
+            return step("ReduceMean", [step("Cast", [flags], f"{result}.as_float", to=1)], result, keepdims=0)
+
+        magnitude = step("Abs", [name], "magnitude")
+        small, zero = share("Less", "tiny", "small", magnitude), share("Equal", "zero", "zeros", magnitude)
+        for output in (
+            step("ReduceMin", [name], "min", keepdims=0),
+            step("ReduceMax", [name], "max", keepdims=0),
+            step("Sub", [small, zero], "subnormal"),
+            share("Greater", "most", "overflow", magnitude),
+        ):
+            graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Weights are constants beside which the statistics are small: no need for the optimisations that take long.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return ort.InferenceSession(measured.SerializeToString(), options, providers=["CPUExecutionProvider"])
