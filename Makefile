@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PHOTOS ?= docs/pictures/samples
 PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
-PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@400,150
+PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,80,168
 OUT    ?= out
 
 .PHONY: demo test lint format export-edge export-paper clean

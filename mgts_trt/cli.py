@@ -201,25 +201,27 @@ def search(
     from mgts_trt.ranking import find_probe, parse_query, rank, ranking_sheet
 
     photo, where = parse_query(query)
-    scenes = [path for path, _ in list_pictures(gallery) if not (photo.exists() and path.samefile(photo))]
+    names = {
+        path: name for path, name in list_pictures(gallery) if not (photo.exists() and path.samefile(photo))
+    }  # without the probe's own photo
     with PersonSearch.open(
         find_bundle(bundle), mode=mode, backend=backend, precision=precision, threads=threads
     ) as pipeline:
         probe = find_probe(pipeline, photo, where)
         with progress() as bar:
-            task = bar.add_task("searching", total=len(scenes))
-            found = rank(pipeline, probe, scenes, top=top, on_scene=lambda _: bar.advance(task))
+            task = bar.add_task("searching", total=len(names))
+            found = rank(pipeline, probe, names, top=top, on_scene=lambda _: bar.advance(task))
         x1, y1, x2, y2 = probe.box.tolist()
         title = f"{photo.name}@{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
         shown = table(">rank", ">likeness", ">score", "scene", "box x,y,w,h", title=title)
         for place, match in enumerate(found.matches, 1):
             x1, y1, x2, y2 = match.box.tolist()
             box = f"{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
-            shown.add_row(str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", str(match.source), box)
+            shown.add_row(str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", str(names[match.source]), box)
         out.print(shown)
         for failure in found.failures:
             warn(f"skipped: {failure}")
-        out.print(f"{found.people} people in {len(scenes) - len(found.failures)} of {len(scenes)} scenes compared")
+        out.print(f"{found.people} people in {len(names) - len(found.failures)} of {len(names)} scenes compared")
         notice_untrained(pipeline.bundle.manifest)
     if sheet:
         write_image(sheet, ranking_sheet(probe, found.matches))
