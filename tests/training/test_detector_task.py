@@ -249,7 +249,7 @@ def test_without_normalisation_one_scene_is_a_batch(tiny: Preset) -> None:
 
 
 def test_it_learns_a_few_scenes(tiny: Preset) -> None:
-    preset = tiny.model_copy(update={"detector": tiny.detector.model_copy(update={"hidden": 64})})
+    preset = tiny.model_copy(update={"detector": tiny.detector.model_copy(update={"hidden": 64, "dropout": 0.0})})
     scenes = drawn(2)
     task = DetectorTask(preset, scenes, batch_size=2, augment=False, freeze="none")
     fit(task, 150)
