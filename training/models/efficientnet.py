@@ -6,15 +6,17 @@ from functools import partial
 from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
+from training.preset import EFFICIENTNET_LITE_BLOCKS
+
 STAGES = (
-    # blocks, channels, kernel, stride, expansion
-    (1, 16, 3, 1, 1),
-    (2, 24, 3, 2, 6),
-    (2, 40, 5, 2, 6),
-    (3, 80, 3, 2, 6),
-    (3, 112, 5, 1, 6),
-    (4, 192, 5, 2, 6),
-    (1, 320, 3, 1, 6),
+    # channels, kernel, stride, expansion
+    (16, 3, 1, 1),
+    (24, 3, 2, 6),
+    (40, 5, 2, 6),
+    (80, 3, 2, 6),
+    (112, 5, 1, 6),
+    (192, 5, 2, 6),
+    (320, 3, 1, 6),
 )
 """Of the whole architecture."""
 
@@ -43,7 +45,7 @@ class EfficientNetLite(nn.Module):
         self.stem = _layer(3, STEM, 3, stride=2)
         channels = STEM
         stages = []
-        for number, (depth, (_, outputs, kernel, stride, expansion)) in enumerate(zip(blocks, STAGES, strict=False)):
+        for number, (depth, (outputs, kernel, stride, expansion)) in enumerate(zip(blocks, STAGES, strict=False)):
             dilate = dilate_last and number >= _AT_STRIDE_16
             stage = nn.Sequential()
             for block in range(depth):
@@ -62,7 +64,7 @@ class EfficientNetLite(nn.Module):
             stages.append(stage)
         self.stages = nn.Sequential(*stages[:_AT_STRIDE_16])
         self.last = nn.Sequential(*stages[_AT_STRIDE_16:])
-        self.conv4_channels = STAGES[_AT_STRIDE_16 - 1][1]
+        self.conv4_channels = STAGES[_AT_STRIDE_16 - 1][0]
         if head is not None:
             self.last.append(_layer(channels, head, 1))
             channels = head
@@ -93,12 +95,11 @@ class EfficientNetLite(nn.Module):
             KeyError: `state` lacks one of the layers this network has.
         """
         layers = {"stem": ("_conv_stem", "_bn0")}
-        counts = [depth for depth, *_ in STAGES]
         stages = [stage for stage in [*self.stages, *self.last] if isinstance(stage[0], InvertedResidual)]
         for number, stage in enumerate(stages):
             prefix = f"stages.{number}" if number < _AT_STRIDE_16 else f"last.{number - _AT_STRIDE_16}"
             for block, module in enumerate(stage):
-                published = f"_blocks.{sum(counts[:number]) + block}"
+                published = f"_blocks.{sum(EFFICIENTNET_LITE_BLOCKS[:number]) + block}"
                 names = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
                 for layer, pair in enumerate(names[-len(module.layers) :]):
                     layers[f"{prefix}.{block}.layers.{layer}"] = tuple(f"{published}.{name}" for name in pair)
