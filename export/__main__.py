@@ -4,18 +4,38 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
-from mgts_trt.console import notice_untrained, out, progress, run_app, table
-from mgts_trt.recipe import MODELS
+from export.commands import convert, say_what_was_kept, sensitivity, step_bar
+from mgts_trt.console import notice_untrained, out, run_app, split, table, warn
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+class _Commands(TyperGroup):
+    """`python -m export --out DIR` is short for `python -m export bundle --out DIR`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        """Name the command where an option comes first."""
+        if args and args[0].startswith("-") and args[0] != "--help":
+            args = ["bundle", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Write bundles. `bundle` is meant where no command is named.",
+)
+app.command("convert")(convert)
+app.command("sensitivity")(sensitivity)
 
 SAMPLES = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "samples"
 
 Checkpoint = Annotated[Path | None, typer.Option(help="Trained weights (.safetensors); seeded ones without it.")]
 
 
-@app.command()
+@app.command("bundle")
 def export(
     out_folder: Annotated[Path, typer.Option("--out", help="Folder to write the bundle to.")],
     preset: Annotated[str, typer.Option(help="A preset of training/presets, or a TOML file of your own.")] = "edge",
@@ -24,7 +44,7 @@ def export(
     mgts: Checkpoint = None,
     idnet: Checkpoint = None,
     seed: Annotated[int, typer.Option(help="Of the weights of models without a checkpoint.")] = 0,
-    precision: Annotated[str, typer.Option(help="Of fp32 and fp16, with commas between them.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="Of fp32, fp16 and int8, with commas between them.")] = "fp32",
     golden: Annotated[
         list[Path] | None, typer.Option(help="Picture to record outputs for; may be given more than once.")
     ] = None,
@@ -46,16 +66,7 @@ def export(
     from training.preset import load_preset
 
     given = {"detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet}
-    with progress() as bar:
-        task = bar.add_task("preparing", total=len(MODELS) * len(STEPS))
-
-        def on_step(model: str, step: str) -> None:
-            if model not in MODELS:
-                bar.update(task, completed=len(MODELS) * len(STEPS), description=f"{step} {model}")
-                return
-            done = list(MODELS).index(model) * len(STEPS) + STEPS.index(step)
-            bar.update(task, completed=done, description=f"{step} {model}")
-
+    with step_bar(STEPS) as bar:
         bundle, checks = export_bundle(
             Export(
                 preset=load_preset(preset),
@@ -64,10 +75,12 @@ def export(
                 checkpoints={name: path for name, path in given.items() if path is not None},
                 seed=seed,
                 calibration=find_images(calibration) if calibration else [],
-                precisions=tuple(part.strip() for part in precision.split(",") if part.strip()),
+                precisions=split(precision),
                 labelled=labelled,
                 force=force,
-                on_step=on_step,
+                on_step=bar.on_step,
+                on_picture=bar.on_picture,
+                on_note=warn,
             )
         )
     title = f"{bundle.root}: preset {bundle.manifest.preset}, checked against PyTorch"
@@ -85,9 +98,7 @@ def export(
                 rows.add_row(*(first if i == 0 else ("", "", "")), check.what, *numbers)
             rows.add_section()
     out.print(rows)
-    for name, model in bundle.manifest.models.items():
-        for precision, nodes in model.kept_float32.items():
-            out.print(f"{name} in {precision}: {', '.join(nodes)} stay in float32, where their values fit.")
+    say_what_was_kept(bundle)
     notice_untrained(bundle.manifest)
 
 

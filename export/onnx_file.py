@@ -1,23 +1,16 @@
-"""A graph form as an ONNX file, and the surgery on such files."""
+"""ONNX files and the surgery on them."""
 
-import contextlib
-import io
-import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
+import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor
 
-from export.graphs.networks import Graph
+from mgts_trt._typing import Array
 from mgts_trt.errors import MgtsError
+from mgts_trt.session.onnxruntime import PLAIN_QDQ
 from mgts_trt.tensors import Dtype, TensorSpec
-
-OPSET = 20
-"""The first with GridSample in the form TensorRT's and ONNX Runtime's versions of today read alike."""
 
 _SMALL = 1024
 """Elements up to which a constant stays in float32: shapes, anchors' bounds and biases save nothing."""
@@ -25,43 +18,6 @@ _SMALL = 1024
 
 class ExportError(MgtsError):
     """A network that could not be exported, or whose exported form is not the network."""
-
-
-def export_onnx(graph: Graph, inputs: dict[str, Tensor], path: Path, *, dynamic: str | None = None) -> None:
-    """Trace `graph` into a self-contained ONNX file whose outputs are the contract's; taps keep their names inside.
-
-    Args:
-        graph: In evaluation mode.
-        inputs: Example inputs by name. Each must be a tensor of its own: tracing merges inputs that are one object.
-        path: The file to write.
-        dynamic: Name of the first dimension of every input where it varies.
-
-    Raises:
-        ExportError: The tracer or the ONNX checker refuses the graph.
-    """
-    names = [*graph.outputs, *graph.taps]
-    shapes = {name: {0: torch.export.Dim(dynamic, min=1, max=1024)} for name in inputs} if dynamic else None
-    with _quiet():
-        try:
-            program = torch.onnx.export(
-                graph,
-                tuple(inputs.values()),
-                dynamo=True,
-                input_names=list(inputs),
-                output_names=names,
-                dynamic_shapes=shapes,
-                opset_version=OPSET,
-                external_data=False,
-            )
-        except torch.onnx.OnnxExporterError as error:
-            raise ExportError(f"PyTorch cannot export {type(graph).__name__}: {error}") from error
-        program.save(path)
-    model = onnx.load(path)
-    del model.graph.output[len(graph.outputs) :]
-    for output in model.graph.output:
-        _name_dynamic(output, dynamic)
-    strip_notes(model)
-    save_checked(model, path)
 
 
 def save_checked(model: onnx.ModelProto, path: Path) -> None:
@@ -135,26 +91,29 @@ def tensor_specs(path: Path) -> tuple[dict[str, TensorSpec], dict[str, TensorSpe
     return ({v.name: _spec(v) for v in model.graph.input}, {v.name: _spec(v) for v in model.graph.output})
 
 
+def require_runs(path: Path, inputs: dict[str, Array]) -> None:
+    """Raise `ExportError` unless ONNX Runtime runs the file as it is and gives finite numbers."""
+    try:
+        session = open_session(path.read_bytes())
+        outputs = {o.name: array for o, array in zip(session.get_outputs(), session.run(None, inputs), strict=True)}
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ExportError(f"ONNX Runtime {ort.__version__} cannot run {path.name}: {error}") from error
+    if wrong := [name for name, array in outputs.items() if not np.isfinite(array).all()]:
+        raise ExportError(
+            f"{path.name} gives {wrong[0]} that is not finite. Measure more pictures with --calibration, so that "
+            "layers that overflow are found and kept in float32; if that does not help, the weights are not sound."
+        )
+
+
+def open_session(model: bytes) -> ort.InferenceSession:
+    """A model in ONNX Runtime on the CPU, quiet."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry(*PLAIN_QDQ)
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
     dtype: Dtype = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
     return TensorSpec(dtype=dtype, shape=tuple(d.dim_param or d.dim_value for d in tensor.shape.dim))
-
-
-def _name_dynamic(value: onnx.ValueInfoProto, dynamic: str | None) -> None:
-    dims = value.type.tensor_type.shape.dim
-    if dynamic and dims and not dims[0].HasField("dim_value"):
-        dims[0].dim_param = dynamic
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Keep the tracer's progress chatter off the terminal; its errors are exceptions."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -181,7 +181,7 @@ def to_half(model: ModelProto, nodes: Collection[str], largest: Mapping[str, flo
     for name in sorted(made_half & outputs):
         as_float(name)
     result.graph.initializer.extend(halves)
-    _write_nodes(result, written)
+    write_nodes(result, written)
     del result.graph.value_info[:]  # of the types before
     return result
 
@@ -228,7 +228,7 @@ def simulate_rounding(model: ModelProto) -> ModelProto:
                 exact, half = f"{name}.exact", f"{name}.rounded"
                 written.append(helper.make_node("Cast", [exact], [half], name=half, to=TensorProto.FLOAT16))
             widen(f"{name}.rounded", name)
-    _write_nodes(result, written)
+    write_nodes(result, written)
     del result.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True, data_prop=True)
 
@@ -260,7 +260,7 @@ def _magnitude(tensors: Tensors, name: str) -> float:
     return float(np.abs(values).max(initial=0)) if values is not None else 0.0
 
 
-def _write_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
+def write_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
     """Make these the graph's nodes, less those that only feed nothing, and drop constants nobody reads."""
     graph = model.graph
     needed = {value.name for value in graph.output}

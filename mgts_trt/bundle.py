@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -48,6 +49,27 @@ class BundleFile(_Strict):
         return cls(file=file, sha256=file_sha256(root / file), bytes=(root / file).stat().st_size)
 
 
+class Quantisation(_Strict):
+    """How a model's INT8 file was made."""
+
+    calibration: str = Field(description="method that chose the scales of activations")
+    residuals: bool = Field(description="whether shortcuts of residual additions are quantised")
+    kept: tuple[str, ...] = Field(default=(), description="layers left in half")
+
+
+class Calibration(_Strict):
+    """The pictures INT8 was calibrated on; they are not in the bundle."""
+
+    pictures: dict[str, Sha256] = Field(description="file name → digest of its bytes")
+    sha256: Sha256 = Field(description="digest of all of these digests, sorted and joined")
+
+    @classmethod
+    def of(cls, paths: Sequence[Path]) -> Self:
+        """Describe picture files as they are on disk now."""
+        pictures = {path.name: file_sha256(path) for path in paths}
+        return cls(pictures=pictures, sha256=hashlib.sha256("".join(sorted(pictures.values())).encode()).hexdigest())
+
+
 class Model(_Strict):
     """One network: its ONNX file in each exported precision, and its tensors."""
 
@@ -59,6 +81,7 @@ class Model(_Strict):
     kept_float32: dict[str, tuple[str, ...]] = Field(
         default={}, description="precision → ONNX nodes left in float32 there because their values would overflow"
     )
+    quantisation: Quantisation | None = Field(default=None, description="of the INT8 file")
 
 
 class Golden(_Strict):
@@ -117,6 +140,7 @@ class Manifest(_Strict):
     models: dict[str, Model]
     golden: tuple[Golden, ...] = ()
     labelled: Labelled | None = None
+    calibration: Calibration | None = None
     training: Training
     versions: dict[str, str] = Field(description="of the packages that made the bundle")
 

@@ -60,13 +60,20 @@ class Tolerance(_Frozen):
     cosine: float | None = Field(default=None, ge=0, le=1, description="least cosine of two embeddings")
 
 
+Calibration = Literal["max", "percentile", "mse"]
+"""How INT8's scales are chosen; see `export.calibration`."""
+
+
 class Precision(_Frozen):
-    """One precision the model may be built in."""
+    """One precision the model may be built in. The last three are for INT8, where a study of sensitivity chose them."""
 
     tolerance: Tolerance
     min_share: float | None = Field(
         default=None, ge=0, le=1, description="least share of MACs in this precision; None means `MIN_SHARE`'s"
     )
+    calibration: Calibration = Field(default="percentile", description="how the scales of activations are chosen")
+    residuals: bool = Field(default=True, description="whether shortcuts of residual additions are quantised")
+    keep: tuple[str, ...] = Field(default=(), description="layers left in half; `*` stands for anything")
 
 
 class Recipe(_Frozen):
@@ -88,6 +95,16 @@ class Recipe(_Frozen):
         """Digest of everything above, independent of the file's layout and comments."""
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def of(self, precision: str) -> Precision:
+        """What it says of one precision.
+
+        Raises:
+            RecipeError: Nothing.
+        """
+        if precision not in self.precision:
+            raise RecipeError(f"The recipe of {self.name} knows {', '.join(self.precision)}, not {precision}.")
+        return self.precision[precision]
 
     def min_share(self, precision: str) -> float:
         """Least share of the model's MACs that must run in `precision`, one of this recipe's, 0…1."""

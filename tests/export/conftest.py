@@ -51,7 +51,7 @@ def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callab
     import torch
 
     from export.graphs.networks import GRAPHS
-    from export.onnx_file import export_onnx
+    from export.trace import export_onnx
 
     folder, files = tmp_path_factory.mktemp("onnx"), {}
 
@@ -94,7 +94,7 @@ def run_exported(tmp_path: Path, run_onnx) -> Callable[..., dict[str, np.ndarray
     import torch
     from torch import Tensor, nn
 
-    from export.onnx_file import export_onnx
+    from export.trace import export_onnx
 
     class Alone(nn.Module):
         taps = ()
@@ -112,3 +112,35 @@ def run_exported(tmp_path: Path, run_onnx) -> Callable[..., dict[str, np.ndarray
         return run_onnx(path, **{name: tensor.numpy() for name, tensor in inputs.items()})
 
     return run
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory, public_photos) -> list[Path]:
+    """A landscape, a portrait and a tiny picture."""
+    import cv2
+
+    folder = tmp_path_factory.mktemp("pictures")
+    photo = cv2.imread(str(public_photos[0]))
+    cv2.imwrite(str(folder / "landscape.png"), photo)
+    cv2.imwrite(str(folder / "portrait.png"), photo[:, 150:450])
+    cv2.imwrite(str(folder / "tiny.png"), photo[200:207, 220:229])
+    return sorted(folder.glob("*.png"))
+
+
+@pytest.fixture(scope="session")
+def bundle(tiny, pictures, tmp_path_factory):
+    """The tiny preset, exported whole; a `mgts_trt.bundle.Bundle`."""
+    from export.exporter import Export, export_bundle
+
+    return export_bundle(Export(tiny, tmp_path_factory.mktemp("out") / "bundle", pictures))[0]
+
+
+@pytest.fixture
+def gradients(tmp_path: Path) -> Path:
+    """A picture that shows nobody."""
+    import cv2
+
+    path = tmp_path / "gradients.png"
+    x, y = np.meshgrid(np.arange(160), np.arange(120))
+    cv2.imwrite(str(path), np.stack([x, y, 255 - x], -1).astype(np.uint8))
+    return path

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,7 +19,7 @@ from mgts_trt.bundle import MANIFEST, Bundle
 from mgts_trt.errors import BundleError, ImageError
 from mgts_trt.image import read_image
 from mgts_trt.parity import compare_bundle
-from mgts_trt.recipe import MODELS
+from mgts_trt.recipe import MODELS, load_recipe
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.select import Runtime
 from training.checkpoint import CheckpointError, save_checkpoint
@@ -29,23 +28,6 @@ from training.preset import load_preset
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory, public_photos) -> list[Path]:
-    """A landscape, a portrait and a tiny picture."""
-    folder = tmp_path_factory.mktemp("pictures")
-    photo = cv2.imread(str(public_photos[0]))
-    cv2.imwrite(str(folder / "landscape.png"), photo)
-    cv2.imwrite(str(folder / "portrait.png"), photo[:, 150:450])
-    cv2.imwrite(str(folder / "tiny.png"), photo[200:207, 220:229])
-    return sorted(folder.glob("*.png"))
-
-
-@pytest.fixture(scope="session")
-def bundle(tiny, pictures, tmp_path_factory) -> Bundle:
-    """The tiny preset, exported whole."""
-    return export_bundle(Export(tiny, tmp_path_factory.mktemp("out") / "bundle", pictures))[0]
 
 
 def test_an_exported_bundle_runs_and_is_at_parity(bundle: Bundle, pictures: list[Path]) -> None:
@@ -60,29 +42,35 @@ def test_an_exported_bundle_runs_and_is_at_parity(bundle: Bundle, pictures: list
     assert people.embeddings.shape == (5, bundle.manifest.embedding)
 
 
-def test_half_beside_full_precision(tiny, pictures, tmp_path) -> None:
-    """Both precisions are checked and at parity with PyTorch."""
-    steps = []
+def test_all_precisions(tiny, pictures, tmp_path, gradients) -> None:
+    """Each is checked against PyTorch and at parity; INT8 says what it was calibrated on, and that it was little."""
+    steps, notes, seen = [], [], []
     job = Export(
         tiny,
         tmp_path / "bundle",
         pictures[:1],
-        precisions=("fp32", "fp16"),
-        calibration=pictures[1:2],
+        precisions=("fp32", "fp16", "int8"),
+        calibration=[pictures[1], gradients],
         on_step=lambda *step: steps.append(step),
+        on_picture=lambda *numbers: seen.append(numbers),
+        on_note=notes.append,
     )
     bundle, checks = export_bundle(job)
-    assert {check.precision for check in checks} == {"fp32", "fp16"}
+    assert {check.precision for check in checks} == {"fp32", "fp16", "int8"}
     assert steps == [(model, step) for model in MODELS for step in STEPS]
+    assert seen == [(model, done, 2) for model in MODELS for done in (1, 2)]
+    assert ["calibrated on 2 pictures" in note for note in notes] == [True]
     for name, model in bundle.manifest.models.items():
-        assert list(model.files) == ["fp32", "fp16"]
+        assert list(model.files) == ["fp32", "fp16", "int8"]
         assert not model.kept_float32
         assert model.files["fp16"].bytes < model.files["fp32"].bytes
         ranges = json.loads((bundle.root / f"ranges/{name}.json").read_text())
-        assert ranges["pictures"] == ["landscape", "portrait"]
+        assert ranges["pictures"] == ["landscape", "portrait", "gradients"]
         assert all(row["overflow"] == 0 for row in ranges["ranges"])
+        assert model.quantisation.calibration == load_recipe(name).of("int8").calibration
+    assert list(bundle.manifest.calibration.pictures) == ["portrait.png", "gradients.png"]
     assert [golden.name for golden in bundle.manifest.golden] == ["landscape"]
-    assert all(comparison.ok for comparison in compare_bundle(bundle, CPU))
+    assert all(comparison.ok for comparison in compare_bundle(bundle, CPU, precisions=("fp32", "fp16")))
 
     (bundle.root / "ranges" / "idnet.json").write_text("{}")
     with pytest.raises(BundleError, match=r"idnet\.json has 2 bytes"):

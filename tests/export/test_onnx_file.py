@@ -15,15 +15,14 @@ from torch import Tensor, nn
 
 from export.graphs.networks import GRAPHS
 from export.onnx_file import (
-    OPSET,
     ExportError,
-    export_onnx,
     save_checked,
     store_weights_in_half,
     strip_notes,
     tensor_specs,
     with_taps,
 )
+from export.trace import OPSET, export_onnx
 from mgts_trt.errors import MgtsError
 from mgts_trt.recipe import MODELS
 from mgts_trt.tensors import TensorSpec

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export.check import CheckedGraph, require, require_runs
-from export.onnx_file import OPSET, ExportError, save_checked, tensor_specs
+from export.check import CheckedGraph, require
+from export.onnx_file import ExportError, require_runs, save_checked, tensor_specs
 from export.precision import FOLLOWERS, Tensors, half_nodes, simulate_rounding, to_half
+from export.trace import OPSET
 from mgts_trt.recipe import MODELS
 
 HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT

@@ -1,0 +1,113 @@
+"""A bundle's FP32 models in other precisions, for who has a bundle, and no checkpoints or PyTorch."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from export.calibration_set import check_people, read_calibration, require_calibration
+from export.lower import file_name, lower, require_precisions
+from export.onnx_file import ExportError
+from export.publish import move_into_place, refuse_to_overwrite, staging_folder
+from export.recording import Recording, record_people, start_recording
+from mgts_trt.bundle import Bundle, Manifest, Model, write_manifest
+from mgts_trt.recipe import MODELS, load_recipe
+from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+
+
+@dataclass
+class Conversion:
+    """What to convert.
+
+    Attributes:
+        bundle: With FP32 files.
+        out: Folder to write the new bundle to; may be the old one's.
+        precisions: Of `PRECISIONS`.
+        calibration: Pictures to calibrate INT8 on; ranges are measured on them and on the bundle's goldens.
+        force: Replace a bundle that is there.
+        on_step: Called with (model, `measure`, `convert`, `calibrate` or `quantise`) before each.
+        on_picture: Called with (model, pictures done, pictures in all) while INT8 is calibrated.
+        on_note: Called with a sentence for each thing the user should know.
+    """
+
+    bundle: Bundle
+    out: Path
+    precisions: tuple[str, ...]
+    calibration: list[Path] = field(default_factory=list)
+    force: bool = False
+    on_step: Callable[[str, str], None] = lambda model, step: None
+    on_picture: Callable[[str, int, int], None] = lambda model, done, total: None
+    on_note: Callable[[str], None] = lambda note: None
+
+
+def convert_bundle(job: Conversion) -> Bundle:
+    """Write a bundle with the same networks and goldens in the precisions asked for.
+
+    Raises:
+        ExportError: There is no such precision, or it cannot be made.
+        BundleError: The bundle has no FP32 files; or there is one in `out`, and `force` is not set.
+        ImageError: A golden picture cannot be read.
+    """
+    refuse_to_overwrite(job.out, force=job.force)
+    require_precisions(job.precisions)
+    old, manifest = job.bundle, job.bundle.manifest
+    calibration, calibrated_on = read_calibration(job.calibration, manifest, job.on_note)
+    if "int8" in job.precisions:
+        require_calibration(calibration, job.on_note)
+    else:
+        calibrated_on = None
+    goldens = [start_recording(old.root / golden.picture.file, manifest) for golden in manifest.golden]
+    if not goldens and not calibration:
+        raise ExportError("The bundle has no goldens to measure ranges on; name pictures with --calibration DIR.")
+    record_detections(old, goldens + calibration)
+    if calibration and manifest.training.trained:
+        check_people(calibration, manifest.thresholds.detection, job.on_note)
+    with staging_folder(job.out) as staging:
+        models = {}
+        for name in MODELS:
+            if name in manifest.models:
+                models[name] = _convert(job, name, staging, goldens, calibration)
+        update = {"models": models, "calibration": calibrated_on}
+        new = Manifest.model_validate(manifest.model_copy(update=update).model_dump())
+        for file in new.files:
+            if not (staging / file.file).exists():  # goldens and labelled sets stay as they are
+                (staging / file.file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(old.root / file.file, staging / file.file)
+        write_manifest(staging, new)
+        move_into_place(staging, job.out)
+    return Bundle.open(job.out)
+
+
+def record_detections(bundle: Bundle, recordings: list[Recording]) -> None:
+    """Run a bundle's FP32 detector on pictures, which decides whose patches re-ID gets."""
+    session = OnnxRuntimeSession(bundle, "detector", "fp32")
+    for item in recordings:
+        found = session.run({"image": item.canvas})
+        item.outputs.update({f"detector.{key}": array for key, array in found.items()})
+        record_people(item)
+    session.close()
+
+
+def _convert(job: Conversion, name: str, root: Path, goldens: list[Recording], calibration: list[Recording]) -> Model:
+    shutil.copyfile(job.bundle.model_path(name, "fp32"), root / file_name(name, "fp32"))
+    entry = job.bundle.model(name)
+    model = entry.model_copy(
+        update={
+            "files": {"fp32": entry.files["fp32"].model_copy(update={"file": file_name(name, "fp32")})},
+            "recipe_sha256": load_recipe(name).sha256,
+            "ranges": None,
+            "kept_float32": {},
+            "quantisation": None,
+        }
+    )
+    return lower(
+        name,
+        root,
+        model,
+        job.bundle.manifest,
+        job.precisions,
+        goldens,
+        calibration,
+        on_step=job.on_step,
+        on_picture=job.on_picture,
+    )

@@ -1,0 +1,84 @@
+"""A picture on the canvas, and what models gave for it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mgts_trt._typing import Array, Image
+from mgts_trt.bundle import Manifest
+from mgts_trt.image import read_image
+from mgts_trt.modes import mode_patches
+from mgts_trt.recipe import load_recipe
+from mgts_trt.stages import Letterbox
+
+PERSONS = 8
+"""Boxes of a golden picture that get embeddings: the detector's best, whatever their scores."""
+
+
+class Sizes(Protocol):
+    """What a preset and a manifest say of the canvas."""
+
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height, width."""
+        ...
+
+    @property
+    def pad(self) -> tuple[int, int, int]:
+        """RGB beside the picture."""
+        ...
+
+
+@dataclass
+class Recording:
+    """A picture on the canvas; with outputs of all models, a golden in the making."""
+
+    name: str
+    source: str
+    picture: Image
+    canvas: Image
+    letterbox: Letterbox
+    outputs: dict[str, Array] = field(default_factory=dict)
+
+
+def start_recording(path: Path, sizes: Sizes) -> Recording:
+    """Read a picture and put it on the canvas.
+
+    Kept is the picture as it lies on the canvas: resized to fit, so that no machine resizes it again.
+
+    Raises:
+        ImageError: The picture cannot be read.
+    """
+    image = read_image(path)
+    letterbox = Letterbox((image.shape[0], image.shape[1]), sizes.canvas)
+    height, width = letterbox.content_hw
+    picture = np.ascontiguousarray(letterbox.apply(image, sizes.pad)[:height, :width])
+    fitted = Letterbox((height, width), sizes.canvas)
+    return Recording(path.stem, _source(path), picture, fitted.apply(picture, sizes.pad), fitted)
+
+
+def record_people(recording: Recording) -> None:
+    """Choose whom re-ID describes, from the detector's boxes."""
+    boxes = recording.letterbox.clip(recording.outputs["detector.boxes"])
+    recording.outputs["persons.boxes"] = boxes[(boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)][:PERSONS]
+
+
+def model_inputs(name: str, recording: Recording, manifest: Manifest) -> dict[str, Array]:
+    """What a model is given for a picture whose people, for a re-ID network, have been recorded."""
+    wanted = load_recipe(name).inputs
+    if "image" in wanted:
+        return {"image": recording.canvas}
+    boxes = recording.outputs["persons.boxes"]
+    patches = mode_patches(manifest, "box", recording.canvas, boxes, None, recording.letterbox)
+    inputs = {"foreground": patches.foreground, "original": patches.original}
+    return {key: inputs[key] for key in wanted}
+
+
+def _source(path: Path) -> str:
+    """The picture's terms: the first line of a NOTICE beside it, if there is one."""
+    notice = path.parent / "NOTICE"
+    if not notice.is_file():
+        return path.name
+    return f"{path.name}: {' '.join(notice.read_text(encoding='utf-8').strip().splitlines()[:2]).strip()}"

@@ -1,0 +1,250 @@
+"""Which layers suffer in INT8: quantise one block at a time, and look how much of what FP32 finds is still found."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from export.agreement import agreement
+from export.calibration import METHODS
+from export.calibration_set import OnNote, read_calibration
+from export.convert import record_detections
+from export.lower import Quantiser, file_name, write_half
+from export.onnx_file import ExportError, open_session, save_checked
+from export.precision import simulate_rounding
+from export.quantize import match_layers
+from export.recording import model_inputs
+from mgts_trt.bundle import Bundle
+from mgts_trt.onnx_graph import read_graph
+from mgts_trt.recipe import MODELS, Precision, load_recipe
+
+LIKE = 0.002
+"""Agreements that differ by less are taken for equal: then more is quantised."""
+
+OnStep = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One form of a model.
+
+    Attributes:
+        what: What is quantised in it.
+        layers: These layers.
+        share: Of the model's MACs, in INT8, 0…1.
+        agreement: With FP32; see `export.agreement`.
+        ends_section: The next row begins another part of the study.
+    """
+
+    what: str
+    layers: tuple[str, ...]
+    share: float
+    agreement: float
+    ends_section: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was found about one model.
+
+    Attributes:
+        model: Its name.
+        half: Agreement of FP16 with FP32: nothing quantised.
+        rows: Everything quantised, calibrated in each way; each block alone, the worst first; everything but the worst.
+        advice: For the recipe.
+    """
+
+    model: str
+    half: float
+    rows: tuple[Row, ...]
+    advice: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON takes it."""
+        return asdict(self)
+
+
+def parse_models(text: str, bundle: Bundle) -> tuple[str, ...]:
+    """`all`, or some of a bundle's models with commas between them.
+
+    Raises:
+        ExportError: A name is no model of it.
+    """
+    held = tuple(name for name in MODELS if name in bundle.manifest.models)
+    chosen = held if text == "all" else tuple(part.strip() for part in text.split(","))
+    if unknown := [name for name in chosen if name not in held]:
+        raise ExportError(f"The bundle has no model {unknown[0]!r}; expected all, or some of {', '.join(held)}.")
+    return chosen
+
+
+def study(bundle: Bundle, name: str, pictures: Sequence[Path], *, by: str, on_step: OnStep, on_note: OnNote) -> Study:
+    """Measure one model in many forms.
+
+    Args:
+        bundle: With FP32 files.
+        name: Of the model.
+        pictures: Every other one sets scales, the others are compared on.
+        by: `block` or `layer`: what is quantised at a time.
+        on_step: Called with what is being done, steps done, and steps in all.
+        on_note: Called with a sentence for each thing the user should know.
+
+    Raises:
+        ExportError: `by` is something else, or fewer than two pictures can be read.
+        MetricError: FP32 finds nobody in the pictures compared on.
+    """
+    if by not in ("block", "layer"):
+        raise ExportError(f"One block or one layer can be quantised at a time, not one {by!r}.")
+    manifest = bundle.manifest
+    recordings, _ = read_calibration(pictures, manifest, on_note)
+    if len(recordings) < 2:
+        raise ExportError(f"A study needs two pictures or more, got {len(recordings)}: half of them to compare on.")
+    on_step("looking for people", 0, 1)
+    record_detections(bundle, recordings)
+    samples = [model_inputs(name, item, manifest) for item in recordings]
+    thresholds = manifest.thresholds
+    least_score = thresholds.instance if name == "masknet" else thresholds.detection
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        shutil.copyfile(bundle.model_path(name, "fp32"), root / file_name(name, "fp32"))
+        on_step(f"{name}: measuring ranges", 0, 1)
+        write_half(name, root, bundle.model(name), samples, [item.name for item in recordings], lambda step: None)
+        forms = _Forms(name, root, samples[1::2], least_score)
+        on_step(f"{name}: calibrating", 0, 1)
+        forms.quantiser.calibrate(samples[::2])
+        return _study(forms, by, on_step)
+
+
+class _Forms:
+    """A model in any mixture of FP16 and INT8, measured."""
+
+    def __init__(self, name: str, root: Path, samples: Sequence[Mapping[str, Any]], least_score: float) -> None:
+        self.name, self._samples, self._least_score, self._root = name, samples, least_score, root
+        half = root / file_name(name, "fp16")
+        self.quantiser = Quantiser(root / file_name(name, "fp32"), half)
+        profile = {size: bounds.opt for size, bounds in load_recipe(name).profile.items()}
+        work = read_graph(half, profile).workload
+        self._total = work.total
+        macs = {item.name: item.macs for item in work.layers}
+        self.macs: dict[str, int] = {}
+        for node, layer in self.quantiser.layers.items():
+            self.macs[layer] = self.macs.get(layer, 0) + macs.get(node, 0)
+        self._reference = self._run((root / file_name(name, "fp32")).read_bytes())
+        self.half = self._agreement(onnx.load(half))
+
+    def share(self, layers: Sequence[str]) -> float:
+        return sum(self.macs[layer] for layer in layers) / self._total
+
+    def row(self, what: str, layers: Sequence[str], how: Precision, *, ends_section: bool = False) -> Row:
+        path = self._root / "form.onnx"
+        save_checked(self.quantiser.quantise(how, set(layers)), path)
+        found = self._agreement(onnx.load(path))
+        return Row(what, tuple(layers), self.share(layers), found, ends_section)
+
+    def _agreement(self, model: onnx.ModelProto) -> float:
+        return agreement(self._reference, self._run(simulate_rounding(model).SerializeToString()), self._least_score)
+
+    def _run(self, model: bytes) -> list[dict[str, Any]]:
+        session = open_session(model)
+        names = [output.name for output in session.get_outputs()]
+        return [dict(zip(names, session.run(names, dict(inputs)), strict=True)) for inputs in self._samples]
+
+
+def _study(forms: _Forms, by: str, on_step: OnStep) -> Study:
+    recipe = load_recipe(forms.name).of("int8")
+    everything = tuple(forms.macs)
+    blocks = group(everything, by)
+    steps, done = 2 * len(METHODS) + len(blocks), 0
+
+    def measure(what: str, layers: Sequence[str], how: Precision, *, ends_section: bool = False) -> Row:
+        nonlocal done
+        on_step(f"{forms.name}: {what}", done, steps)
+        done += 1
+        return forms.row(what, layers, how, ends_section=ends_section)
+
+    ways = [
+        recipe.model_copy(update={"calibration": method, "residuals": residuals})
+        for method in METHODS
+        for residuals in (False, True)
+    ]
+    whole = [
+        measure(
+            f"everything, {how.calibration}{', residuals' * how.residuals}",
+            everything,
+            how,
+            ends_section=how is ways[-1],
+        )
+        for how in ways
+    ]
+    best = max(row.agreement for row in whole)
+    how = max(
+        (how for how, row in zip(ways, whole, strict=True) if row.agreement >= best - LIKE),
+        key=lambda how: how.residuals,
+    )
+    single = sorted((measure(block, layers, how) for block, layers in blocks.items()), key=lambda row: row.agreement)
+    single[-1] = Row(**{**asdict(single[-1]), "ends_section": True})
+    # Keep the worst blocks, one after another, as long as enough is left.
+    least = load_recipe(forms.name).min_share("int8")
+    mixed, kept = [whole[ways.index(how)]], []
+    for row in single:
+        rest = [layer for layer in everything if layer not in {*row.layers, *kept}]
+        if row.agreement >= forms.half - LIKE:
+            break
+        if forms.share(rest) >= least:
+            kept += row.layers
+            steps += 1
+            mixed.append(measure(f"{'all but' if len(mixed) == 1 else '  and'} {row.what}", rest, how))
+    most = max(row.agreement for row in mixed)
+    chosen = next(row for row in mixed if row.agreement >= most - LIKE)
+    keep = patterns([layer for layer in everything if layer not in chosen.layers], everything)
+    advice = f'calibration = "{how.calibration}", residuals = {str(how.residuals).lower()}, keep = {keep}'
+    return Study(forms.name, forms.half, (*whole, *single, *mixed[1:]), advice.replace("'", '"'))
+
+
+def group(layers: Sequence[str], by: str) -> dict[str, list[str]]:
+    """Block → its layers: those of one numbered module, or of one named part of a network."""
+    groups: dict[str, list[str]] = {}
+    for layer in layers:
+        groups.setdefault(_block(layer) if by == "block" else layer, []).append(layer)
+    return groups
+
+
+def _block(layer: str) -> str:
+    name = re.sub(r"(\.\d+)+$", "", layer)
+    parent = name.rpartition(".")[0]
+    return parent if parent and (name == layer or parent.rpartition(".")[2].isdecimal()) else name
+
+
+def patterns(layers: Sequence[str], everything: Sequence[str]) -> list[str]:
+    """The layers as a recipe names them, `block.*` where a whole block is meant."""
+    found = []
+    for block, members in group(layers, "block").items():
+        whole = f"{block}.*"
+        found += [whole] if match_layers(everything, [whole]) == set(members) and len(members) > 1 else members
+    return found
+
+
+def draw(studies: Sequence[Study], path: Path) -> None:
+    """Draw what each block costs alone, one panel a model.
+
+    Raises:
+        MgtsError: matplotlib is missing, or the file cannot be written.
+    """
+    from training.analyses.figures import new_figure, save_figure
+
+    singles = {found.model: [row for row in found.rows if not row.what.startswith(("everything", "all but"))]
+               for found in studies}  # fmt: skip
+    figure = new_figure(6 * len(studies), 1.2 + 0.22 * max(len(rows) for rows in singles.values()))
+    for i, found in enumerate(studies):
+        axes = figure.add_subplot(1, len(studies), i + 1)
+        rows = singles[found.model][::-1]
+        axes.barh([row.what for row in rows], [found.half - row.agreement for row in rows])
+        axes.set_title(found.model)
+        axes.set_xlabel("agreement with FP32 lost where this alone is INT8")
+        axes.tick_params(axis="y", labelsize=7)
+        axes.grid(axis="x", alpha=0.3)
+    save_figure(figure, path.parent, path.name)
