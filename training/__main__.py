@@ -120,7 +120,7 @@ def train_command(
         plan = plan.model_copy(update={"batch_size": batch_size})
     chosen, name = pick_device(device), model.value if part is Part.REID else part.value
     settings: dict[str, str | int | float | None] = {"data": data, "augment": augment, "backbone": backbone}
-    if data is Data.COMPOSED:
+    if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
         settings["scenes"] = scenes
     dataset = load_scenes(data, root, length=scenes, seed=seed)
     task: Task

@@ -27,6 +27,7 @@ class Data(StrEnum):
     COMPOSED = "composed"
     PENN_FUDAN = "penn_fudan"
     MARKET1501 = "market1501"
+    MARKET1501_COMPOSED = "market1501+composed"
     CUHK_SYSU = "cuhk_sysu"
     PRW = "prw"
 
@@ -45,8 +46,9 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     """The scenes of a dataset to train on.
 
     Args:
-        data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures.
-        root: The dataset's folder; for `composed` the folder that holds `market1501`, `penn_fudan` and the street
+        data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures;
+            `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities.
+        root: The dataset's folder; for what is composed the folder that holds `market1501`, `penn_fudan` and the street
             pictures, as `training.data.backgrounds` names them.
         length: Scenes of `composed`.
         seed: Of `composed`.
@@ -56,14 +58,15 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     """
     from training.data.splits import Joined, market1501_split, penn_fudan_split
 
-    if data is Data.COMPOSED:
+    if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
         from training.data.backgrounds import street_scenes
         from training.data.composer import Composer
 
-        penn_fudan = penn_fudan_split(root / "penn_fudan")[0]
-        people = Joined(market1501_split(root / "market1501")[0], penn_fudan)
+        penn_fudan, market1501 = penn_fudan_split(root / "penn_fudan")[0], market1501_split(root / "market1501")[0]
+        backgrounds = Joined(street_scenes(root), penn_fudan)
         with console.status("looking for people with usable masks"):
-            return Composer(people, Joined(street_scenes(root), penn_fudan), length=length, seed=seed)
+            composed = Composer(Joined(market1501, penn_fudan), backgrounds, length=length, seed=seed)
+        return composed if data is Data.COMPOSED else Joined(market1501, composed, same_people=True)
     if data is Data.PENN_FUDAN:
         return penn_fudan_split(root)[0]
     if data is Data.MARKET1501:

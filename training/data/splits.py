@@ -90,21 +90,26 @@ class Subset:
 
 
 class Joined:
-    """Several datasets one after the other; identities of different datasets are different people."""
+    """Several datasets one after the other.
 
-    def __init__(self, *parts: Scenes):
+    Args:
+        parts: The datasets.
+        same_people: Equal identities of different parts are one person, not two.
+    """
+
+    def __init__(self, *parts: Scenes, same_people: bool = False):
         self._parts = parts
         self._ends = np.cumsum([len(part) for part in parts])
         counts = [part.identity_count for part in parts]
-        self._shifts = [int(shift) for shift in np.cumsum([0, *counts[:-1]])]
-        self.identity_count = sum(counts)
+        self._shifts = [0 if same_people else int(shift) for shift in np.cumsum([0, *counts[:-1]])]
+        self.identity_count = max(counts, default=0) if same_people else sum(counts)
 
     def __len__(self) -> int:
         """How many scenes there are."""
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: int) -> Scene:
-        """One scene, its identities shifted past those of the datasets before its own."""
+        """One scene; its identities are shifted past those of the datasets before its own, unless people are the same."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         number = int(np.searchsorted(self._ends, index, side="right"))
