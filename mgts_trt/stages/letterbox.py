@@ -72,16 +72,14 @@ class Letterbox:
                 "Make one for this picture: Letterbox(image.shape[:2], canvas_hw)."
             )
         height, width = self.content_hw
-        canvas = np.empty((*self.canvas_hw, 3), np.uint8)
-        canvas[height:] = pad
-        canvas[:height, width:] = pad
-        content = image
+        content: Array = image
         if self.content_hw != self.image_hw:
             shrinks = height < self.image_hw[0] or width < self.image_hw[1]
             method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            content = np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
-        canvas[:height, :width] = content
-        return canvas
+            content = cv2.resize(image, (width, height), interpolation=method)
+        below, beside = self.canvas_hw[0] - height, self.canvas_hw[1] - width
+        canvas = cv2.copyMakeBorder(content, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=pad)
+        return np.asarray(canvas, np.uint8)
 
     def to_canvas(self, boxes: Array) -> Floats:
         """Boxes of the image [N, 4] in canvas pixels, float32 [N, 4]; in float64 between, and not clipped."""

@@ -117,7 +117,7 @@ def separate(
         tight = expand_boxes(box, 1.0, content_hw)[0]
         mask = np.zeros((y2 - y1, x2 - x1), np.bool_)
         mask[tight[1] - y1 : tight[3] - y1, tight[0] - x1 : tight[2] - x1] = True
-    foreground = original * mask[..., None]
+    foreground = np.asarray(cv2.copyTo(original, mask.view(np.uint8)), np.uint8)  # black elsewhere
     return Separation(original, mask, foreground, (x1, y1, x2, y2), instance)
 
 
