@@ -23,6 +23,7 @@ from mgts_trt.recipe import Profile, Recipe, load_recipe
 from mgts_trt.staging import disk_errors, publish, staging_folder
 from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
+from mgts_trt.trt_cache import TimingCache
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -277,12 +278,15 @@ def _build_into(
         workload = measure(flavour, parsed.network, recipe.shapes(entry.inputs, "opt"))
         require_share(workload, identity.precision, recipe.min_share(identity.precision), path)
         config = flavour.create_config(builder, identity.settings, identity.target)
+        timing = TimingCache(flavour)
+        timing.attach(config)
         profile = _add_profile(builder, config, recipe, entry.inputs)
         plan = _serialize(flavour, builder, parsed.network, config, on_progress, interrupted)
     if interrupted.is_set():
         raise KeyboardInterrupt
     if plan is None:
         raise BuildError(_why_none(flavour, identity, messages))
+    timing.save(config)
     data = memoryview(plan)
     with disk_errors(folder.parent):
         (folder / f"{identity.model}.plan").write_bytes(data)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from mgts_trt import __version__
 from mgts_trt.bundle import Bundle
+from mgts_trt.cache import VARIABLE, cache_root
 from mgts_trt.cpu import available_cores, cpu_name
 from mgts_trt.device import Gpu, find_gpus
 from mgts_trt.errors import BundleError, PlanError
@@ -48,6 +49,7 @@ def examine(bundle_path: Path | None = None) -> list[Finding]:
         *_guarded("system", _system),
         *_guarded("GPU", _gpus),
         *_guarded("TensorRT", _tensorrt),
+        *_guarded("cache", _cache),
         *_guarded("ONNX Runtime", _onnxruntime),
         *_guarded("OpenCV", _opencv),
     ]
@@ -98,13 +100,25 @@ def _gpus() -> Iterator[Finding]:
 def _tensorrt() -> Iterator[Finding]:
     flavour = find_flavour()
     if flavour is not None:
-        yield Finding("TensorRT", "ok", f"{flavour}, builds for {', '.join(flavour.targets)}")
+        runs = "and runs plans on this GPU" if find_gpus() else "but runs no plans: it finds no NVIDIA GPU"
+        yield Finding("TensorRT", "ok", f"{flavour}, builds for {', '.join(flavour.targets)}, {runs}")
         return
     broken = broken_flavours()
     for name, why in broken.items():
         yield Finding("TensorRT", "problem", f"{title(name)} is installed, but does not load: {why}", INSTALL)
     if not broken:
         yield Finding("TensorRT", "info", "not installed: plans can be neither built nor run", INSTALL)
+
+
+def _cache() -> Iterator[Finding]:
+    root = cache_root()
+    if root is None:
+        yield Finding("cache", "info", f"off: TensorRT and the kernels start more slowly ({VARIABLE})")
+        return
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    yield Finding(
+        "cache", "ok", f"{root} ({size / 2**20:.0f} MiB), for what is compiled for a GPU; {VARIABLE} moves it"
+    )
 
 
 def _onnxruntime() -> Iterator[Finding]:

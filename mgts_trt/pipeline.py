@@ -114,6 +114,7 @@ class PersonSearch:
         if self._owns_sessions:
             for session in self._sessions.values():
                 session.close()
+        self.runtime.close()
         self._sessions = {}
 
     def __call__(self, image: Any, *, top: int | None = None) -> People:

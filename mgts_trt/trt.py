@@ -118,9 +118,29 @@ class Flavour:
                 f"TensorRT-RTX builds without: `{INSTALL}`."
             ) from error
 
-    def create_runtime(self) -> Any:
-        """What loads plans; it logs into `collect`."""
-        return self.module.Runtime(_logger(self.module))
+    def create_runtime(self, errors: "ErrorLog | None" = None) -> Any:
+        """What loads plans; it logs into `collect`.
+
+        Args:
+            errors: Told of every error of the runtime, of the engines it loads and of their contexts. TensorRT does
+                not keep it alive.
+        """
+        runtime = self.module.Runtime(_logger(self.module))
+        if errors is not None:
+            runtime.error_recorder = errors.recorder
+        return runtime
+
+    def create_error_log(self) -> "ErrorLog":
+        """An empty collection of TensorRT's errors."""
+        return ErrorLog(self.module)
+
+    def has_runtime_cache(self) -> bool:
+        """Whether plans are compiled for the GPU when they are loaded, and the result can be kept."""
+        return hasattr(self.module, "IRuntimeCache")
+
+    def has_timing_cache(self) -> bool:
+        """Whether a build may reuse measured times. TensorRT-RTX measures nothing, and would ask for a GPU."""
+        return self.name == "tensorrt"
 
     def create_config(self, builder: Any, settings: Mapping[str, bool | int], target: str) -> Any:
         """A builder configuration for `target` (`portable` or `sm_…`; `current` has been resolved before).
@@ -174,6 +194,24 @@ class Flavour:
 
 
 _ONE_AT_A_TIME = threading.Lock()
+
+
+class ErrorLog:
+    """What TensorRT's objects report as errors, from any thread.
+
+    Attributes:
+        recorder: The object TensorRT calls.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._errors: list[tuple[Any, str]] = []
+        self.recorder = _recorder_class(module)(self._errors)
+
+    def take(self) -> str:
+        """The messages since the last call, each once, in TensorRT's words; empty if there are none."""
+        taken = self._errors[:]
+        del self._errors[: len(taken)]
+        return "; ".join(dict.fromkeys(text.strip() for _, text in taken))
 
 
 def find_flavour(prefer: FlavourName | None = None) -> Flavour | None:
@@ -297,3 +335,34 @@ def _monitor_class(module: Any) -> Any:
             self._on_progress(phase, self._furthest)
 
     return Monitor
+
+
+@cache
+def _recorder_class(module: Any) -> Any:
+    class Recorder(module.IErrorRecorder):  # type: ignore[misc]
+        """Appends to a list, which is atomic: TensorRT calls it from several threads."""
+
+        def __init__(self, errors: list[tuple[Any, str]]) -> None:
+            module.IErrorRecorder.__init__(self)
+            self._errors = errors
+
+        def num_errors(self) -> int:
+            return len(self._errors)
+
+        def get_error_code(self, index: int) -> Any:
+            return self._errors[index][0]
+
+        def get_error_desc(self, index: int) -> str:
+            return self._errors[index][1]
+
+        def has_overflowed(self) -> bool:
+            return False
+
+        def clear(self) -> None:
+            self._errors.clear()
+
+        def report_error(self, code: Any, description: str) -> bool:
+            self._errors.append((code, description))
+            return False
+
+    return Recorder

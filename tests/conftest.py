@@ -8,6 +8,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` skip where there is none."""
+    if item.get_closest_marker("gpu"):
+        from mgts_trt.device import find_gpus
+
+        if not find_gpus():
+            pytest.skip("needs an NVIDIA GPU and its driver")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the checkout; its absence skips a test, except in CI, where it fails."""

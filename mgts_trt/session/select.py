@@ -1,13 +1,18 @@
 """Which backend runs a bundle here, and why."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from mgts_trt.bundle import Bundle
 from mgts_trt.cpu import available_cores
-from mgts_trt.errors import BackendError
+from mgts_trt.device import find_gpus
+from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.session.base import Session
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+
+if TYPE_CHECKING:
+    from mgts_trt.session.engine import Engine
 
 Backend = Literal["auto", "onnxruntime", "tensorrt"]
 BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")
@@ -23,6 +28,13 @@ class Runtime:
     """For people: `CPU, 2 threads`."""
     reason: str
     """Why this backend, in one sentence."""
+    engines: "Mapping[str, Engine]" = field(default_factory=dict, repr=False, compare=False)
+    """The plans by model, loaded, where TensorRT runs them."""
+
+    def close(self) -> None:
+        """Let go of the engines. Closing twice is harmless."""
+        for engine in self.engines.values():
+            engine.close()
 
 
 def select_runtime(
@@ -45,18 +57,31 @@ def select_runtime(
     device = f"CPU, {threads or available_cores()} threads"
     if backend == "onnxruntime":
         return Runtime("onnxruntime", device, "asked for")
-    from mgts_trt.session.tensorrt import why_not_tensorrt
+    from mgts_trt.session.tensorrt import load_engines
 
-    reason = why_not_tensorrt(bundle, models, precision)
-    if backend == "tensorrt":
-        raise BackendError(f"The backend tensorrt cannot run here: {reason} Use --backend auto or onnxruntime.")
-    return Runtime("onnxruntime", device, reason)
+    try:
+        engines = load_engines(bundle, models, precision)
+    except MgtsError as error:
+        if backend == "tensorrt":
+            raise BackendError(
+                f"The backend tensorrt cannot run here: {error} Use --backend auto or onnxruntime."
+            ) from error
+        return Runtime("onnxruntime", device, str(error))
+    reason = "asked for" if backend == "tensorrt" else "there is a GPU, and the plans fit it"
+    return Runtime("tensorrt", str(find_gpus()[0]), reason, engines)
 
 
 def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None) -> Session:
-    """Open one model on the backend that `select_runtime` chose."""
+    """Open one model on the backend that `select_runtime` chose.
+
+    Raises:
+        MgtsError: See the backend's session.
+    """
     if runtime.backend == "tensorrt":
         from mgts_trt.session.tensorrt import TensorRTSession
 
-        return TensorRTSession(bundle, model, precision)
+        engine = runtime.engines.get(model)
+        # A plan of another precision than the runtime was chosen with is loaded by the session.
+        fits = engine is not None and not engine.closed and engine.record.identity.precision == precision
+        return TensorRTSession(bundle, model, precision, engine=engine if fits else None)
     return OnnxRuntimeSession(bundle, model, precision, threads=threads)

@@ -1,5 +1,6 @@
 """The steps between the networks, in NumPy and OpenCV: what every other implementation is tested against."""
 
+from mgts_trt.stages.head import HeadWeights, fused_head
 from mgts_trt.stages.instances import InstanceMap, paint_instances
 from mgts_trt.stages.letterbox import Letterbox
 from mgts_trt.stages.separate import (
@@ -13,6 +14,7 @@ from mgts_trt.stages.separate import (
 )
 
 __all__ = [
+    "HeadWeights",
     "InstanceMap",
     "Letterbox",
     "Patches",
@@ -20,6 +22,7 @@ __all__ = [
     "denormalise",
     "dominant_instance",
     "expand_boxes",
+    "fused_head",
     "paint_instances",
     "person_patches",
     "separate",

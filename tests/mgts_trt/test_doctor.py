@@ -44,7 +44,9 @@ def check(findings):
 def test_a_machine_without_a_gpu_has_no_problem(bundle):
     findings = check(examine())
     assert [finding for finding in findings if finding.state == "problem"] == []
-    assert {"system", "CPU", "GPU", "TensorRT", "ONNX Runtime", "OpenCV"} == {finding.area for finding in findings}
+    assert {"system", "CPU", "GPU", "TensorRT", "cache", "ONNX Runtime", "OpenCV"} == {
+        finding.area for finding in findings
+    }
     [gpu] = of("GPU", findings)
     assert gpu.state == "info"
 

@@ -1,0 +1,1 @@
+"""CUDA beside TensorRT: the kernels between the engines, their compilation, and the device they run on."""

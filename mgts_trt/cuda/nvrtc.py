@@ -1,0 +1,135 @@
+"""CUDA kernels to machine code: NVRTC, which needs neither GPU nor compiler, and a cache of what it made."""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgts_trt.cache import DiskCache
+from mgts_trt.errors import BackendError
+from mgts_trt.recipe import engines_folder
+
+ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 120)
+"""Compute capabilities every kernel is compiled for in the tests, times ten: Turing to Blackwell, Jetson Orin (87)."""
+
+CACHE_LIMIT = 64 << 20
+"""Bytes the cache may take."""
+
+_STANDARD = "c++17"
+# Without contraction the arithmetic is that of the host, where the references run; sums that matter say fmaf.
+_FUSE_MULTIPLY_ADD = False
+_INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What NVRTC made of one source.
+
+    Attributes:
+        cubin: Machine code, an ELF file.
+        log: What the compiler said: warnings, or nothing.
+    """
+
+    cubin: bytes
+    log: str
+
+
+def kernel_sources() -> tuple[str, ...]:
+    """The names of all sources, sorted."""
+    return tuple(sorted(path.name for path in _folder().glob("*.cu")))
+
+
+def compile_kernels(source_name: str, arch: int, *, cache: Path | None = None) -> bytes:
+    """Machine code of one kernel source, from the cache or compiled.
+
+    Args:
+        source_name: One of `kernel_sources()`.
+        arch: Compute capability times ten: 87 for 8.7.
+        cache: Folder for compiled code; None means `kernels` in the user's cache folder, if caching is on.
+
+    Returns:
+        A CUBIN for GPUs of that compute capability, or a later minor version of it.
+
+    Raises:
+        BackendError: No such source, no NVRTC here, or it refuses the architecture.
+    """
+    store = DiskCache(cache.name if cache else "kernels", limit=CACHE_LIMIT, root=cache and cache.parent)
+    key = _key(source_name, arch)
+    cubin = store.load(key)
+    if cubin is None:
+        cubin = compile_source(source_name, arch).cubin
+        store.store(key, cubin)
+    return cubin
+
+
+def compile_source(source_name: str, arch: int) -> Compiled:
+    """Compile one kernel source, whatever is in the cache.
+
+    Raises:
+        BackendError: See `compile_kernels`.
+    """
+    code = _text(source_name)
+    try:
+        from cuda.core import Program, ProgramOptions
+    except ImportError as error:
+        raise BackendError(
+            f"CUDA kernels are compiled by cuda.core, which does not load: {error}. {_INSTALL}"
+        ) from error
+    log = io.StringIO()
+    try:
+        options = ProgramOptions(
+            name=source_name, arch=f"sm_{arch}", std=_STANDARD, fma=_FUSE_MULTIPLY_ADD, include_path=str(_folder())
+        )
+        cubin = Program(code, "c++", options).compile("cubin", logs=log).code
+    except Exception as error:  # NVRTC's own error, or cuda.core's when its library is not there
+        reason = " ".join(str(error).split())
+        raise BackendError(f"NVRTC cannot compile {source_name} for sm_{arch}: {reason}. {_INSTALL}") from error
+    return Compiled(bytes(cubin), log.getvalue().strip("\0 \n"))
+
+
+_INSTALL = "NVRTC of CUDA 13 knows sm_75 and newer; install it with `pip install 'mgts-trt[rtx]'`."
+
+
+def _folder() -> Path:
+    return engines_folder() / "kernels"
+
+
+def _text(name: str) -> str:
+    try:
+        return (_folder() / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BackendError(
+            f"There is no kernel source {name!r}; there are {', '.join(kernel_sources()) or 'none'}. If it should be "
+            "there, reinstall mgts-trt."
+        ) from error
+
+
+def _with_includes(name: str) -> dict[str, str]:
+    """A source and all it includes, by name."""
+    texts: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        file = waiting.pop()
+        if file not in texts:
+            texts[file] = _text(file)
+            waiting += _INCLUDE.findall(texts[file])
+    return texts
+
+
+def _key(source_name: str, arch: int) -> str:
+    """All that the machine code follows from."""
+    options = {"arch": arch, "std": _STANDARD, "fma": _FUSE_MULTIPLY_ADD}
+    return json.dumps(["cubin", source_name, _nvrtc_version(), options, _with_includes(source_name)], sort_keys=True)
+
+
+def _nvrtc_version() -> str:
+    try:
+        from cuda.bindings import nvrtc
+
+        status, major, minor = nvrtc.nvrtcVersion()
+    except Exception as error:  # no bindings, or no library: each says so in its own way
+        raise BackendError(f"CUDA kernels are compiled by NVRTC, which does not load: {error}. {_INSTALL}") from error
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise BackendError(f"NVRTC does not tell its version: {status.name}. {_INSTALL}")
+    return f"{major}.{minor}"

@@ -1,0 +1,75 @@
+"""Run the CUDA kernels' own source on the CPU: compiled by a C++ compiler against `host_shim.h`."""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import pytest
+
+from mgts_trt.cuda.kernels import Launch, Pointer
+from mgts_trt.recipe import engines_folder
+
+HERE = Path(__file__).resolve().parent
+CODES = {Pointer: "p", np.int32: "i", np.float32: "f", np.float64: "d"}
+
+
+def pointer(array: np.ndarray | None) -> Pointer:
+    """The address of a host array, as a kernel takes it; the caller keeps the array alive."""
+    if array is None:
+        return Pointer(0)
+    assert array.flags.c_contiguous
+    return Pointer(array.ctypes.data)
+
+
+def run(*launches: Launch) -> None:
+    """Run launches one after the other on host memory, through the interface of cuLaunchKernel."""
+    for launch in launches:
+        library = _library(launch.source)
+        declared = getattr(library, f"parameters_{launch.kernel}")
+        declared.restype = ctypes.c_char_p
+        assert declared().decode() == "".join(CODES[type(a)] for a in launch.arguments), launch.kernel
+        values = [np.uint64(a.address) if isinstance(a, Pointer) else a for a in launch.arguments]
+        boxes = [np.array([value]) for value in values]
+        addresses = (ctypes.c_void_p * len(boxes))(*(box.ctypes.data for box in boxes))
+        dimensions = (ctypes.c_uint * 6)(*launch.grid, *launch.block)
+        entry = getattr(library, f"run_{launch.kernel}")
+        entry.restype = ctypes.c_char_p
+        failure = entry(dimensions, addresses)
+        assert failure is None, f"{launch.kernel}: {failure.decode()}"
+
+
+def entry_points(source: str) -> list[str]:
+    """The names of the kernels in a source, including those a macro makes."""
+    text = (engines_folder() / "kernels" / source).read_text(encoding="utf-8")
+    made = re.findall(r"^(?:PERSON_PATCHES|FUSED_HEAD)\((.*)\)$", text, re.MULTILINE)
+    names = [name.strip() for arguments in made for name in arguments.split(",")[:-1]]
+    plain = re.findall(r'^extern "C" __global__ void __launch_bounds__\([^)]*\)\s+(\w+)\(', text, re.MULTILINE)
+    return plain + names
+
+
+@cache
+def _library(source: str) -> ctypes.CDLL:
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        if os.environ.get("CI"):
+            pytest.fail("needs a C++ compiler, and there is none")
+        pytest.skip("needs a C++ compiler")
+    folder = Path(mkdtemp(prefix="mgts-trt-kernels-"))
+    unit, library = folder / "unit.cpp", folder / "unit.so"
+    kernels = "\n".join(f"HOST_KERNEL({name})" for name in entry_points(source))
+    unit.write_text(f'#include "host_shim.h"\n#include "{source}"\n{kernels}\n', encoding="utf-8")
+    options = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+    includes = [f"-I{HERE}", f"-I{engines_folder() / 'kernels'}"]
+    done = subprocess.run(
+        [compiler, *options, *includes, str(unit), "-o", str(library)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = ctypes.CDLL(str(library))
+    shutil.rmtree(folder)
+    return loaded

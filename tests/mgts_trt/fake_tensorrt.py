@@ -1,0 +1,217 @@
+"""TensorRT's Python bindings on a simulated device, as far as a session uses them.
+
+Names, signatures and ways to fail are those of the real bindings: a failing call answers None or False and tells the
+error recorder. A plan is an ONNX file, which ONNX Runtime runs.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from mgts_trt.bundle import Bundle, file_sha256
+from mgts_trt.plan import PlanIdentity, PlanRecord
+from mgts_trt.recipe import load_recipe
+from mgts_trt.trt import Flavour
+from tests.cuda.simulated import SimulatedDevice
+
+WORKSPACE = 4096
+
+
+class FakeTensorRT:
+    """The package. `fail` names calls that fail, and what they say.
+
+    Attributes:
+        device: Runs engines.
+        calls: Names of the calls made.
+        blobs: What runtime caches were given.
+    """
+
+    __version__ = "9.9"
+
+    def __init__(self, device: SimulatedDevice, name: str = "tensorrt_rtx") -> None:
+        self.device, self.fail = device, dict[str, str]()
+        self.calls: list[str] = []
+        self.blobs: list[bytes] = []
+        self.compiled = b"kernels"
+        self.BuilderFlag = SimpleNamespace()
+        self.ILogger = type("ILogger", (), {"Severity": SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2, INFO=3)})
+        self.IErrorRecorder = type("IErrorRecorder", (), {})
+        self.TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
+        self.ExecutionContextAllocationStrategy = SimpleNamespace(STATIC="static", USER_MANAGED="user")
+        if name == "tensorrt_rtx":
+            self.IRuntimeCache = FakeRuntimeCache
+            self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="lazy", EAGER="eager")
+            self.ComputeCapability = SimpleNamespace(SM86=1)
+
+    def Runtime(self, logger: Any) -> "FakeRuntime":  # noqa: N802
+        return FakeRuntime(self)
+
+    def attempt(self, name: str, recorder: Any, do: Callable[[], Any], failed: Any) -> Any:
+        self.calls.append(name)
+        if name in self.fail:
+            recorder.report_error(1, self.fail[name])
+            return failed
+        return do()
+
+
+class FakeRuntime:
+    def __init__(self, trt: FakeTensorRT) -> None:
+        self._trt, self.error_recorder = trt, None
+
+    def deserialize_cuda_engine(self, data: bytes) -> Any:
+        make = lambda: FakeEngine(self._trt, self.error_recorder, data)  # noqa: E731
+        return self._trt.attempt("deserialize_cuda_engine", self.error_recorder, make, None)
+
+
+class FakeEngine:
+    device_memory_size_v2 = WORKSPACE
+
+    def __init__(self, trt: FakeTensorRT, recorder: Any, data: bytes) -> None:
+        self.trt, self.recorder = trt, recorder
+        self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        self.inputs = {value.name: value for value in self.session.get_inputs()}
+        self.outputs = {value.name: value for value in self.session.get_outputs()}
+        self.tensors = {**self.inputs, **self.outputs}
+        self.num_io_tensors = len(self.tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "input" if name in self.inputs else "output"
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        kind = self.tensors[name].type.removeprefix("tensor(").removesuffix(")")
+        return SimpleNamespace(name=kind.upper())
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(-1 if isinstance(size, str) else size for size in self.tensors[name].shape)
+
+    def create_runtime_config(self) -> "FakeRuntimeConfig":
+        return FakeRuntimeConfig(self.trt)
+
+    def create_execution_context(self, option: Any) -> Any:
+        wanted = option.strategy if isinstance(option, FakeRuntimeConfig) else option
+        if wanted != "user":
+            raise TypeError(f"incompatible function arguments: {wanted}")
+        make = lambda: FakeContext(self)  # noqa: E731
+        return self.trt.attempt("create_execution_context", self.recorder, make, None)
+
+
+class FakeRuntimeConfig:
+    def __init__(self, trt: FakeTensorRT) -> None:
+        self._trt = trt
+        self.strategy = "static"
+        self.dynamic_shapes_kernel_specialization_strategy = "lazy"
+
+    def set_execution_context_allocation_strategy(self, strategy: str) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> "FakeRuntimeCache":
+        return FakeRuntimeCache(self._trt)
+
+    def set_runtime_cache(self, cache: "FakeRuntimeCache") -> bool:
+        self._trt.calls.append("set_runtime_cache")
+        return True
+
+
+class FakeRuntimeCache:
+    def __init__(self, trt: FakeTensorRT) -> None:
+        self._trt = trt
+
+    def deserialize(self, blob: bytes) -> bool:
+        self._trt.blobs.append(blob)
+        return blob.startswith(b"kernels")
+
+    def serialize(self) -> memoryview:
+        return memoryview(self._trt.compiled)
+
+
+class FakeContext:
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine, self._trt = engine, engine.trt
+        self._addresses: dict[str, int] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._memory: tuple[int, int] | None = None
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        self._memory = memory, size
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        def do() -> bool:
+            self._shapes[name] = shape
+            return True
+
+        return self._trt.attempt("set_input_shape", self._engine.recorder, do, False)
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        sizes = {
+            dimension: size
+            for tensor, shape in self._shapes.items()
+            for dimension, size in zip(self._engine.tensors[tensor].shape, shape, strict=True)
+        }
+        return tuple(sizes.get(d, -1) if isinstance(d, str) else d for d in self._engine.tensors[name].shape)
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        def do() -> bool:
+            device, engine = self._trt.device, self._engine
+            shapes = {name: self.get_tensor_shape(name) for name in engine.tensors}
+            dtypes = {name: np.dtype(_numpy_name(value.type)) for name, value in engine.tensors.items()}
+            spans = {
+                name: device.span(
+                    address, int(np.prod(shapes[name])) * dtypes[name].itemsize, write=name in engine.outputs
+                )
+                for name, address in self._addresses.items()
+            }
+
+            def run() -> None:
+                views = {name: span.view().view(dtypes[name]).reshape(shapes[name]) for name, span in spans.items()}
+                results = engine.session.run(list(engine.outputs), {name: views[name] for name in engine.inputs})
+                for name, result in zip(engine.outputs, results, strict=True):
+                    views[name][...] = result
+
+            workspace = device.span(*self._memory, write=True)
+            device.submit(stream_handle, "execute_async_v3", run, [*spans.values(), workspace])
+            return True
+
+        return self._trt.attempt("execute_async_v3", self._engine.recorder, do, False)
+
+
+def write_plan(bundle: Bundle, model: str, flavour: Flavour, target: str, precision: str = "fp32") -> PlanRecord:
+    """Put a plan of this flavour into a bundle."""
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour)
+    folder = bundle.plans / identity.folder
+    folder.mkdir(parents=True)
+    plan = folder / f"{model}.plan"
+    plan.write_bytes(bundle.model_path(model, precision).read_bytes())
+    entry, recipe = bundle.model(model), load_recipe(model)
+    dynamic = {size for spec in entry.inputs.values() for size in spec.shape if isinstance(size, str)}
+    record = PlanRecord(
+        tool="0",
+        identity=identity,
+        plan_sha256=file_sha256(plan),
+        plan_bytes=plan.stat().st_size,
+        seconds=0,
+        inputs=entry.inputs,
+        outputs=entry.outputs,
+        profile={size: recipe.profile[size] for size in dynamic},
+        onnx_nodes=1,
+        onnx_nodes_with_layer=1,
+        layers={},
+        macs={},
+        warnings=0,
+    )
+    record.write(folder)
+    return record
+
+
+def _numpy_name(onnx_type: str) -> str:
+    name = onnx_type.removeprefix("tensor(").removesuffix(")")
+    return "float32" if name == "float" else name
