@@ -216,7 +216,9 @@ def group(layers: Sequence[str], by: str) -> dict[str, list[str]]:
 def _block(layer: str) -> str:
     name = re.sub(r"(\.\d+)+$", "", layer)
     parent = name.rpartition(".")[0]
-    return parent if parent and (name == layer or parent.rpartition(".")[2].isdecimal()) else name
+    if not parent:
+        return layer
+    return parent if name == layer or parent.rpartition(".")[2].isdecimal() else name
 
 
 def patterns(layers: Sequence[str], everything: Sequence[str]) -> list[str]:

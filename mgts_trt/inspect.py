@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mgts_trt.bundle import MANIFEST, Bundle, Manifest, Thresholds, Training
+from mgts_trt.bundle import MANIFEST, Bundle, Calibration, Manifest, Quantisation, Thresholds, Training, file_sha256
 from mgts_trt.device import find_gpus
 from mgts_trt.errors import MgtsError, OnnxError, PlanError
 from mgts_trt.macs import Work
@@ -96,6 +96,28 @@ class PlanEntry(_Facts):
     problem: str = ""
 
 
+class ParityFacts(_Facts):
+    """What `mgts-trt parity --record` has left in a bundle.
+
+    Attributes:
+        file: Its name.
+        device: What it was measured on.
+        ok: Whether everything was within tolerance.
+        compared: Numbers compared.
+        labelled: People of the labelled set the task was measured on, 0 without one.
+        current: Whether it is of the bundle as it is now.
+        problem: Why there are no numbers.
+    """
+
+    file: str
+    device: str = ""
+    ok: bool = False
+    compared: int = 0
+    labelled: int = 0
+    current: bool = False
+    problem: str = ""
+
+
 class BundleFacts(_Facts):
     """What a bundle holds."""
 
@@ -113,6 +135,9 @@ class BundleFacts(_Facts):
     no_graphs: str
     goldens: dict[str, str]
     ranges: dict[str, RangeFacts]
+    quantisation: dict[str, Quantisation]
+    calibration: Calibration | None
+    parity: list[ParityFacts]
     plans: list[PlanEntry]
 
 
@@ -205,6 +230,9 @@ def inspect_bundle(root: Path, layers: int = 0) -> BundleFacts:
         no_graphs=no_graphs,
         goldens={golden.name: golden.source for golden in manifest.golden},
         ranges=_ranges(root, manifest),
+        quantisation={name: model.quantisation for name, model in manifest.models.items() if model.quantisation},
+        calibration=manifest.calibration,
+        parity=[_read_parity(root, path) for path in sorted((root / "parity").glob("*.json"))],
         plans=[_plan_entry(folder) for folder in plan_folders(bundle)],
     )
 
@@ -260,6 +288,24 @@ def _read_ranges(path: Path) -> RangeFacts:
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         return RangeFacts(problem=f"{path} is not what the export writes ({type(error).__name__}: {error})")
+
+
+def _read_parity(root: Path, path: Path) -> ParityFacts:
+    file = str(path.relative_to(root))
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+        task = data["task"]
+        return ParityFacts(
+            file=file,
+            device=f"{data['backend']}, {data['device']}",
+            ok=data["ok"],
+            compared=len(data["comparisons"]) + (len(task["comparisons"]) if task else 0),
+            labelled=task["people"] if task else 0,
+            current=data["manifest_sha256"] == file_sha256(root / MANIFEST),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"{path} is not what `mgts-trt parity --record` writes ({type(error).__name__}: {error})"
+        return ParityFacts(file=file, problem=problem)
 
 
 def _why_not_loaded(identity: PlanIdentity, flavour: Flavour | None) -> str:

@@ -121,6 +121,20 @@ def _bundle(facts: BundleFacts) -> Iterable[RenderableType]:
             or f"ranges of {model}: {each.tensors} tensors on {len(each.pictures)} pictures, largest magnitude "
             f"{each.largest:g} at {escape(each.node)}, {each.overflow:.1%} at most beyond half"
         )
+    for model, how in facts.quantisation.items():
+        kept = f"; in half: {', '.join(how.kept)}" if how.kept else ""
+        yield escape(f"int8 of {model}: scales by {how.calibration}, shortcuts {'too' * how.residuals or 'not'}{kept}")
+    if facts.calibration:
+        count = len(facts.calibration.pictures)
+        yield f"calibrated on {count} picture{'s' * (count > 1)}, SHA-256 {facts.calibration.sha256[:12]}…"
+    for record in facts.parity:
+        verdict = "at parity" if record.ok else "out of tolerance"
+        of = f" and {record.labelled} labelled people" if record.labelled else ""
+        old = "" if record.current else "; of an earlier export"
+        yield escape(
+            record.problem
+            or f"{record.file}: {verdict} in {record.compared} numbers on goldens{of}, {record.device}{old}"
+        )
     if not facts.plans:
         yield f"No plans yet; `mgts-trt build {escape(facts.root)}` builds them."
         return

@@ -123,6 +123,7 @@ def test_blocks_and_their_patterns() -> None:
         "net.last": ["net.last.0.0"],
         "layer1.0": ["layer1.0.conv1", "layer1.0.downsample.0"],
         "rpn": ["rpn.conv", "rpn.deltas"],
+        "features.0": ["features.0"],
         "fc6": ["fc6"],
     }
     layers = [layer for members in blocks.values() for layer in members]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mgts_trt import inspect as module
-from mgts_trt.bundle import Bundle, BundleFile, write_manifest
+from mgts_trt.bundle import Bundle, BundleFile, Calibration, Quantisation, file_sha256, write_manifest
 from mgts_trt.device import Gpu
 from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.inspect import inspect
@@ -94,6 +94,32 @@ def test_ranges_that_make_no_sense_cost_themselves_alone(root, text):
     facts = inspect(root)
     assert "is not what the export writes" in facts.ranges["mgts"].problem
     assert "is not what the export writes" in " ".join(shown(facts).split())
+
+
+def test_int8_and_parity_of_a_bundle(root):
+    manifest = Bundle.open(root).manifest
+    how = Quantisation(calibration="mse", residuals=False, kept=("stem",))
+    models = {**manifest.models, "mgts": manifest.models["mgts"].model_copy(update={"quantisation": how})}
+    calibration = Calibration.of([root / "mgts.fp32.onnx", root / "mgts.fp16.onnx"])
+    write_manifest(root, manifest.model_copy(update={"models": models, "calibration": calibration}))
+    report = {
+        "backend": "onnxruntime", "device": "CPU", "ok": True, "comparisons": [1, 2],
+        "task": {"people": 34, "comparisons": [3]}, "manifest_sha256": file_sha256(root / "manifest.json"),
+    }  # fmt: skip
+    (root / "parity").mkdir()
+    (root / "parity" / "int8.onnxruntime.json").write_text(json.dumps(report))
+    failed = {**report, "ok": False, "task": None, "manifest_sha256": "0" * 64}
+    (root / "parity" / "fp16.onnxruntime.json").write_text(json.dumps(failed))
+    (root / "parity" / "odd.json").write_text("[]")
+    text = shown(inspect(root)).replace("\n", " ")
+    for words in (
+        "int8 of mgts: scales by mse, shortcuts not; in half: stem",
+        f"calibrated on 2 pictures, SHA-256 {calibration.sha256[:12]}",
+        "int8.onnxruntime.json: at parity in 3 numbers on goldens and 34 labelled people, onnxruntime, CPU",
+        "fp16.onnxruntime.json: out of tolerance in 2 numbers on goldens, onnxruntime, CPU; of an earlier export",
+        "--record` writes (TypeError",
+    ):
+        assert words in text
 
 
 def test_a_bundle_without_the_package_onnx(root, monkeypatch):
