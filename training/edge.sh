@@ -25,10 +25,12 @@ scenes=(--data composed --root "$data" --scenes 8000 --backbone efficientnet-lit
 train detector detector "${scenes[@]}"
 train masknet masknet "${scenes[@]}"
 
-# Both streams of MGTS start from IDNet's.
-crops=(--data market1501 --root "$data/market1501" --unlabelled 0)
-train reid idnet --model idnet "${crops[@]}" --backbone efficientnet-lite0
-train reid mgts --model mgts "${crops[@]}" --backbone "$runs/idnet/idnet.safetensors" --iterations 1500 --box-share 0.25
+# IDNet learns from crops, then from crops and scenes; both streams of MGTS, and its FC, start from it.
+train reid crops --model idnet --data market1501 --root "$data/market1501" --unlabelled 0 --backbone efficientnet-lite0
+both=(--data market1501+composed --root "$data" --scenes 2400 --order scenes --unlabelled 0)
+train reid idnet --model idnet "${both[@]}" --backbone "$runs/crops/idnet.safetensors" --iterations 1800
+train reid mgts --model mgts "${both[@]}" --seed 1 --schedule fine --backbone "$runs/idnet/idnet.safetensors" \
+    --box-share 0.5
 
 "$python" -m export --preset edge --out "$out" --force \
     --detector "$runs/detector/detector.safetensors" --masknet "$runs/masknet/masknet.safetensors" \

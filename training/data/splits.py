@@ -109,7 +109,7 @@ class Joined:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, index: int) -> Scene:
-        """One scene; its identities are shifted past those of the datasets before its own, unless people are the same."""
+        """One scene; its identities are shifted past those of earlier datasets, unless people are the same."""
         if not 0 <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
         number = int(np.searchsorted(self._ends, index, side="right"))
