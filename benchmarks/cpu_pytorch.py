@@ -8,7 +8,6 @@ both. Reported is the ratio of the medians.
 
 import datetime as dt
 import json
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,20 +18,18 @@ import onnxruntime as ort
 import torch
 import typer
 
+from benchmarks.environment import commit
+from benchmarks.inputs import network_inputs
 from mgts_trt.bundle import Bundle
 from mgts_trt.console import find_bundle, out, progress, run_app, table
 from mgts_trt.cpu import available_cores, cpu_name
 from mgts_trt.image import read_image
-from mgts_trt.modes import mode_patches
 from mgts_trt.recipe import MODELS
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.stages import Letterbox
 from training.models import create
 from training.preset import load_preset
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @app.command()
@@ -49,7 +46,7 @@ def main(
     preset = load_preset(opened.manifest.preset)
     threads = threads or available_cores()
     torch.set_num_threads(threads)
-    inputs = _inputs(opened, read_image(image), people)
+    inputs = network_inputs(opened, read_image(image), people)
     results = []
     with progress() as bar:
         task = bar.add_task("measuring", total=len(MODELS) * (rounds + 1))
@@ -76,23 +73,6 @@ def main(
         json_file.write_text(json.dumps({**_circumstances(opened, threads), "results": results}, indent=2) + "\n")
 
 
-def _inputs(bundle: Bundle, pixels: np.ndarray, people: int) -> dict[str, dict[str, np.ndarray]]:
-    """The canvas for detector and mask net; as many patches as asked for, spread over it, for re-ID."""
-    manifest = bundle.manifest
-    letterbox = Letterbox((pixels.shape[0], pixels.shape[1]), manifest.canvas)
-    canvas = letterbox.apply(pixels, manifest.pad)
-    height, width = letterbox.content_hw
-    lefts = np.linspace(0, width * 0.8, people)
-    boxes = np.stack([lefts, lefts * 0 + height * 0.2, lefts + width * 0.15, lefts * 0 + height * 0.9], axis=1)
-    patches = mode_patches(manifest, "box", canvas, boxes, None, letterbox)
-    return {
-        "detector": {"image": canvas},
-        "masknet": {"image": canvas},
-        "mgts": {"foreground": patches.foreground, "original": patches.original},
-        "idnet": {"original": patches.original},
-    }
-
-
 def _sides(
     bundle: Bundle, name: str, preset: object, inputs: dict[str, np.ndarray], threads: int
 ) -> dict[str, Callable[[], object]]:
@@ -109,10 +89,9 @@ def _sides(
 
 
 def _circumstances(bundle: Bundle, threads: int) -> dict[str, object]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return {
         "date": dt.date.today().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "cpu": cpu_name(),
         "threads": threads,
         "preset": bundle.manifest.preset,

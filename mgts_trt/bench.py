@@ -15,8 +15,8 @@ from mgts_trt.console import table
 from mgts_trt.cpu import cpu_name
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import Mode
-from mgts_trt.people import People
-from mgts_trt.pipeline import STAGES, PersonSearch
+from mgts_trt.people import STAGES, People
+from mgts_trt.pipeline import PersonSearch
 from mgts_trt.session.select import Backend
 
 PAPER_SECONDS: dict[Mode, float] = {"none": 0.65, "net": 1.27, "box": 0.69}

@@ -2,11 +2,8 @@
 
 import hashlib
 import resource
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,11 +12,14 @@ from mgts_trt import __version__
 from mgts_trt.bundle import Bundle
 from mgts_trt.device import Gpu, find_gpus
 from mgts_trt.errors import BuildError, MgtsError, PlanError
+from mgts_trt.head import HEAD_FILE, HeadChoice, choose_head, save_head
+from mgts_trt.headless import cut_head
 from mgts_trt.macs import macs_text, percent, share
 from mgts_trt.network import check_tensors, examine, parse
-from mgts_trt.plan import LOG, PlanIdentity, PlanRecord, verify_plan
+from mgts_trt.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verify_plan
 from mgts_trt.precision import measure, require_share
 from mgts_trt.recipe import Profile, Recipe, load_recipe
+from mgts_trt.serialize import interrupt_as_flag, serialize
 from mgts_trt.staging import disk_errors, publish, staging_folder
 from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
@@ -27,6 +27,9 @@ from mgts_trt.trt_cache import TimingCache
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+_HEADLESS = "headless.onnx"
+"""What is parsed where the head is left out; it lies in the staging folder until the plan is written."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def build_plan(
     precision: str,
     target: str | None = None,
     *,
+    head: HeadChoice = "auto",
     force: bool = False,
     flavour: Flavour | None = None,
     on_progress: OnProgress | None = None,
@@ -117,6 +121,8 @@ def build_plan(
         model: One of its models.
         precision: One of the model's precisions.
         target: `portable`, `current` or `sm_…`; None means the flavour's default.
+        head: `fused` leaves MGTS's head to the kernel and puts its weights beside the plan; see `mgts_trt.head`. The
+            other models ignore it.
         force: Build even if the plan is there.
         flavour: The TensorRT to build with; None means the installed one.
         on_progress: Called often while TensorRT builds. What it raises cancels the build and is raised again.
@@ -125,13 +131,14 @@ def build_plan(
         BackendError: There is no TensorRT here.
         BundleError: The bundle does not hold the model in that precision.
         RecipeError: The model is not what its recipe describes.
-        BuildError: The target is impossible, TensorRT fails, or the plan cannot be written.
+        BuildError: The target is impossible, the head is not the one the kernel computes, TensorRT fails, or the plan
+            cannot be written.
         KeyboardInterrupt: Ctrl-C was pressed; the build has been cancelled.
     """
     flavour = flavour or require_flavour()
     target = _resolve_target(target or flavour.default_target, flavour, None)
     recipe = _recipe_for(bundle, model, precision)
-    identity = PlanIdentity.of(bundle, model, precision, target, flavour)
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour, choose_head(model, head))
     final = bundle.plans / identity.folder
     if not force and (existing := _usable(final, identity)):
         return BuildResult(final, existing, fresh=False)
@@ -158,6 +165,7 @@ def build_bundle(
     targets: Sequence[str] | None = None,
     *,
     models: Iterable[str] | None = None,
+    head: HeadChoice = "auto",
     force: bool = False,
     flavour: Flavour | None = None,
     on_event: Callable[[BuildEvent], None] | None = None,
@@ -169,6 +177,7 @@ def build_bundle(
         precisions: None means all that the bundle holds.
         targets: None means the flavour's default.
         models: None means all that the bundle holds.
+        head: See `build_plan`.
         force: Build plans that are there already, too.
         flavour: The TensorRT to build with; None means the installed one.
         on_event: Told of every step.
@@ -186,6 +195,7 @@ def build_bundle(
         for target in resolved
     ]
     for model, precision, _ in jobs:
+        choose_head(model, head)
         _recipe_for(bundle, model, precision)
 
     tell = on_event or (lambda event: None)
@@ -197,7 +207,7 @@ def build_bundle(
             tell(BuildEvent("progress", *place, phase=phase, fraction=fraction))
 
         tell(BuildEvent("start", *place))
-        result = build_plan(bundle, *job, force=force, flavour=flavour, on_progress=on_progress)
+        result = build_plan(bundle, *job, head=head, force=force, flavour=flavour, on_progress=on_progress)
         tell(BuildEvent("done", *place, fraction=1.0, result=result))
         results.append(result)
     return results
@@ -214,7 +224,7 @@ def plan_report(results: Sequence[BuildResult]) -> "Table":
     for result in results:
         record, identity = result.record, result.record.identity
         rows.add_row(
-            identity.model,
+            identity.model + (", fused" if identity.head == "fused" else ""),
             identity.precision,
             identity.target,
             f"{record.plan_bytes / 2**20:.1f}",
@@ -270,10 +280,14 @@ def _build_into(
     """Build the plan into `folder` and describe it; nothing else is written."""
     entry, path = bundle.model(identity.model), bundle.model_path(identity.model, identity.precision)
     started = time.perf_counter()
-    with _interrupt_as_flag() as interrupted:
+    outputs, head = entry.outputs, None
+    if identity.head == "fused":
+        outputs, head = _leave_out_head(folder, path)
+        path = folder / _HEADLESS
+    with interrupt_as_flag() as interrupted:
         builder = flavour.create_builder()
         parsed = parse(flavour, builder, path, messages)
-        check_tensors(flavour, parsed.network, entry.inputs, entry.outputs, path)
+        check_tensors(flavour, parsed.network, entry.inputs, outputs, path)
         layers = examine(flavour, parsed.network, path)
         workload = measure(flavour, parsed.network, recipe.shapes(entry.inputs, "opt"))
         require_share(workload, identity.precision, recipe.min_share(identity.precision), path)
@@ -281,7 +295,7 @@ def _build_into(
         timing = TimingCache(flavour)
         timing.attach(config)
         profile = _add_profile(builder, config, recipe, entry.inputs)
-        plan = _serialize(flavour, builder, parsed.network, config, on_progress, interrupted)
+        plan = serialize(flavour, builder, parsed.network, config, on_progress, interrupted)
     if interrupted.is_set():
         raise KeyboardInterrupt
     if plan is None:
@@ -290,15 +304,17 @@ def _build_into(
     data = memoryview(plan)
     with disk_errors(folder.parent):
         (folder / f"{identity.model}.plan").write_bytes(data)
+        (folder / _HEADLESS).unlink(missing_ok=True)
     return PlanRecord(
         tool=__version__,
         identity=identity,
         plan_sha256=hashlib.sha256(data).hexdigest(),
         plan_bytes=data.nbytes,
+        head=head,
         seconds=round(time.perf_counter() - started, 3),
         peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
         inputs=entry.inputs,
-        outputs=entry.outputs,
+        outputs=outputs,
         profile=profile,
         onnx_nodes=layers.nodes,
         onnx_nodes_with_layer=layers.nodes_with_layer,
@@ -306,6 +322,15 @@ def _build_into(
         macs=workload.by_precision,
         warnings=sum(message.level == "warning" for message in messages),
     )
+
+
+def _leave_out_head(folder: Path, path: Path) -> tuple[dict[str, TensorSpec], HeadRecord]:
+    """Put the model without its head, and the head's weights, into `folder`; the outputs of what is left."""
+    cut = cut_head(path)
+    with disk_errors(folder.parent):
+        (folder / _HEADLESS).write_bytes(cut.model.SerializeToString())
+        sha256 = save_head(folder, cut.weights)
+        return cut.outputs, HeadRecord(sha256=sha256, bytes=(folder / HEAD_FILE).stat().st_size)
 
 
 def _add_profile(builder: Any, config: Any, recipe: Recipe, inputs: dict[str, TensorSpec]) -> dict[str, Profile]:
@@ -319,51 +344,6 @@ def _add_profile(builder: Any, config: Any, recipe: Recipe, inputs: dict[str, Te
         profile.set_shape(name, low[name], best[name], high[name])
     config.add_optimization_profile(profile)
     return {symbol: recipe.profile[symbol] for symbol in sorted(dynamic)}
-
-
-def _serialize(
-    flavour: Flavour,
-    builder: Any,
-    network: Any,
-    config: Any,
-    on_progress: OnProgress | None,
-    interrupted: threading.Event,
-) -> Any:
-    """Run the builder; Ctrl-C and whatever `on_progress` raises cancel it between two steps."""
-    failure: list[BaseException] = []
-
-    def progress(phase: str, fraction: float) -> None:
-        if on_progress is not None and not failure:
-            try:
-                on_progress(phase, fraction)
-            except BaseException as error:
-                failure.append(error)
-
-    # The configuration does not keep the monitor alive.
-    monitor = flavour.monitor(progress, lambda: bool(failure) or interrupted.is_set())
-    config.progress_monitor = monitor
-    plan = builder.build_serialized_network(network, config)
-    if failure:
-        raise failure[0]
-    return plan
-
-
-@contextmanager
-def _interrupt_as_flag() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event: an exception must not travel through TensorRT's C++ out of a callback.
-
-    Python takes signals in the main thread only; in another one there is nothing to do.
-    """
-    interrupted = threading.Event()
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or previous is None:
-        yield interrupted
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _why_none(flavour: Flavour, identity: PlanIdentity, messages: Sequence[Message]) -> str:

@@ -24,6 +24,7 @@ from mgts_trt.console import (
     write_text,
 )
 from mgts_trt.errors import MgtsError
+from mgts_trt.head import HeadChoice
 from mgts_trt.modes import Mode
 from mgts_trt.session.select import Backend
 
@@ -77,6 +78,10 @@ def build(
     model: Annotated[
         list[str] | None, typer.Option(help="Build this model alone; may be given more than once.")
     ] = None,
+    head: Annotated[
+        HeadChoice,
+        typer.Option(help="MGTS's head: in the plan's graph, or fused into a kernel behind it; auto is graph as yet."),
+    ] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
 ) -> None:
     """Build TensorRT plans from a bundle; TensorRT-RTX needs no GPU for it."""
@@ -95,6 +100,7 @@ def build(
             split(precision) if precision else None,
             split(target) if target else None,
             models=model,
+            head=head,
             force=force,
             on_event=on_event,
         )

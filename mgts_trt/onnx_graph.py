@@ -50,7 +50,9 @@ class OnnxGraph(NamedTuple):
     uncounted: tuple[str, ...]
 
 
-class _Tensor(NamedTuple):
+class Tensor(NamedTuple):
+    """Element type by NumPy's name, and shape where it could be inferred."""
+
     dtype: str
     shape: tuple[int, ...] | None
 
@@ -116,7 +118,7 @@ def read_graph(path: Path, sizes: Mapping[str, int]) -> OnnxGraph:
     weights: Counter[str] = Counter()
     for tensor in tensors:
         weights[_dtype(tensor.data_type)] += _bytes(tensor)
-    work, uncounted = _workload(graph, constants, _infer(model, bound))
+    work, uncounted = _workload(graph, constants, infer_tensors(model, bound))
     return OnnxGraph(
         opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         inputs=inputs,
@@ -137,8 +139,13 @@ def _constants(graph: Any) -> Iterator[Any]:
             yield from (attribute.t for attribute in node.attribute if attribute.name == "value")
 
 
-def _infer(model: Any, sizes: Mapping[str, int]) -> dict[str, _Tensor]:
-    """Type and shape of every tensor; `model` loses its large weights on the way."""
+def infer_tensors(model: Any, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Type and shape of every tensor of an ONNX model; `model` loses its large weights on the way.
+
+    Args:
+        model: Without functions of its own.
+        sizes: Dynamic dimension → size.
+    """
     from onnx import helper, shape_inference
 
     graph = model.graph
@@ -164,17 +171,17 @@ def _infer(model: Any, sizes: Mapping[str, int]) -> dict[str, _Tensor]:
     del graph.initializer[:]
     graph.initializer.extend(small)
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    tensors = {tensor.name: _Tensor(_dtype(tensor.data_type), tuple(tensor.dims)) for tensor in small}
+    tensors = {tensor.name: Tensor(_dtype(tensor.data_type), tuple(tensor.dims)) for tensor in small}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         kind = value.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
         complete = kind.HasField("shape") and None not in dims
         shape = tuple(dim for dim in dims if dim is not None) if complete else None
-        tensors[value.name] = _Tensor(_dtype(kind.elem_type), shape)
+        tensors[value.name] = Tensor(_dtype(kind.elem_type), shape)
     return tensors
 
 
-def _workload(graph: Any, constants: set[str], tensors: Mapping[str, _Tensor]) -> tuple[list[Work], list[str]]:
+def _workload(graph: Any, constants: set[str], tensors: Mapping[str, Tensor]) -> tuple[list[Work], list[str]]:
     maker = {output: node for node in graph.node for output in node.output}
     constants = set(constants)
     work, uncounted = [], []
@@ -209,7 +216,7 @@ def _macs(node: Any, factors: list[tuple[int, ...]], output: tuple[int, ...]) ->
     return macs.product(output, factors[0][-2 if transposed else -1])
 
 
-def _operand(name: str, tensors: Mapping[str, _Tensor], maker: Mapping[str, Any]) -> Operand:
+def _operand(name: str, tensors: Mapping[str, Tensor], maker: Mapping[str, Any]) -> Operand:
     source = maker.get(name)
     while source is not None and source.op_type in _RESHAPING:
         source = maker.get(source.input[0])

@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mgts_trt._typing import Bools, Floats, Image, Ints
+from mgts_trt._typing import Array, Bools, Floats, Image, Ints
 from mgts_trt.errors import ImageError
 from mgts_trt.stages import InstanceMap, Letterbox, expand_boxes
+
+STAGES = ("letterbox", "detector", "masknet", "separate", "reid")
+"""What `People.timings` may name, in the order they run."""
 
 _LARGEST_MASKS = 2**30
 """Bytes `People.masks` may take; beyond, masks are to be asked for one at a time."""
@@ -119,3 +122,30 @@ class People:
             ],
             "timings_ms": {stage: round(ms, 3) for stage, ms in self.timings.items()},
         }
+
+
+def given_boxes(boxes: Array, letterbox: Letterbox) -> Floats:
+    """Boxes a caller gives for a picture, on the canvas and cut to the picture.
+
+    Args:
+        boxes: xyxy [N, 4], pixels of the picture.
+        letterbox: How the picture lies on the canvas.
+
+    Returns:
+        float32 [N, 4].
+
+    Raises:
+        ImageError: They are not such rows, or one is not finite, has no area, or lies outside the picture.
+    """
+    rows = np.asarray(boxes, np.float64)
+    if rows.ndim != 2 or rows.shape[1] != 4:
+        raise ImageError(f"Boxes of shape [N, 4] expected (xyxy, pixels), got {list(rows.shape)}.")
+    clipped = letterbox.clip(letterbox.to_canvas(rows))
+    for row, box in zip(rows, clipped, strict=True):
+        if not np.isfinite(row).all() or (box[2:] <= box[:2]).any():
+            height, width = letterbox.image_hw
+            raise ImageError(
+                f"The box {[round(float(v), 1) for v in row]} holds no pixel of the {width}×{height} picture. "
+                "Boxes are x1, y1, x2, y2 in pixels of the picture."
+            )
+    return clipped

@@ -2,25 +2,27 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle import Bundle
-from mgts_trt.errors import BackendError, ImageError
+from mgts_trt.errors import BackendError
+from mgts_trt.head import HeadChoice, load_head
 from mgts_trt.image import as_image
 from mgts_trt.modes import MODELS_OF_MODE, MODES, Mode, mode_instance_map, mode_patches
-from mgts_trt.people import People
+from mgts_trt.people import People, given_boxes
 from mgts_trt.recipe import load_recipe
 from mgts_trt.session.base import Session
 from mgts_trt.session.select import Backend, Runtime, open_session, select_runtime
 from mgts_trt.stages import InstanceMap, Letterbox, Patches
+from mgts_trt.stream import DEPTH, Deferred, Errors, PeopleStream
 
-STAGES = ("letterbox", "detector", "masknet", "separate", "reid")
-"""What `People.timings` may name, in the order they run."""
+if TYPE_CHECKING:
+    from mgts_trt.gpu.pipeline import GpuPipeline
 
 
 class PersonSearch:
@@ -33,10 +35,11 @@ class PersonSearch:
             people.boxes, people.scores, people.masks, people.embeddings
         ```
 
-    It holds no state between pictures, so several threads may call it at once.
+    It holds no state between pictures, so several threads may call it at once. On TensorRT a picture goes up to the GPU
+    and its people come down; nothing between goes over the host but how many people there are.
 
     Made directly, it also takes `sessions`: ready ones by model, on any backend, which stay open when it is closed;
-    `backend`, `precision` and `threads` then do not apply.
+    `backend`, `precision`, `threads`, `head` and `graphs` then do not apply.
 
     Attributes:
         bundle: The bundle.
@@ -53,6 +56,8 @@ class PersonSearch:
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        head: HeadChoice = "auto",
+        graphs: bool = True,
         sessions: Mapping[str, Session] | None = None,
     ) -> None:
         if mode not in MODES:
@@ -63,14 +68,18 @@ class PersonSearch:
         self._batch = load_recipe(self._reid).profile["N"].max
         self._sessions: dict[str, Session] = {}
         self._owns_sessions = sessions is None
+        self._gpu: GpuPipeline | None = None
         if sessions is not None:
             self._sessions = {model: sessions[model] for model in models}
             session = self._sessions[self._reid]
             self.precision = session.precision
             self.runtime = Runtime(session.backend, "as its sessions", "ready sessions were passed")
             return
-        self.runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads)
+        self.runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, head=head)
         try:
+            if self.runtime.backend == "tensorrt":
+                self._gpu = self._open_gpu(graphs)
+                return
             for model in models:
                 self._sessions[model] = open_session(bundle, model, self.runtime, precision=precision, threads=threads)
         except BaseException:
@@ -86,6 +95,8 @@ class PersonSearch:
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        head: HeadChoice = "auto",
+        graphs: bool = True,
     ) -> Self:
         """Open a bundle for searching.
 
@@ -96,12 +107,28 @@ class PersonSearch:
             backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU; `runtime.reason` says why.
             precision: `fp32`, or another the bundle holds.
             threads: CPU threads of one call; all available ones by default.
+            head: On TensorRT, which form of MGTS's plan to run (`mgts-trt build --head`); `auto` takes the faster of
+                those that are built.
+            graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `graph_refusals`.
 
         Raises:
             BundleError: See `Bundle.open`.
             BackendError: The backend is unknown or cannot run here.
         """
-        return cls(Bundle.open(path), mode=mode, backend=backend, precision=precision, threads=threads)
+        return cls(
+            Bundle.open(path),
+            mode=mode,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            head=head,
+            graphs=graphs,
+        )
+
+    @property
+    def graph_refusals(self) -> Mapping[str, str]:
+        """Model → why its runs could not be captured in a CUDA graph, and are launched one kernel at a time."""
+        return {} if self._gpu is None else self._gpu.graph_refusals
 
     def __enter__(self) -> Self:
         return self
@@ -110,25 +137,37 @@ class PersonSearch:
         self.close()
 
     def close(self) -> None:
-        """Free the sessions. Closing twice is harmless; calling a closed pipeline raises `BackendError`."""
+        """Free everything; on TensorRT, after what other threads have in flight.
+
+        Closing twice is harmless; calling a closed pipeline raises `BackendError`.
+        """
+        if self._gpu is not None:
+            self._gpu.close()
         if self._owns_sessions:
             for session in self._sessions.values():
                 session.close()
         self.runtime.close()
         self._sessions = {}
 
-    def __call__(self, image: Any, *, top: int | None = None) -> People:
+    def __call__(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
         """Find the people in a picture and describe each.
 
         Args:
-            image: uint8 [H, W, 3], RGB: a NumPy array, or anything with an array interface or DLPack on the CPU.
+            image: uint8 [H, W, 3], RGB: a NumPy array, or anything with an array interface or DLPack on the CPU. On
+                TensorRT also an array on the GPU (PyTorch, CuPy, Numba, PyCUDA), contiguous, which is read where it is.
             top: Take the `top` best detections whatever their score, rather than those that reach the bundle's
                 threshold. For measuring on equal work.
+            stream: On TensorRT, the CUDA stream that writes `image`, of any library: the device waits for what is
+                queued there, the host does not. PyTorch's arrays do not name theirs: pass
+                `torch.cuda.current_stream()`.
 
         Raises:
             ImageError: `image` is not such an array.
             BackendError: The pipeline is closed, or the backend fails.
         """
+        if self._gpu is not None:
+            return self._gpu.search(image, top=top, stream=stream)
+        _refuse_stream(stream)
         clock = _Clock()
         canvas, letterbox = self._letterbox(image, clock)
         with clock("detector"):
@@ -136,12 +175,13 @@ class PersonSearch:
             boxes, scores = self._select(found["boxes"], found["scores"], letterbox, top)
         return self._describe(canvas, letterbox, boxes, scores, clock)
 
-    def embed(self, image: Any, boxes: Array) -> People:
+    def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
         """Describe given people, without detecting: the probe of a search comes with its box.
 
         Args:
             image: As for calling the pipeline.
             boxes: xyxy [N, 4], pixels of the picture. What lies outside the picture is cut off.
+            stream: As for calling the pipeline.
 
         Returns:
             One row for each box, in order, with score 1.
@@ -150,20 +190,61 @@ class PersonSearch:
             ImageError: `image` is not such an array, or a box is not finite, has no area, or lies outside the picture.
             BackendError: The pipeline is closed, or the backend fails.
         """
+        if self._gpu is not None:
+            return self._gpu.embed(image, boxes, stream=stream)
+        _refuse_stream(stream)
         clock = _Clock()
         canvas, letterbox = self._letterbox(image, clock)
-        rows = np.asarray(boxes, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != 4:
-            raise ImageError(f"Boxes of shape [N, 4] expected (xyxy, pixels), got {list(rows.shape)}.")
-        clipped = letterbox.clip(letterbox.to_canvas(rows))
-        for row, box in zip(rows, clipped, strict=True):
-            if not np.isfinite(row).all() or (box[2:] <= box[:2]).any():
-                height, width = letterbox.image_hw
-                raise ImageError(
-                    f"The box {[round(float(v), 1) for v in row]} holds no pixel of the {width}×{height} picture. "
-                    "Boxes are x1, y1, x2, y2 in pixels of the picture."
-                )
-        return self._describe(canvas, letterbox, clipped, np.ones(len(rows), np.float32), clock)
+        given = given_boxes(boxes, letterbox)
+        return self._describe(canvas, letterbox, given, np.ones(len(given), np.float32), clock)
+
+    @overload
+    def stream(
+        self, images: Iterable[Any], *, depth: int = ..., top: int | None = ..., errors: Literal["raise"] = ...
+    ) -> PeopleStream[People]: ...
+
+    @overload
+    def stream(
+        self, images: Iterable[Any], *, depth: int = ..., top: int | None = ..., errors: Literal["return"]
+    ) -> PeopleStream[People | Exception]: ...
+
+    def stream(
+        self, images: Iterable[Any], *, depth: int = DEPTH, top: int | None = None, errors: Errors = "raise"
+    ) -> PeopleStream[Any]:
+        """Search picture after picture; on TensorRT several are in flight at once.
+
+        Example:
+            ```python
+            for people in search.stream(map(read_image, paths)):
+                print(people.boxes)
+            ```
+
+        Args:
+            images: As for calling the pipeline, one after the other. They are read when there is room for one more.
+            depth: Most pictures in flight. Each has memory of its own on the GPU. ONNX Runtime takes one at a time.
+            top: As for calling the pipeline.
+            errors: What becomes of a picture that cannot be searched: `raise` raises at its place, and iteration may go
+                on with the next; `return` yields the exception in its place. What `images` itself raises is always
+                raised, at its place.
+
+        Returns:
+            An iterator of `People`, in the order of the pictures. It may be closed at any time, by any thread, and is
+            when it is no longer referenced; what is in flight then is dropped.
+
+        Raises:
+            BackendError: `depth` is below 1, or `errors` is neither. In iteration: the pipeline was closed.
+        """
+        if self._gpu is not None:
+            return self._gpu.stream(images, depth=depth, top=top, errors=errors)
+        return PeopleStream(images, lambda image: Deferred(lambda: self(image, top=top)), min(depth, 1), errors)
+
+    def _open_gpu(self, graphs: bool) -> "GpuPipeline":
+        from mgts_trt.gpu.pipeline import GpuPipeline
+
+        engines = self.runtime.engines
+        plan = engines[self._reid]
+        weights = load_head(plan.folder, plan.record)
+        return GpuPipeline(self.bundle.manifest, self.mode, engines, head_weights=weights, graphs=graphs)
 
     def _letterbox(self, image: Any, clock: "_Clock") -> tuple[Image, Letterbox]:
         if not self._sessions:
@@ -229,6 +310,14 @@ class PersonSearch:
         if session is None:
             raise BackendError("This PersonSearch was closed while it was in use; open the bundle again.")
         return session.run(inputs)
+
+
+def _refuse_stream(stream: Any) -> None:
+    if stream is not None:
+        raise BackendError(
+            "A CUDA stream was passed, but ONNX Runtime reads pictures in host memory. Leave `stream` out, or open the "
+            "bundle with backend='tensorrt'."
+        )
 
 
 class _Clock:

@@ -7,6 +7,7 @@ plan lies in a folder named after its identity, with a sidecar that is compared 
         plan.json        identity, SHA-256, tensors, profile, how the build went
         detector.plan    what TensorRT wrote
         build.log        what TensorRT said
+        head.npz         weights of a head that was left out of the plan; see `mgts_trt.head`
 """
 
 import hashlib
@@ -16,20 +17,24 @@ import platform
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mgts_trt.bundle import Bundle, Sha256, file_sha256
 from mgts_trt.errors import PlanError
+from mgts_trt.head import HEAD_FILE, HeadForm, choose_head
 from mgts_trt.recipe import Profile, load_recipe
 from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour, FlavourName, title
 
-PLAN_FORMAT = 2
+PLAN_FORMAT = 3
 """The sidecar format this version writes and reads."""
 
 RECORD = "plan.json"
 LOG = "build.log"
 CHECKSUM = "sha256"
+
+_FUSED = ".fused."
+_PLACES: dict[HeadForm, str] = {"graph": "in its graph", "fused": "in a kernel behind it"}
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -47,10 +52,13 @@ class PlanIdentity(BaseModel):
     platform: str = Field(description="system and processor: `linux-x86_64`")
     onnx_sha256: Sha256
     recipe_sha256: Sha256
+    head: HeadForm = Field(description="`fused`: the plan ends at the feature maps")
     settings: dict[str, bool | int] = Field(description="what the builder was told")
 
     @classmethod
-    def of(cls, bundle: Bundle, model: str, precision: str, target: str, flavour: Flavour) -> Self:
+    def of(
+        cls, bundle: Bundle, model: str, precision: str, target: str, flavour: Flavour, head: HeadForm = "graph"
+    ) -> Self:
         """The identity of a plan that is built here and now.
 
         Args:
@@ -59,6 +67,7 @@ class PlanIdentity(BaseModel):
             precision: One of the model's precisions.
             target: `portable` or `sm_…`; not `current`.
             flavour: Builds the plan.
+            head: Where the model's head is computed; see `mgts_trt.head.choose_head`.
 
         Raises:
             BundleError: The bundle does not hold the model in that precision.
@@ -74,6 +83,7 @@ class PlanIdentity(BaseModel):
             platform=this_platform(),
             onnx_sha256=bundle.model(model).files[precision].sha256,
             recipe_sha256=recipe.sha256,
+            head=head,
             settings=flavour.settings(recipe.builder),
         )
 
@@ -84,8 +94,9 @@ class PlanIdentity(BaseModel):
 
     @property
     def folder(self) -> str:
-        """The plan's folder inside `plans/`: `detector.fp32.portable.0123456789ab`."""
-        return f"{self.model}.{self.precision}.{self.target}.{self.digest[:12]}"
+        """The plan's folder inside `plans/`: `detector.fp32.portable.0123456789ab`, `mgts.fp32.portable.fused.…`."""
+        head = _FUSED if self.head == "fused" else "."
+        return f"{self.model}.{self.precision}.{self.target}{head}{self.digest[:12]}"
 
     def differences(self, expected: Self) -> list[str]:
         """What keeps this plan from being the `expected` one: clauses a person reads, none if they are the same."""
@@ -108,6 +119,8 @@ class PlanIdentity(BaseModel):
             )
         if self.recipe_sha256 != expected.recipe_sha256:
             clauses.append(f"the recipe of {expected.model} has changed since")
+        if self.head != expected.head:
+            clauses.append(f"its head lies {_PLACES[self.head]}, not {_PLACES[expected.head]}")
         for key in sorted(self.settings.keys() | expected.settings.keys()):
             mine, wanted = self.settings.get(key), expected.settings.get(key)
             if mine != wanted:
@@ -115,16 +128,26 @@ class PlanIdentity(BaseModel):
         return clauses
 
 
+class HeadRecord(BaseModel):
+    """The file `head.npz` beside a plan that ends at the feature maps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256
+    bytes: int = Field(ge=1)
+
+
 class PlanRecord(BaseModel):
     """The sidecar of a plan: what it is, and how the build went."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     tool: str = Field(description="version of mgts-trt that built it")
     identity: PlanIdentity
     plan_sha256: Sha256
     plan_bytes: int = Field(ge=1)
+    head: HeadRecord | None = Field(default=None, description="the head's weights, where it is fused")
     seconds: float = Field(ge=0, description="wall time of the build")
     peak_memory_mib: int | None = Field(default=None, description="most main memory the process has held until then")
     inputs: dict[str, TensorSpec]
@@ -135,6 +158,12 @@ class PlanRecord(BaseModel):
     layers: dict[str, Count] = Field(description="type of a layer's first output → layers of the network")
     macs: dict[str, Count] = Field(description="precision → MACs done in it, a dynamic dimension at its opt")
     warnings: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _head_has_weights(self) -> Self:
+        if (self.head is not None) != (self.identity.head == "fused"):
+            raise ValueError(f"a fused head, and no other, has its weights in {HEAD_FILE}")
+        return self
 
     @property
     def plan_file(self) -> str:
@@ -205,20 +234,9 @@ def verify_plan(folder: Path, expected: PlanIdentity | None = None) -> PlanRecor
     record = PlanRecord.read(folder)
     if expected is not None and (differences := record.identity.differences(expected)):
         raise PlanError(f"The plan {folder} cannot be used here: {'; '.join(differences)}. {_rebuild(folder)}")
-    plan = folder / record.plan_file
-    if not plan.is_file():
-        raise PlanError(f"{plan} is missing. {_rebuild(folder)}")
-    size = plan.stat().st_size
-    if size != record.plan_bytes:
-        raise PlanError(
-            f"{plan} has {size:,} bytes, its {RECORD} says {record.plan_bytes:,}: it is truncated or altered. "
-            f"{_rebuild(folder)}"
-        )
-    if (digest := file_sha256(plan)) != record.plan_sha256:
-        raise PlanError(
-            f"{plan} is altered: its SHA-256 is {digest[:12]}…, its {RECORD} says {record.plan_sha256[:12]}…. "
-            f"{_rebuild(folder)}"
-        )
+    _verify_file(folder / record.plan_file, record.plan_bytes, record.plan_sha256)
+    if record.head is not None:
+        _verify_file(folder / HEAD_FILE, record.head.bytes, record.head.sha256)
     return record
 
 
@@ -232,6 +250,9 @@ def find_plan(bundle: Bundle, expected: PlanIdentity) -> Path:
     if folder.is_dir():
         return folder / verify_plan(folder, expected).plan_file
     asked = f"{expected.model} in {expected.precision} for {expected.target}"
+    if expected.head == "fused":
+        asked += " with a fused head"
+    command = build_command(bundle.root, expected.model, expected.head)
     nearest: tuple[Path, list[str]] | None = None
     for other in plan_folders(bundle):
         try:
@@ -241,12 +262,10 @@ def find_plan(bundle: Bundle, expected: PlanIdentity) -> Path:
         if other.name.startswith(f"{expected.model}.") and (nearest is None or len(differences) < len(nearest[1])):
             nearest = other, differences
     if nearest is None:
-        raise PlanError(
-            f"The bundle {bundle.root} has no plan of {asked}. Build it with `{build_command(bundle.root)}`."
-        )
+        raise PlanError(f"The bundle {bundle.root} has no plan of {asked}. Build it with `{command}`.")
     raise PlanError(
         f"The bundle {bundle.root} has no plan of {asked} that can be used here. It has {nearest[0].name}, but "
-        f"{'; '.join(nearest[1])}. Build it with `{build_command(bundle.root)}`."
+        f"{'; '.join(nearest[1])}. Build it with `{command}`."
     )
 
 
@@ -257,9 +276,24 @@ def plan_folders(bundle: Bundle) -> list[Path]:
     return sorted(path for path in bundle.plans.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def build_command(bundle: Path) -> str:
-    """The command that builds the plans of a bundle."""
-    return f"mgts-trt build {bundle}"
+def build_command(bundle: Path, model: str = "", head: HeadForm = "graph") -> str:
+    """The command that builds the plans of a bundle, among them that of a model with this form of head."""
+    option = "" if choose_head(model, "auto") == head else f" --head {head}"
+    return f"mgts-trt build {bundle}{option}"
+
+
+def _verify_file(path: Path, size: int, sha256: str) -> None:
+    folder = path.parent
+    if not path.is_file():
+        raise PlanError(f"{path} is missing. {_rebuild(folder)}")
+    if (found := path.stat().st_size) != size:
+        raise PlanError(
+            f"{path} has {found:,} bytes, its {RECORD} says {size:,}: it is truncated or altered. {_rebuild(folder)}"
+        )
+    if (digest := file_sha256(path)) != sha256:
+        raise PlanError(
+            f"{path} is altered: its SHA-256 is {digest[:12]}…, its {RECORD} says {sha256[:12]}…. {_rebuild(folder)}"
+        )
 
 
 def _digest(data: Any) -> str:
@@ -268,8 +302,9 @@ def _digest(data: Any) -> str:
 
 
 def _rebuild(folder: Path, first: str = "B") -> str:
-    # plans/<identity> lies in the bundle.
-    return f"{first}uild it again with `{build_command(folder.parent.parent)}`."
+    # plans/<identity> lies in the bundle. Its name tells the form of the head even where its sidecar cannot be read.
+    head: HeadForm = "fused" if _FUSED in folder.name else "graph"
+    return f"{first}uild it again with `{build_command(folder.parent.parent, folder.name.partition('.')[0], head)}`."
 
 
 def _setting(value: bool | int | None) -> str:

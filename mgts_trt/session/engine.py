@@ -34,6 +34,7 @@ class Engine:
         inputs: Name → tensor.
         outputs: Name → tensor.
         profile: Sizes each named dimension may take.
+        folder: The plan's.
         workspace_bytes: Device memory a context needs at most, besides inputs and outputs.
 
     Raises:
@@ -43,7 +44,7 @@ class Engine:
     def __init__(
         self, plan: Path, record: PlanRecord, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None
     ) -> None:
-        self.flavour, self.record, self.device = flavour, record, device
+        self.flavour, self.record, self.device, self.folder = flavour, record, device, plan.parent
         self.inputs, self.outputs, self.profile = record.inputs, record.outputs, record.profile
         self._errors = flavour.create_error_log()
         self._cache = RuntimeCache(flavour, gpu, record.plan_sha256) if flavour.has_runtime_cache() else None

@@ -8,6 +8,7 @@ from mgts_trt.bundle import Bundle
 from mgts_trt.cpu import available_cores
 from mgts_trt.device import find_gpus
 from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.head import HeadChoice
 from mgts_trt.session.base import Session
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 
@@ -38,7 +39,13 @@ class Runtime:
 
 
 def select_runtime(
-    bundle: Bundle, models: tuple[str, ...], *, precision: str, backend: Backend, threads: int | None
+    bundle: Bundle,
+    models: tuple[str, ...],
+    *,
+    precision: str,
+    backend: Backend,
+    threads: int | None,
+    head: HeadChoice = "graph",
 ) -> Runtime:
     """Decide what runs `models`.
 
@@ -48,6 +55,7 @@ def select_runtime(
         precision: `fp32`, `fp16` or `int8`.
         backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU.
         threads: CPU threads; all available ones by default.
+        head: Of MGTS's plan; see `mgts_trt.session.tensorrt.check_plan`.
 
     Raises:
         BackendError: `backend` is unknown, or is `tensorrt` and cannot run here; the message says why.
@@ -60,7 +68,7 @@ def select_runtime(
     from mgts_trt.session.tensorrt import load_engines
 
     try:
-        engines = load_engines(bundle, models, precision)
+        engines = load_engines(bundle, models, precision, head)
     except MgtsError as error:
         if backend == "tensorrt":
             raise BackendError(

@@ -14,13 +14,14 @@ from mgts_trt.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.cuda.device import DeviceLayer
 from mgts_trt.device import Gpu, find_gpus
 from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.head import HeadChoice, choose_head
 from mgts_trt.plan import PlanIdentity, PlanRecord, build_command, find_plan, plan_folders
 from mgts_trt.session.engine import Engine
 from mgts_trt.tensors import TensorSpec, check_arrays
 from mgts_trt.trt import CURRENT, PORTABLE, Flavour, broken_flavours, find_flavour, require_flavour, runs_on, title
 
 
-def check_plan(bundle: Bundle, model: str, precision: str) -> PlanRecord:
+def check_plan(bundle: Bundle, model: str, precision: str, head: HeadChoice = "graph") -> PlanRecord:
     """Find and verify the plan this machine would run.
 
     A plan for exactly this GPU is preferred to a portable one. Without a GPU the portable plan is checked.
@@ -29,22 +30,31 @@ def check_plan(bundle: Bundle, model: str, precision: str) -> PlanRecord:
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
+        head: The form of MGTS's head; `auto` takes the faster of those that are built. A session runs `graph` alone.
 
     Raises:
         BackendError: There is no TensorRT here, or (plain TensorRT) no GPU to compare a plan with.
         BundleError: The bundle does not hold the model in that precision.
         PlanError: There is no such plan, it was built for something else, or it is altered.
     """
-    return PlanRecord.read(_usable_plan(bundle, model, precision).parent)
+    return PlanRecord.read(_usable_plan(bundle, model, precision, head).parent)
 
 
-def open_engine(bundle: Bundle, model: str, precision: str, *, device: DeviceLayer | None = None) -> Engine:
+def open_engine(
+    bundle: Bundle,
+    model: str,
+    precision: str,
+    *,
+    head: HeadChoice = "graph",
+    device: DeviceLayer | None = None,
+) -> Engine:
     """Find, verify and load the plan this machine runs.
 
     Args:
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
+        head: See `check_plan`.
         device: Where it runs; None means the first GPU.
 
     Raises:
@@ -52,17 +62,20 @@ def open_engine(bundle: Bundle, model: str, precision: str, *, device: DeviceLay
         BundleError: The bundle does not hold the model in that precision.
         PlanError: See `check_plan`.
     """
-    plan = _usable_plan(bundle, model, precision)
+    plan = _usable_plan(bundle, model, precision, head)
     gpus = find_gpus()
     return Engine(
         plan, PlanRecord.read(plan.parent), require_flavour(), device or _first_gpu(), gpus[0] if gpus else None
     )
 
 
-def _usable_plan(bundle: Bundle, model: str, precision: str) -> Path:
+def _usable_plan(bundle: Bundle, model: str, precision: str, head: HeadChoice = "graph") -> Path:
     flavour = require_flavour()
+    choices: tuple[HeadChoice, ...] = ("auto", "graph", "fused") if head == "auto" else (head,)
+    forms = dict.fromkeys(choose_head(model, choice) for choice in choices)
+    targets = runnable_targets(flavour, find_gpus())
     expected = [
-        PlanIdentity.of(bundle, model, precision, target, flavour) for target in runnable_targets(flavour, find_gpus())
+        PlanIdentity.of(bundle, model, precision, target, flavour, form) for form in forms for target in targets
     ]
     if not expected:
         raise BackendError(
@@ -90,13 +103,16 @@ def runnable_targets(flavour: Flavour, gpus: Sequence[Gpu]) -> list[str]:
     return own + [target for target in portable if runs_on(target, sm)]
 
 
-def load_engines(bundle: Bundle, models: Sequence[str], precision: str) -> dict[str, Engine]:
+def load_engines(
+    bundle: Bundle, models: Sequence[str], precision: str, head: HeadChoice = "graph"
+) -> dict[str, Engine]:
     """The plans of these models, loaded: TensorRT can run them here.
 
     Args:
         bundle: An opened bundle.
         models: Names of the models wanted.
         precision: One of their precisions.
+        head: See `check_plan`.
 
     Raises:
         MgtsError: It cannot; the message is the first reason why, in one sentence.
@@ -111,11 +127,11 @@ def load_engines(bundle: Bundle, models: Sequence[str], precision: str) -> dict[
         raise BackendError(f"There are no plans for this bundle; build them with `{build_command(bundle.root)}`.")
     # All plans are looked at before the first is loaded.
     for model in models:
-        check_plan(bundle, model, precision)
+        check_plan(bundle, model, precision, head)
     engines: dict[str, Engine] = {}
     try:
         for model in models:
-            engines[model] = open_engine(bundle, model, precision)
+            engines[model] = open_engine(bundle, model, precision, head=head)
     except MgtsError:
         for engine in engines.values():
             engine.close()

@@ -33,6 +33,7 @@ def identity(**changes):
         "platform": "linux-x86_64",
         "onnx_sha256": "a" * 64,
         "recipe_sha256": "b" * 64,
+        "head": "graph",
         "settings": {"tf32": True, "workspace_mib": 2048},
     }
     return PlanIdentity(**{**fields, **changes})
@@ -92,6 +93,7 @@ CHANGES = [
         "it was built from another ONNX file (SHA-256 cccccccccccc…, the bundle's is aaaaaaaaaaaa…)",
     ),
     ({"recipe_sha256": "c" * 64}, "the recipe of mgts has changed since"),
+    ({"head": "fused"}, "its head lies in a kernel behind it, not in its graph"),
     ({"settings": {"tf32": False, "workspace_mib": 2048}}, "it was built with tf32 = false, now it is true"),
     ({"settings": {"tf32": True}}, "it was built with workspace_mib = unset, now it is 2048"),
 ]
@@ -180,8 +182,8 @@ def rewritten(data, **changes):
         (lambda path: path.write_text(""), "truncated or altered"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "truncated or altered"),
         (lambda path: path.write_text("[]"), "checksum does not match"),
-        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=3)), "reads up to 2.*upgrade"),
-        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=1)), "format 1, this.*Build it"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=4)), "reads up to 3.*upgrade"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=2)), "format 2, this.*Build it"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), extra=1)), "at extra"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), plan_bytes=0)), "at plan_bytes"),
     ],

@@ -20,6 +20,7 @@ from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour, find_flavour
 from mgts_trt.trt_cache import RUNTIME
 from tests.cuda.simulated import SimulatedDevice
+from tests.gpu.reference_kernels import register_kernels
 from tests.mgts_trt import fake_tensorrt as fakes
 from tests.mgts_trt.fake_tensorrt import FakeTensorRT, write_plan
 from tests.mgts_trt.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
@@ -46,6 +47,7 @@ def cache_folder(tmp_path, monkeypatch):
 def trt(request, monkeypatch):
     """A machine with a GPU and one flavour of TensorRT, all simulated."""
     module = FakeTensorRT(SimulatedDevice(seed=5), request.param)
+    register_kernels(module.device)
     flavour = Flavour(request.param, module.__version__, module)
     for where in (session, select):
         monkeypatch.setattr(where, "find_gpus", lambda: [A4000])

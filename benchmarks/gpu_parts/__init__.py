@@ -1,0 +1,1 @@
+"""The parts of `python -m benchmarks.gpu`: each a module that lists what it would measure, and measures it."""

@@ -1,0 +1,142 @@
+"""Part `pipeline`: a picture in, people out, upload included, in each mode and form, against the baselines."""
+
+import itertools
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.gpu_parts.job import Job
+from benchmarks.gpu_parts.networks import ONNXRUNTIME, ORT_CUDA, torch_label
+from benchmarks.gpu_parts.report import Group
+from benchmarks.gpu_parts.timing import Call, in_turns, words
+from mgts_trt.head import HeadForm
+from mgts_trt.modes import MODELS_OF_MODE, Mode
+from mgts_trt.pipeline import PersonSearch
+
+DEPTHS = (1, 2, 3, 4)
+"""Pictures in flight whose throughput is measured."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to run our pipeline on TensorRT.
+
+    Attributes:
+        head: Where MGTS's head is computed.
+        graphs: Whether engines run as CUDA graphs.
+    """
+
+    head: HeadForm
+    graphs: bool
+
+    def __str__(self) -> str:
+        head = ", fused head" if self.head == "fused" else ""
+        return f"TensorRT, {'CUDA graphs' if self.graphs else 'launches'}{head}"
+
+
+def forms(mode: Mode) -> list[Form]:
+    """All forms of a mode; IDNet has no head to fuse."""
+    heads: tuple[HeadForm, ...] = ("graph", "fused") if "mgts" in MODELS_OF_MODE[mode] else ("graph",)
+    return [Form(head, graphs) for head in heads for graphs in (False, True)]
+
+
+def plan(job: Job) -> list[str]:
+    """What would be measured, one line a group."""
+    lines = []
+    for mode in job.modes:
+        sides = [str(form) for form in forms(mode)] if job.on_gpu else [ONNXRUNTIME]
+        sides += [f"baseline {name}" for name in job.baselines]
+        depths = f"throughput at {', '.join(map(str, DEPTHS))} in flight over {job.counts.stream} pictures"
+        lines += [
+            f"mode {mode} in {precision}: {'; '.join(sides)}: {job.counts}; {depths}"
+            for precision in job.precisions_of(mode)
+        ]
+    return lines
+
+
+def run(job: Job) -> None:
+    """Fill `report.pipeline`."""
+    for mode in job.modes:
+        torch_sides = _torch_sides(job, mode)
+        for precision in job.precisions_of(mode):
+            job.say(f"mode {mode} in {precision}")
+            with ExitStack() as open_things:
+                job.report.pipeline.append(_group(job, mode, precision, torch_sides, open_things))
+
+
+def open_pipeline(job: Job, mode: Mode, precision: str, form: Form | None = None) -> PersonSearch:
+    """Our pipeline; `form` chooses among TensorRT's.
+
+    Raises:
+        MgtsError: It cannot run here.
+    """
+    options: dict[str, Any] = {} if form is None else {"head": form.head, "graphs": form.graphs}
+    return PersonSearch(job.bundle, mode=mode, backend=job.backend, precision=precision, **options)
+
+
+def _group(job: Job, mode: Mode, precision: str, torch_sides: Mapping[str, Call], open_things: ExitStack) -> Group:
+    where = f"mode {mode} in {precision}"
+    ours: dict[str, PersonSearch] = {}
+    for form in forms(mode) if job.on_gpu else [None]:
+        label = ONNXRUNTIME if form is None else str(form)
+        with job.leave_out(f"{label}, {where}"):
+            ours[label] = open_things.enter_context(open_pipeline(job, mode, precision, form))
+    sides = {label: _call(job, search) for label, search in ours.items()} | dict(torch_sides)
+    if "ort-cuda" in job.baselines:
+        with job.leave_out(f"{ORT_CUDA}, {where}"):
+            from benchmarks.gpu_parts.ort_cuda import OrtCudaSession
+
+            sessions = {model: OrtCudaSession(job.bundle, model, precision) for model in MODELS_OF_MODE[mode]}
+            sides[ORT_CUDA] = _call(job, PersonSearch(job.bundle, mode=mode, sessions=sessions))
+    samples = in_turns(sides, job.counts, on_turn=lambda label: job.say(f"{where}: {label}"))
+    results = [each.result(label) for label, each in samples.items()]
+    # In turns too: every side at one depth, then every side at the next.
+    for depth in DEPTHS:
+        for result in results:
+            if result.label in ours and result.error is None:
+                job.say(f"{where}: {result.label}, {depth} in flight")
+                try:
+                    result.images_per_second[depth] = throughput(ours[result.label], job, depth)
+                except Exception as error:  # of any library: it is a result, too
+                    result.notes.append(f"{depth} in flight: {words(error)}")
+    for result in results:
+        refusals = ours[result.label].graph_refusals if result.label in ours else {}
+        result.notes += [f"{model} was not captured: {why}" for model, why in refusals.items()]
+    return Group(what=mode, precision=precision, people=job.people, sides=results)
+
+
+def throughput(search: PersonSearch, job: Job, depth: int) -> float:
+    """Pictures a second with `depth` in flight, after as many to fill the pipeline."""
+    results = search.stream(itertools.repeat(job.image, job.counts.stream + depth), depth=depth, top=job.people)
+    for _ in range(depth):
+        next(results)
+    start = time.perf_counter()
+    count = sum(1 for _ in results)
+    return count / (time.perf_counter() - start)
+
+
+def _call(job: Job, search: PersonSearch) -> Call:
+    return lambda: search(job.image, top=job.people).timings
+
+
+def _torch_sides(job: Job, mode: Mode) -> dict[str, Call]:
+    sides: dict[str, Call] = {}
+    for form in job.baselines:
+        if form == "ort-cuda":
+            continue
+        label = torch_label(form, on_gpu=job.on_gpu)
+        with job.leave_out(f"{label}, mode {mode}"):
+            from benchmarks.gpu_parts.torch_networks import TorchNetworks
+            from benchmarks.gpu_parts.torch_pipeline import TorchPipeline
+
+            device = "cuda" if job.on_gpu else "cpu"
+            networks = TorchNetworks(job.torch_preset, MODELS_OF_MODE[mode], form, device)
+            search = TorchPipeline(networks, job.bundle.manifest, mode, job.people)
+
+            def call(search: TorchPipeline = search) -> None:
+                search(job.image)
+
+            sides[label] = call
+    return sides

@@ -1,0 +1,90 @@
+"""Part `plans`, the first question: do TensorRT's plans, `portable` and `current`, load and run on this GPU?
+
+Each is tried in a process of its own: one that brings its process down is an answer, too.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple, get_args
+
+from benchmarks.environment import ROOT
+from benchmarks.gpu_parts.job import Job
+from benchmarks.gpu_parts.report import PlanTrial
+from mgts_trt.errors import BackendError
+from mgts_trt.head import HeadForm, choose_head
+from mgts_trt.trt import CURRENT, PORTABLE, require_flavour
+
+_SECONDS = 1800
+"""After which a trial is given up; a build of a large network takes minutes."""
+
+
+class Candidate(NamedTuple):
+    """A plan to try."""
+
+    model: str
+    precision: str
+    target: str
+    head: HeadForm
+
+    def __str__(self) -> str:
+        head = ", fused head" if self.head == "fused" else ""
+        return f"{self.model} in {self.precision}, {self.target}{head}"
+
+
+def candidates(job: Job, targets: Iterable[str]) -> list[Candidate]:
+    """Every plan the pipeline could run."""
+    return [
+        Candidate(model, precision, target, head)
+        for model in job.models
+        for precision in job.files(model)
+        for target in targets
+        for head in get_args(HeadForm)
+        if choose_head(model, head) == head
+    ]
+
+
+def plan(job: Job) -> list[str]:
+    """What would be tried."""
+    if not job.on_gpu:
+        return ["nothing: plans run on a GPU only"]
+    return [f"{each}: build if missing, load, run" for each in candidates(job, (PORTABLE, CURRENT))]
+
+
+def run(job: Job) -> None:
+    """Fill `report.plans`.
+
+    Raises:
+        BackendError: There is no TensorRT, or no GPU is asked for.
+    """
+    if not job.on_gpu:
+        raise BackendError("Plans run on a GPU only; the backend onnxruntime uses none.")
+    flavour = require_flavour()
+    for each in candidates(job, [target for target in (PORTABLE, CURRENT) if target in flavour.targets]):
+        job.say(str(each))
+        job.report.plans.append(_try(job, str(flavour), each))
+
+
+def _try(job: Job, flavour: str, each: Candidate) -> PlanTrial:
+    arguments = [str(job.bundle.root.resolve()), *each, str(job.people)]
+    command = [sys.executable, "-m", "benchmarks.gpu_parts.try_plan", *arguments]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        return _failed(each, flavour, f"it was given up after {_SECONDS} s", "")
+    return read_answer(done.returncode, done.stdout, done.stderr, flavour, each)
+
+
+def read_answer(code: int, output: str, errors: str, flavour: str, each: Candidate) -> PlanTrial:
+    """What a trial's process said: the last line of its output is a `PlanTrial`, or it came down before."""
+    lines = [line for line in output.splitlines() if line.strip()]
+    try:
+        return PlanTrial.model_validate_json(lines[-1])
+    except (IndexError, ValueError):
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return _failed(each, flavour, f"its process {how}", errors)
+
+
+def _failed(each: Candidate, flavour: str, message: str, errors: str) -> PlanTrial:
+    log = errors.strip().splitlines()[-20:]
+    return PlanTrial(**each._asdict(), flavour=flavour, reached="nothing", message=message, log=log)

@@ -1,0 +1,208 @@
+"""The report as Markdown: every number with what it is compared to beside it."""
+
+from collections.abc import Iterable, Sequence
+
+from benchmarks.gpu_parts.report import Group, Report, SideResult
+
+EAGER = "PyTorch eager"
+
+
+def markdown(report: Report) -> str:
+    """The whole report, with a section for each part that was run."""
+    sections = [
+        _head(report),
+        _plans(report),
+        _groups("The whole pipeline", "mode", report.pipeline),
+        _groups("Networks alone", "network", report.networks),
+        _roofline(report),
+        _kernels(report),
+        _soak(report),
+        _parity(report),
+        _left_out(report),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _head(report: Report) -> str:
+    where = report.environment
+    height, width = report.canvas
+    weights = "" if report.trained else ", untrained weights"
+    versions = ", ".join(f"{name} {version}" for name, version in where.versions.items())
+    clocks = ", ".join(f"{name} {value}" for name, value in where.clocks_mhz.items())
+    lines = [
+        f"# {report.preset} on {report.device}",
+        "",
+        f"- {report.people} people on a {height}×{width} canvas{weights}; picture {report.image_hw[0]}×"
+        f"{report.image_hw[1]} ({report.image}). Upload included, decoding not.",
+        f"- {where.date}, commit {where.commit[:12] or 'unknown'}{'+' if where.commit.endswith('+') else ''}"
+        f"{', quick: too few runs to quote' if report.quick else ''}",
+        f"- GPU {where.gpu or 'none'}, driver {where.driver or '–'}, CUDA {where.cuda or '–'}; clocks in MHz: "
+        f"{clocks or 'not readable'}",
+        f"- {where.cpu}, {where.cores} cores, {where.platform}, Python {where.python}",
+        f"- {versions}",
+    ]
+    lines += [f"- **Failed:** {failure}" for failure in report.failures]
+    return "\n".join(lines)
+
+
+def _plans(report: Report) -> str:
+    if not report.plans:
+        return ""
+    body = [
+        (
+            trial.model, trial.precision, trial.target, trial.head, trial.flavour, trial.reached,
+            ", ".join(f"{step} {_number(ms)} ms" for step, ms in trial.milliseconds.items()), _cell(trial.message),
+        )
+        for trial in report.plans
+    ]  # fmt: skip
+    table = _table(("network", "precision", "target", "head", "built by", "reached", "took", "stopped by"), body)
+    logs = [
+        f"{trial.model} {trial.precision} {trial.target} {trial.head}, TensorRT's words:\n\n"
+        + "\n".join(f"    {x}" for x in lines)
+        for trial in report.plans
+        if trial.message and (lines := [line for entry in trial.log for line in entry.splitlines()])
+    ]
+    return "\n\n".join(["## Do plans load and run on this GPU?", table, *logs])
+
+
+def _groups(title: str, what: str, groups: Sequence[Group]) -> str:
+    if not groups:
+        return ""
+    parts = [f"## {title}", "Each table was measured in turns. ×: times as fast as PyTorch eager, by p50."]
+    for group in groups:
+        baseline = next((side.label for side in group.sides if side.label.startswith(EAGER)), "")
+        depths = sorted({depth for side in group.sides for depth in side.images_per_second})
+        headings = ["side", ">p50 ms", ">p90 ms", ">p99 ms", ">×"]
+        headings += [f">images/s, {depth} in flight" for depth in depths]
+        body = [_side(group, side, baseline, depths) for side in group.sides]
+        parts += [f"### {what} {group.what}, {group.precision}, {group.people} people", _table(headings, body)]
+        if stages := _stages(group):
+            parts.append(stages)
+        if notes := [f"- {side.label}: {note}" for side in group.sides for note in side.notes]:
+            parts.append("\n".join(notes))
+    return "\n\n".join(parts)
+
+
+def _side(group: Group, side: SideResult, baseline: str, depths: Iterable[int]) -> tuple[str, ...]:
+    if side.latency is None:
+        return (side.label, _cell(side.error or "not measured"))
+    ratio = group.ratio(side, baseline)
+    numbers = [_number(value) for value in (side.latency.p50, side.latency.p90, side.latency.p99)]
+    rates = [_number(side.images_per_second.get(depth)) for depth in depths]
+    return (side.label, *numbers, f"{ratio:.2f}" if ratio else "–", *rates)
+
+
+def _stages(group: Group) -> str:
+    """p50 by stage, of the sides that say what their stages take."""
+    names = list(dict.fromkeys(name for side in group.sides for name in side.stages))
+    if not names:
+        return ""
+    body = [
+        (side.label, *(_number(side.stages[name].p50 if name in side.stages else None) for name in names))
+        for side in group.sides
+        if side.stages
+    ]
+    return _table(("p50 ms by stage", *(f">{name}" for name in names)), body)
+
+
+def _roofline(report: Report) -> str:
+    if report.ceilings is None:
+        return ""
+    peaks = ", ".join(f"{value:.3g} TFLOP/s in {name}" for name, value in report.ceilings.tflops.items())
+    ceilings = f"Ceilings of this run: {peaks}; copy {report.ceilings.copy_gbs:.3g} GB/s ({report.ceilings.how})."
+    meaning = (
+        "Floor: all arithmetic at the ceilings, or inputs, weights and outputs of the whole network once, whichever "
+        "takes longer. Layer by layer: the same for each layer on its own, summed: what a runtime without fusion "
+        "cannot go below."
+    )
+    body = [
+        (
+            row.model, row.precision, row.side, _number(row.gflop), _number(row.model_mb), _number(row.layers_mb),
+            _number(row.floor_ms), row.bound, _number(row.unfused_ms), _number(row.measured_ms),
+            f"{row.over_floor:.2f}", f"{row.measured_ms / row.unfused_ms:.2f}",
+        )
+        for row in report.roofline
+    ]  # fmt: skip
+    headings = (
+        "network", "precision", "side", ">GFLOP", ">MB", ">MB, all layers", ">floor ms", "bound by",
+        ">layer by layer ms", ">measured ms", ">÷ floor", ">÷ layer by layer",
+    )  # fmt: skip
+    return "\n\n".join(["## Roofline", ceilings, meaning, _table(headings, body)])
+
+
+def _kernels(report: Report) -> str:
+    if not report.kernels:
+        return ""
+    body = [
+        (row.kernel, row.work, _number(row.kilobytes), _cell(row.error))
+        if row.error
+        else (
+            row.kernel, row.work, _number(row.kilobytes), _number(row.microseconds), _number(row.copy_microseconds),
+            f"{row.share:.0%}",
+        )
+        for row in report.kernels
+    ]  # fmt: skip
+    headings = ("kernel", "work", ">kB", ">µs", ">a copy of as many bytes, µs", ">share of its bandwidth")
+    return "\n\n".join(["## Kernels alone", _table(headings, body)])
+
+
+def _soak(report: Report) -> str:
+    if not report.soak:
+        return ""
+    body = [
+        (
+            row.mode, row.precision, str(row.depth), f"{row.images:,}", f"{row.images / row.seconds:.1f}",
+            _number(row.first.p50), _number(row.last.p50), f"{row.drift:.3f}", _number(row.growth_mib),
+            {True: "yes", False: "**no**", None: "not readable"}[row.flat],
+        )
+        for row in report.soak
+    ]  # fmt: skip
+    headings = (
+        "mode", "precision", ">in flight", ">pictures", ">images/s", ">p50 ms, first tenth", ">p50 ms, last tenth",
+        ">drift", ">device memory, MiB more", "flat",
+    )  # fmt: skip
+    return "\n\n".join(["## Soak", _table(headings, body)])
+
+
+def _parity(report: Report) -> str:
+    if not report.parity:
+        return ""
+    verdicts = {True: "ok", False: "**failed**", None: "shown only"}
+    body = [
+        (
+            row.mode, row.precision, str(row.pictures), str(row.people), f"{row.boxes_share:.1%}",
+            f"{row.worst_iou:.4f}", f"{row.cosine_share:.1%}", f"{row.worst_cosine:.5f}",
+            f"{row.required:.0%}" if row.required is not None else "–", verdicts[row.passed],
+        )
+        for row in report.parity
+    ]  # fmt: skip
+    headings = (
+        "mode", "precision", ">pictures", ">people", ">IoU ≥ 0.99", ">worst IoU", ">cosine ≥ 0.999", ">worst cosine",
+        ">required", "",
+    )  # fmt: skip
+    return "\n\n".join([f"## Against {report.parity[0].reference}", _table(headings, body)])
+
+
+def _left_out(report: Report) -> str:
+    if not report.left_out:
+        return ""
+    return "## Left out\n\n" + "\n".join(f"- {what}: {why}" for what, why in report.left_out.items())
+
+
+def _table(headings: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; a heading that begins with `>` aligns its column to the right."""
+    names = [heading.removeprefix(">") for heading in headings]
+    rule = ["---:" if heading.startswith(">") else "---" for heading in headings]
+    padded = [[*row, *[""] * (len(headings) - len(row))] for row in body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (names, rule, *padded))
+
+
+def _number(value: float | None) -> str:
+    """Three digits that count, or all before the point."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").replace("|", "\\|").split())

@@ -1,0 +1,80 @@
+"""One plan, in a process of its own: build it if it is missing, load it, run it once, and print a `PlanTrial` as JSON.
+
+python -m benchmarks.gpu_parts.try_plan BUNDLE MODEL PRECISION TARGET HEAD PEOPLE
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.gpu_parts.report import PlanTrial
+from mgts_trt._typing import Array
+from mgts_trt.build import build_plan
+from mgts_trt.bundle import Bundle
+from mgts_trt.device import find_gpus
+from mgts_trt.head import HeadForm
+from mgts_trt.trt import require_flavour
+
+
+def try_plan(bundle: Bundle, model: str, precision: str, target: str, head: HeadForm, people: int) -> PlanTrial:
+    """See how far a plan comes on the first GPU; whatever stops it is the answer, not an error."""
+    flavour = require_flavour()
+    trial = PlanTrial(
+        model=model, precision=precision, target=target, head=head, flavour=str(flavour), reached="nothing"
+    )
+
+    def timed(step: str, function: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = function()
+        trial.milliseconds[step] = (time.perf_counter() - start) * 1e3
+        return result
+
+    try:
+        built = timed("build", lambda: build_plan(bundle, model, precision, target, head=head, flavour=flavour))
+        trial.reached = "built"
+        with flavour.collect() as messages:
+            try:
+                _load_and_run(trial, built, flavour, _inputs(bundle, model, people), timed)
+            finally:
+                # Exactly what TensorRT says, which is what one looks up.
+                trial.log = [f"[{each.level}] {each.text}" for each in messages if each.level != "info"]
+    except Exception as error:  # of any library
+        trial.message = str(error).strip() or type(error).__name__
+    return trial
+
+
+def _load_and_run(
+    trial: PlanTrial, built: Any, flavour: Any, inputs: dict[str, Array], timed: Callable[[str, Callable[[], Any]], Any]
+) -> None:
+    from benchmarks.gpu_parts.engine_side import EngineRun
+    from mgts_trt.cuda.nvidia import CudaDevice
+    from mgts_trt.session.engine import Engine
+
+    gpus = find_gpus()
+    device = CudaDevice(0)
+    gpu = gpus[0] if gpus else None
+    engine = timed("load", lambda: Engine(built.plan, built.record, flavour, device, gpu))
+    trial.reached = "loaded"
+    ready = timed("context", lambda: EngineRun(engine, inputs))
+    trial.reached = "context"
+    timed("first run", ready.launch)
+    trial.reached = "ran"
+    timed("second run", ready.launch)
+    ready.close()
+    engine.close()
+
+
+def _inputs(bundle: Bundle, model: str, people: int) -> dict[str, Array]:
+    return {
+        name: np.zeros([people if isinstance(size, str) else size for size in spec.shape], spec.dtype)
+        for name, spec in bundle.model(model).inputs.items()
+    }
+
+
+if __name__ == "__main__":
+    root, model, precision, target, head, people = sys.argv[1:]
+    form: HeadForm = "fused" if head == "fused" else "graph"
+    print(try_plan(Bundle.open(root), model, precision, target, form, int(people)).model_dump_json())

@@ -1,0 +1,39 @@
+"""What the networks of a bundle are run on when they are measured alone."""
+
+import numpy as np
+
+from mgts_trt._typing import Array, Floats, Image
+from mgts_trt.bundle import Bundle
+from mgts_trt.modes import mode_patches
+from mgts_trt.stages import Letterbox
+
+
+def network_inputs(bundle: Bundle, pixels: Image, people: int) -> dict[str, dict[str, Array]]:
+    """The canvas for detector and mask net; as many patches as asked for, spread over it, for re-ID.
+
+    Args:
+        bundle: An opened bundle.
+        pixels: uint8 [H, W, 3], RGB.
+        people: Patches, 1…64.
+
+    Returns:
+        Model → input → array.
+    """
+    manifest = bundle.manifest
+    letterbox = Letterbox((pixels.shape[0], pixels.shape[1]), manifest.canvas)
+    canvas = letterbox.apply(pixels, manifest.pad)
+    patches = mode_patches(manifest, "box", canvas, spread_boxes(letterbox, people), None, letterbox)
+    return {
+        "detector": {"image": canvas},
+        "masknet": {"image": canvas},
+        "mgts": {"foreground": patches.foreground, "original": patches.original},
+        "idnet": {"original": patches.original},
+    }
+
+
+def spread_boxes(letterbox: Letterbox, people: int) -> Floats:
+    """Upright canvas boxes float32 [people, 4], spread over the picture from left to right."""
+    height, width = letterbox.content_hw
+    lefts = np.linspace(0, width * 0.8, people)
+    rows = [lefts, lefts * 0 + height * 0.2, lefts + width * 0.15, lefts * 0 + height * 0.9]
+    return np.stack(rows, axis=1).astype(np.float32)

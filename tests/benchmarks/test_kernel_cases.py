@@ -1,0 +1,81 @@
+"""Every launch the kernel part times runs, here on the CPU, and does what the pipeline's does."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks.gpu_parts import kernels_part
+from benchmarks.gpu_parts.kernel_cases import Cases
+from benchmarks.gpu_parts.networks import network_inputs
+from mgts_trt.bundle import Bundle
+from mgts_trt.cuda.kernels import Pointer
+from tests.cuda import host
+from tests.cuda.simulated import SimulatedDevice
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+PEOPLE = 3
+PICTURE = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+NAMES = ["letterbox", "select_people", "paint_instances", "separate_people", "person_patches", "person_patches"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return Bundle.open(make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b"))
+
+
+def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
+    arrays: dict[int, np.ndarray] = {}
+
+    def put(array: np.ndarray) -> Pointer:
+        mine = np.array(array, order="C")
+        pointer = host.pointer(mine)
+        arrays[pointer.address] = mine
+        return pointer
+
+    cases = list(Cases(bundle, PICTURE, PEOPLE, put))
+    assert [case.kernel for case in cases] == NAMES
+    for case in cases:
+        host.run(*case.launches)
+    inputs = network_inputs(bundle, PICTURE, PEOPLE)
+    canvas = arrays[cases[0].launches[0].arguments[9].address]
+    np.testing.assert_array_equal(canvas, inputs["detector"]["image"])
+    original = next(
+        array for array in arrays.values() if array.shape == (PEOPLE, 3, 32, 16) and array.dtype == np.float32
+    )
+    assert np.isfinite(original).all()
+    assert cases[0].bytes == PICTURE.nbytes + canvas.nbytes
+
+
+def test_a_head_of_a_bundle_that_names_its_feature_maps(bundle: Bundle, tmp_path: Path, monkeypatch) -> None:
+    from benchmarks.gpu_parts import kernel_cases
+    from mgts_trt.onnx_graph import Tensor
+
+    maps = {"original_features": Tensor("float32", (PEOPLE, 16, 4, 2))}
+    monkeypatch.setattr(kernel_cases, "infer_tensors", lambda model, sizes: maps)
+    arrays: dict[int, np.ndarray] = {}
+
+    def put(array: np.ndarray) -> Pointer:
+        mine = np.array(array, order="C")
+        pointer = host.pointer(mine)
+        arrays[pointer.address] = mine
+        return pointer
+
+    heads = [case for case in Cases(bundle, PICTURE, PEOPLE, put) if case.kernel == "fused_head"]
+    assert len(heads) == 2
+    host.run(*heads[0].launches)
+    embedding = arrays[heads[0].launches[1].arguments[-1].address]
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
+
+
+def test_every_kernel_is_timed_beside_a_copy(bundle: Bundle) -> None:
+    device = SimulatedDevice()
+    for name in {*NAMES, "person_patches_f32", "person_patches_f16"}:
+        # Arguments that are pointers are declared as read; what they do is another test's matter.
+        device.kernel(name, lambda *arguments: None, reads=range(20), writes=())
+    job = SimpleNamespace(bundle=bundle, image=PICTURE, people=PEOPLE, say=lambda text: None)
+    results = kernels_part.measure(job, device)
+    assert [result.kernel for result in results] == NAMES
+    assert [result.error for result in results] == [None] * len(NAMES)
+    assert all(result.microseconds > 0 and result.copy_microseconds > 0 for result in results)

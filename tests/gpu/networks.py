@@ -1,0 +1,192 @@
+"""A pipeline in miniature: four networks in NumPy, on the simulated device and, as a reference, on the CPU."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import numpy as np
+
+from mgts_trt.gpu.pipeline import GpuPipeline
+from mgts_trt.modes import MODELS_OF_MODE
+from mgts_trt.pipeline import PersonSearch
+from mgts_trt.recipe import Profile
+from mgts_trt.stages import HeadWeights, fused_head
+from mgts_trt.tensors import TensorSpec
+from tests.cuda.simulated import SimulatedDevice
+from tests.cuda.simulated_engine import SimulatedContext, SimulatedEngine
+from tests.gpu.reference_kernels import register_kernels
+
+CANVAS, CELL, PATCH = (32, 48), 4, (8, 4)
+ROWS, EMBEDDING, CHANNELS, HIDDEN = 80, 16, 6, 4
+MANIFEST = SimpleNamespace(
+    canvas=CANVAS,
+    pad=(114, 114, 114),
+    normalisation=SimpleNamespace(mean=(120.0, 115.0, 100.0), std=(58.0, 57.0, 56.0)),
+    patch=PATCH,
+    gamma=1.3,
+    embedding=EMBEDDING,
+    thresholds=SimpleNamespace(detection=0.5, instance=0.5, mask=0.5),
+)
+_RANDOM = np.random.default_rng(0)
+HEAD = HeadWeights(
+    squeeze=_RANDOM.normal(size=(HIDDEN, 2 * CHANNELS)).astype(np.float32),
+    excite=_RANDOM.normal(size=(2 * CHANNELS, HIDDEN)).astype(np.float32),
+    fc=_RANDOM.normal(size=(EMBEDDING, 2 * CHANNELS)).astype(np.float32),
+)
+_STREAMS = _RANDOM.normal(size=(2, CHANNELS, 3)).astype(np.float32)
+_IDNET = _RANDOM.normal(size=(EMBEDDING, 3 * PATCH[0] * PATCH[1])).astype(np.float32)
+
+
+def _spec(*shape, dtype="float32"):
+    return TensorSpec(dtype=dtype, shape=shape)
+
+
+_IMAGE = {"image": _spec(*CANVAS, 3, dtype="uint8")}
+_BOXES = {"boxes": _spec(ROWS, 4), "scores": _spec(ROWS)}
+_ORIGINAL = {"original": _spec("N", 3, *PATCH)}
+_PAIR = {"foreground": _spec("N", 3, *PATCH), **_ORIGINAL}
+_FEATURES = {name: _spec("N", CHANNELS, *PATCH) for name in ("foreground_features", "original_features")}
+_EMBEDDING = {"embedding": _spec("N", EMBEDDING)}
+TENSORS = {
+    "detector": (_IMAGE, _BOXES),
+    "masknet": (_IMAGE, {**_BOXES, "masks": _spec(ROWS, CELL, CELL)}),
+    "mgts": (_PAIR, _EMBEDDING),
+    "idnet": (_ORIGINAL, _EMBEDDING),
+    "headless": (_PAIR, _FEATURES),
+}
+
+
+def _cells(image):
+    """Cells of 4 × 4 pixels brighter than half are people, the brightest first."""
+    rows, columns = CANVAS[0] // CELL, CANVAS[1] // CELL
+    grey = image.astype(np.float32).mean(axis=2) / 255
+    cells = grey.reshape(rows, CELL, columns, CELL).swapaxes(1, 2).reshape(-1, CELL, CELL)
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    boxes = np.stack([x, y, x + 1, y + 1], axis=1).astype(np.float32) * CELL
+    return cells, boxes, cells.mean(axis=(1, 2))
+
+
+def _best(scores, *arrays):
+    best = np.argsort(-scores, kind="stable")[:ROWS]
+    best = best[scores[best] > 0.5]
+    out = []
+    for array in (scores, *arrays):
+        out.append(np.zeros((ROWS, *array.shape[1:]), np.float32))
+        out[-1][: len(best)] = array[best]
+    return out
+
+
+def detector(inputs):
+    _, boxes, scores = _cells(inputs["image"])
+    scores, boxes = _best(scores, boxes)
+    return {"boxes": boxes, "scores": scores}
+
+
+def masknet(inputs):
+    cells, boxes, scores = _cells(inputs["image"])
+    scores, boxes, masks = _best(np.sqrt(scores) * 0.8, boxes, cells)
+    return {"boxes": boxes, "scores": scores, "masks": masks}
+
+
+def headless(inputs):
+    # A row at a time, so that a result does not depend on the batch.
+    return {
+        f"{name}_features": np.stack([np.maximum(np.tensordot(w, row, 1), 0) for row in inputs[name]])
+        for name, w in zip(("foreground", "original"), _STREAMS, strict=True)
+    }
+
+
+def mgts(inputs):
+    maps = headless(inputs)
+    pairs = zip(maps["foreground_features"], maps["original_features"], strict=True)
+    return {"embedding": np.concatenate([fused_head(f[None], o[None], HEAD) for f, o in pairs])}
+
+
+def idnet(inputs):
+    rows = [(_IDNET * row.ravel()).sum(axis=1) for row in inputs["original"]]
+    return {"embedding": np.stack([row / max(np.linalg.norm(row), 1e-12) for row in rows])}
+
+
+NETWORKS = {"detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet, "headless": headless}
+
+
+class Context(SimulatedContext):
+    def close(self):
+        self.engine.open_contexts -= 1
+
+
+@dataclass
+class Engine(SimulatedEngine):
+    """A plan, as far as the pipeline looks at it."""
+
+    profile: dict = field(default_factory=dict)
+    open_contexts: int = 0
+
+    def create_context(self):
+        self.open_contexts += 1
+        return Context(self)
+
+    def save_cache(self):
+        pass
+
+
+def engine(device, model, batch=64):
+    inputs, outputs = TENSORS[model]
+    profile = {"N": Profile(min=1, opt=1, max=batch)}
+    return Engine(device, model, NETWORKS[model], inputs, outputs, profile=profile)
+
+
+def gpu_pipeline(mode, seed=0, *, graphs=True, fused=False, batch=64):
+    """The pipeline on a simulated device of its own, `pipeline.device`, with its engines, `pipeline.engines`."""
+    device = SimulatedDevice(seed)
+    register_kernels(device)
+    engines = {model: engine(device, model, batch) for model in MODELS_OF_MODE[mode]}
+    if fused:
+        engines["mgts"] = engine(device, "headless", batch)
+    pipeline = GpuPipeline(MANIFEST, mode, engines, head_weights=HEAD if fused else None, graphs=graphs)
+    pipeline.device, pipeline.engines = device, engines
+    return pipeline
+
+
+class Session:
+    """A network on the CPU."""
+
+    backend, precision = "numpy", "fp32"
+
+    def __init__(self, model):
+        self.model, self.run = model, NETWORKS[model]
+
+
+def reference(mode):
+    """The pipeline on the CPU."""
+    model = lambda name: SimpleNamespace(inputs=TENSORS[name][0])  # noqa: E731
+    bundle = SimpleNamespace(manifest=MANIFEST, model=model)
+    return PersonSearch(bundle, mode=mode, sessions={name: Session(name) for name in MODELS_OF_MODE[mode]})
+
+
+def scene(people, seed=0, scale=1):
+    """A grey picture with so many people; `scale` times the canvas."""
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 110, (*CANVAS, 3), dtype=np.uint8)
+    cells = random.permutation(CANVAS[0] * CANVAS[1] // CELL**2)[:people]
+    for cell in cells:
+        y, x = divmod(int(cell) * CELL, CANVAS[1])
+        image[y * CELL : (y + 1) * CELL, x : x + CELL] = random.integers(150, 256, (CELL, CELL, 3))
+    return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(60, 256, (height, width, 3), dtype=np.uint8)
+
+
+def assert_same(got, wanted, *, embeddings=0.0):
+    """All that is known of the people is the same, bit for bit; embeddings up to a tolerance where one is given."""
+    assert got.letterbox == wanted.letterbox
+    for name in ("boxes", "scores", "canvas_boxes", "instances", "crops", "instance_map"):
+        mine, theirs = getattr(got, name), getattr(wanted, name)
+        assert (mine is None) == (theirs is None), name
+        if mine is not None:
+            assert mine.dtype == theirs.dtype, name
+            np.testing.assert_array_equal(mine, theirs, name)
+    assert got.embeddings.dtype == np.float32
+    np.testing.assert_allclose(got.embeddings, wanted.embeddings, rtol=0, atol=embeddings)
+    np.testing.assert_array_equal(got.masks, wanted.masks)

@@ -1,0 +1,117 @@
+"""The kernels of `engines/kernels/` on the simulated device: the NumPy references."""
+
+import cv2
+import numpy as np
+
+from mgts_trt.stages import Letterbox, dominant_instance, expand_boxes, paint_instances
+from tests.cuda.simulated import SimulatedDevice
+
+
+def register_kernels(device: SimulatedDevice) -> None:
+    """Let a device run every launch that `mgts_trt.cuda.kernels` makes."""
+    device.kernel("letterbox", letterbox, reads=[0], writes=[9])
+    device.kernel("select_people", select_people, reads=[0, 1], writes=[7, 8, 9])
+    device.kernel("paint_instances", paint, reads=[0, 1, 2], writes=[7])
+    device.kernel("separate_people", separate_people, reads=[0, 1, 2], writes=[8, 9, 10])
+    for dtype, suffix in ((np.float32, "f32"), (np.float16, "f16")):
+        device.kernel(f"person_patches_{suffix}", patches_of(dtype), reads=[0, 2, 3, 5, 6, 7], writes=[14, 15])
+        squeeze, embed = head_of(dtype)
+        device.kernel(f"head_squeeze_{suffix}", squeeze, reads=[0, 1, 5], writes=[7, 8, 9, 10])
+        device.kernel(f"head_embed_{suffix}", embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
+
+
+def view(memory, dtype, *shape):
+    """Bytes from an address on, as an array."""
+    count = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return memory[:count].view(dtype).reshape(shape)
+
+
+def letterbox(image, pitch, height, width, content_height, content_width, red, green, blue, canvas, hc, wc):
+    geometry = Letterbox((int(height), int(width)), (int(hc), int(wc)))
+    assert (geometry.content_hw, pitch) == ((content_height, content_width), 3 * width)
+    picture = view(image, np.uint8, height, width, 3)
+    view(canvas, np.uint8, hc, wc, 3)[...] = geometry.apply(picture, (int(red), int(green), int(blue)))
+
+
+def select_people(boxes, scores, rows, threshold, height, width, most, people, people_scores, count):
+    clipped = np.clip(view(boxes, np.float32, rows, 4), 0, np.array([width, height, width, height], np.float32))
+    scores = view(scores, np.float32, rows)
+    on_picture = (clipped[:, 2:] - clipped[:, :2] >= 1).all(axis=1)
+    found = np.flatnonzero(on_picture & (scores >= threshold) & (scores > 0))
+    kept = found[:most]
+    for out, values in ((view(people, np.float32, most, 4), clipped), (view(people_scores, np.float32, most), scores)):
+        out[...] = 0
+        out[: len(kept)] = values[kept]
+    view(count, np.int32, 2)[...] = len(kept), len(found)
+
+
+def paint(boxes, scores, masks, rows, m, score_threshold, mask_threshold, instance_map, height, width):
+    view(instance_map, np.uint16, height, width)[...] = paint_instances(
+        view(boxes, np.float32, rows, 4),
+        view(scores, np.float32, rows),
+        view(masks, np.float32, rows, m, m),
+        (int(height), int(width)),
+        score_threshold=float(score_threshold),
+        mask_threshold=float(mask_threshold),
+    )
+
+
+def separate_people(people, count, instance_map, canvas_width, height, width, gamma, ids, crops, tights, instances):
+    n, content = int(view(count, np.int32, 1)[0]), (int(height), int(width))
+    boxes = view(people, np.float32, n, 4)
+    view(crops, np.int32, n, 4)[...] = expanded = expand_boxes(boxes, float(gamma), content)
+    view(tights, np.int32, n, 4)[...] = expand_boxes(boxes, 1.0, content)
+    out = view(instances, np.int32, n)
+    out[...] = 0
+    if instance_map is not None:
+        whole = instance_map.view(np.uint16).reshape(-1, canvas_width)
+        assert whole.max() <= ids
+        for i, (x1, y1, x2, y2) in enumerate(expanded):
+            out[i] = dominant_instance(whole[y1:y2, x1:x2])
+
+
+def patches_of(dtype):
+    def person_patches(canvas, canvas_width, instance_map, count, first, crops, tights, instances, *rest):
+        mean, std = np.array(rest[:3], np.float32).reshape(3, 1, 1), np.array(rest[3:6], np.float32).reshape(3, 1, 1)
+        foreground, original, height, width = rest[6:]
+        pixels = canvas.reshape(-1, canvas_width, 3)
+        n = int(view(count, np.int32, 1)[0])
+        batch = original.size // (3 * height * width * np.dtype(dtype).itemsize)
+        outs = [None if out is None else view(out, dtype, batch, 3, height, width) for out in (foreground, original)]
+        boxes, inner = view(crops, np.int32, n, 4), view(tights, np.int32, n, 4)
+        ids = view(instances, np.int32, n)
+        for i in range(first, min(first + batch, n)):
+            x1, y1, x2, y2 = boxes[i]
+            seen = pixels[y1:y2, x1:x2]
+            mask = np.zeros(seen.shape[:2], np.uint8)
+            if ids[i]:
+                mask[...] = instance_map.view(np.uint16).reshape(-1, canvas_width)[y1:y2, x1:x2] == ids[i]
+            else:
+                tx1, ty1, tx2, ty2 = inner[i]
+                mask[ty1 - y1 : ty2 - y1, tx1 - x1 : tx2 - x1] = 1
+            for out, crop in zip(outs, (cv2.copyTo(seen, mask), seen), strict=True):
+                if out is not None:
+                    resized = cv2.resize(crop.astype(np.float32), (int(width), int(height)))
+                    out[i - first] = (resized.transpose(2, 0, 1) - mean) / std
+
+    return person_patches
+
+
+def head_of(dtype):
+    """The two launches of the fused head; what passes between them goes through the workspace."""
+
+    def squeeze(f, o, batch, channels, area, weights, width, pooled, hidden, products, counters):
+        assert not counters.any(), "the counters are zero between launches"
+        maps = [view(each, dtype, batch, channels, area).mean(axis=2, dtype=np.float32) for each in (f, o)]
+        view(pooled, np.float32, batch, 2 * channels)[...] = both = np.concatenate(maps, axis=1)
+        matrix = view(weights, dtype, 2 * channels, width).astype(np.float32)
+        view(hidden, np.float32, batch, width)[...] = np.maximum(both @ matrix, 0)
+
+    def embed(pooled, hidden, batch, channels, width, excite, fc, dimensions, products, counters, embedding):
+        both = view(pooled, np.float32, batch, 2 * channels)
+        logits = view(hidden, np.float32, batch, width) @ view(excite, dtype, width, 2 * channels).astype(np.float32)
+        out = (both / (1 + np.exp(-logits))) @ view(fc, dtype, 2 * channels, dimensions).astype(np.float32)
+        norm = np.linalg.norm(out, axis=1, keepdims=True)
+        view(embedding, np.float32, batch, dimensions)[...] = out / np.maximum(norm, 1e-12)
+
+    return squeeze, embed
