@@ -1,6 +1,7 @@
 """MGTS's head behind its engine, in either form: inside the plan, or as a kernel after it."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,11 +12,9 @@ from mgts_trt.cuda.device import DeviceLayer, Stream
 from mgts_trt.cuda.kernels import FusedHead, Pointer
 from mgts_trt.errors import BackendError
 from mgts_trt.gpu.memory import Arena, at
+from mgts_trt.head import FEATURES
 from mgts_trt.stages.head import HeadWeights
 from mgts_trt.tensors import TensorSpec
-
-FEATURES = ("foreground_features", "original_features")
-"""Outputs of a plan that leaves its head to the kernel: F- and O-Net's maps [N, C, h, w]."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class KernelHead:
         embedding, hidden = len(weights.fc), len(weights.squeeze)
         self._device = device
         self._head = FusedHead(channels, height * width, hidden, embedding, dtype=f.dtype)
-        stream = device.stream()
+        self._stream = stream = device.stream()
         self._arena = Arena(device)
         self._weights: dict[str, Pointer] = {}
         for name, matrix in self._head.pack(weights).items():
@@ -122,6 +121,9 @@ class KernelHead:
     def close(self) -> None:
         """See `Head.close`."""
         self._arena.close()
+        # Frees are queued.
+        with suppress(BackendError):
+            self._stream.synchronize()
 
 
 def make_head(device: DeviceLayer, outputs: dict[str, TensorSpec], weights: HeadWeights | None) -> Head:

@@ -148,10 +148,13 @@ class Slot:
     @property
     def counted(self) -> bool:
         """Whether `describe` need not wait."""
+        # Pictures may be taken from a stream by another thread than the one that sent them off.
+        self._device.make_current()
         return self._counted is None or self._counted.done
 
     def describe(self) -> None:
         """Learn how many people there are, and queue their patches and re-ID."""
+        self._device.make_current()
         if self._counted is not None:
             self._counted.synchronize()
             self._people = int(self._count.host.array[0])
@@ -172,6 +175,7 @@ class Slot:
 
     def wait(self) -> None:
         """Let the host wait for the picture's last result; after `describe`."""
+        self._device.make_current()
         self._done.synchronize()
         self._reid.settle()
 

@@ -12,7 +12,9 @@ import numpy as np
 import onnxruntime
 
 from mgts_trt.bundle import Bundle, file_sha256
-from mgts_trt.plan import PlanIdentity, PlanRecord
+from mgts_trt.head import HEAD_FILE, HeadForm, save_head
+from mgts_trt.headless import cut_head
+from mgts_trt.plan import HeadRecord, PlanIdentity, PlanRecord
 from mgts_trt.recipe import load_recipe
 from mgts_trt.trt import Flavour
 from tests.cuda.simulated import SimulatedDevice
@@ -184,14 +186,23 @@ class FakeContext:
         return self._trt.attempt("execute_async_v3", self._engine.recorder, do, False)
 
 
-def write_plan(bundle: Bundle, model: str, flavour: Flavour, target: str, precision: str = "fp32") -> PlanRecord:
+def write_plan(
+    bundle: Bundle, model: str, flavour: Flavour, target: str, precision: str = "fp32", head: HeadForm = "graph"
+) -> PlanRecord:
     """Put a plan of this flavour into a bundle."""
-    identity = PlanIdentity.of(bundle, model, precision, target, flavour)
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour, head)
     folder = bundle.plans / identity.folder
     folder.mkdir(parents=True)
     plan = folder / f"{model}.plan"
-    plan.write_bytes(bundle.model_path(model, precision).read_bytes())
     entry, recipe = bundle.model(model), load_recipe(model)
+    outputs, weights = entry.outputs, None
+    if head == "fused":
+        cut = cut_head(bundle.model_path(model, precision))
+        plan.write_bytes(cut.model.SerializeToString())
+        outputs, sha256 = cut.outputs, save_head(folder, cut.weights)
+        weights = HeadRecord(sha256=sha256, bytes=(folder / HEAD_FILE).stat().st_size)
+    else:
+        plan.write_bytes(bundle.model_path(model, precision).read_bytes())
     dynamic = {size for spec in entry.inputs.values() for size in spec.shape if isinstance(size, str)}
     record = PlanRecord(
         tool="0",
@@ -200,7 +211,8 @@ def write_plan(bundle: Bundle, model: str, flavour: Flavour, target: str, precis
         plan_bytes=plan.stat().st_size,
         seconds=0,
         inputs=entry.inputs,
-        outputs=entry.outputs,
+        outputs=outputs,
+        head=weights,
         profile={size: recipe.profile[size] for size in dynamic},
         onnx_nodes=1,
         onnx_nodes_with_layer=1,

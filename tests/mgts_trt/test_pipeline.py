@@ -188,6 +188,47 @@ def test_masks_of_a_crowd_in_a_huge_picture_are_refused_not_allocated(bundle: Bu
     assert (rows.max(), columns.max()) == (186, 93)
 
 
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_stream_of_pictures(bundle: Bundle, depth: int) -> None:
+    images = [scene((0, 1)), np.zeros((3, 3)), scene(), scene((1, 2), (0, 4))]
+    with PersonSearch(bundle, mode="box") as search:
+        found = list(search.stream(images, depth=depth, errors="return"))
+        assert [None if isinstance(each, ImageError) else len(each) for each in found] == [1, None, 0, 2]
+        results = search.stream(images, top=1)
+        assert len(next(results)) == 1
+        with pytest.raises(ImageError, match="float64"):
+            next(results)
+        assert [len(people) for people in results] == [0, 1]
+        with pytest.raises(BackendError, match="depth is 0"):
+            search.stream(images, depth=0)
+
+
+def test_the_stream_reads_no_further_than_it_is_asked(bundle: Bundle) -> None:
+    read: list[int] = []
+    with PersonSearch(bundle, mode="none") as search:
+        results = search.stream((read.append(i) or scene() for i in range(4)), depth=3)  # type: ignore[func-returns-value]
+        for i in range(4):
+            next(results)
+            assert read == list(range(i + 1))
+
+
+class OnGpu:
+    """What another library's array on a GPU shows."""
+
+    __cuda_array_interface__ = {"shape": (4, 4, 3), "typestr": "|u1", "data": (256, False), "version": 3}  # noqa: RUF012
+
+
+def test_what_only_a_gpu_can_take_is_refused(bundle: Bundle) -> None:
+    with PersonSearch(bundle, mode="box", backend="onnxruntime") as search:
+        with pytest.raises(ImageError, match="lies in GPU memory"):
+            search(OnGpu())
+        with pytest.raises(BackendError, match="ONNX Runtime reads pictures in host memory"):
+            search(scene(), stream=0)
+        with pytest.raises(BackendError, match="ONNX Runtime reads pictures in host memory"):
+            search.embed(scene(), np.array([[0.0, 0, 9, 9]]), stream=0)
+        assert search.graph_refusals == {}
+
+
 def test_real_photos(bundle: Bundle, public_photos: list[Path]) -> None:
     from mgts_trt.image import read_image
 

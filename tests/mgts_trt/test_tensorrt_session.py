@@ -190,7 +190,7 @@ def test_a_foreign_plan_is_never_given_to_tensorrt(bundle, trt):
 
 
 def test_tensors_that_are_not_the_sidecars_are_refused(bundle, trt):
-    plan = session._usable_plan(bundle, "idnet", "fp32")
+    plan = session._usable_plan(bundle, "idnet", "fp32", "graph")
     record = session.check_plan(bundle, "idnet", "fp32")
     wrong = {"embedding": TensorSpec(dtype="float32", shape=("N", 64))}
     with pytest.raises(BackendError, match=r"has no output embedding float32 \[N, 64\]\. Build it again"):
