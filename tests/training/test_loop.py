@@ -449,5 +449,5 @@ def test_malformed_schedules(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_unknown_schedules() -> None:
-    with pytest.raises(ScheduleError, match="no schedule 'gone'; there are edge, paper"):
+    with pytest.raises(ScheduleError, match="no schedule 'gone'; there are edge, fine, paper"):
         load_schedule("gone", "detector")
