@@ -64,8 +64,9 @@ def convert(
 ) -> None:
     """Write a bundle's models in other precisions."""
     from export.convert import Conversion, convert_bundle
+    from export.lower import STEPS
 
-    with step_bar(("measure", "convert", "calibrate", "quantise")) as bar:
+    with step_bar(STEPS) as bar:
         made = convert_bundle(
             Conversion(
                 bundle=Bundle.open(bundle),
@@ -115,9 +116,11 @@ def sensitivity(
             studies.append(study(opened, name, find_images(calibration), by=by, on_step=on_step, on_note=warn))
     for found in studies:
         rows = table("quantised", ">int8 MACs", ">agreement", ">lost", title=f"{found.model}: agreement with FP32")
-        for row in found.rows:
-            lost = f"{found.half - row.agreement:.4f}"
-            rows.add_row(row.what, f"{row.share:.1%}", f"{row.agreement:.4f}", lost, end_section=row.ends_section)
+        for section in (found.whole, found.single, found.mixed):
+            for row in section:
+                lost = f"{found.half - row.agreement:.4f}"
+                rows.add_row(row.what, f"{row.share:.1%}", f"{row.agreement:.4f}", lost)
+            rows.add_section()
         out.print(rows)
         out.print(f"For engines/{found.model}.toml under precision.int8: {found.advice}\n", markup=False)
     if json_file:

@@ -20,6 +20,7 @@ from export.precision import simulate_rounding
 from export.quantize import match_layers
 from export.recording import model_inputs
 from mgts_trt.bundle import Bundle
+from mgts_trt.console import split
 from mgts_trt.onnx_graph import read_graph
 from mgts_trt.recipe import MODELS, Precision, load_recipe
 
@@ -38,14 +39,12 @@ class Row:
         layers: These layers.
         share: Of the model's MACs, in INT8, 0…1.
         agreement: With FP32; see `export.agreement`.
-        ends_section: The next row begins another part of the study.
     """
 
     what: str
     layers: tuple[str, ...]
     share: float
     agreement: float
-    ends_section: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,17 @@ class Study:
     Attributes:
         model: Its name.
         half: Agreement of FP16 with FP32: nothing quantised.
-        rows: Everything quantised, calibrated in each way; each block alone, the worst first; everything but the worst.
+        whole: Everything quantised, calibrated in each way.
+        single: Each block alone, the worst first.
+        mixed: Everything but the worst block, but the two worst, and so on.
         advice: For the recipe.
     """
 
     model: str
     half: float
-    rows: tuple[Row, ...]
+    whole: tuple[Row, ...]
+    single: tuple[Row, ...]
+    mixed: tuple[Row, ...]
     advice: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def parse_models(text: str, bundle: Bundle) -> tuple[str, ...]:
         ExportError: A name is no model of it.
     """
     held = tuple(name for name in MODELS if name in bundle.manifest.models)
-    chosen = held if text == "all" else tuple(part.strip() for part in text.split(","))
+    chosen = held if text == "all" else split(text)
     if unknown := [name for name in chosen if name not in held]:
         raise ExportError(f"The bundle has no model {unknown[0]!r}; expected all, or some of {', '.join(held)}.")
     return chosen
@@ -139,11 +142,11 @@ class _Forms:
     def share(self, layers: Sequence[str]) -> float:
         return sum(self.macs[layer] for layer in layers) / self._total
 
-    def row(self, what: str, layers: Sequence[str], how: Precision, *, ends_section: bool = False) -> Row:
+    def row(self, what: str, layers: Sequence[str], how: Precision) -> Row:
         path = self._root / "form.onnx"
         save_checked(self.quantiser.quantise(how, set(layers)), path)
         found = self._agreement(onnx.load(path))
-        return Row(what, tuple(layers), self.share(layers), found, ends_section)
+        return Row(what, tuple(layers), self.share(layers), found)
 
     def _agreement(self, model: onnx.ModelProto) -> float:
         return agreement(self._reference, self._run(simulate_rounding(model).SerializeToString()), self._least_score)
@@ -160,33 +163,24 @@ def _study(forms: _Forms, by: str, on_step: OnStep) -> Study:
     blocks = group(everything, by)
     steps, done = 2 * len(METHODS) + len(blocks), 0
 
-    def measure(what: str, layers: Sequence[str], how: Precision, *, ends_section: bool = False) -> Row:
+    def measure(what: str, layers: Sequence[str], how: Precision) -> Row:
         nonlocal done
         on_step(f"{forms.name}: {what}", done, steps)
         done += 1
-        return forms.row(what, layers, how, ends_section=ends_section)
+        return forms.row(what, layers, how)
 
     ways = [
         recipe.model_copy(update={"calibration": method, "residuals": residuals})
         for method in METHODS
         for residuals in (False, True)
     ]
-    whole = [
-        measure(
-            f"everything, {how.calibration}{', residuals' * how.residuals}",
-            everything,
-            how,
-            ends_section=how is ways[-1],
-        )
-        for how in ways
-    ]
+    whole = [measure(f"everything, {way.calibration}{', residuals' * way.residuals}", everything, way) for way in ways]
     best = max(row.agreement for row in whole)
     how = max(
         (how for how, row in zip(ways, whole, strict=True) if row.agreement >= best - LIKE),
         key=lambda how: how.residuals,
     )
     single = sorted((measure(block, layers, how) for block, layers in blocks.items()), key=lambda row: row.agreement)
-    single[-1] = Row(**{**asdict(single[-1]), "ends_section": True})
     # Keep the worst blocks, one after another, as long as enough is left.
     least = load_recipe(forms.name).min_share("int8")
     mixed, kept = [whole[ways.index(how)]], []
@@ -202,7 +196,7 @@ def _study(forms: _Forms, by: str, on_step: OnStep) -> Study:
     chosen = next(row for row in mixed if row.agreement >= most - LIKE)
     keep = patterns([layer for layer in everything if layer not in chosen.layers], everything)
     advice = f'calibration = "{how.calibration}", residuals = {str(how.residuals).lower()}, keep = {keep}'
-    return Study(forms.name, forms.half, (*whole, *single, *mixed[1:]), advice.replace("'", '"'))
+    return Study(forms.name, forms.half, tuple(whole), tuple(single), tuple(mixed[1:]), advice.replace("'", '"'))
 
 
 def group(layers: Sequence[str], by: str) -> dict[str, list[str]]:
@@ -238,12 +232,10 @@ def draw(studies: Sequence[Study], path: Path) -> None:
     """
     from training.analyses.figures import new_figure, save_figure
 
-    singles = {found.model: [row for row in found.rows if not row.what.startswith(("everything", "all but"))]
-               for found in studies}  # fmt: skip
-    figure = new_figure(6 * len(studies), 1.2 + 0.22 * max(len(rows) for rows in singles.values()))
+    figure = new_figure(6 * len(studies), 1.2 + 0.22 * max(len(found.single) for found in studies))
     for i, found in enumerate(studies):
         axes = figure.add_subplot(1, len(studies), i + 1)
-        rows = singles[found.model][::-1]
+        rows = found.single[::-1]
         axes.barh([row.what for row in rows], [found.half - row.agreement for row in rows])
         axes.set_title(found.model)
         axes.set_xlabel("agreement with FP32 lost where this alone is INT8")

@@ -94,14 +94,13 @@ def test_the_commands_need_no_pytorch(bundle: Bundle, pictures: list[Path], tmp_
 
 def test_a_study_of_sensitivity(bundle: Bundle, pictures: list[Path], tmp_path: Path) -> None:
     found = study(bundle, "idnet", pictures, by="block", **QUIET)
-    layers = found.rows[0].layers
-    whole = [row for row in found.rows if row.what.startswith("everything")]
-    alone = [row for row in found.rows if row.what in group(layers, "block")]
-    assert len(whole) == 6
-    assert all(row.share > 0.99 for row in whole)
-    assert sum(row.share for row in alone) == pytest.approx(whole[0].share)
-    assert [row.agreement for row in alone] == sorted(row.agreement for row in alone)
-    assert all(0.5 < row.agreement <= 1.00001 for row in found.rows)
+    assert len(found.whole) == 6
+    assert all(row.share > 0.99 for row in found.whole)
+    assert {row.what for row in found.single} == set(group(found.whole[0].layers, "block"))
+    assert sum(row.share for row in found.single) == pytest.approx(found.whole[0].share)
+    assert [row.agreement for row in found.single] == sorted(row.agreement for row in found.single)
+    assert all(0.5 < row.agreement <= 1.00001 for row in (*found.whole, *found.single, *found.mixed))
+    assert all(row.share < found.whole[0].share for row in found.mixed)
     advice = tomllib.loads(found.advice.replace(", residuals", "\nresiduals").replace(", keep", "\nkeep"))
     assert set(advice) == {"calibration", "residuals", "keep"}
     assert json.loads(json.dumps(found.to_dict()))["model"] == "idnet"
