@@ -14,6 +14,7 @@ from export.check import Check, CheckedGraph, require
 from export.goldens import record, write_golden
 from export.graphs.networks import GRAPHS, fold_batch_norm
 from export.labelled import FOLDER, add_labelled
+from export.lower import STEPS as LOWERING
 from export.lower import file_name, lower, require_precisions
 from export.onnx_file import ExportError, store_weights_in_half, tensor_specs
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder
@@ -27,8 +28,8 @@ from training.checkpoint import load_checkpoint
 from training.models import FCIS, MGTS, FasterRCNN, IDNet, create
 from training.preset import Preset
 
-STEPS = ("create", "trace", "check", "record", "measure", "convert", "calibrate", "quantise")
-"""What is done with each model; `on_step` is called before each. Two are for FP16 and INT8, the last two for INT8."""
+STEPS = ("create", "trace", "check", "record", *LOWERING)
+"""What is done with each model; `on_step` is called before each."""
 
 _PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy", "opencv-python-headless")
 

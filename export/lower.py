@@ -20,6 +20,9 @@ from mgts_trt.recipe import Precision, load_recipe
 PRECISIONS = ("fp32", "fp16", "int8")
 """In the order in which they are made, each from the one before."""
 
+STEPS = ("measure", "convert", "calibrate", "quantise")
+"""What is done with a model: two for FP16, two more for INT8."""
+
 Inputs = Mapping[str, Array]
 
 
@@ -53,7 +56,7 @@ def lower(
         precisions: Of `PRECISIONS`: which to keep.
         goldens: Pictures to measure ranges on; with people, where the model describes them.
         calibration: Further ones, and those INT8 is calibrated on.
-        on_step: Called with the model and `measure`, `convert`, `calibrate`, `quantise` before each.
+        on_step: Called with the model and each of `STEPS` before it.
         on_picture: Called with the model, pictures done, and pictures in all while INT8 is calibrated.
         check: Called with each precision whose file has been written.
 

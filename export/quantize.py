@@ -67,11 +67,12 @@ def activations(half: ModelProto, model: ModelProto, nodes: Collection[str], *, 
     """
     tensors = Tensors(half)
     origins = {node.name: node for node in model.graph.node}
+    layers = layer_names(model)
     found = []
     for node in half.graph.node:
         if node.name in nodes:
             weight = tensors.initializers.get(node.input[1]) if len(node.input) > 1 else None
-            if weight is None or weight.data_type != TensorProto.FLOAT16 or node.name not in layer_names(model):
+            if weight is None or weight.data_type != TensorProto.FLOAT16 or node.name not in layers:
                 raise ExportError(f"{node.name} ({node.op_type}) is no layer that computes in half: leave it as it is.")
             found.append(Activation(node.name, 0, origins[node.name].input[0]))
     if missing := set(nodes) - {item.node for item in found}:
