@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The committed `edge` bundle, from public data to ONNX: about three hours on two CPU cores. A run that is stopped goes on
+# The committed `edge` bundle, from public data to ONNX: about four hours on two CPU cores. A run that is stopped goes on
 # where it was when this script is started again.
 #
 #   training/edge.sh DATA [RUNS] [OUT]

@@ -25,16 +25,19 @@ def bundle(tmp_path_factory) -> Bundle:
     return Bundle.open(make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b"))
 
 
-def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
-    arrays: dict[int, np.ndarray] = {}
+class Memory(dict[int, np.ndarray]):
+    """Address → array, of what was put there."""
 
-    def put(array: np.ndarray) -> Pointer:
+    def put(self, array: np.ndarray) -> Pointer:
         mine = np.array(array, order="C")
         pointer = host.pointer(mine)
-        arrays[pointer.address] = mine
+        self[pointer.address] = mine
         return pointer
 
-    cases = list(Cases(bundle, PICTURE, PEOPLE, put))
+
+def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
+    arrays = Memory()
+    cases = list(Cases(bundle, PICTURE, PEOPLE, arrays.put))
     assert [case.kernel for case in cases] == NAMES
     for case in cases:
         host.run(*case.launches)
@@ -54,15 +57,8 @@ def test_a_head_of_a_bundle_that_names_its_feature_maps(bundle: Bundle, tmp_path
 
     maps = {"original_features": Tensor("float32", (PEOPLE, 16, 4, 2))}
     monkeypatch.setattr(kernel_cases, "infer_tensors", lambda model, sizes: maps)
-    arrays: dict[int, np.ndarray] = {}
-
-    def put(array: np.ndarray) -> Pointer:
-        mine = np.array(array, order="C")
-        pointer = host.pointer(mine)
-        arrays[pointer.address] = mine
-        return pointer
-
-    heads = [case for case in Cases(bundle, PICTURE, PEOPLE, put) if case.kernel == "fused_head"]
+    arrays = Memory()
+    heads = [case for case in Cases(bundle, PICTURE, PEOPLE, arrays.put) if case.kernel == "fused_head"]
     assert len(heads) == 2
     host.run(*heads[0].launches)
     embedding = arrays[heads[0].launches[1].arguments[-1].address]
