@@ -10,14 +10,14 @@ import numpy as np
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle import Bundle
-from mgts_trt.errors import BackendError
+from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.head import HeadChoice, load_head
 from mgts_trt.image import as_image
 from mgts_trt.modes import MODELS_OF_MODE, MODES, Mode, mode_instance_map, mode_patches
 from mgts_trt.people import People, given_boxes
 from mgts_trt.recipe import load_recipe
 from mgts_trt.session.base import Session
-from mgts_trt.session.select import Backend, Runtime, open_session, select_runtime
+from mgts_trt.session.select import Backend, Runtime, on_cpu, open_session, select_runtime
 from mgts_trt.stages import InstanceMap, Letterbox, Patches
 from mgts_trt.stream import DEPTH, Deferred, Errors, PeopleStream
 
@@ -78,8 +78,14 @@ class PersonSearch:
         self.runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, head=head)
         try:
             if self.runtime.backend == "tensorrt":
-                self._gpu = self._open_gpu(graphs)
-                return
+                try:
+                    self._gpu = self._open_gpu(graphs)
+                    return
+                except MgtsError as error:  # plans that load, and do not run: no memory left, say
+                    if backend == "tensorrt":
+                        raise
+                    self.runtime.close()
+                    self.runtime = on_cpu(str(error), threads)
             for model in models:
                 self._sessions[model] = open_session(bundle, model, self.runtime, precision=precision, threads=threads)
         except BaseException:

@@ -62,9 +62,8 @@ def select_runtime(
     """
     if backend not in BACKENDS:
         raise BackendError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
-    device = f"CPU, {threads or available_cores()} threads"
     if backend == "onnxruntime":
-        return Runtime("onnxruntime", device, "asked for")
+        return on_cpu("asked for", threads)
     from mgts_trt.session.tensorrt import load_engines
 
     try:
@@ -74,9 +73,14 @@ def select_runtime(
             raise BackendError(
                 f"The backend tensorrt cannot run here: {error} Use --backend auto or onnxruntime."
             ) from error
-        return Runtime("onnxruntime", device, str(error))
+        return on_cpu(str(error), threads)
     reason = "asked for" if backend == "tensorrt" else "there is a GPU, and the plans fit it"
     return Runtime("tensorrt", str(find_gpus()[0]), reason, engines)
+
+
+def on_cpu(reason: str, threads: int | None) -> Runtime:
+    """ONNX Runtime, on so many threads or all available cores."""
+    return Runtime("onnxruntime", f"CPU, {threads or available_cores()} threads", reason)
 
 
 def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None) -> Session:

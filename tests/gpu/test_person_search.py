@@ -93,6 +93,22 @@ def test_real_networks_give_the_same_people(machine, mode, head):
         mine(SCENES[0])
 
 
+def test_plans_that_load_but_cannot_run(machine, monkeypatch):
+    module, bundle = machine
+
+    def refuse(*_, **__):
+        raise BackendError("There is no memory for a context.")
+
+    monkeypatch.setattr(GpuPipeline, "__init__", refuse)
+    with PersonSearch(bundle, mode="box") as search:
+        assert (search.runtime.backend, search.runtime.reason) == ("onnxruntime", "There is no memory for a context.")
+        assert search.runtime.device.startswith("CPU")
+        assert len(search(SCENES[0])) == 1
+    with pytest.raises(BackendError, match="no memory for a context"):
+        PersonSearch(bundle, mode="box", backend="tensorrt")
+    assert not any(memory.kind == "device" and not memory.freed for memory in module.device._memories)
+
+
 def test_half_precision_feeds_the_kernel_half_maps(machine):
     _, bundle = machine
     write_plan(bundle, "mgts", tensorrt.require_flavour(), TARGET, "fp16", "fused")
