@@ -62,6 +62,7 @@ def _record(record: PlanRecord) -> dict[str, str]:
         "precision": identity.precision,
         "built by": f"{title(identity.flavour)} {identity.flavour_version}, mgts-trt {record.tool}",
         "target": identity.target,
+        "head": "fused: a kernel behind the plan, weights in head.npz" if identity.head == "fused" else "",
         "platform": identity.platform,
         "ONNX SHA-256": identity.onnx_sha256,
         "recipe SHA-256": identity.recipe_sha256,

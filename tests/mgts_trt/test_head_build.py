@@ -9,12 +9,15 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
+from mgts_trt import console
 from mgts_trt.build import build_bundle, build_plan, plan_report
 from mgts_trt.bundle import Bundle
 from mgts_trt.cli import app
 from mgts_trt.errors import BuildError, PlanError
 from mgts_trt.head import AUTO, FEATURES, HEAD_FILE, choose_head, load_head
 from mgts_trt.headless import cut_head
+from mgts_trt.inspect import inspect
+from mgts_trt.inspect_text import facts_report
 from mgts_trt.plan import PlanIdentity, PlanRecord, find_plan, plan_folders, verify_plan
 from mgts_trt.session import tensorrt as session
 from mgts_trt.session.onnxruntime import PLAIN_QDQ
@@ -279,6 +282,9 @@ class TestBuild:
             identity = PlanIdentity.of(bundle, "mgts", "fp16", "portable", FLAVOUR, head)
             assert find_plan(bundle, identity) == result.plan
             assert not build_plan(bundle, "mgts", "fp16", head=head).fresh
+            with console.out.capture() as shown:
+                console.out.print(facts_report(inspect(result.folder)))
+            assert ("kernel behind the plan" in shown.get()) == (head == "fused")
         assert build_plan(bundle, "mgts", "fp16").folder == built[AUTO].folder
 
     def test_one_is_not_taken_for_the_other(self, bundle):
