@@ -142,23 +142,33 @@ def test_a_run_equals_itself(run: TaskRun, labelled: LabelledSet) -> None:
     assert all(row.delta == 0 for row in comparisons if row.reference is not None)
     assert {row.part for row in comparisons} == {"detector", *MODES}
     bound = {(row.part, row.metric) for row in comparisons if row.bound is not None}
-    per_mode = {(mode, metric) for mode in MODES for metric in ("reid_map", "search_map", "cosine")}
+    per_mode = {(mode, metric) for mode in MODES for metric in ("reid_map", "search_map", "cosine", "mean_cosine")}
     assert bound == {("detector", "box_ap"), ("net", "mask_iou"), *per_mode}
 
 
 @pytest.mark.parametrize(
     ("mode", "changes", "failing"),
     [
-        ("none", {"truths": lambda a: -a}, {"cosine", "reid_map", "search_map"}),
-        ("none", {"truths": lambda a: a * np.nan}, {"cosine", "reid_map", "search_map"}),
+        ("none", {"truths": lambda a: -a}, {"cosine", "mean_cosine", "reid_map", "search_map"}),
+        ("none", {"truths": lambda a: a * np.nan}, {"cosine", "mean_cosine", "reid_map", "search_map"}),
         ("none", {"embeddings": lambda a: a[::-1]}, {"search_map"}),
         ("none", {"boxes": lambda a: a + 200}, {"search_map"}),
         ("net", {"masks": lambda masks: tuple(PackedMask.of(~m.unpack(64, 96)) for m in masks)}, {"mask_iou"}),
     ],
 )
 def test_what_is_lost_is_caught(run: TaskRun, labelled: LabelledSet, mode, changes, failing: set[str]) -> None:
-    comparisons = compare_runs(labelled, run, alter(run, mode, **changes), "int8")
+    comparisons = compare_runs(labelled, run, alter(run, mode, **changes), "fp16")
     assert {(row.part, row.metric) for row in comparisons if not row.ok} == {(mode, metric) for metric in failing}
+
+
+def test_int8_bounds_the_mean_of_cosines(run: TaskRun, labelled: LabelledSet) -> None:
+    """One person who is given another instance's mask does not decide; what all lose does."""
+    for scale, ok in ((np.array([[0.95], [1.0]]), True), (0.95, False)):
+        spoilt = alter(run, "box", truths=lambda a, scale=scale: a * scale)
+        rows = {row.metric: row for row in compare_runs(labelled, run, spoilt, "int8") if row.part == "box"}
+        assert rows["cosine"].value == pytest.approx(0.95)
+        assert rows["cosine"].ok
+        assert rows["mean_cosine"].ok is ok
 
 
 def test_lost_boxes_are_caught(run: TaskRun, labelled: LabelledSet) -> None:
