@@ -35,3 +35,11 @@ class PlanError(MgtsError):
 
 class BackendError(MgtsError):
     """A backend that was asked for but cannot run here, or that failed while it ran."""
+
+
+class GalleryError(MgtsError):
+    """A gallery that is missing, of another model, newer than this version, or that cannot be read or written."""
+
+
+class FilterError(GalleryError):
+    """A filter of a gallery that cannot be read."""

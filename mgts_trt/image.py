@@ -5,7 +5,7 @@ import re
 import threading
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,8 +38,17 @@ def read_image(path: str | Path) -> Image:
     Raises:
         ImageError: no such file, not a file, empty, cut short, too large, not 8- or 16-bit, or not a picture.
     """
-    path = Path(path)
-    data = _read_bytes(path)
+    return decode_image(read_file(Path(path)), path)
+
+
+def decode_image(data: bytes, name: str | Path) -> Image:
+    """Decode a picture file's content, which is not empty; see `read_image`.
+
+    Args:
+        data: The content.
+        name: What errors call it.
+    """
+    path = Path(name)
     _check_complete(path, data)
     pixels = _decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if _may_have_alpha(data):
@@ -113,7 +122,7 @@ def write_image(path: str | Path, image: Image) -> None:
     bgr = cv2.cvtColor(as_image(image), cv2.COLOR_RGB2BGR)
     reason = "the encoder gave no reason"
     try:
-        with _silent_opencv():
+        with silent_opencv():
             ok, data = cv2.imencode(suffix, bgr)
     except cv2.error as error:
         ok, reason = False, error.err
@@ -134,10 +143,10 @@ def write_image(path: str | Path, image: Image) -> None:
         ) from error
 
 
-def find_images(path: str | Path) -> list[Path]:
+def find_images(path: str | Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
     """List the pictures at `path`: the file itself, or those in a folder and the folders below it.
 
-    In a folder, a picture is a file whose suffix is in `IMAGE_SUFFIXES`, in any case; hidden files and folders
+    In a folder, a picture is a file whose suffix is in `suffixes`, in any case; hidden files and folders
     (thumbnails, resource forks) are passed over.
 
     Returns:
@@ -156,14 +165,18 @@ def find_images(path: str | Path) -> list[Path]:
     return sorted(
         file
         for file in path.rglob("*")
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        if file.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
         and file.is_file()
     )
 
 
-def _read_bytes(path: Path) -> bytes:
-    """The content of a file that is there and not empty."""
+def read_file(path: Path) -> bytes:
+    """The content of a file that is there and not empty.
+
+    Raises:
+        ImageError: It is not, or cannot be read.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -216,7 +229,7 @@ def _decode(path: Path, data: bytes, flags: int) -> Array:
     """The pixels, in BGR order, of whatever depth and channels `flags` ask for."""
     pixels: Array | None = None
     try:
-        with _silent_opencv():
+        with silent_opencv():
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in str(error):
@@ -290,7 +303,7 @@ _log_level = 0
 
 
 @contextmanager
-def _silent_opencv() -> Iterator[None]:
+def silent_opencv() -> Iterator[None]:
     """Keep OpenCV's own log quiet, since its faults are raised as `ImageError`.
 
     The level belongs to the process: the first thread in saves it and the last one out restores it.

@@ -1,23 +1,31 @@
-"""One-shot search: a probe, a pile of scenes, and the people in them ranked by likeness (Sec. 1, Fig. 7)."""
+"""A probe, and the people of a gallery or of a pile of scenes ranked by likeness to it (Sec. 1, Fig. 7)."""
 
+import datetime as dt
+import hashlib
 import heapq
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.image import read_image
+from mgts_trt.image import decode_image, read_file, read_image
 from mgts_trt.people import People
 from mgts_trt.pipeline import PersonSearch
 
+if TYPE_CHECKING:
+    from mgts_trt.gallery import Filter, Gallery
+
 CROP_HEIGHT = 192
 """Of the pictures on a ranking sheet, pixels."""
+
+_NOT_KEPT: Image = np.full((CROP_HEIGHT, CROP_HEIGHT // 2, 3), 225, np.uint8)
+"""Where a gallery has no picture of a person."""
 
 Where: TypeAlias = tuple[float, float, float, float] | tuple[float, float] | None
 """Of a probe: a box x1, y1, x2, y2; a point x, y; or nowhere in particular."""
@@ -46,27 +54,48 @@ class Probe:
 
 @dataclass(frozen=True)
 class Match:
-    """A person of the gallery.
+    """Somebody who was compared with the probe.
 
     Attributes:
         likeness: Cosine of the embedding and the probe's, −1 … 1.
-        source: The scene.
+        source: Path of the scene or video, or URL of the stream.
         box: xyxy [4], pixels of the scene.
         score: The detector's, 0 … 1.
-        crop: uint8 [h, w, 3], RGB, the box's content.
+        crop: uint8 [h, w, 3], RGB, the box's content; None where the gallery keeps no pictures.
+        number: Frame of a video or stream.
+        seconds: From the start of a video, or Unix time in a live stream; None where unknown.
+        camera: Its name, or None.
+        live: Whether it is from a live stream.
     """
 
     likeness: float
-    source: Path
+    source: str
     box: Floats
     score: float
-    crop: Image = field(repr=False)
+    crop: Image | None = field(repr=False)
+    number: int = 0
+    seconds: float | None = None
+    camera: str | None = None
+    live: bool = False
+
+    @property
+    def time(self) -> str:
+        """As people read it: h:mm:ss.s into a video, or the date and time, UTC, of a live stream; else empty."""
+        if self.seconds is None:
+            return ""
+        if self.live:
+            return f"{dt.datetime.fromtimestamp(self.seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
+        minutes, seconds = divmod(round(self.seconds, 1), 60)
+        return f"{int(minutes // 60)}:{int(minutes % 60):02}:{seconds:04.1f}"
 
     def to_dict(self) -> dict[str, object]:
         """Everything but the picture, as JSON takes it."""
         return {
             "likeness": round(self.likeness, 6),
-            "file": str(self.source),
+            "source": self.source,
+            "number": self.number,
+            "camera": self.camera,
+            "time": self.seconds,
             "box": [round(float(value), 2) for value in self.box],
             "score": round(self.score, 6),
         }
@@ -131,8 +160,18 @@ def find_probe(search: PersonSearch, source: Path, where: Where = None) -> Probe
             raise QueryError(
                 f"Nobody was detected in {source}. Name the probe's box: {source}@x,y,w,h in pixels of the photo."
             )
-        row = _largest(people) if where is None else _nearest(people, where)
+        row = pick_person(people, where)
     return Probe(source, people.boxes[row], people.embeddings[row], crop(image, people.boxes[row]))
+
+
+def pick_person(people: People, point: tuple[float, float] | None = None) -> int:
+    """The row of the person nearest to a point (x, y in pixels of the picture), or of the largest.
+
+    Args:
+        people: At least one.
+        point: Where the person is.
+    """
+    return _largest(people) if point is None else _nearest(people, point)
 
 
 def rank(
@@ -173,19 +212,62 @@ def rank(
             if len(best) == top and likeness <= best[0][0]:
                 continue
             box = people.boxes[row]
-            match = Match(likeness, path, box, float(people.scores[row]), crop(image, box))
+            match = Match(likeness, str(path), box, float(people.scores[row]), crop(image, box))
             (heapq.heappush if len(best) < top else heapq.heapreplace)(best, (likeness, -compared, match))
     return Ranking([match for _, _, match in sorted(best, key=lambda item: item[:2], reverse=True)], compared, failures)
 
 
+def rank_gallery(
+    gallery: "Gallery", probe: Probe, *, top: int = 10, where: "Filter | None" = None, exact: bool = False
+) -> Ranking:
+    """Everybody in a gallery compared with the probe, but for those of the probe's own photo.
+
+    Args:
+        gallery: Of the space of the pipeline that made the probe.
+        probe: Whom to find.
+        top: How many matches to give, at least 1.
+        where: Compare with those it holds for alone; `people` counts all the same.
+        exact: Compare with everybody, without the gallery's index.
+
+    Raises:
+        GalleryError: See `Gallery.search`.
+        ImageError: The probe's photo cannot be read.
+    """
+    from mgts_trt.gallery.filters import Condition, Filter
+
+    own = Condition("sha256", "!=", hashlib.sha256(read_file(probe.source)).hexdigest())
+    conditions = (*where.conditions, own) if where else (own,)
+    matches = [
+        Match(
+            person.likeness or 0.0,
+            person.source,
+            person.box,
+            person.score,
+            decode_image(person.thumbnail, "thumbnail") if person.thumbnail else None,
+            person.number,
+            person.time,
+            person.camera,
+            live=not person.sha256,
+        )
+        for person in gallery.search(probe.embedding, top=top, where=Filter(conditions), exact=exact)
+    ]
+    return Ranking(matches, gallery.count(), [])
+
+
 def ranking_sheet(probe: Probe, matches: Sequence[Match], *, columns: int = 6) -> Image:
-    """The probe, then its matches with rank, likeness and source, as a picture: uint8 [H, W, 3], RGB (Fig. 7)."""
+    """The probe, then its matches as a picture: uint8 [H, W, 3], RGB (Fig. 7).
+
+    Below each match stand rank and likeness, the source's name, and camera and time where they are known.
+    """
     from mgts_trt.draw import picture_grid
 
-    cells = [(_shown(probe.crop), ("probe", probe.source.name))]
+    cells = [(_shown(probe.crop), ["probe", probe.source.name])]
     for place, match in enumerate(matches, 1):
-        cells.append((_shown(match.crop), (f"{place}   {match.likeness:.3f}", match.source.name)))
-    return picture_grid(cells, columns=columns)
+        seen = " ".join(part for part in (match.camera and f"camera {match.camera}", match.time) if part)
+        lines = [f"{place}   {match.likeness:.3f}", Path(match.source).name, *([seen] if seen else [])]
+        cells.append((_shown(_NOT_KEPT if match.crop is None else match.crop), lines))
+    ascii_cells = [(shown, [line.encode("ascii", "replace").decode() for line in lines]) for shown, lines in cells]
+    return picture_grid(ascii_cells, columns=columns)
 
 
 def crop(image: Image, box: Floats) -> Image:

@@ -1,5 +1,4 @@
-import json
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,17 @@ from hypothesis import strategies as st
 from mgts_trt.errors import ImageError
 from mgts_trt.image import read_image, write_image
 from mgts_trt.pipeline import PersonSearch
-from mgts_trt.ranking import CROP_HEIGHT, QueryError, crop, find_probe, parse_query, rank, ranking_sheet
+from mgts_trt.ranking import (
+    CROP_HEIGHT,
+    Match,
+    QueryError,
+    crop,
+    find_probe,
+    parse_query,
+    rank,
+    rank_gallery,
+    ranking_sheet,
+)
 from tests.mgts_trt.tiny_bundle import make_tiny_bundle
 
 HEIGHT, WIDTH = 32, 16
@@ -121,7 +130,7 @@ def test_ranking(search: PersonSearch, photos: Path) -> None:
     found = rank(search, probe, paths, on_scene=seen.append)
     assert seen == paths
     assert (found.people, found.failures) == (5, [])
-    assert [match.source.name for match in found.matches[:2]] == ["1.png", "3.png"]
+    assert [Path(match.source).name for match in found.matches[:2]] == ["1.png", "3.png"]
     assert [match.likeness for match in found.matches[:2]] == pytest.approx([1, 1], abs=1e-6)
     np.testing.assert_allclose(found.matches[1].box, [48, 32, 64, 64], atol=1e-4)
     np.testing.assert_array_equal(found.matches[1].crop, np.broadcast_to(CELLS["ann"], (HEIGHT, WIDTH, 3)))
@@ -139,7 +148,7 @@ def test_a_broken_scene_costs_itself_alone(search: PersonSearch, photos: Path, t
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8 no picture")
     probe = find_probe(search, photos / "probe.png", (80, 5))
     found = rank(search, probe, [tmp_path / "bad.jpg", photos / "gallery" / "1.png", tmp_path / "gone.jpg"])
-    assert [match.source.name for match in found.matches] == ["1.png", "1.png"]
+    assert [Path(match.source).name for match in found.matches] == ["1.png", "1.png"]
     assert [type(failure) for failure in found.failures] == [ImageError, ImageError]
     assert "bad.jpg" in str(found.failures[0])
 
@@ -166,30 +175,45 @@ def test_crop_is_never_empty(x1: float, y1: float, x2: float, y2: float) -> None
     assert 1 <= width <= 40
 
 
-def test_command(search: PersonSearch, photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
-    from mgts_trt.cli import main
+@pytest.mark.parametrize(
+    ("seconds", "live", "expected"),
+    [
+        (None, False, ""),
+        (0.0, False, "0:00:00.0"),
+        (59.96, False, "0:01:00.0"),
+        (3671.25, False, "1:01:11.2"),
+        (1_700_000_000.5, True, "2023-11-14 22:13:20"),
+    ],
+)
+def test_times(seconds: float | None, live: bool, expected: str) -> None:
+    assert Match(0.5, "v.mp4", np.zeros(4, np.float32), 0.9, None, 3, seconds, live=live).time == expected
 
-    gallery = tmp_path / "gallery"
-    gallery.mkdir()
-    for path in [*(photos / "gallery").iterdir(), photos / "probe.png"]:
-        (gallery / path.name).write_bytes(path.read_bytes())
-    (gallery / "bad.jpg").write_bytes(b"none")
-    out = ["--json", str(tmp_path / "r.json"), "--sheet", str(tmp_path / "s.png"), "--top", "3", "--mode", "none"]
-    query = f"{gallery / 'probe.png'}@80,0,16,32"
-    arguments = ["mgts-trt", "search", str(gallery), "--query", query, "-b", str(search.bundle.root), *out]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert not left.value.code
-    captured = capsys.readouterr()
-    assert "5 people in 4 of 5 scenes compared" in captured.out  # the probe's own photo is left out
-    assert "bad.jpg" in captured.err
-    result = json.loads((tmp_path / "r.json").read_text())
-    assert result["box"] == [80, 0, 96, 32]
-    assert [Path(match["file"]).name for match in result["matches"][:2]] == ["1.png", "3.png"]
-    assert len(result["matches"]) == 3
-    assert read_image(tmp_path / "s.png").shape[1] > 400
-    monkeypatch.setattr(sys, "argv", [*arguments, "--strict"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 1
+
+def test_a_sheet_without_pictures(search: PersonSearch, photos: Path) -> None:
+    probe = find_probe(search, photos / "probe.png", (80, 5))
+    plain = Match(0.5, "v.mp4", np.zeros(4, np.float32), 0.9, None)
+    sheet = ranking_sheet(probe, [plain])
+    told = ranking_sheet(probe, [replace(plain, number=12, seconds=1.2, camera="Tür")])
+    assert told.shape[0] == sheet.shape[0] + 16  # a line for camera and time
+
+
+def test_a_gallery(search: PersonSearch, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
+    from mgts_trt.gallery import Gallery, Space, parse_filter
+    from mgts_trt.gallery.indexing import index
+    from mgts_trt.gallery.sources import find_sources
+
+    with Gallery.create(tmp_path / "gallery", Space.of(search.bundle, search.mode)) as gallery:
+        index(search, find_sources([str(photos)], camera_pattern=r"/(\d)\.png"), gallery)
+        probe = find_probe(search, photos / "probe.png", (80, 0, 96, 32))
+        found = rank_gallery(gallery, probe, top=3)
+        once = rank(search, probe, [photos / "gallery" / name for name in SCENES], top=3)
+        # The same as without a gallery; the probe's own photo is in it, but not among the matches.
+        assert [match.source for match in found.matches] == [match.source for match in once.matches]
+        assert [match.likeness for match in found.matches] == pytest.approx(
+            [m.likeness for m in once.matches], abs=1e-6
+        )
+        assert (found.people, once.people) == (7, 5)
+        assert found.matches[0].crop.shape == (HEIGHT, WIDTH, 3)
+        third = rank_gallery(gallery, probe, where=parse_filter("camera=3")).matches
+        assert {(Path(match.source).name, match.camera) for match in third} == {("3.png", "3")}

@@ -1,0 +1,64 @@
+"""What a gallery takes in: a frame, the people in it, and a small picture of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from mgts_trt._typing import Floats, Image
+from mgts_trt.gallery.frame import Frame
+from mgts_trt.image import as_image
+from mgts_trt.people import People
+
+THUMBNAIL = 192
+"""Greatest height and width of a thumbnail, pixels."""
+
+_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A frame and who was seen in it.
+
+    Attributes:
+        frame: The frame.
+        people: N people, or nobody.
+        thumbnails: N JPEGs; or none at all, where they are not to be kept.
+    """
+
+    frame: Frame
+    people: People
+    thumbnails: Sequence[bytes] = field(default=(), repr=False)
+
+
+def entry_of(image: object, frame: Frame, people: People, thumbnails: bool = True) -> Entry:
+    """An entry with a thumbnail of each person.
+
+    Args:
+        image: uint8 [H, W, 3], RGB, in host memory: the picture `people` were found in.
+        frame: What the gallery will know the picture by.
+        people: Found in `image`.
+        thumbnails: Whether to keep them.
+
+    Raises:
+        ImageError: `image` is no such picture.
+    """
+    if not thumbnails or not len(people):
+        return Entry(frame, people)
+    picture = as_image(image)
+    return Entry(frame, people, [thumbnail(picture, box) for box in people.boxes])
+
+
+def thumbnail(image: Image, box: Floats) -> bytes:
+    """The content of a box (xyxy, pixels of `image`) as a JPEG of at most 192 × 192 pixels; never enlarged."""
+    from mgts_trt.ranking import crop
+
+    picture = crop(image, box)
+    scale = THUMBNAIL / max(picture.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
+    return data.tobytes()

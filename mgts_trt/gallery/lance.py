@@ -1,0 +1,90 @@
+"""LanceDB behind a gallery: where it is, commits that other writers contend for, and its errors in our words."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mgts_trt.errors import GalleryError
+
+T = TypeVar("T")
+
+SCHEMES = ("s3", "gs", "az", "db")
+"""Of URLs at which LanceDB keeps a gallery."""
+
+_PATIENCE = {"conflict": 20, "concurrent": 20, "not found": 4, "no such file": 4}
+"""Attempts, by what the message of a call that another process overtook says.
+
+It committed first; or it removed an older version, which the next attempt does not need. A deleted gallery looks
+like the latter, and is not worth waiting for.
+"""
+
+
+def locate(url: str | Path) -> str:
+    """The absolute path of a local gallery, or the URL of another.
+
+    Args:
+        url: A path, `file://…`, or a URL with one of `SCHEMES`.
+
+    Raises:
+        GalleryError: It is empty.
+    """
+    text = str(url)
+    if not text:
+        raise GalleryError("The gallery's place is empty. Name a folder, or a URL such as s3://bucket/gallery.")
+    if text.startswith("file:"):
+        text = url2pathname(urlsplit(text).path)
+    return text if "://" in text else str(Path(text).expanduser().absolute())
+
+
+def is_local(location: str) -> bool:
+    """Whether a location, as `locate` gives it, is a folder."""
+    return "://" not in location
+
+
+def connect(location: str) -> Any:
+    """The LanceDB database at a location; a local folder is made.
+
+    Raises:
+        GalleryError: LanceDB is not installed, or cannot connect.
+    """
+    try:
+        import lancedb
+    except ImportError as error:
+        raise GalleryError(
+            f"A gallery needs the package lancedb, which is not installed ({error}): pip install 'mgts-trt[gallery]'"
+        ) from error
+    with explained(f"open {location}"):
+        # Every read looks for what others wrote meanwhile.
+        return lancedb.connect(location, read_consistency_interval=timedelta(0))
+
+
+def retried(call: Callable[[], T]) -> T:
+    """Call again, for up to about half a minute, while other processes overtake; LanceDB itself tries several times."""
+    attempt = 0
+    while True:
+        try:
+            return call()
+        except (RuntimeError, OSError, ValueError) as error:
+            attempt += 1
+            text = str(error).lower()
+            if attempt >= max((tries for word, tries in _PATIENCE.items() if word in text), default=1):
+                raise
+        time.sleep(random.uniform(0, min(3.0, 0.05 * 2**attempt)))
+
+
+@contextmanager
+def explained(doing: str) -> Iterator[None]:
+    """What LanceDB raises inside, as a `GalleryError` that says what was being done."""
+    try:
+        yield
+    except GalleryError:
+        raise
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise GalleryError(f"Cannot {doing}: {reason}. Check the place, its permissions and the free space.") from error

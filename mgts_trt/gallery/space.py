@@ -1,0 +1,86 @@
+"""What makes two embeddings comparable."""
+
+import hashlib
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from mgts_trt.bundle import Bundle, Model
+from mgts_trt.errors import GalleryError
+from mgts_trt.modes import MODELS_OF_MODE, Mode
+
+
+class Space(BaseModel):
+    """The space embeddings lie in: likeness means something between two of the same space only.
+
+    Precision and backend are no part of it: they move an embedding by less than two sightings of a person differ.
+
+    Attributes:
+        model: The re-ID network, `mgts` or `idnet`.
+        weights: SHA-256 of its checkpoint, or of its ONNX files where the bundle does not tell the checkpoint.
+        mode: `none`, `net` or `box` (Table 6): what the network sees as foreground.
+        gamma: RoI expand ratio γ (Sec. 4.3); 1 in mode `none`, which does not expand.
+        patch: Height and width of what the network sees, pixels.
+        embedding: Length of an embedding.
+        preset: Of the bundle.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    weights: str
+    mode: Mode
+    gamma: float
+    patch: tuple[int, int]
+    embedding: int
+    preset: str
+
+    @classmethod
+    def of(cls, bundle: Bundle, mode: Mode) -> Self:
+        """The space of what a bundle computes in a mode.
+
+        Raises:
+            BundleError: The bundle lacks the mode's re-ID network.
+        """
+        manifest, model = bundle.manifest, MODELS_OF_MODE[mode][-1]
+        entry = bundle.model(model)
+        return cls(
+            model=model,
+            weights=manifest.training.checkpoints.get(model) or _files_sha256(entry),
+            mode=mode,
+            gamma=1.0 if mode == "none" else manifest.gamma,
+            patch=manifest.patch,
+            embedding=manifest.embedding,
+            preset=manifest.preset,
+        )
+
+    def require_same(self, other: "Space", *, what: str = "The gallery") -> None:
+        """Refuse embeddings that cannot be compared.
+
+        Args:
+            other: The space asked for, as a bundle and a mode give it.
+            what: Whose space this is, for the message.
+
+        Raises:
+            GalleryError: The two differ; the message says where.
+        """
+        ours, theirs = self.model_dump(), other.model_dump()
+        differing = [name for name in ours if ours[name] != theirs[name]]
+        if differing:
+            told = "; ".join(f"{name} {_short(ours[name])} there, {_short(theirs[name])} here" for name in differing)
+            raise GalleryError(
+                f"{what} holds embeddings of another model: {told}. They cannot be compared. Use the bundle and "
+                f"the mode ({self.mode}) it was made with, or index the pictures into a new gallery."
+            )
+
+
+def _files_sha256(model: Model) -> str:
+    """Of the FP32 file, which the other precisions are made from; of all files where there is none."""
+    if "fp32" in model.files:
+        return model.files["fp32"].sha256
+    return hashlib.sha256("".join(sorted(file.sha256 for file in model.files.values())).encode()).hexdigest()
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 32 else text

@@ -1,0 +1,357 @@
+"""The gallery: people of many pictures, stored in LanceDB, searched by likeness."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from mgts_trt._typing import Floats
+from mgts_trt.errors import GalleryError
+from mgts_trt.gallery import vector_index
+from mgts_trt.gallery.entry import Entry
+from mgts_trt.gallery.erasure import erase
+from mgts_trt.gallery.filters import Filter
+from mgts_trt.gallery.lance import SCHEMES, connect, explained, is_local, locate, retried
+from mgts_trt.gallery.space import Space
+from mgts_trt.gallery.tables import (
+    ABOUT,
+    FRAMES,
+    PEOPLE,
+    Person,
+    embeddings_of,
+    frame_rows,
+    frames_schema,
+    people_of,
+    people_rows,
+    people_schema,
+    read_space,
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a gallery holds.
+
+    Attributes:
+        people: How many.
+        frames: Done, those with nobody in them included.
+        sources: Pictures, videos and streams.
+        bytes: On disk, indices and older versions included; None where the storage does not tell.
+        indexed: People in the vector index; the others are compared one by one.
+    """
+
+    people: int
+    frames: int
+    sources: int
+    bytes: int | None
+    indexed: int
+
+
+class Gallery:
+    """People of many pictures, to be searched by embedding.
+
+    Example:
+        ```python
+        with Gallery.create("gallery/", Space.of(search.bundle, search.mode)) as gallery:
+            gallery.add([entry_of(image, Frame("/pictures/1.jpg"), search(image))])
+            for person in gallery.search(probe.embedding, top=10):
+                print(person.likeness, person.source, person.box)
+        ```
+
+    Threads and processes may read and write at once. A call sees all that was added before it.
+
+    Attributes:
+        url: Where it is: an absolute path, or a URL.
+        space: Of its embeddings.
+    """
+
+    def __init__(self, url: str, space: Space, people: Any, frames: Any) -> None:
+        self.url, self.space = url, space
+        self._tables: tuple[Any, Any] | None = (people, frames)
+
+    @classmethod
+    def create(cls, url: str | Path, space: Space) -> Self:
+        """Make a gallery, or open it if it is there.
+
+        Args:
+            url: A folder, or a URL that LanceDB understands: `file://`, `s3://`, `gs://`, `az://`, `db://`.
+            space: Of the embeddings to come.
+
+        Raises:
+            GalleryError: See `open`; or it cannot be made there.
+        """
+        location = locate(url)
+        database = connect(location)
+        with explained(f"make a gallery in {location}"):
+            # The table that tells the space comes last: where it is, the gallery is whole.
+            for name, schema in ((FRAMES, frames_schema()), (PEOPLE, people_schema(space))):
+                try:
+                    retried(partial(database.create_table, name, schema=schema, exist_ok=True))
+                except (RuntimeError, ValueError) as error:
+                    if "does not match existing" not in str(error):
+                        raise
+                    break  # of another space or format: opening it says which
+        return cls.open(location, space)
+
+    @classmethod
+    def open(cls, url: str | Path, space: Space | None = None) -> Self:
+        """Open a gallery that is there.
+
+        Args:
+            url: See `create`.
+            space: Of the embeddings to be added or searched for; by default, whichever the gallery has.
+
+        Raises:
+            GalleryError: There is none, it is of another space or of a newer format, or LanceDB is not installed.
+        """
+        location = locate(url)
+        missing = GalleryError(f"There is no gallery in {location}. Index pictures into it first, or name another.")
+        if is_local(location) and not is_gallery(location):
+            raise missing  # connecting would make the folder
+        database = connect(location)
+        with explained(f"open the gallery {location}"):
+            try:
+                people, frames = database.open_table(PEOPLE), database.open_table(FRAMES)
+            except (ValueError, RuntimeError) as error:
+                if "not found" in str(error).lower():
+                    raise missing from error
+                raise
+            held = read_space(location, people.schema.metadata)
+        if space is not None:
+            held.require_same(space, what=f"The gallery {location}")
+        return cls(location, held, people, frames)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of files and caches. Closing twice is harmless; a closed gallery raises `GalleryError`."""
+        self._tables = None
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Store frames and the people in them.
+
+        A frame is done once all its people are stored: if this is cut off, the same call again stores what is missing
+        and nothing twice. Frames done before are left as they are.
+
+        Args:
+            entries: Any number; they are written in one commit of people and one of frames, each whole or not at all.
+
+        Raises:
+            GalleryError: An embedding is of another length, not finite or zero, thumbnails do not pair up with people,
+                or it cannot be written. Then no frame of the call is done.
+        """
+        for entry in entries:
+            self._check_entry(entry)
+        by_key = {entry.frame.key: entry for entry in entries}
+        done = self.done(by_key)
+        pending = {key: entry for key, entry in by_key.items() if key not in done}
+        if not pending:
+            return
+        with explained(f"write to the gallery {self.url}"):
+            rows, of_pending = people_rows(pending, self.space), _is_in("frame", pending)
+            left = retried(lambda: self._people.count_rows(of_pending.to_sql()))
+            if left:  # by a call that was cut off: people found again are replaced, the others removed
+                merge = _merge(self._people, "id").when_not_matched_by_source_delete(of_pending)
+                retried(lambda: merge.execute(rows))
+            elif rows.num_rows:
+                retried(lambda: _merge(self._people, "id").execute(rows))
+            retried(lambda: _merge(self._frames, "key").execute(frame_rows(pending)))
+
+    def done(self, keys: Collection[str]) -> set[str]:
+        """Of these frame keys, those whose people are all stored."""
+        if not keys:
+            return set()
+        among = _is_in("key", keys)
+        with explained(f"read the gallery {self.url}"):
+            query = self._frames.search().where(among).select(["key"]).limit(len(keys))
+            return set(retried(query.to_arrow)["key"].to_pylist())
+
+    def search(
+        self, embedding: Floats, *, top: int = 10, where: Filter | None = None, exact: bool = False
+    ) -> list[Person]:
+        """The people likest to one, likest first.
+
+        Args:
+            embedding: float32 [d], of the gallery's space.
+            top: How many at most.
+            where: Search among those it holds for; they are picked before the likest are.
+            exact: Compare with everybody, even where there is an index.
+
+        Raises:
+            GalleryError: The embedding does not fit, `top` is below 1, or the gallery cannot be read.
+        """
+        probe = np.asarray(embedding, np.float32)
+        self._check_embeddings(probe[None], "The probe's embedding")
+        if top < 1:
+            raise GalleryError(f"The {top} likest were asked for; expected at least 1.")
+        with explained(f"search the gallery {self.url}"):
+            query = self._people.search(probe, vector_column_name="embedding").distance_type("cosine").limit(top)
+            query = query.select([*ABOUT, "embedding", "_distance"])
+            probes: int | None = vector_index.PROBES
+            if where is not None and where.conditions:
+                condition = where.expression()
+                query = query.where(condition, prefilter=True)
+                probes = self._probes(where, condition)
+            exact = exact or probes is None
+            query = query.bypass_vector_index() if exact else query.nprobes(probes)
+            rows = retried(query.to_arrow)
+        found = embeddings_of(rows)
+        likeness = found @ probe / (np.linalg.norm(found, axis=1) * np.linalg.norm(probe))
+        people = people_of(rows, likeness)
+        return [people[i] for i in np.argsort(-likeness, kind="stable")]
+
+    def person(self, person_id: str) -> Person | None:
+        """The person with an id, or None."""
+        with explained(f"read the gallery {self.url}"):
+            query = self._people.search().where(_is_in("id", [person_id])).select(list(ABOUT)).limit(1)
+            return next(iter(people_of(retried(query.to_arrow))), None)
+
+    def rows(self) -> Iterator[tuple[Person, Floats]]:
+        """Everybody with their embedding, float32 [d], in no particular order."""
+        with explained(f"read the gallery {self.url}"):
+            import pyarrow as pa
+
+            for batch in self._people.search().select([*ABOUT, "embedding"]).to_batches(1024):
+                rows = pa.Table.from_batches([batch])
+                yield from zip(people_of(rows), embeddings_of(rows), strict=True)
+
+    def forget(self, source: str) -> int:
+        """Erase all that a source brought, and return how many people that were.
+
+        The files that held it and the indices are made anew without it, which takes as long as making them did, and the
+        gallery's older versions are removed.
+        """
+        of_source = _is_in("source", [source])
+        with explained(f"write to the gallery {self.url}"):
+            # Frames first: cut off here, the source is not taken for done, and can be forgotten again.
+            frames, people = (erase(table, of_source) for table in (self._frames, self._people))
+            if frames or people:
+                retried(lambda: vector_index.optimise(self._people, self._frames))
+        return people
+
+    def remove_changed(self, current: Mapping[str, str]) -> int:
+        """Remove what sources brought when their files had another content, and return how many people that were.
+
+        Args:
+            current: Source → SHA-256 of its file as it is now.
+        """
+        if not current:
+            return 0
+        among, people = _is_in("source", current), 0
+        with explained(f"write to the gallery {self.url}"):
+            changed = set()
+            for table in (self._frames, self._people):  # of a frame cut off half-way there are only people
+                rows = retried(table.search().where(among).select(["source", "sha256"]).to_arrow)
+                pairs = zip(rows["source"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
+                changed |= {source for source, sha256 in pairs if sha256 != current[source]}
+            for source in sorted(changed):
+                old = _is_in("source", [source]) & ~_is_in("sha256", [current[source]])
+                # Frames first: cut off here, the next run still finds the people.
+                retried(partial(self._frames.delete, old))
+                people += int(retried(partial(self._people.delete, old)).num_deleted_rows)
+        return people
+
+    def optimise(self) -> None:
+        """Gather small files into large ones, and make the indices or bring them up to date.
+
+        Worth calling after much was added. What was added since is found, too, only slower.
+        """
+        with explained(f"optimise the gallery {self.url}"):
+            retried(lambda: vector_index.optimise(self._people, self._frames))
+
+    def count(self) -> int:
+        """How many people there are; quicker than the whole summary."""
+        with explained(f"read the gallery {self.url}"):
+            return int(retried(self._people.count_rows))
+
+    def summary(self) -> Summary:
+        """Counts, and bytes on disk."""
+        with explained(f"read the gallery {self.url}"):
+            sources = retried(self._frames.search().select(["source"]).to_arrow)["source"]
+            return Summary(
+                people=self._people.count_rows(),
+                frames=len(sources),
+                sources=len(sources.unique()),
+                bytes=self._bytes(),
+                indexed=vector_index.indexed(self._people),
+            )
+
+    @property
+    def _people(self) -> Any:
+        return self._open_tables()[0]
+
+    @property
+    def _frames(self) -> Any:
+        return self._open_tables()[1]
+
+    def _open_tables(self) -> tuple[Any, Any]:
+        if self._tables is None:
+            raise GalleryError(f"The gallery {self.url} was closed. Open it again.")
+        return self._tables
+
+    def _probes(self, where: Filter, condition: Any) -> int | None:
+        """Partitions to look into for a filter; None where it leaves so few that they are compared one by one."""
+        if not where.selective:
+            return vector_index.PROBES
+        left = retried(lambda: self._people.count_rows(condition.to_sql()))
+        return vector_index.probes(left, self.count())
+
+    def _bytes(self) -> int | None:
+        if not is_local(self.url):
+            return None
+        return sum(file.stat().st_size for file in Path(self.url).rglob("*") if file.is_file())
+
+    def _check_entry(self, entry: Entry) -> None:
+        people, source = entry.people, entry.frame.source
+        if entry.thumbnails and len(entry.thumbnails) != len(people):
+            raise GalleryError(
+                f"There are {len(entry.thumbnails)} thumbnails of the {len(people)} people in {source}. Pass one each, "
+                "or none; entry_of makes them."
+            )
+        if len(people):
+            self._check_embeddings(people.embeddings, f"An embedding of {source}")
+
+    def _check_embeddings(self, embeddings: Floats, what: str) -> None:
+        length = self.space.embedding
+        if embeddings.ndim != 2 or embeddings.shape[1] != length:
+            raise GalleryError(
+                f"{what} has shape {list(embeddings.shape[1:])}, but the gallery {self.url} holds embeddings of length "
+                f"{length}. Compute it with the bundle the gallery was made with."
+            )
+        if not np.isfinite(embeddings).all() or not embeddings.any(axis=1).all():
+            raise GalleryError(
+                f"{what} is not finite or all zero, and so like nobody. Check the model that computed it: "
+                "`mgts-trt parity` compares it with its reference."
+            )
+
+
+def is_gallery(url: str | Path) -> bool:
+    """Whether there is a gallery at a path or URL; False where it cannot be looked at."""
+    location = locate(url)
+    if is_local(location):
+        return (Path(location) / f"{PEOPLE}.lance").is_dir()
+    if urlsplit(location).scheme not in SCHEMES:
+        return False
+    try:
+        Gallery.open(location).close()
+    except GalleryError:
+        return False
+    return True
+
+
+def _merge(table: Any, key: str) -> Any:
+    return table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
+
+
+def _is_in(column: str, values: Collection[str]) -> Any:
+    from lancedb.expr import col
+
+    return col(column).isin(sorted(values))

@@ -1,0 +1,183 @@
+"""The two tables of a gallery, `people` and `frames`: their columns, and their rows."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from mgts_trt._typing import Floats
+from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.entry import Entry
+from mgts_trt.gallery.space import Space
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1
+"""The gallery format this version writes and the newest it reads."""
+
+PEOPLE, FRAMES = "people", "frames"
+"""Names of the tables."""
+
+ABOUT = ("id", "source", "number", "time", "camera", "sha256", "box", "score", "thumbnail")
+"""Columns of `people` that make a `Person`."""
+
+_METADATA = b"mgts_trt.gallery"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone a gallery holds.
+
+    Attributes:
+        id: Of this person in this frame: letters, digits and a hyphen.
+        likeness: Cosine of the embedding and the probe's, −1 … 1; None where nobody was searched for.
+        source: The picture, video or stream; for this and the next four see `Frame`.
+        number: Frame of a video from 0, 0 for a picture.
+        time: Seconds, or None.
+        camera: Its name, or None.
+        sha256: Of the file.
+        box: float32 [4], xyxy, pixels of the picture.
+        score: The detector's, 0 … 1.
+        thumbnail: JPEG of the box's content, at most 192 × 192 pixels; empty if not kept.
+    """
+
+    id: str
+    likeness: float | None
+    source: str
+    number: int
+    time: float | None
+    camera: str | None
+    sha256: str
+    box: Floats
+    score: float
+    thumbnail: bytes = field(repr=False)
+
+
+def people_schema(space: Space) -> "pa.Schema":
+    """Of `people`; it carries the gallery's format and space, so that table and space appear in one step."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            _key("id"),
+            pa.field("frame", pa.string(), nullable=False),
+            *_frame_columns(),
+            pa.field("box", pa.list_(pa.float32(), 4), nullable=False),
+            pa.field("score", pa.float32(), nullable=False),
+            pa.field("thumbnail", pa.binary(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), space.embedding), nullable=False),
+        ],
+        metadata={_METADATA: json.dumps({"format": FORMAT, "space": space.model_dump(mode="json")})},
+    )
+
+
+def frames_schema() -> "pa.Schema":
+    """Of `frames`: those whose people are all stored."""
+    import pyarrow as pa
+
+    return pa.schema([_key("key"), *_frame_columns(), pa.field("people", pa.int32(), nullable=False)])
+
+
+def read_space(location: str, metadata: Mapping[bytes, bytes] | None) -> Space:
+    """The space that the metadata of `people` tells.
+
+    Raises:
+        GalleryError: There is none, or of a newer format.
+    """
+    try:
+        data = json.loads((metadata or {})[_METADATA])
+        if data["format"] > FORMAT:
+            raise GalleryError(
+                f"The gallery {location} has format {data['format']}; this version of mgts-trt reads up to {FORMAT}. "
+                "Upgrade mgts-trt, or index the pictures into a new gallery."
+            )
+        return Space.model_validate(data["space"])
+    except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
+        raise GalleryError(
+            f"{location} holds a table `{PEOPLE}` that mgts-trt did not write. Name another place for the gallery."
+        ) from error
+
+
+def people_rows(entries: Mapping[str, Entry], space: Space) -> "pa.Table":
+    """The rows of `people` that entries, by frame key, bring."""
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {name: [] for name in ("frame", *ABOUT)}
+    embeddings = [np.zeros((0, space.embedding), np.float32)]
+    for key, entry in entries.items():
+        frame, people = entry.frame, entry.people
+        embeddings.append(people.embeddings)
+        for i in range(len(people)):
+            thumbnail = entry.thumbnails[i] if entry.thumbnails else b""
+            seen = (f"{key}-{i}", frame.source, frame.number, frame.time, frame.camera, frame.sha256)
+            values = (key, *seen, people.boxes[i].tolist(), float(people.scores[i]), thumbnail)
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+    flat = np.ascontiguousarray(np.concatenate(embeddings), np.float32).ravel()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), space.embedding)
+    return pa.table({**columns, "embedding": vectors}, schema=people_schema(space))
+
+
+def frame_rows(entries: Mapping[str, Entry]) -> "pa.Table":
+    """The rows of `frames` of entries, by frame key."""
+    import pyarrow as pa
+
+    rows = [
+        {
+            "key": key,
+            "source": entry.frame.source,
+            "number": entry.frame.number,
+            "time": entry.frame.time,
+            "camera": entry.frame.camera,
+            "sha256": entry.frame.sha256,
+            "people": len(entry.people),
+        }
+        for key, entry in entries.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=frames_schema())
+
+
+def embeddings_of(rows: "pa.Table") -> Floats:
+    """float32 [N, d]."""
+    import pyarrow as pa
+
+    column = rows["embedding"]
+    flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], pa.float32()).to_numpy()
+    return np.asarray(flat, np.float32).reshape(len(rows), column.type.list_size)
+
+
+def people_of(rows: "pa.Table", likeness: Floats | None = None) -> list[Person]:
+    """Rows of `people`, with the cosines [N] of a search."""
+    return [
+        Person(
+            likeness=None if likeness is None else float(np.clip(likeness[i], -1, 1)),
+            **{**row, "box": np.array(row["box"], np.float32)},
+        )
+        for i, row in enumerate(rows.select(list(ABOUT)).to_pylist())
+    ]
+
+
+def _frame_columns() -> list["pa.Field"]:
+    import pyarrow as pa
+
+    return [
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("number", pa.int64(), nullable=False),
+        pa.field("time", pa.float64()),
+        pa.field("camera", pa.string()),
+        pa.field("sha256", pa.string(), nullable=False),
+    ]
+
+
+def _key(name: str) -> "pa.Field":
+    """A primary key: two writers that insert the same value conflict, and the later one merges again.
+
+    Without it, LanceDB takes both rows.
+    """
+    import pyarrow as pa
+
+    return pa.field(name, pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key:position": "1"})

@@ -1,0 +1,73 @@
+import hashlib
+
+import pytest
+
+from mgts_trt.bundle import Bundle, read_manifest, write_manifest
+from mgts_trt.errors import BundleError, GalleryError
+from mgts_trt.gallery import Space
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Bundle:
+    return Bundle.open(make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b"))
+
+
+def test_it_is_what_the_bundle_computes(bundle) -> None:
+    space = Space.of(bundle, "net")
+    assert space.model_dump() == {
+        "model": "mgts",
+        "weights": hashlib.sha256((bundle.root / "mgts.fp32.onnx").read_bytes()).hexdigest(),
+        "mode": "net",
+        "gamma": 1.3,
+        "patch": (32, 16),
+        "embedding": 128,
+        "preset": "tiny",
+    }
+
+
+def test_without_expansion_gamma_is_one(bundle) -> None:
+    space = Space.of(bundle, "none")
+    assert (space.model, space.gamma) == ("idnet", 1.0)
+
+
+def test_precisions_of_a_bundle_share_it(bundle, tmp_path) -> None:
+    both = Bundle.open(make_tiny_bundle(tmp_path / "b", ("fp32", "fp16")))
+    assert Space.of(both, "box") == Space.of(bundle, "box")
+
+
+def test_a_checkpoint_tells_the_weights(bundle, tmp_path) -> None:
+    root = make_tiny_bundle(tmp_path / "b")
+    manifest = read_manifest(root)
+    training = manifest.training.model_copy(update={"checkpoints": {"mgts": "c" * 64, "idnet": "d" * 64}})
+    write_manifest(root, manifest.model_copy(update={"training": training}))
+    opened = Bundle.open(root)
+    assert [Space.of(opened, mode).weights[0] for mode in ("net", "box", "none")] == ["c", "c", "d"]
+
+
+def test_fp16_alone_has_weights_too(tmp_path) -> None:
+    half = Bundle.open(make_tiny_bundle(tmp_path / "b", ("fp16",)))
+    assert len(Space.of(half, "box").weights) == 64
+
+
+def test_a_bundle_without_the_network(tmp_path) -> None:
+    lacking = Bundle.open(make_tiny_bundle(tmp_path / "b", models=("detector", "idnet")))
+    with pytest.raises(BundleError, match="has no mgts"):
+        Space.of(lacking, "box")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model", "idnet"), ("weights", "b" * 64), ("mode", "net"), ("gamma", 1.0), ("patch", (128, 64)),
+        ("embedding", 64), ("preset", "paper"),
+    ],
+)  # fmt: skip
+def test_every_field_counts(bundle, field, value) -> None:
+    space = Space.of(bundle, "box")
+    space.require_same(space)
+    with pytest.raises(
+        GalleryError, match=rf"The pile holds embeddings of another model: {field} .* there, .* here"
+    ) as e:
+        space.require_same(space.model_copy(update={field: value}), what="The pile")
+    assert e.match("index the pictures into a new gallery")
