@@ -1,0 +1,265 @@
+"""From sources to a gallery: reading, inference and writing side by side; it may be cut off at any moment."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from mgts_trt.errors import GalleryError, ImageError
+from mgts_trt.gallery.channel import Channel
+from mgts_trt.gallery.entry import Entry, entry_of
+from mgts_trt.gallery.reading import (
+    Dropped,
+    Failure,
+    LiveOptions,
+    Note,
+    Picture,
+    Read,
+    Skipped,
+    count_expected,
+    read_files,
+    read_stream,
+)
+from mgts_trt.gallery.sources import Source
+from mgts_trt.gallery.space import Space
+from mgts_trt.gallery.store import Gallery
+from mgts_trt.people import People
+from mgts_trt.pipeline import PersonSearch
+
+ROOM = 4
+"""Pictures that wait between two of the three steps."""
+
+_OPTIMISE_EVERY = 256
+"""Commits, of which each leaves small files behind."""
+
+
+@dataclass
+class IndexReport:
+    """What indexing has done so far, or in all.
+
+    Attributes:
+        frames: Searched, and stored with their people.
+        people: In them.
+        skipped: Frames the gallery had already.
+        dropped: Frames of live streams that came faster than they could be searched.
+        failures: Pictures, videos and streams that could not be read; they are tried again next time.
+        expected: Frames there are in all; None with a live stream among the sources.
+        seconds: Since the start.
+        interrupted: Whether it was stopped before the sources ended.
+    """
+
+    frames: int = 0
+    people: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    expected: int | None = None
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def rate(self) -> float:
+        """Frames searched and stored a second."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+def index(
+    search: PersonSearch,
+    sources: Sequence[Source],
+    gallery: Gallery,
+    *,
+    every: int = 1,
+    thumbnails: bool = True,
+    live: LiveOptions | None = None,
+    batch: int = 64,
+    latency: float = 2.0,
+    optimise: bool = True,
+    stop: threading.Event | None = None,
+    on_progress: Callable[[IndexReport], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> IndexReport:
+    """Search pictures, videos and live streams, and store who is in them.
+
+    Decoding, inference and writing overlap. Killed at any moment and run again, it goes on where it was: nothing is
+    lost and nothing there twice.
+
+    Example:
+        ```python
+        with Gallery.create("gallery/", Space.of(search.bundle, search.mode)) as gallery:
+            report = index(search, find_sources(["photos/"]), gallery)
+        ```
+
+    Args:
+        search: An open pipeline.
+        sources: See `find_sources`.
+        gallery: Of the pipeline's space.
+        every: Of videos and live streams, every n-th frame is taken.
+        thumbnails: Whether to keep a small picture of each person.
+        live: How long to watch live streams; without it, until they end or `stop`.
+        batch: Frames written with one commit.
+        latency: Seconds until what has been searched is written, even if a batch is not full.
+        optimise: Whether to optimise the gallery now and then, and at the end.
+        stop: When set, no more is read; what is in flight is written.
+        on_progress: Called after each picture, with the report so far; `frames` and `people` then count what has been
+            searched.
+        on_note: Called with what the user may want to know at once, such as a stream that broke.
+
+    Returns:
+        What was done; `frames` and `people` are stored.
+
+    Raises:
+        GalleryError: The gallery is of another space, or cannot be read or written.
+        BackendError: The backend fails. What was searched before is stored in both cases, as far as it can be.
+    """
+    if every < 1:
+        raise GalleryError(f"Every {every}th frame was asked for; expected 1 or more.")
+    gallery.space.require_same(Space.of(search.bundle, search.mode), what=f"The gallery {gallery.url}")
+    start, stop = time.monotonic(), stop or threading.Event()
+    report = IndexReport(expected=count_expected(sources, every))
+    read = Channel[Read](ROOM, stop)
+    readers = _Readers(sources, gallery, read, every, live or LiveOptions())
+    writer = _Writer(gallery, thumbnails, batch, latency, optimise, stop)
+    flying: deque[Picture] = deque()
+
+    def pictures() -> Iterator[object]:
+        for item in read:
+            match item:
+                case Picture():
+                    flying.append(item)
+                    yield item.image
+                case Failure():
+                    report.failures.append(item)
+                case Skipped():
+                    report.skipped += item.frames
+                case Dropped():
+                    report.dropped += item.frames
+                case Note():
+                    on_note(item.text)
+            report.seconds = time.monotonic() - start
+            on_progress(report)
+
+    try:
+        for found in search.stream(pictures(), errors="return"):
+            picture = flying.popleft()
+            if isinstance(found, ImageError):
+                report.failures.append(Failure(picture.frame.source, found))
+            elif isinstance(found, Exception):
+                raise found
+            elif not writer.put(picture, found):
+                break
+            else:
+                report.frames += 1
+                report.people += len(found)
+    finally:
+        read.close()
+        writer.finish()
+    readers.check()
+    return replace(
+        report,
+        frames=writer.frames,
+        people=writer.people,
+        seconds=time.monotonic() - start,
+        interrupted=stop.is_set(),
+    )
+
+
+class _Readers:
+    """Threads that read: one for all files, and one for each live stream."""
+
+    def __init__(
+        self, sources: Sequence[Source], gallery: Gallery, channel: Channel[Read], every: int, live: LiveOptions
+    ) -> None:
+        files = [source for source in sources if source.kind != "stream"]
+        streams = [source for source in sources if source.kind == "stream"]
+        tasks = [partial(read_stream, source, channel, every=every, live=live) for source in streams]
+        if files:
+            tasks.append(partial(read_files, files, gallery, channel, every=every))
+        self._channel = channel
+        self._error: Exception | None = None
+        self._lock, self._left = threading.Lock(), len(tasks)
+        for task in tasks:
+            # Daemons: one may be waiting for a camera that says nothing.
+            threading.Thread(target=self._run, args=(task,), name="read", daemon=True).start()
+
+    def _run(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception as error:
+            self._error = error
+            self._channel.close()
+        finally:
+            with self._lock:
+                self._left -= 1
+                if not self._left:
+                    self._channel.close()
+
+    def check(self) -> None:
+        """Raise what a thread failed with."""
+        if self._error is not None:
+            raise self._error
+
+
+class _Writer:
+    """A thread that makes entries and commits them in batches."""
+
+    def __init__(
+        self, gallery: Gallery, thumbnails: bool, batch: int, latency: float, optimise: bool, stop: threading.Event
+    ) -> None:
+        self._stop, self._optimise = stop, optimise
+        self._gallery, self._thumbnails, self._batch, self._latency = gallery, thumbnails, batch, latency
+        self._channel = Channel[tuple[Picture, People]](ROOM)
+        self._error: Exception | None = None
+        self._commits = self.frames = self.people = 0
+        self._thread = threading.Thread(target=self._run, name="write")
+        self._thread.start()
+
+    def put(self, picture: Picture, people: People) -> bool:
+        """Hand over a searched picture; False if writing has failed."""
+        return self._channel.put((picture, people))
+
+    def finish(self) -> None:
+        """Write what is left, and raise what writing failed with."""
+        self._channel.close()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._write()
+            if self._optimise and self._commits and not self._stop.is_set():
+                self._gallery.optimise()
+        except Exception as error:
+            self._error = error
+            self._channel.close()
+
+    def _write(self) -> None:
+        entries: list[Entry] = []
+        due = 0.0
+        while True:
+            item = self._channel.get(max(due - time.monotonic(), 0.0) if entries else None)
+            if item is not None:
+                if not entries:
+                    due = time.monotonic() + self._latency
+                entries.append(self._entry(*item))
+            ended = item is None and self._channel.ended and self._channel.empty
+            if entries and (ended or len(entries) >= self._batch or time.monotonic() >= due):
+                self._commit(entries)
+                entries = []
+            if ended:
+                return
+
+    def _entry(self, picture: Picture, people: People) -> Entry:
+        entry = entry_of(picture.image, picture.frame, people, self._thumbnails)
+        # A batch of entries need not hold as many instance maps, which are as large as their pictures.
+        return replace(entry, people=replace(people, instance_map=None))
+
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        self._gallery.add(entries)
+        self.frames += len(entries)
+        self.people += sum(len(entry.people) for entry in entries)
+        self._commits += 1
+        if self._optimise and not self._commits % _OPTIMISE_EVERY:
+            self._gallery.optimise()

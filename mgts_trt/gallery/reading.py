@@ -1,0 +1,263 @@
+"""From sources to pictures: what the reading threads of indexing do."""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, TypeVar
+
+from mgts_trt._typing import Image
+from mgts_trt.bundle import file_sha256
+from mgts_trt.cpu import available_cores
+from mgts_trt.errors import ImageError, MgtsError
+from mgts_trt.gallery.channel import Channel
+from mgts_trt.gallery.frame import Frame
+from mgts_trt.gallery.remote import read_remote
+from mgts_trt.gallery.sources import Source, SourceError
+from mgts_trt.gallery.store import Gallery
+from mgts_trt.gallery.video import count_frames, stream_frames, video_frames
+from mgts_trt.image import decode_image, read_file
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before each attempt to open a broken stream again; after the last it is given up."""
+
+_CHUNK = 32
+"""Picture files read before the gallery is asked which of them it has."""
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        frame: What the gallery will know it by.
+        image: uint8 [H, W, 3], RGB.
+    """
+
+    frame: Frame
+    image: Image = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture, video or stream that could not be read, or not to its end."""
+
+    source: str
+    error: MgtsError
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Frames the gallery has already."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Frames of a live stream that came while there was no room for them."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to tell the user now."""
+
+    text: str
+
+
+Read: TypeAlias = Picture | Failure | Skipped | Dropped | Note
+
+
+class LiveOptions(NamedTuple):
+    """How long to watch live streams, each of them."""
+
+    limit: int | None = None
+    """Frames to take."""
+    duration: float | None = None
+    """Seconds."""
+    pauses: Sequence[float] = PAUSES
+    """Seconds before each attempt to open it again."""
+
+
+def count_expected(sources: Sequence[Source], every: int) -> int | None:
+    """Frames the sources will bring, as far as their containers tell; None with a live stream among them."""
+    if any(source.kind == "stream" for source in sources):
+        return None
+    return sum(
+        len(range(0, count_frames(source.location), every)) if source.kind == "video" else 1 for source in sources
+    )
+
+
+def read_files(sources: Sequence[Source], gallery: Gallery, channel: Channel[Read], *, every: int) -> None:
+    """Read pictures and videos, in order, but for what the gallery has.
+
+    A file with another content than the gallery knows is read, and its old people are removed from the gallery.
+
+    Args:
+        sources: No streams.
+        gallery: Is asked what it has.
+        channel: Takes what is read; reading ends when it does.
+        every: Of a video every n-th frame is read.
+
+    Raises:
+        GalleryError: The gallery cannot be read.
+    """
+    workers = min(4, available_cores())
+    with ThreadPoolExecutor(workers, "read") as pool:
+        for kind, run in groupby(sources, key=lambda source: source.kind):
+            items: Iterator[Read]
+            if kind == "video":
+                items = (item for source in run for item in _read_video(source, gallery, every))
+            else:
+                items = _read_pictures(run, gallery, pool, workers)
+            if not all(channel.put(item) for item in items):
+                return
+
+
+def read_stream(source: Source, channel: Channel[Read], *, every: int, live: LiveOptions) -> None:
+    """Watch a live stream; one that breaks is opened again, and given up after some attempts that bring no frame.
+
+    It never waits for room: a frame there is no room for is dropped, so that what is read is always recent.
+
+    Args:
+        source: A stream.
+        channel: Takes what is read; watching ends when it does.
+        every: Every n-th frame is taken.
+        live: When to stop.
+    """
+    try:
+        _watch(source, channel, every, live)
+    except SourceError as error:
+        channel.put(Failure(source.name, error))
+
+
+def _watch(source: Source, channel: Channel[Read], every: int, live: LiveOptions) -> None:
+    start, taken, attempt = time.monotonic(), 0, 0
+    while not channel.ended:
+        brought = 0
+        for found in stream_frames(source.location):
+            brought += 1
+            if channel.ended or _over(start, live):
+                return
+            if found.number % every:
+                continue
+            frame = Frame(source.name, found.number, time=round(time.time(), 3), camera=source.camera)
+            if not channel.put(Picture(frame, found.image), wait=False):
+                channel.put(Dropped(1))
+                continue
+            taken += 1
+            if live.limit is not None and taken >= live.limit:
+                return
+        attempt = 0 if brought else attempt
+        if attempt == len(live.pauses):
+            raise _lost(source.name, taken, attempt)
+        what = f"broke after {brought:,} frames" if brought else "cannot be opened"
+        channel.put(Note(f"{source.name} {what}; trying again in {live.pauses[attempt]:g} s"))
+        if channel.pause(live.pauses[attempt]) or _over(start, live):
+            return
+        attempt += 1
+
+
+def _over(start: float, live: LiveOptions) -> bool:
+    return live.duration is not None and time.monotonic() - start >= live.duration
+
+
+def _lost(name: str, taken: int, attempts: int) -> SourceError:
+    if taken:
+        return SourceError(
+            f"The stream {name} broke after {taken:,} frames in all, and could not be opened again. Check the camera "
+            "and the network, and run the command again."
+        )
+    return SourceError(
+        f"The stream {name} cannot be opened ({attempts + 1} attempts): nobody answers there, the user name or "
+        "password is wrong, or it is no video. Check the URL in a player."
+    )
+
+
+class _Loaded(NamedTuple):
+    source: Source
+    data: bytes
+    sha256: str
+
+    @property
+    def frame(self) -> Frame:
+        return Frame(self.source.name, sha256=self.sha256, camera=self.source.camera)
+
+
+def _read_pictures(
+    sources: Iterable[Source], gallery: Gallery, pool: ThreadPoolExecutor, workers: int
+) -> Iterator[Read]:
+    sources = iter(sources)
+    while chunk := list(islice(sources, _CHUNK)):
+        loaded = []
+        for item in pool.map(_load, chunk):
+            if isinstance(item, Failure):
+                yield item
+            else:
+                loaded.append(item)
+        gallery.remove_changed({item.source.name: item.sha256 for item in loaded})
+        done = gallery.done([item.frame.key for item in loaded])
+        new = [item for item in loaded if item.frame.key not in done]
+        if done:
+            yield Skipped(len(loaded) - len(new))
+        yield from _ahead(pool, _decode, new, workers)
+
+
+def _load(source: Source) -> _Loaded | Failure:
+    try:
+        data = read_remote(source.location) if "://" in source.location else read_file(Path(source.location))
+    except ImageError as error:
+        return Failure(source.name, error)
+    return _Loaded(source, data, hashlib.sha256(data).hexdigest())
+
+
+def _decode(loaded: _Loaded) -> Picture | Failure:
+    try:
+        return Picture(loaded.frame, decode_image(loaded.data, loaded.source.location))
+    except ImageError as error:
+        return Failure(loaded.source.name, error)
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T], depth: int) -> Iterator[_R]:
+    """Results in order, of which at most `depth` are in the making or waiting."""
+    running: deque[Future[_R]] = deque()
+    for item in items:
+        if len(running) == depth:
+            yield running.popleft().result()
+        running.append(pool.submit(function, item))
+    while running:
+        yield running.popleft().result()
+
+
+def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
+    try:
+        sha256 = file_sha256(Path(source.location))
+    except OSError as error:
+        why = f"Cannot read {source.name}: {error.strerror}. Check the path and its permissions."
+        yield Failure(source.name, SourceError(why))
+        return
+    gallery.remove_changed({source.name: sha256})
+
+    def frame(number: int, seconds: float | None = None) -> Frame:
+        return Frame(source.name, number, sha256, seconds, source.camera)
+
+    expected = [frame(number).key for number in range(0, count_frames(source.location), every)]
+    done = gallery.done(expected)
+    if done:
+        yield Skipped(len(done))
+    if expected and len(done) == len(expected):
+        return
+    try:
+        for found in video_frames(source.location, lambda n: not n % every and frame(n).key not in done):
+            yield Picture(frame(found.number, found.seconds), found.image)
+    except SourceError as error:
+        yield Failure(source.name, error)

@@ -1,0 +1,81 @@
+"""Pictures in buckets and on other remote storage, through fsspec."""
+
+import glob
+from pathlib import PurePosixPath
+from typing import Any
+
+from mgts_trt.errors import ImageError
+from mgts_trt.gallery.sources import SourceError
+from mgts_trt.image import IMAGE_SUFFIXES
+
+
+def find_remote(url: str) -> list[str]:
+    """The pictures at a URL: the file itself, all in a folder and below it, or those that match a pattern; sorted.
+
+    Args:
+        url: Of any storage that fsspec knows: `s3://`, `gs://`, `az://`, `hdfs://`, `sftp://` …
+
+    Raises:
+        SourceError: fsspec, or its part for this storage, is not installed; or there is nothing, or no access.
+    """
+    storage, path = _storage(url)
+    # What comes before a path: `s3://`, and of some storages the host.
+    prefix = url.rstrip("/").removesuffix(path)
+    try:
+        if glob.has_magic(path):
+            files = storage.glob(path)
+        elif storage.isfile(path):
+            return [url]
+        else:
+            files = storage.find(path)
+    except Exception as error:  # of as many kinds as there are storages
+        raise SourceError(
+            f"Cannot list {url}: {_told(error)}. Check its spelling, the network, and the credentials this machine has."
+        ) from error
+    found = sorted(prefix + file for file in files if PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise SourceError(
+            f"There is no picture ({', '.join(sorted(IMAGE_SUFFIXES))}) in {url}. Check its spelling; videos must be "
+            "copied to this machine, or mounted."
+        )
+    return found
+
+
+def read_remote(url: str) -> bytes:
+    """The content of a remote file, which is not empty.
+
+    Raises:
+        ImageError: It is empty, not there, or cannot be read.
+        SourceError: fsspec, or its part for this storage, is not installed.
+    """
+    storage, path = _storage(url)
+    try:
+        data = bytes(storage.cat_file(path))
+    except FileNotFoundError:
+        raise ImageError(f"There is no file {url}. Check its spelling.") from None
+    except Exception as error:  # of as many kinds as there are storages
+        raise ImageError(f"Cannot read {url}: {_told(error)}. Check the network and the credentials.") from error
+    if not data:
+        raise ImageError(f"{url} is empty (0 bytes), but a picture is expected. Copy it there again.")
+    return data
+
+
+def _storage(url: str) -> tuple[Any, str]:
+    try:
+        import fsspec  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise SourceError(
+            f"Reading {url} needs the package fsspec, which is not installed ({error}): pip install 'mgts-trt[ray]'"
+        ) from error
+    try:
+        storage, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise SourceError(
+            f"{url} cannot be read: {str(error).rstrip('.')}. Name storage that fsspec knows, and install its package."
+        ) from error
+    return storage, str(path)
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__

@@ -1,0 +1,129 @@
+"""What there is to index: pictures, videos and live streams, by file, folder, pattern or URL."""
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from mgts_trt.errors import GalleryError
+from mgts_trt.image import IMAGE_SUFFIXES, find_images
+
+Kind: TypeAlias = Literal["picture", "video", "stream"]
+
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"})
+"""File names taken for videos, lower case."""
+
+STREAM_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
+"""URLs taken for live streams."""
+
+
+class SourceError(GalleryError):
+    """Nothing that can be indexed, or a source that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture, a video, or a live stream.
+
+    Attributes:
+        location: Absolute path, or URL.
+        kind: Which of them it is.
+        camera: A name of the camera, if there is one.
+    """
+
+    location: str
+    kind: Kind
+    camera: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the gallery knows it by: the location, of a URL without user name and password."""
+        if "://" not in self.location or "@" not in (parts := urlsplit(self.location)).netloc:
+            return self.location
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def find_sources(
+    arguments: Sequence[str], *, camera: str | None = None, camera_pattern: str | None = None
+) -> list[Source]:
+    """Everything to index, in the order named; of a folder all pictures and videos below it, sorted.
+
+    Hidden files and folders are passed over. What is named twice is there once.
+
+    Args:
+        arguments: Files, folders, patterns such as `shop/**/*.jpg`, or URLs: `file://`, of a live stream,
+            or of pictures on storage that fsspec knows (`s3://`, `gs://` …).
+        camera: Name of the camera of all of them.
+        camera_pattern: A regular expression: where it is found in a path or URL, its first group names the camera.
+
+    Raises:
+        SourceError: A path does not exist, there is nothing at all, or the pattern or a URL cannot be used.
+    """
+    pattern = _camera_pattern(camera_pattern)
+    found: dict[str, Source] = {}
+    for argument in arguments:
+        for location, kind in _expand(argument):
+            match = pattern.search(location) if pattern else None
+            found.setdefault(location, Source(location, kind, match[1] if match else camera))
+    if not found:
+        raise SourceError(
+            f"Nothing to index in {', '.join(arguments)}: no picture ({_names(IMAGE_SUFFIXES)}) and no video "
+            f"({_names(VIDEO_SUFFIXES)}). Name photos, videos, folders of them, or the URL of a stream."
+        )
+    return list(found.values())
+
+
+def _camera_pattern(text: str | None) -> re.Pattern[str] | None:
+    if text is None:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise SourceError(f"The camera pattern {text!r} is no regular expression: {error}.") from error
+    if not pattern.groups:
+        raise SourceError(
+            f"The camera pattern {text!r} has no group. Put the part that names the camera into parentheses, as in "
+            r"'_c(\d)s'."
+        )
+    return pattern
+
+
+def _expand(argument: str) -> list[tuple[str, Kind]]:
+    scheme, separator, _ = argument.partition("://")
+    if separator and not Path(argument).exists():
+        if scheme == "file":
+            return _files(Path(unquote(urlsplit(argument).path)))
+        if scheme in STREAM_SCHEMES:
+            return [(argument, "stream")]
+        from mgts_trt.gallery.remote import find_remote
+
+        return [(url, "picture") for url in find_remote(argument)]
+    path = Path(argument)
+    if path.exists() or not glob.has_magic(argument):
+        return _files(path)
+    matches = sorted(glob.glob(argument, recursive=True))
+    if not matches:
+        raise SourceError(f"Nothing matches {argument}. Check the pattern; ** stands for folders within folders.")
+    named = [Path(match) for match in matches]
+    return [pair for path in named if path.is_dir() or _suffix_kind(path) for pair in _files(path)]
+
+
+def _files(path: Path) -> list[tuple[str, Kind]]:
+    """A file, whatever its name; of a folder what has the name of a picture or video."""
+    if not path.exists():
+        raise SourceError(f"There is no {path}. Name photos, videos, folders of them, or the URL of a stream.")
+    suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    return [(os.path.abspath(file), _suffix_kind(file) or "picture") for file in find_images(path, suffixes)]
+
+
+def _suffix_kind(path: Path) -> Kind | None:
+    suffix = path.suffix.lower()
+    return "picture" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
+
+
+def _names(words: frozenset[str]) -> str:
+    return ", ".join(sorted(words))

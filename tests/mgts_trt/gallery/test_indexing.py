@@ -1,0 +1,271 @@
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgts_trt.errors import GalleryError
+from mgts_trt.gallery import Gallery, Space
+from mgts_trt.gallery.indexing import ROOM, index
+from mgts_trt.gallery.reading import LiveOptions
+from mgts_trt.gallery.sources import SourceError, find_sources
+from mgts_trt.pipeline import PersonSearch
+from tests.mgts_trt.gallery.scenes import camera, write_scenes, write_video
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+pytest.importorskip("lancedb")
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
+    with PersonSearch.open(root, mode="none", threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gallery(search: PersonSearch, tmp_path: Path):
+    with Gallery.create(tmp_path / "gallery", Space.of(search.bundle, search.mode)) as opened:
+        yield opened
+
+
+def content(gallery: Gallery) -> list[tuple]:
+    """Everything stored, in a comparable form."""
+    return sorted(
+        (person.id, person.source, person.number, person.time, person.camera, person.sha256, person.box.tobytes(),
+         person.score, person.thumbnail, embedding.tobytes())
+        for person, embedding in gallery.rows()
+    )  # fmt: skip
+
+
+def test_a_folder_and_the_same_again(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    paths = write_scenes(tmp_path / "in", range(40))
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 none")
+    sources = find_sources([str(tmp_path / "in")], camera="3")
+    seen = []
+    report = index(search, sources, gallery, on_progress=lambda now: seen.append((now.frames, now.expected)))
+    rows = content(gallery)
+    assert (report.frames, report.skipped, report.expected, report.interrupted) == (40, 0, 41, False)
+    assert report.people == len(rows) == sum(len(search(image)) for image in map(_read, paths))
+    assert [Path(failure.source).name for failure in report.failures] == ["broken.jpg"]
+    assert seen[-1][1] == 41
+    assert {row[4] for row in rows} == {"3"}
+    person, embedding = next(iter(gallery.rows()))
+    found = search(_read(Path(person.source)))
+    assert any(np.array_equal(embedding, other) for other in found.embeddings)
+    assert person.thumbnail.startswith(b"\xff\xd8")
+
+    (tmp_path / "in" / "broken.jpg").write_bytes((tmp_path / "in" / "0001.png").read_bytes())
+    again = index(search, sources, gallery, thumbnails=False)
+    assert (again.frames, again.skipped, again.failures) == (1, 40, [])
+    assert len(content(gallery)) == len(rows) + again.people
+    assert {person.thumbnail for person, _ in gallery.rows() if person.source.endswith("broken.jpg")} == {b""}
+
+
+def test_a_changed_file_takes_the_place_of_the_old(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", range(3))
+    write_video(tmp_path / "in" / "v.avi", range(20, 28))
+    sources = find_sources([str(tmp_path / "in")])
+    index(search, sources, gallery)
+    before = content(gallery)
+    (tmp_path / "in" / "0000.png").write_bytes((tmp_path / "in" / "0001.png").read_bytes())
+    write_video(tmp_path / "in" / "v.avi", range(40, 43))
+    report = index(search, sources, gallery)
+    assert (report.frames, report.skipped) == (4, 2)
+    after = content(gallery)
+    kept = {row for row in before if row[1].endswith(("0001.png", "0002.png"))}
+    assert kept == set(before) & set(after)
+    assert len({row[5] for row in after}) == 3  # hashes: 0000 and 0001 have the same bytes now
+    with Gallery.create(tmp_path / "fresh", gallery.space) as fresh:
+        index(search, sources, fresh)
+        assert content(fresh) == after
+
+
+def test_a_video(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_video(tmp_path / "v.avi", range(20))
+    sources = find_sources([str(tmp_path / "v.avi")])
+    report = index(search, sources, gallery, every=4)
+    assert (report.frames, report.expected) == (5, 5)
+    assert {(person.number, person.time) for person, _ in gallery.rows()} == {
+        (number, number / 10) for number in (0, 4, 8, 12, 16)
+    }
+    report = index(search, sources, gallery, every=2)
+    assert (report.frames, report.skipped) == (5, 5)
+    assert {person.number for person, _ in gallery.rows()} == set(range(0, 20, 2)) - {9}
+    assert index(search, sources, gallery, every=2).skipped == 10
+
+
+def test_what_is_no_video(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_video(tmp_path / "cut.avi", range(60))
+    data = (tmp_path / "cut.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.mp4").write_text("I am no video")
+    report = index(search, find_sources([str(tmp_path)]), gallery)
+    assert 0 < report.frames < 60
+    faults = ("is cut short or damaged", "is not a video OpenCV can read")
+    assert len(report.failures) == 2
+    assert all(fault in str(failure.error) for fault, failure in zip(faults, report.failures, strict=True))
+
+
+def test_only_what_cannot_be_read(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    report = index(search, find_sources([str(tmp_path / "empty.jpg")]), gallery)
+    assert (report.frames, len(report.failures)) == (0, 1)
+    assert "empty" in str(report.failures[0].error)
+
+
+@pytest.mark.slow
+def test_killed_twenty_times(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", range(200))
+    write_video(tmp_path / "in" / "a.avi", range(200, 230))
+    command = [sys.executable, "-c", _INDEX, str(search.bundle.root), str(tmp_path / "in"), str(tmp_path / "killed")]
+    chance = random.Random(0)
+
+    def start() -> subprocess.Popen:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    kills = 0
+    for _ in range(20):
+        with start() as process:
+            # A byte a picture searched; most runs die between commits, in them, or between people and frames.
+            enough = len(process.stdout.read(chance.randint(1, 14)))
+            time.sleep(chance.uniform(0, 0.05))
+            process.kill()
+        assert enough
+        kills += process.returncode == -9
+    assert kills == 20
+    with start() as process:
+        process.stdout.read()
+    assert process.returncode == 0
+
+    index(search, find_sources([str(tmp_path / "in")]), gallery)
+    with Gallery.open(tmp_path / "killed", gallery.space) as killed:
+        assert content(killed) == content(gallery)
+        assert killed.summary().frames == gallery.summary().frames == 230
+
+
+_INDEX = """
+import sys
+from mgts_trt import PersonSearch
+from mgts_trt.gallery import Gallery, Space
+from mgts_trt.gallery.indexing import index
+from mgts_trt.gallery.sources import find_sources
+bundle, folder, gallery = sys.argv[1:]
+with PersonSearch.open(bundle, mode="none", threads=1) as search:
+    with Gallery.create(gallery, Space.of(search.bundle, "none")) as store:
+        def tell(report):
+            sys.stdout.write("." * (report.frames > tell.frames)), sys.stdout.flush()
+            tell.frames = report.frames
+        tell.frames = 0
+        index(search, find_sources([folder]), store, batch=4, latency=0.05, on_progress=tell)
+"""
+
+
+def test_stopped_and_taken_up(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", range(60))
+    sources, stop = find_sources([str(tmp_path / "in")]), threading.Event()
+    report = index(search, sources, gallery, stop=stop, on_progress=lambda now: now.frames >= 5 and stop.set())
+    assert report.interrupted
+    assert 5 <= report.frames <= 6 + ROOM  # what was in flight is stored
+    assert gallery.summary().frames == report.frames
+    rest = index(search, sources, gallery)
+    assert (rest.frames, rest.skipped) == (60 - report.frames, report.frames)
+
+
+def test_commits_hold_many_frames(search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch) -> None:
+    write_scenes(tmp_path / "in", range(20))
+    sizes, add = [], gallery.add
+    monkeypatch.setattr(gallery, "add", lambda entries: (sizes.append(len(entries)), add(entries)))
+    index(search, find_sources([str(tmp_path / "in")]), gallery, batch=8, latency=600)
+    assert sizes == [8, 8, 4]
+
+
+def test_reading_waits_for_the_pipeline(search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch) -> None:
+    from mgts_trt.gallery import reading
+
+    write_scenes(tmp_path / "in", range(40))
+    decoded, ahead, decode = [], [], reading.decode_image
+    monkeypatch.setattr(reading, "decode_image", lambda *given: (decoded.append(1), decode(*given))[1])
+
+    def slowly(report) -> None:
+        time.sleep(0.01)
+        ahead.append(len(decoded) - report.frames)
+
+    index(search, find_sources([str(tmp_path / "in")]), gallery, on_progress=slowly)
+    assert max(ahead) <= ROOM + 4 + 3  # waiting, being decoded, in hand
+
+
+def test_what_cannot_be_written_ends_it(search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch) -> None:
+    write_scenes(tmp_path / "in", range(30))
+
+    def full(_: object) -> None:
+        raise GalleryError("No space left.")
+
+    monkeypatch.setattr(gallery, "add", full)
+    with pytest.raises(GalleryError, match="No space left"):
+        index(search, find_sources([str(tmp_path / "in")]), gallery, batch=1)
+
+
+def test_what_cannot_be_looked_up_ends_it(search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch) -> None:
+    write_scenes(tmp_path / "in", range(3))
+    monkeypatch.setattr(gallery, "done", lambda _: gallery.search(np.zeros(3, np.float32)))
+    with pytest.raises(GalleryError, match="length"):
+        index(search, find_sources([str(tmp_path / "in")]), gallery)
+
+
+def test_another_models_gallery(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", range(1))
+    with (
+        PersonSearch.open(search.bundle.root, mode="box", threads=1) as other,
+        pytest.raises(GalleryError, match=r"another model.*mode none there, box here"),
+    ):
+        index(other, find_sources([str(tmp_path / "in")]), gallery)
+
+
+def test_a_stream_that_breaks_is_opened_again(search: PersonSearch, gallery: Gallery) -> None:
+    notes = []
+    with camera(frames=6, pause=0.03) as live:
+        sources = find_sources([live.url], camera="door")
+        report = index(search, sources, gallery, live=LiveOptions(limit=14, pauses=(0.01,)), on_note=notes.append)
+        assert live.connections >= 3
+    assert (report.frames, report.expected, report.failures) == (14, None, [])
+    assert "broke after 6 frames; trying again in 0.01 s" in notes[0]
+    rows = [person for person, _ in gallery.rows()]
+    assert {person.camera for person in rows} == {"door"}
+    assert all(abs(person.time - time.time()) < 60 for person in rows)
+    assert gallery.summary().frames == 14
+
+
+def test_a_stream_is_watched_for_a_while(search: PersonSearch, gallery: Gallery) -> None:
+    with camera(pause=0.005) as live:
+        report = index(search, find_sources([live.url]), gallery, every=3, live=LiveOptions(duration=0.5))
+    assert report.frames > 0
+    assert (report.frames + report.dropped) * 3 <= live.sent + 3
+    assert not report.failures
+
+
+def test_a_stream_that_is_gone(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    with camera() as live:
+        url = live.url
+    write_scenes(tmp_path / "in", range(3))
+    notes = []
+    sources = find_sources([url, str(tmp_path / "in")])
+    report = index(search, sources, gallery, live=LiveOptions(pauses=(0.01, 0.01)), on_note=notes.append)
+    assert report.frames == 3
+    assert len(notes) == 2
+    (failure,) = report.failures
+    assert isinstance(failure.error, SourceError)
+    assert "cannot be opened (3 attempts)" in str(failure.error)
+
+
+def _read(path: Path) -> np.ndarray:
+    from mgts_trt.image import read_image
+
+    return read_image(path)
