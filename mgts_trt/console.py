@@ -7,7 +7,15 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from mgts_trt.bundle import MANIFEST, Manifest
@@ -74,14 +82,15 @@ def notice_untrained(manifest: Manifest) -> None:
         )
 
 
-def progress(*, transient: bool = True) -> Progress:
-    """A progress bar on standard error, gone when it is done."""
+def progress(*more: ProgressColumn, transient: bool = True) -> Progress:
+    """A progress bar on standard error, gone when it is done; with more columns, if wanted."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        *more,
         console=err,
         transient=transient,
     )

@@ -1,0 +1,21 @@
+"""Arguments and options that several commands take alike."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mgts_trt.session.select import Backend
+
+BundleArgument = Annotated[
+    Path | None, typer.Argument(help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, or the checkout's.")
+]
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", "-b", help="The bundle's folder; by default $MGTS_BUNDLE or ./bundle.")
+]
+BackendOption = Annotated[Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime.")]
+PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]
+ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; by default all available.", min=1)]
+TopOption = Annotated[
+    int | None, typer.Option("--people", help="Take the N best detections, whatever their score.", min=1)
+]

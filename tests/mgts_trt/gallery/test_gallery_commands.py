@@ -1,0 +1,185 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mgts_trt.image import read_image
+from tests.mgts_trt.gallery.scenes import camera, scene, write_scenes, write_video
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+pytest.importorskip("lancedb")
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a command line in this process; returns (exit code, standard output, standard error)."""
+
+    def _run(*arguments: object) -> tuple[int, str, str]:
+        from mgts_trt.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["mgts-trt", *(str(argument) for argument in arguments)])
+        monkeypatch.setenv("COLUMNS", "120")
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), " ".join(captured.out.split()), " ".join(captured.err.split())
+
+    return _run
+
+
+def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
+    folder, gallery = tmp_path / "in", tmp_path / "gallery"
+    write_scenes(folder, range(4))
+    write_video(folder / "cam_7.avi", range(4, 8))
+    (folder / "bad.jpg").write_bytes(b"\xff\xd8 none")
+    arguments = ["index", bundle, folder, "-g", gallery, "--mode", "box", "--camera-pattern", r"cam_(\d)"]
+    code, out, err = run(*arguments, "--threads", 1)
+    assert code == 0, err
+    assert "8 frames with" in out
+    assert "1 failed and will be tried again next time" in out
+    assert "not indexed:" in err
+    assert "bad.jpg" in err
+    code, out, _ = run("index", bundle, folder, "-g", gallery, "--strict")  # in the gallery's mode
+    assert code == 1
+    assert "0 frames with 0 people indexed, 8 were there already, 1 failed" in out
+
+    query = ["search", bundle, "--query", folder / "0000.png", "--gallery", gallery, "--top", 3]
+    code, out, err = run(*query, "--json", tmp_path / "r.json", "--sheet", tmp_path / "s.png")
+    assert code == 0, err
+    assert "people in the gallery" in out
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert [match["rank"] for match in result["matches"]] == [1, 2, 3]
+    assert not any(match["source"].endswith("0000.png") for match in result["matches"])
+    assert read_image(tmp_path / "s.png").shape[1] > 400
+    code, out, _ = run(*query, "--where", "camera=7", "--exact", "--json", tmp_path / "r.json")
+    assert code == 0
+    assert "cam_7.avi" in out
+    assert "0:00:00." in out
+    matches = json.loads((tmp_path / "r.json").read_text())["matches"]
+    assert {(match["camera"], match["time"] == match["number"] / 10) for match in matches} == {("7", True)}
+
+    code, out, _ = run("gallery", "info", gallery, "--json")
+    before = json.loads(out)
+    assert (before["frames"], before["sources"], before["space"]["mode"]) == (8, 5, "box")
+    code, out, _ = run("gallery", "info", gallery)
+    assert f"people {before['people']}" in out
+    code, out, _ = run("gallery", "optimise", gallery)
+    assert f"of {before['people']} people are in the index" in out
+    code, out, _ = run("gallery", "forget", gallery, folder / "cam_7.avi")
+    assert "in 4 frames of" in out
+    assert json.loads(run("gallery", "info", gallery, "--json")[1])["frames"] == 4
+    code, _, err = run("gallery", "forget", gallery, folder / "cam_7.avi")
+    assert code == 2
+    assert "has nothing of" in err
+
+
+def test_search_without_an_index(run, bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    write_scenes(folder, range(4))
+    (folder / "bad.jpg").write_bytes(b"none")
+    query = ["search", bundle, "--query", folder / "0001.png", "--gallery", folder, "--mode", "none"]
+    code, out, err = run(*query, "--json", tmp_path / "r.json", "--sheet", tmp_path / "s.png", "--top", 2)
+    assert code == 0, err
+    assert "people in 3 of 4 scenes compared" in out  # the probe's own photo is left out
+    assert "bad.jpg" in err
+    matches = json.loads((tmp_path / "r.json").read_text())["matches"]
+    assert len(matches) == 2
+    assert matches[0]["likeness"] >= matches[1]["likeness"]
+    assert run(*query, "--strict")[0] == 1
+
+
+@pytest.fixture(scope="module")
+def indexed(bundle: Path, tmp_path_factory) -> Path:
+    """A folder with photos in `in`, their gallery in mode none in `gallery`, and nothing in `empty`."""
+    from mgts_trt.gallery import Gallery, Space
+    from mgts_trt.gallery.indexing import index
+    from mgts_trt.gallery.sources import find_sources
+    from mgts_trt.pipeline import PersonSearch
+
+    folder = tmp_path_factory.mktemp("indexed")
+    write_scenes(folder / "in", range(2))
+    (folder / "empty").mkdir()
+    (folder / "text.mp4").write_text("none")
+    with (
+        PersonSearch.open(bundle, mode="none", threads=1) as pipeline,
+        Gallery.create(folder / "gallery", Space.of(pipeline.bundle, "none")) as gallery,
+    ):
+        index(pipeline, find_sources([str(folder / "in")]), gallery)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("index BUNDLE nowhere -g new", "There is no nowhere. Name photos, videos, folders"),
+        ("index BUNDLE empty -g new", "Nothing to index in empty"),
+        ("index BUNDLE text.mp4 -g gallery", "text.mp4 is not a video OpenCV can read"),
+        ("index BUNDLE in -g gallery --mode box", "another model"),
+        ("index BUNDLE in -g gallery --camera-pattern (", "is no regular expression"),
+        ("search BUNDLE -q in/0000.png -g nowhere", "There is no nowhere: a gallery made by `mgts-trt index`"),
+        ("search BUNDLE -q in/0000.png -g empty", "No pictures in empty"),
+        ("search BUNDLE -q in/0000.png -g in -g gallery", "gallery is a gallery that was indexed, and 1 more place"),
+        ("search BUNDLE -q in/0000.png -g gallery --mode net", "indexed in mode none, and mode net was asked for"),
+        ("search BUNDLE -q in/0000.png -g in --where camera=3", "needs a gallery that was indexed, and in is none"),
+        ("search BUNDLE -q in/0000.png -g gallery --where color=3", "no field 'color'"),
+        ("search BUNDLE -q in/0007.png -g gallery", "There is no file in/0007.png"),
+        ("gallery info empty", "There is no gallery in"),
+    ],
+)
+def test_errors_are_one_paragraph(run, bundle: Path, indexed: Path, monkeypatch, arguments: str, message: str) -> None:
+    monkeypatch.chdir(indexed)
+    code, _, err = run(*(bundle if word == "BUNDLE" else word for word in arguments.split()))
+    assert code == 2, err
+    assert message in err
+    assert "Traceback" not in err
+    assert not (indexed / "new").exists()
+
+
+def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tmp_path: Path, monkeypatch) -> None:
+    from mgts_trt.bundle import read_manifest, write_manifest
+    from mgts_trt.image import write_image
+
+    other = make_tiny_bundle(tmp_path / "other")
+    manifest = read_manifest(other)
+    checkpoints = {"idnet": "ab" * 32}
+    training = manifest.training.model_copy(update={"trained": True, "checkpoints": checkpoints})
+    write_manifest(other, manifest.model_copy(update={"training": training}))
+    write_image(tmp_path / "q.png", scene(0))
+    code, _, err = run("search", other, "-q", tmp_path / "q.png", "-g", indexed / "gallery")
+    assert code == 2
+    assert "another model: weights" in err
+
+
+def test_ctrl_c_writes_what_is_in_flight(bundle: Path, tmp_path: Path) -> None:
+    with camera(pause=0.02) as live:
+        gallery = tmp_path / "gallery"
+        command = [sys.executable, "-m", "mgts_trt.cli", "index", bundle, live.url, "-g", gallery, "--threads", "1"]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        ) as process:  # fmt: skip
+            while live.sent < 30 and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Run the same command again to go on" in out
+    assert "Traceback" not in err
+    from mgts_trt.gallery import Gallery
+
+    with Gallery.open(gallery) as opened:
+        frames = opened.summary().frames
+    assert frames > 0
+    assert f"{frames} frames with" in out
