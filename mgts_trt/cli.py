@@ -19,14 +19,15 @@ from mgts_trt.console import (
     progress,
     run_app,
     split,
-    table,
     warn,
     write_text,
 )
 from mgts_trt.errors import MgtsError
+from mgts_trt.gallery_commands import gallery_app, index, search
 from mgts_trt.head import HeadChoice
 from mgts_trt.modes import Mode
-from mgts_trt.session.select import Backend
+from mgts_trt.options import BackendOption, BundleArgument, BundleOption, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.serve_command import serve
 
 app = typer.Typer(
     add_completion=False,
@@ -34,19 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Person search (MGTS, ECCV 2018) on ONNX Runtime and TensorRT.",
 )
-
-BundleArgument = Annotated[
-    Path | None, typer.Argument(help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, or the checkout's.")
-]
-BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", "-b", help="The bundle's folder; by default $MGTS_BUNDLE or ./bundle.")
-]
-BackendOption = Annotated[Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime.")]
-PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]
-ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; by default all available.", min=1)]
-TopOption = Annotated[
-    int | None, typer.Option("--people", help="Take the N best detections, whatever their score.", min=1)
-]
 
 
 def _version(asked: bool) -> None:
@@ -181,61 +169,9 @@ def detect(
         raise typer.Exit(1)
 
 
-@app.command()
-def search(
-    gallery: Annotated[list[Path], typer.Argument(help="Scenes: photos, or folders of photos.")],
-    query: Annotated[
-        str,
-        typer.Option(
-            help="The probe: PHOTO@x,y,w,h is that box, PHOTO@x,y the person nearest to that point, PHOTO the largest."
-        ),
-    ],
-    bundle: BundleOption = None,
-    top: Annotated[int, typer.Option(min=1, help="How many matches to show.")] = 10,
-    mode: Annotated[Mode, typer.Option(help="none, net or box: the rows of the paper's Table 6.")] = "net",
-    backend: BackendOption = "auto",
-    precision: PrecisionOption = "fp32",
-    threads: ThreadsOption = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw probe and matches to this .jpg or .png (Fig. 7).")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file.")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a scene could not be read.")] = False,
-) -> None:
-    """Find a person in scenes: everybody detected there, ranked by likeness to the probe."""
-    from mgts_trt.detect import list_pictures
-    from mgts_trt.image import write_image
-    from mgts_trt.pipeline import PersonSearch
-    from mgts_trt.ranking import box_text, find_probe, parse_query, rank, ranking_sheet
-
-    photo, where = parse_query(query)
-    names = {
-        path: name for path, name in list_pictures(gallery) if not (photo.exists() and path.samefile(photo))
-    }  # without the probe's own photo
-    with PersonSearch.open(
-        find_bundle(bundle), mode=mode, backend=backend, precision=precision, threads=threads
-    ) as pipeline:
-        probe = find_probe(pipeline, photo, where)
-        with progress() as bar:
-            task = bar.add_task("searching", total=len(names))
-            found = rank(pipeline, probe, names, top=top, on_scene=lambda _: bar.advance(task))
-        title = f"{photo.name}@{box_text(probe.box)}"
-        shown = table(">rank", ">likeness", ">score", "scene", "box x,y,w,h", title=title)
-        for place, match in enumerate(found.matches, 1):
-            scene, box = str(names[match.source]), box_text(match.box)
-            shown.add_row(str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", scene, box)
-        out.print(shown)
-        for failure in found.failures:
-            warn(f"skipped: {failure}")
-        out.print(f"{found.people} people in {len(names) - len(found.failures)} of {len(names)} scenes compared")
-        notice_untrained(pipeline.bundle.manifest)
-    if sheet:
-        write_image(sheet, ranking_sheet(probe, found.matches))
-        out.print(f"Drawn to {sheet}")
-    if json_file:
-        entry = {"query": str(photo), "box": [round(float(v), 2) for v in probe.box]}
-        matches = [match.to_dict() for match in found.matches]
-        write_text(json_file, json.dumps({**entry, "matches": matches}, indent=1) + "\n")
-    if found.failures and strict:
-        raise typer.Exit(1)
+app.command()(index)
+app.command()(search)
+app.add_typer(gallery_app, name="gallery")
 
 
 @app.command()
@@ -389,6 +325,9 @@ def doctor(bundle: BundleArgument = None) -> None:
     out.print(doctor_report(findings), soft_wrap=True)
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)
+
+
+app.command()(serve)
 
 
 def main() -> None:

@@ -1,0 +1,123 @@
+"""`mgts-trt serve`: the service on the command line."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mgts_trt.bundle import Bundle
+from mgts_trt.console import find_bundle, notice_untrained, out
+from mgts_trt.errors import MgtsError
+from mgts_trt.modes import Mode
+from mgts_trt.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
+
+if TYPE_CHECKING:
+    from mgts_trt.gallery import Gallery
+
+KEY_VARIABLE = "MGTS_API_KEY"
+
+
+def serve(
+    bundle: BundleArgument = None,
+    gallery: Annotated[
+        str | None, typer.Option(help="Folder or URL of the gallery; made if it is not there.", metavar="DIR")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; one that others reach needs a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 8000,
+    mode: Annotated[
+        Mode | None, typer.Option(help="none, net or box; by default the gallery's, or net without one.")
+    ] = None,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "fp32",
+    threads: ThreadsOption = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help=f"File with the key that requests need; by default ${KEY_VARIABLE}, if set.")
+    ] = None,
+    max_mib: Annotated[int, typer.Option(help="Largest request, MiB.", min=1)] = 20,
+    max_megapixels: Annotated[int, typer.Option(help="Largest picture.", min=1, max=170)] = 50,
+    max_files: Annotated[int, typer.Option(help="Most pictures in one request.", min=1, max=1000)] = 64,
+    queue: Annotated[int, typer.Option(help="Requests that may wait; the next one gets 429.", min=1)] = 64,
+    timeout: Annotated[float, typer.Option(help="Seconds a request may take.", min=1)] = 30,
+) -> None:
+    """Serve detection, search and indexing over HTTP, with a page at /."""
+    try:
+        from mgts_trt.service.core import Service
+        from mgts_trt.service.limits import MEGAPIXEL, MIB, Limits
+        from mgts_trt.service.server import is_loopback, listen
+        from mgts_trt.service.server import serve as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mgts_trt"):
+            raise
+        raise MgtsError(
+            f"The service needs the package {error.name}, which is not installed: pip install 'mgts-trt[serve]'"
+        ) from error
+    from mgts_trt.pipeline import PersonSearch
+
+    key = _find_key(key_file)
+    if key is None and not is_loopback(host):
+        raise MgtsError(
+            f"Whoever reaches {host} could use the service, and no key guards it. Put one into a file and name it with "
+            f"--key-file, or into {KEY_VARIABLE}; or leave out --host to serve this machine alone."
+        )
+    opened = Bundle.open(find_bundle(bundle))
+    stored, chosen = _open_gallery(opened, gallery, mode)
+    limits = Limits(max_mib * MIB, max_megapixels * MEGAPIXEL, max_files, queue, timeout)
+    try:
+        with (
+            listen(host, port) as listener,
+            PersonSearch(opened, mode=chosen, backend=backend, precision=precision, threads=threads) as search,
+        ):
+            service = Service(search, stored, limits=limits, key_needed=key is not None)
+            name = f"[{host}]" if ":" in host else host
+            out.print(
+                f"Serving on http://{name}:{listener.getsockname()[1]}/ (mode {chosen}, {search.runtime.backend} on "
+                f"{search.runtime.device}); end it with Ctrl-C.",
+                soft_wrap=True,
+            )
+            notice_untrained(opened.manifest)
+            try:
+                run(service, listener, key=key)
+            finally:
+                service.close()
+    finally:
+        if stored is not None:
+            stored.close()
+
+
+def _find_key(path: Path | None) -> str | None:
+    """The key of a file, else of the environment; None if there is none.
+
+    Raises:
+        MgtsError: The file cannot be read, or the key is empty or nothing a header can hold.
+    """
+    if path is None:
+        text, place = os.environ.get(KEY_VARIABLE), f"${KEY_VARIABLE}"
+        if text is None:
+            return None
+    else:
+        try:
+            text, place = path.read_text(encoding="utf-8"), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise MgtsError(f"Cannot read the key from {path}: {error}. Name a text file that holds it.") from error
+    key = text.strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise MgtsError(
+            f"The key in {place} is empty or holds more than printable ASCII characters. "
+            "Make one with: openssl rand -hex 32"
+        )
+    return key
+
+
+def _open_gallery(bundle: Bundle, url: str | None, mode: Mode | None) -> "tuple[Gallery | None, Mode]":
+    """The gallery, and the mode to serve in: the gallery's own, unless it is to be made."""
+    if url is None:
+        return None, mode or "net"
+    from mgts_trt.gallery import Gallery, Space
+    from mgts_trt.gallery.store import is_gallery
+
+    if mode is None and is_gallery(url):
+        with Gallery.open(url) as there:
+            mode = there.space.mode
+    chosen = mode or "net"
+    return Gallery.create(url, Space.of(bundle, chosen)), chosen

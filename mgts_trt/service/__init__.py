@@ -1,0 +1,1 @@
+"""Person search over HTTP: an API, a page, metrics (`mgts-trt serve`)."""

@@ -1,0 +1,105 @@
+"""The application: routes, page, and what becomes of errors."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from mgts_trt import __version__
+from mgts_trt.errors import FilterError, ImageError
+from mgts_trt.service.core import Service
+from mgts_trt.service.guard import Guard
+from mgts_trt.service.reference import STYLE, describe
+from mgts_trt.service.reference import page as reference_page
+from mgts_trt.service.refusal import Refusal, answer
+from mgts_trt.service.routes import router
+
+PAGE = Path(__file__).parent / "page"
+_ROUTING = {
+    404: "There is nothing at this address. /docs lists what there is.",
+    405: "This address takes another method. /docs says which.",
+}
+
+
+def make_app(service: Service, *, key: str | None = None, hosts: Collection[str] = ("localhost",)) -> ASGIApp:
+    """The service as an ASGI application, behind its guard.
+
+    Args:
+        service: What it serves; it stays open when the application ends.
+        key: See `Guard`.
+        hosts: See `Guard`.
+    """
+    app = FastAPI(
+        title="mgts-trt",
+        version=__version__,
+        summary="Person search: find people in pictures, and find them again in a gallery.",
+        openapi_url=None,
+    )
+    app.state.service = service
+    app.include_router(router)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=PAGE))
+    described = describe(app)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return JSONResponse(described)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(reference_page(described))
+
+    @app.get("/docs/style.css", include_in_schema=False)
+    async def docs_style() -> Response:
+        return FileResponse(STYLE)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        if isinstance(error, Refusal):
+            service.metrics.rejected.labels(error.reason).inc()
+        sentence = _ROUTING.get(error.status_code, error.detail) if not isinstance(error, Refusal) else error.detail
+        return answer(error.status_code, sentence, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        service.metrics.rejected.labels("field").inc()
+        return answer(400, _sentence(error))
+
+    @app.exception_handler(ImageError)
+    @app.exception_handler(FilterError)
+    async def unusable(request: Request, error: Exception) -> Response:
+        service.metrics.rejected.labels("picture" if isinstance(error, ImageError) else "field").inc()
+        return answer(400, str(error))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return answer(500, "The service failed. Its log says why.")
+
+    return Guard(
+        app,
+        limits=service.limits,
+        turnstile=service.turnstile,
+        metrics=service.metrics,
+        key=key,
+        hosts=hosts,
+    )
+
+
+def _sentence(error: RequestValidationError) -> str:
+    """The first fault of a form, in words."""
+    fault = error.errors()[0]
+    field = fault["loc"][-1] if fault["loc"] else "form"
+    if fault["type"] == "missing":
+        return f"The form field {field} is missing; send it as multipart/form-data."
+    if "UploadFile" in fault["msg"]:
+        return f"The form field {field} is a text, but a file is expected."
+    return f"The form field {field} cannot be read: {fault['msg'][:200]}."

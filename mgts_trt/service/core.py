@@ -1,0 +1,113 @@
+"""What the routes share: the pipeline behind its queue, the gallery behind its writer, the counters."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+from mgts_trt.pipeline import PersonSearch
+from mgts_trt.service.dispatcher import Dispatcher, Job
+from mgts_trt.service.guard import Turnstile
+from mgts_trt.service.limits import Limits
+from mgts_trt.service.metrics import Metrics
+from mgts_trt.service.refusal import Refusal
+from mgts_trt.service.schemas import GallerySize
+from mgts_trt.service.writer import Writer
+
+if TYPE_CHECKING:
+    from mgts_trt.gallery import Entry, Gallery
+
+T = TypeVar("T")
+
+COUNT_EVERY = 10.0
+"""Seconds for which the gallery's size is not counted again unless something was added here: a large one takes time."""
+
+
+class Service:
+    """One pipeline and at most one gallery for many requests.
+
+    Args:
+        search: Stays open when the service is closed.
+        gallery: Of the pipeline's space, or None; it stays open, too.
+        limits: Of requests.
+        key_needed: What `/healthz` says of it.
+    """
+
+    def __init__(
+        self, search: PersonSearch, gallery: "Gallery | None" = None, *, limits: Limits, key_needed: bool = False
+    ) -> None:
+        self.search, self.limits, self.key_needed = search, limits, key_needed
+        self._gallery = gallery
+        self.turnstile = Turnstile()
+        self.metrics = Metrics(
+            mode=search.mode,
+            backend=search.runtime.backend,
+            waiting=lambda: self._dispatcher.waiting,
+            running=lambda: self.turnstile.running,
+        )
+        self._dispatcher = Dispatcher(search, self.metrics.count_people)
+        self._writer = None if gallery is None else Writer(gallery, self._committed)
+        self._size = GallerySize(people=0, frames=0)
+        self._counted = -COUNT_EVERY
+        self._counting = threading.Lock()
+
+    def close(self) -> None:
+        """Finish what runs, write what was described, and end its threads. Closing twice is harmless."""
+        self._dispatcher.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    @property
+    def has_gallery(self) -> bool:
+        """Whether there is one to search."""
+        return self._gallery is not None
+
+    @property
+    def gallery(self) -> "Gallery":
+        """The gallery.
+
+        Raises:
+            Refusal: 404, there is none.
+        """
+        if self._gallery is None:
+            raise _no_gallery()
+        return self._gallery
+
+    async def run(self, job: Job[T]) -> T:
+        """Search one picture. Cancelling the wait drops it from the queue."""
+        self._dispatcher.submit([job])
+        return await asyncio.wrap_future(job.result)
+
+    async def run_all(self, jobs: Sequence[Job[T]]) -> list[T | BaseException]:
+        """Search a request's pictures: for each its result, or what it failed of."""
+        self._dispatcher.submit(jobs)
+        return await asyncio.gather(*(asyncio.wrap_future(job.result) for job in jobs), return_exceptions=True)
+
+    def write(self, entry: "Entry") -> Future[None]:
+        """Queue a frame for the gallery; see `Writer.write`.
+
+        Raises:
+            Refusal: 404, there is no gallery.
+        """
+        if self._writer is None:
+            raise _no_gallery()
+        return self._writer.write(entry)
+
+    def size(self) -> GallerySize:
+        """How much the gallery holds; at most `COUNT_EVERY` seconds old. It may wait for the disk."""
+        with self._counting:
+            if time.monotonic() - self._counted >= COUNT_EVERY:
+                self._counted = time.monotonic()  # first: what is added while it counts makes it count again
+                summary = self.gallery.summary()
+                self._size = GallerySize(people=summary.people, frames=summary.frames)
+            return self._size
+
+    def _committed(self, frames: int) -> None:
+        self.metrics.commits.observe(frames)
+        self._counted = -COUNT_EVERY
+
+
+def _no_gallery() -> Refusal:
+    return Refusal(404, "This service has no gallery; it must be started with --gallery DIR.", "no_gallery")

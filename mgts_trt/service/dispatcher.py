@@ -1,0 +1,170 @@
+"""Many requests, one pipeline: pictures wait their turn, are decoded ahead, and are searched as one stream."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from mgts_trt._typing import Floats, Image
+from mgts_trt.people import People
+from mgts_trt.pipeline import PersonSearch
+
+T = TypeVar("T")
+
+DEPTH = 3
+"""Pictures in flight on a GPU."""
+AHEAD = 2
+"""Pictures decoded before their turn: more would only take memory."""
+
+
+@dataclass
+class Job(Generic[T]):
+    """A picture to search, and what to make of the result.
+
+    Attributes:
+        load: Decodes the picture, in a thread of the dispatcher. What it raises becomes the result.
+        finish: Makes the result, in another of its threads.
+        boxes: xyxy [N, 4]: describes these people. None detects.
+        result: Cancel it, and the job is dropped unless it is already being searched.
+    """
+
+    load: Callable[[], Image]
+    finish: Callable[[Image, People], T]
+    boxes: Floats | None = None
+    result: Future[T] = field(default_factory=Future)
+
+
+class Dispatcher:
+    """Feeds the pictures of all requests to one pipeline.
+
+    Requests take turns, one picture each: a large one does not hold up a small one behind it. How many wait is bounded
+    by whoever submits.
+
+    Args:
+        search: The pipeline; it stays open when the dispatcher is closed.
+        on_people: Told of every picture that was searched.
+    """
+
+    def __init__(self, search: PersonSearch, on_people: Callable[[People], None] = lambda _: None) -> None:
+        self._search, self._on_people = search, on_people
+        self._changed = threading.Condition()
+        self._requests: deque[deque[Job[Any]]] = deque()
+        self._closed = False
+        self._pool = ThreadPoolExecutor(2, "mgts-picture")
+        self._thread = threading.Thread(target=self._work, name="mgts-dispatcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Pictures in the queue."""
+        with self._changed:
+            return sum(not job.result.cancelled() for request in self._requests for job in request)
+
+    def submit(self, jobs: Sequence[Job[Any]]) -> None:
+        """Queue a request's pictures; each job's `result` tells what became of it.
+
+        After `close` they are cancelled at once.
+        """
+        with self._changed:
+            if not self._closed:
+                self._requests.append(deque(jobs))
+                self._changed.notify()
+                return
+        for job in jobs:
+            job.result.cancel()
+
+    def close(self) -> None:
+        """Finish what is being searched, cancel what waits, and end. Closing twice is harmless."""
+        with self._changed:
+            self._closed = True
+            left = [job for request in self._requests for job in request]
+            self._requests.clear()
+            self._changed.notify()
+        for job in left:
+            job.result.cancel()
+        self._thread.join()
+        self._pool.shutdown()
+
+    def _work(self) -> None:
+        while self._wait():
+            self._burst()
+
+    def _burst(self) -> None:
+        """One stream, until nothing waits: it wants the next picture before it gives the last result."""
+        flying: deque[tuple[Job[Any], Image]] = deque()
+        ahead: deque[tuple[Job[Any], Future[Image]]] = deque()
+        try:
+            with closing(self._search.stream(self._pictures(ahead, flying), depth=DEPTH, errors="return")) as found:
+                for people in found:
+                    self._deliver(*flying.popleft(), people)
+        except Exception as error:
+            for job, _ in (*flying, *ahead):
+                _fail(job, error)
+
+    def _wait(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._requests or self._closed)
+            return not self._closed
+
+    def _take(self) -> Job[Any] | None:
+        """The next request's next job, without waiting."""
+        with self._changed:
+            while self._requests:
+                request = self._requests.popleft()
+                job = request.popleft() if request else None
+                if request:
+                    self._requests.append(request)
+                if job is not None and not job.result.cancelled():
+                    return job
+        return None
+
+    def _pictures(
+        self, ahead: deque[tuple[Job[Any], Future[Image]]], flying: deque[tuple[Job[Any], Image]]
+    ) -> Iterator[Image]:
+        """Pictures to detect people in; those with boxes are described on the way."""
+        while True:
+            while len(ahead) < AHEAD and (job := self._take()) is not None:
+                ahead.append((job, self._pool.submit(job.load)))
+            if not ahead:
+                return
+            job, loading = ahead.popleft()
+            try:
+                image = loading.result()
+            except Exception as error:
+                _fail(job, error)
+                continue
+            if not job.result.set_running_or_notify_cancel():
+                continue
+            if job.boxes is not None:
+                self._deliver(job, image, self._embed(image, job.boxes))
+                continue
+            flying.append((job, image))
+            yield image
+
+    def _embed(self, image: Image, boxes: Floats) -> People | Exception:
+        try:
+            return self._search.embed(image, boxes)
+        except Exception as error:
+            return error
+
+    def _deliver(self, job: Job[Any], image: Image, found: People | Exception) -> None:
+        if isinstance(found, Exception):
+            _fail(job, found)
+            return
+        self._on_people(found)
+        self._pool.submit(_finish, job, image, found)
+
+
+def _fail(job: Job[Any], error: Exception) -> None:
+    if job.result.running() or job.result.set_running_or_notify_cancel():
+        job.result.set_exception(error)
+
+
+def _finish(job: Job[Any], image: Image, people: People) -> None:
+    try:
+        job.result.set_result(job.finish(image, people))
+    except Exception as error:
+        job.result.set_exception(error)

@@ -1,0 +1,290 @@
+"""The service's door, before any byte of a body is read: who may come in, how many, how much, for how long."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Collection
+
+from fastapi.responses import Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mgts_trt.service.limits import MIB, Limits
+from mgts_trt.service.metrics import Metrics
+from mgts_trt.service.refusal import Refusal, answer
+
+logger = logging.getLogger("mgts_trt.service")
+
+OPEN = ("/", "/healthz", "/docs", "/docs/style.css", "/openapi.json")
+"""Paths that need no key, with all below `/page/`: they say nothing about pictures or people."""
+LINGER = 1.0
+"""Seconds for which a body that is not wanted is read on and dropped: a client that is still sending when the
+connection closes may lose the answer."""
+GONE = 499
+"""Status in `/metrics` of requests whose client went away, as nginx has it."""
+
+_POLICY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Turnstile:
+    """Counts requests in progress.
+
+    Attributes:
+        running: All of them.
+        admitted: Those with a body, which `Limits.requests` bounds.
+        closing: Whether new ones are turned away for good.
+    """
+
+    def __init__(self) -> None:
+        self.running = self.admitted = 0
+        self.closing = False
+
+
+class Guard:
+    """ASGI middleware around the whole application.
+
+    Args:
+        app: The application.
+        limits: Of requests.
+        turnstile: Counts them.
+        metrics: Told of each.
+        key: The header X-API-Key that requests must bear. None: none, and then requests must come from this machine's
+            own pages or from no page at all.
+        hosts: Names the service goes by where no key guards it: a name of the attacker's own that resolves to this
+            machine (DNS rebinding) is none of them.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        turnstile: Turnstile,
+        metrics: Metrics,
+        key: str | None,
+        hosts: Collection[str],
+    ) -> None:
+        self._app, self._limits, self._turnstile, self._metrics = app, limits, turnstile, metrics
+        self._key = None if key is None else _digest(key)
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        body = _Body(receive, self._limits.body, expected=_has_body(Headers(scope=scope)))
+        reply = _Reply(send, body)
+        self._turnstile.running += 1
+        try:
+            await self._serve(scope, body, reply)
+        finally:
+            self._turnstile.running -= 1
+            route = route_of(scope["path"])
+            self._metrics.requests.labels(route, str(reply.status or GONE)).inc()
+            self._metrics.latency.labels(route).observe(time.perf_counter() - start)
+
+    async def _serve(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+        takes_body = scope["method"] not in ("GET", "HEAD")
+        try:
+            self._check(scope, takes_body)
+        except Refusal as refusal:
+            self._metrics.rejected.labels(refusal.reason).inc()
+            await self._answer(refusal, scope, body, reply)
+            return
+        self._turnstile.admitted += takes_body
+        try:
+            await self._run(scope, body, reply)
+        finally:
+            self._turnstile.admitted -= takes_body
+
+    def _check(self, scope: Scope, takes_body: bool) -> None:
+        headers = Headers(scope=scope)
+        if self._turnstile.closing:
+            raise Refusal(503, "The service is shutting down. Try again in a while.", "closing", {"Retry-After": "10"})
+        if self._key is None:
+            self._check_origin(headers)
+        elif not self._is_open(scope["path"]):
+            given = headers.get("x-api-key")
+            if given is None:
+                raise Refusal(401, "This service needs a key. Send it in the header X-API-Key.", "key")
+            if not hmac.compare_digest(_digest(given), self._key):
+                raise Refusal(401, "The key in the header X-API-Key is not this service's.", "key")
+        if not takes_body:
+            return
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._limits.body:
+            raise too_large(self._limits.body)
+        if self._turnstile.admitted >= self._limits.requests:
+            raise Refusal(429, "Too many requests wait already. Try again in a second.", "queue", {"Retry-After": "1"})
+
+    def _check_origin(self, headers: Headers) -> None:
+        host = headers.get("host", "")
+        if _name(host) not in self._hosts:
+            raise Refusal(
+                403,
+                f"This service does not go by the name {_name(host)[:100]!r}. Use the address it was started on, or "
+                "start it with a key.",
+                "host",
+            )
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != host:
+            raise Refusal(403, "This request comes from another web page, and no key says that it may.", "origin")
+
+    @staticmethod
+    def _is_open(path: str) -> bool:
+        return path in OPEN or path.startswith("/page/")
+
+    async def _run(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+        """Run the application until it is done, the client has gone, or the time is up."""
+        work = asyncio.ensure_future(self._app(scope, body, reply))
+        gone = asyncio.ensure_future(body.gone())
+        try:
+            await asyncio.wait((work, gone), timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            late = not work.done() and not gone.done()
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            outcome, _ = await asyncio.gather(work, gone, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            logger.error("%s %s failed", scope["method"], route_of(scope["path"]), exc_info=outcome)
+        if late and not reply.status:
+            self._metrics.rejected.labels("time").inc()
+            sentence = (
+                f"The request took longer than {self._limits.seconds:g} seconds. Send less at a time, or try later."
+            )
+            await self._answer(Refusal(504, sentence, "time"), scope, body, reply)
+
+    async def _answer(self, refusal: Refusal, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+        response: Response = answer(refusal.status_code, refusal.detail, refusal.headers)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.seconds):
+                await response(scope, body, reply)
+
+
+class _Body:
+    """A request's body on its way in, counted.
+
+    Attributes:
+        answered: Set when the last of the answer goes out; the server then tells of a disconnection there was not.
+    """
+
+    def __init__(self, receive: Receive, limit: int, *, expected: bool) -> None:
+        self._receive, self._limit, self._expected = receive, limit, expected
+        self._size = 0
+        self._whole = asyncio.Event()
+        self.answered = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether more of it is to come."""
+        return self._expected and not self._whole.is_set()
+
+    async def __call__(self) -> Message:
+        """The next part, as ASGI has it.
+
+        Raises:
+            Refusal: 413, it is too large.
+        """
+        if self._whole.is_set():
+            await asyncio.Event().wait()  # for the client to go away: `gone` sees it, and this is cancelled
+        message = await self._next()
+        if self._size > self._limit:
+            raise too_large(self._limit)
+        return message
+
+    async def gone(self) -> None:
+        """Return when the client goes away before it has its answer."""
+        await self._whole.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self.answered:
+            await asyncio.Event().wait()
+
+    async def drop(self) -> None:
+        """Read on for a while, for nothing."""
+        most = self._size + self._limit
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while self._size < most and not self._whole.is_set():
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._size += len(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._whole.set()
+        return message
+
+
+class _Reply:
+    """An answer on its way out: with the headers every answer has, and closing the connection if it comes early.
+
+    Attributes:
+        status: Of the answer; 0 before it begins.
+    """
+
+    def __init__(self, send: Send, body: _Body) -> None:
+        self._send, self._body = send, body
+        self.status = 0
+        self._early = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self._early = self._body.pending
+            headers = MutableHeaders(scope=message)
+            for name, value in _POLICY.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "no-store")
+            if self._early:
+                headers["Connection"] = "close"
+        elif not message.get("more_body", False):
+            if self._early:
+                # The client has all of the answer with this; what follows the pause closes the connection.
+                await self._send({**message, "more_body": True})
+                await self._body.drop()
+                message = {"type": "http.response.body", "body": b""}
+            self._body.answered = True
+        await self._send(message)
+
+
+def too_large(limit: int) -> Refusal:
+    """The refusal of a body by its size."""
+    return Refusal(413, f"The request is larger than {limit / MIB:g} MiB. Send smaller or fewer pictures.", "bytes")
+
+
+def route_of(path: str) -> str:
+    """A path as `/metrics` names it: few enough names, whatever strangers ask for."""
+    if path in ("/", "/detect", "/docs", "/embed", "/healthz", "/index", "/metrics", "/openapi.json", "/search"):
+        return path
+    if path.startswith("/people/"):
+        return "/people/{id}/thumbnail"
+    return "/page" if path == "/docs/style.css" or path.startswith("/page/") else "other"
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+def _name(host: str) -> str:
+    """A Host header without the port, lower case."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdecimal() else host).lower()
+
+
+def _digest(key: str) -> bytes:
+    # Of one length whatever the key's, which is all that a comparison in constant time would tell.
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,30 @@
+"""What one client may ask of the service."""
+
+from dataclasses import dataclass
+
+MIB = 2**20
+MEGAPIXEL = 10**6
+
+MOST_BOXES = 300
+"""A request to `/embed` may name, as many as the paper's detector proposes (Sec. 4.2)."""
+MOST_MATCHES = 100
+"""A request to `/search` may ask for."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a request and of all together.
+
+    Attributes:
+        body: Bytes of one request's body.
+        pixels: Of one picture, as its header says, before it is decoded.
+        files: Pictures in one request.
+        requests: Requests with a body that are read, wait or run at once; the next one is refused.
+        seconds: From the end of a request's head to the end of its answer, waiting included.
+    """
+
+    body: int = 20 * MIB
+    pixels: int = 50 * MEGAPIXEL
+    files: int = 64
+    requests: int = 64
+    seconds: float = 30.0

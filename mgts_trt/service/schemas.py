@@ -1,0 +1,126 @@
+"""What the service answers, for clients and for `/openapi.json`. Boxes are xyxy, pixels of the picture."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, Field
+
+from mgts_trt.modes import Mode
+
+Box: TypeAlias = Annotated[
+    list[float],
+    Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels", examples=[[240.0, 63.0, 320.0, 231.0]]),
+]
+Score: TypeAlias = Annotated[float, Field(ge=0, le=1, description="The detector's", examples=[0.93])]
+
+
+class Failure(BaseModel):
+    """Every error."""
+
+    error: str = Field(
+        description="What is wrong, what was expected, and what to do",
+        examples=["photo.jpg is not a picture (12 bytes), or is damaged. Send a JPEG, PNG, WebP, BMP or TIFF file."],
+    )
+
+
+class Size(BaseModel):
+    """Of a picture, in pixels, as it is shown: EXIF orientation applied."""
+
+    height: int = Field(examples=[600])
+    width: int = Field(examples=[1116])
+
+
+class DetectedPerson(BaseModel):
+    """Someone in the picture."""
+
+    box: Box
+    score: Score
+    mask: Literal["instance", "box"] | None = Field(
+        description="What MGTS took for the person: the mask net's instance or the tight box; null in mode none"
+    )
+
+
+class EmbeddedPerson(DetectedPerson):
+    """Someone in the picture, described."""
+
+    embedding: list[float] = Field(description="Of length 1: the dot product of two is their likeness")
+
+
+class Detection(BaseModel):
+    """The people of a picture, best first."""
+
+    image: Size
+    people: list[DetectedPerson]
+    timings_ms: dict[str, float] = Field(examples=[{"detector": 173.1, "total": 217.4}])
+
+
+class Embedding(BaseModel):
+    """The people of a picture and their embeddings: best first, or in the order of the boxes that were sent."""
+
+    image: Size
+    people: list[EmbeddedPerson]
+    timings_ms: dict[str, float] = Field(examples=[{"detector": 173.1, "total": 217.4}])
+
+
+class FailedFile(BaseModel):
+    """A picture that was not indexed."""
+
+    file: str
+    error: str
+
+
+class Indexed(BaseModel):
+    """What became of the pictures; those that failed cost themselves alone."""
+
+    indexed: int = Field(description="Pictures that are in the gallery now, those that were before included")
+    people: int = Field(description="Stored by this request")
+    failures: list[FailedFile]
+
+
+class ProbePerson(BaseModel):
+    """Whom the gallery was searched for."""
+
+    box: Box
+    score: Score
+
+
+class Match(BaseModel):
+    """Someone of the gallery."""
+
+    rank: int = Field(ge=1)
+    likeness: float = Field(ge=-1, le=1, description="Cosine of the embedding and the probe's", examples=[0.835])
+    id: str
+    source: str = Field(examples=["store_aisle/0045.jpg"])
+    number: int = Field(description="Frame of a video; 0 of a picture")
+    camera: str | None
+    time: float | None = Field(description="Seconds from the start of a video; Unix seconds of a live stream")
+    box: Box
+    score: Score
+    thumbnail: str | None = Field(description="Path of a JPEG; null if none was kept")
+
+
+class Matches(BaseModel):
+    """The likest people of the gallery, likest first."""
+
+    probe: ProbePerson | None = Field(description="Null where an embedding was sent")
+    people: int = Field(description="In the gallery")
+    matches: list[Match]
+
+
+class GallerySize(BaseModel):
+    """What the gallery holds."""
+
+    people: int
+    frames: int
+
+
+class Health(BaseModel):
+    """The service is up."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    preset: str
+    mode: Mode
+    backend: str
+    device: str
+    gallery: GallerySize | None = Field(description="Null where the service has none")
+    key_needed: bool = Field(description="Whether requests need the header X-API-Key")

@@ -1,0 +1,60 @@
+import asyncio
+import logging
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+from mgts_trt.errors import BackendError
+from mgts_trt.service.app import make_app
+from mgts_trt.service.guard import Turnstile
+from mgts_trt.service.limits import Limits
+from mgts_trt.service.metrics import Metrics
+
+
+def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:
+    """`POST /detect` to a service whose pipeline is `run`."""
+    metrics = Metrics(mode="net", backend="none", waiting=lambda: 0, running=lambda: 0)
+    limits = Limits(seconds=seconds)
+    service = SimpleNamespace(limits=limits, turnstile=Turnstile(), metrics=metrics, run=run)
+
+    async def post() -> httpx.Response:
+        transport = httpx.ASGITransport(make_app(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.post("/detect", files={"image": b"some"})
+
+    response = asyncio.run(post())
+    assert service.turnstile.running == service.turnstile.admitted == 0
+    return response, metrics
+
+
+def test_a_stranger_learns_nothing_of_a_fault_but_the_log_does(caplog) -> None:
+    async def run(job: object) -> None:
+        raise BackendError("cannot read /secret/plan")
+
+    with caplog.at_level(logging.ERROR):
+        response, metrics = ask(run)
+    assert response.status_code == 500
+    assert response.json() == {"error": "The service failed. Its log says why."}
+    assert "nosniff" in response.headers["x-content-type-options"]
+    assert "/secret/plan" in caplog.text
+    assert b'mgts_requests_total{route="/detect",status="500"} 1.0' in metrics.text()
+
+
+def test_time_is_up_while_the_pipeline_works() -> None:
+    cancelled = []
+
+    async def run(job: object) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(job)
+            raise
+
+    response, metrics = ask(run, seconds=0.2)
+    assert response.status_code == 504
+    assert "0.2 seconds" in response.json()["error"]
+    assert len(cancelled) == 1
+    assert b'mgts_rejected_total{reason="time"} 1.0' in metrics.text()

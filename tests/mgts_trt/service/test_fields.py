@@ -1,0 +1,75 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+from mgts_trt.service.fields import file_name, read_boxes, read_embedding, read_name, read_where
+from mgts_trt.service.refusal import Refusal
+
+
+@pytest.mark.parametrize(
+    ("box", "point", "where"),
+    [
+        (None, None, None),
+        ("1,2,3,4", None, (1, 2, 4, 6)),
+        (" 1.5 , 2,3,4", None, (1.5, 2, 4.5, 6)),
+        (None, "7,-8", (7, -8)),
+    ],
+)
+def test_where(box, point, where) -> None:
+    assert read_where(box, point) == where
+
+
+@pytest.mark.parametrize(
+    ("box", "point"),
+    [("1,2,3", None), ("1,2,0,4", None), ("1,2,nan,4", None), ("a,b,c,d", None), ("", None), (None, "1"),
+     ("1,2,3,4", "1,2")],
+)  # fmt: skip
+def test_where_that_is_none(box, point) -> None:
+    with pytest.raises(Refusal, match="cannot be read"):
+        read_where(box, point)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "[1,2,3,4]", "[[1,2,3]]", "[[1,2],[3]]", '{"a":1}', '[["a",1,2,3]]', "[[1,2,3,1e400]]", "[[1,2,3,1e39]]",
+     "[[NaN,1,2,3]]", "null", "[" * 5000, json.dumps([[0, 0, 1, 1]] * 301), "[[1,2,3,4]", "[[true,1,2,{}]]"],
+)  # fmt: skip
+def test_boxes_that_are_none(text: str) -> None:
+    with pytest.raises(Refusal, match="boxes"):
+        read_boxes(text)
+
+
+def test_boxes() -> None:
+    boxes = read_boxes("[[1, 2, 3.5, 4]]")
+    assert boxes.dtype == np.float32
+    assert boxes.tolist() == [[1, 2, 3.5, 4]]
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4).filter(lambda v: max(map(abs, v)) > 1e-6))
+def test_embeddings_have_length_1(values: list[float]) -> None:
+    assert np.linalg.norm(read_embedding(json.dumps(values), 4)) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], [0, 0, 0, 0], [1, 2, 3, math.inf], [[1, 2, 3, 4]], "text"])
+def test_embeddings_that_are_none(values) -> None:
+    with pytest.raises(Refusal, match="embedding"):
+        read_embedding(json.dumps(values), 4)
+
+
+@given(st.one_of(st.text(max_size=50), st.text("a ", min_size=1000, max_size=1100)))
+def test_names_are_printable_and_short(text: str) -> None:
+    name = file_name(text)
+    assert name.isprintable()
+    assert 0 < len(name) <= 1024
+    try:
+        given_name = read_name(text, "camera")
+    except Refusal:
+        assert len(text) > 1024 or not text.strip().isprintable()
+    else:
+        assert given_name is None or given_name == text.strip()

@@ -1,0 +1,89 @@
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from mgts_trt.errors import MgtsError
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return make_tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def refuse(monkeypatch, capsys, bundle: Path):
+    """Run `mgts-trt serve` with options it refuses to start with; returns what it says."""
+
+    def _refuse(*options: object) -> str:
+        from mgts_trt.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["mgts-trt", "serve", str(bundle), "--threads", "1", *map(str, options)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        assert exit_.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return _refuse
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
+def test_others_are_served_with_a_key_alone(refuse, monkeypatch, host: str) -> None:
+    monkeypatch.delenv("MGTS_API_KEY", raising=False)
+    said = refuse("--host", host)
+    assert "no key guards it" in said
+    assert "--key-file" in said
+
+
+@pytest.mark.parametrize("key", ["", " \n", "schlüssel", "two\nlines"])
+def test_keys_that_are_none(refuse, monkeypatch, tmp_path: Path, key: str) -> None:
+    (tmp_path / "key").write_text(key)
+    assert "openssl rand" in refuse("--key-file", tmp_path / "key")
+    monkeypatch.setenv("MGTS_API_KEY", key)
+    assert "$MGTS_API_KEY" in refuse()
+
+
+def test_a_key_file_that_is_missing(refuse, tmp_path: Path) -> None:
+    assert "Cannot read the key" in refuse("--key-file", tmp_path / "none")
+
+
+def test_a_port_that_is_taken(refuse) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert "Cannot listen on 127.0.0.1" in refuse("--port", other.getsockname()[1])
+
+
+def test_without_its_packages(refuse, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    for name in [name for name in sys.modules if name.startswith("mgts_trt.service")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert "pip install 'mgts-trt[serve]'" in refuse()
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False),
+     ("10.0.0.1", False)],
+)  # fmt: skip
+def test_loopback(host: str, loopback: bool) -> None:
+    from mgts_trt.service.server import is_loopback
+
+    assert is_loopback(host) is loopback
+
+
+def test_a_gallery_of_another_mode_is_refused(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="needs the extra gallery")
+    from mgts_trt.bundle import Bundle
+    from mgts_trt.gallery import Gallery, Space
+    from mgts_trt.serve_command import _open_gallery
+
+    opened = Bundle.open(bundle)
+    Gallery.create(tmp_path / "g", Space.of(opened, "box")).close()
+    gallery, mode = _open_gallery(opened, str(tmp_path / "g"), None)
+    assert mode == "box"
+    gallery.close()
+    with pytest.raises(MgtsError, match="mode box there, net here"):
+        _open_gallery(opened, str(tmp_path / "g"), "net")
