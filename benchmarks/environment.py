@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PACKAGES = (
     "numpy", "opencv-python-headless", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx",
-    "cuda-core", "cuda-bindings", "torch", "torchvision",
+    "cuda-core", "cuda-bindings", "torch", "torchvision", "lancedb",
 )  # fmt: skip
 
 

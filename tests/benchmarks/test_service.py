@@ -1,0 +1,29 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra serve")
+
+from tests.mgts_trt.service.running import picture
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+
+def test_command(monkeypatch, tmp_path: Path) -> None:
+    from benchmarks.service import ServiceReport, app
+    from mgts_trt.console import run_app
+
+    (tmp_path / "photo.png").write_bytes(picture((0, 0)))
+    arguments = [
+        make_tiny_bundle(tmp_path / "bundle"), "--image", tmp_path / "photo.png", "--clients", "1,3", "--pictures", 4,
+        "--rounds", 2, "--threads", 1, "--json", tmp_path / "report.json",
+    ]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["service", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        run_app(app)
+    assert exit_.value.code == 0
+    report = ServiceReport.model_validate_json((tmp_path / "report.json").read_text())
+    assert [level.clients for level in report.levels] == [0, 1, 3]
+    for level in report.levels:
+        assert level.pictures == 8
+        assert 0 < level.p50_ms <= level.p95_ms <= level.p99_ms
