@@ -62,10 +62,10 @@ def read_remote(url: str) -> bytes:
 
 def _storage(url: str) -> tuple[Any, str]:
     try:
-        import fsspec  # type: ignore[import-untyped, unused-ignore]
+        import fsspec
     except ImportError as error:
         raise SourceError(
-            f"Reading {url} needs the package fsspec, which is not installed ({error}): pip install 'mgts-trt[ray]'"
+            f"Reading {url} needs the package fsspec, which is not installed ({error}): pip install 'mgts-trt[gallery]'"
         ) from error
     try:
         storage, path = fsspec.core.url_to_fs(url)

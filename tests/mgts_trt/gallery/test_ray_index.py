@@ -1,0 +1,246 @@
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mgts_trt.errors import BundleError, GalleryError
+from mgts_trt.gallery import Gallery, Space, ray_index
+from mgts_trt.gallery.indexing import IndexReport, index
+from mgts_trt.gallery.ray_cluster import ClusterError, _cores, connected, import_ray
+from mgts_trt.gallery.ray_index import _innermost, _Job, _Ledger, _tasks, _Worker, index_with_ray
+from mgts_trt.gallery.sources import Source, SourceError, find_sources
+from mgts_trt.pipeline import PersonSearch
+from tests.mgts_trt.gallery.scenes import write_scenes, write_video
+from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+
+pytest.importorskip("lancedb")
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
+    with PersonSearch.open(root, mode="box", threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def gallery(search: PersonSearch, tmp_path: Path):
+    with Gallery.create(tmp_path / "gallery", Space.of(search.bundle, search.mode)) as opened:
+        yield opened
+
+
+def installed_ray():
+    """Not by pytest.importorskip: Ray reads what keeps it quiet when it is imported."""
+    try:
+        return import_ray()
+    except ClusterError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def ray():
+    module = installed_ray()
+    module.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    yield module
+    module.shutdown()
+
+
+def content(gallery: Gallery) -> list[tuple]:
+    """Everything stored, bit for bit."""
+    return sorted(
+        (person.id, person.source, person.number, person.time, person.camera, person.sha256, person.box.tobytes(),
+         person.score, person.thumbnail, embedding.tobytes())
+        for person, embedding in gallery.rows()
+    )  # fmt: skip
+
+
+def workers_below(parent: int) -> list[int]:
+    """Ray's worker processes that hold a pipeline, among the descendants of a process."""
+    found, parents = [], {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"_Worker" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except (OSError, ValueError):  # it has ended
+            continue
+
+    def ours(pid: int) -> bool:
+        return pid == parent or (pid in parents and ours(parents[pid]))
+
+    return [pid for pid in found if ours(pid)]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_no_trace(
+    ray, search: PersonSearch, gallery: Gallery, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    write_scenes(folder, range(48))
+    write_video(folder / "video.avi", range(5))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8 none")
+    sources = find_sources([str(folder)], camera="3")
+    with Gallery.create(tmp_path / "reference", gallery.space) as reference:
+        undisturbed = index(search, sources, reference)
+        killed: list[int] = []
+
+        def on_progress(report: IndexReport) -> None:
+            if report.frames and not killed:
+                killed.append(workers_below(os.getpid())[0])
+                os.kill(killed[0], signal.SIGKILL)
+
+        report = index_with_ray(search.bundle.root, sources, gallery, workers=2, threads=1, on_progress=on_progress)
+        assert killed
+        assert ray.is_initialized()
+        assert capfd.readouterr() == ("", "")
+        assert [Path(failure.source).name for failure in report.failures] == ["broken.jpg"]
+        # What the killed worker had stored, but not yet reported, was there already when its task was done again.
+        assert report.frames + report.skipped == undisturbed.frames == 53
+        assert content(gallery) == content(reference)
+        assert gallery.summary().frames == 53
+    assert index(search, sources, gallery).skipped == 53
+
+
+@pytest.mark.slow
+def test_stopped_and_continued(ray, search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", range(32))
+    # A URL to workers, as far as they can tell.
+    sources = find_sources([f"local://{tmp_path}/in/*.png"])
+    stop = threading.Event()
+
+    def on_progress(report: IndexReport) -> None:
+        if report.frames:
+            stop.set()
+
+    report = index_with_ray(search.bundle.root, sources, gallery, workers=1, stop=stop, on_progress=on_progress)
+    assert report.interrupted
+    assert 0 < report.frames < 32
+    rest = index(search, sources, gallery)
+    assert rest.frames + rest.skipped == 32
+    assert gallery.summary().frames == 32
+
+
+@pytest.mark.slow
+def test_the_command_in_a_cluster_of_its_own(search: PersonSearch, tmp_path: Path) -> None:
+    installed_ray()
+    write_scenes(tmp_path / "in", range(6))
+    command = [sys.executable, "-m", "mgts_trt.cli", "index", search.bundle.root, tmp_path / "in", "-g", tmp_path / "g"]
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, "--mode", "box", "--workers", "2", "--threads", "1"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "6 frames with" in done.stdout
+    assert "weights are untrained" in done.stderr
+    # Not a word of Ray's own.
+    assert "ray" not in done.stderr.lower().replace(str(tmp_path).lower(), "")
+    with Gallery.open(tmp_path / "g") as gallery:
+        assert gallery.summary().frames == 6
+
+
+class Death(BaseException):
+    """Of a process."""
+
+
+def test_a_picture_that_kills_costs_itself_alone(
+    search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch
+) -> None:
+    """Worker after worker gets the same task, as when Ray replaces them."""
+    paths = [str(path) for path in write_scenes(tmp_path / "in", range(4))]
+
+    def index_or_die(pipeline: PersonSearch, sources: list[Source], *rest: object, **options: object) -> IndexReport:
+        if any(source.location == paths[2] for source in sources):
+            raise Death
+        return index(pipeline, sources, *rest, **options)
+
+    monkeypatch.setattr(ray_index, "index", index_or_die)
+    job = _Job(str(search.bundle.root), gallery.url, "box", "onnxruntime", "fp32", 1, 1, True)
+    ledger, deaths = _Ledger(), 0
+    row = {"task": 7, "sources": pickle.dumps([Source(path, "picture") for path in paths])}
+    while True:
+        try:
+            report = pickle.loads(_Worker(job, ledger)(row)["outcome"])
+            break
+        except Death:
+            deaths += 1
+    assert deaths == 4  # one of them on all pictures together
+    assert (report.frames, report.skipped, gallery.summary().frames) == (1, 2, 3)
+    (failure,) = report.failures
+    assert failure.source == paths[2]
+    assert "ended 3 workers" in str(failure.error)
+
+
+def test_a_worker_returns_what_stops_it(gallery: Gallery, tmp_path: Path) -> None:
+    job = _Job(str(tmp_path / "nothing"), gallery.url, "box", "onnxruntime", "fp32", 1, 1, True)
+    outcome = pickle.loads(_Worker(job, _Ledger())({"task": 0, "sources": pickle.dumps([])})["outcome"])
+    assert isinstance(outcome, BundleError)
+    assert "nothing" in str(outcome)
+
+
+def test_what_ray_wrapped_is_told_in_a_line() -> None:
+    wrapped = RuntimeError("remote\n  Traceback\nKeyError: 'x'.\n")
+    wrapped.__cause__ = ValueError()
+    assert _innermost(wrapped) == "RuntimeError: KeyError: 'x'"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "videos", "workers", "sizes"),
+    [
+        (3, 0, 2, [1, 1, 1]),
+        (40, 1, 2, [1] + [2] * 20),
+        (1000, 0, 2, [16] * 62 + [8]),
+        (0, 2, 5, [1, 1]),
+    ],
+)
+def test_tasks(pictures: int, videos: int, workers: int, sizes: list[int]) -> None:
+    sources = [Source(f"/{i}.jpg", "picture") for i in range(pictures)]
+    sources += [Source(f"/{i}.mp4", "video") for i in range(videos)]
+    tasks = _tasks(sources, workers, 16)
+    assert [len(task) for task in tasks] == sizes
+    assert sorted(source.location for task in tasks for source in task) == sorted(s.location for s in sources)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "threads", "gpus", "cores"),
+    [
+        ([(8, 0)], 2, None, 0, 4),
+        ([(8, 0)], 3, None, 0, 2),
+        ([(5, 0), (5, 0)], 3, None, 0, 2),
+        ([(4, 0)], 9, None, 0, 1),  # some wait, or for more nodes
+        ([(4, 0)], 2, 3, 0, 3),
+        ([(64, 8), (16, 0)], 8, None, 1, 8),
+        ([(16, 1)], 2, None, 0.5, 8),
+    ],
+)
+def test_cores_of_a_worker(nodes, workers: int, threads: int | None, gpus: float, cores: int) -> None:
+    assert _cores([{"CPU": cpu, "GPU": gpu} for cpu, gpu in nodes], workers, threads, gpus) == cores
+
+
+@pytest.mark.parametrize(("threads", "gpus", "needed"), [(8, 0, "8 cores"), (None, 1, "1 cores and 1 GPUs")])
+def test_no_node_has_room(threads: int | None, gpus: float, needed: str) -> None:
+    with pytest.raises(ClusterError, match=f"{needed}, .* the largest of 2 has 4 cores and 0 GPUs"):
+        _cores([{"CPU": 2}, {"CPU": 4}], 1, threads, gpus)
+
+
+def test_refusals(search: PersonSearch, gallery: Gallery, monkeypatch) -> None:
+    root, picture = search.bundle.root, [Source("/a.jpg", "picture")]
+    with pytest.raises(SourceError, match="rtsp://host/ is a live stream"):
+        index_with_ray(root, [Source("rtsp://host/", "stream")], gallery, workers=2)
+    with pytest.raises(GalleryError, match="0 workers were asked for"):
+        index_with_ray(root, picture, gallery, workers=0)
+    with pytest.raises(ClusterError, match="Ray Client"):
+        index_with_ray(root, picture, gallery, workers=1, address="ray://head:10001")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        pytest.raises(ClusterError, match=r"pip install 'mgts-trt\[ray\]'"),
+        connected(None, workers=1, threads=1, gpus=0),
+    ):
+        pass
