@@ -48,6 +48,15 @@ def contents(gallery: Gallery) -> list[tuple]:
     return sorted((person.number, tuple(np.round(row, 4).tolist())) for person, row in gallery.rows())
 
 
+def content(gallery: Gallery) -> list[tuple]:
+    """Everything stored, bit for bit."""
+    return sorted(
+        (person.id, person.source, person.number, person.time, person.camera, person.sha256, person.box.tobytes(),
+         person.score, person.thumbnail, embedding.tobytes())
+        for person, embedding in gallery.rows()
+    )  # fmt: skip
+
+
 def main(url: str, first: str, last: str, *die: str) -> None:
     """Store frames two at a time, saying so; or die between people and frames of the first two."""
     from mgts_trt.gallery import store

@@ -16,6 +16,7 @@ from mgts_trt.gallery.reading import LiveOptions
 from mgts_trt.gallery.sources import SourceError, find_sources
 from mgts_trt.pipeline import PersonSearch
 from tests.mgts_trt.gallery.scenes import camera, write_scenes, write_video
+from tests.mgts_trt.gallery.stored import content
 from tests.mgts_trt.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
@@ -34,15 +35,6 @@ def search(tmp_path_factory):
 def gallery(search: PersonSearch, tmp_path: Path):
     with Gallery.create(tmp_path / "gallery", Space.of(search.bundle, search.mode)) as opened:
         yield opened
-
-
-def content(gallery: Gallery) -> list[tuple]:
-    """Everything stored, in a comparable form."""
-    return sorted(
-        (person.id, person.source, person.number, person.time, person.camera, person.sha256, person.box.tobytes(),
-         person.score, person.thumbnail, embedding.tobytes())
-        for person, embedding in gallery.rows()
-    )  # fmt: skip
 
 
 def test_a_folder_and_the_same_again(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mgts_trt.gallery.ray_index import _innermost, _Job, _Ledger, _tasks, _Worke
 from mgts_trt.gallery.sources import Source, SourceError, find_sources
 from mgts_trt.pipeline import PersonSearch
 from tests.mgts_trt.gallery.scenes import write_scenes, write_video
+from tests.mgts_trt.gallery.stored import content
 from tests.mgts_trt.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
@@ -50,15 +51,6 @@ def ray():
     module.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
     yield module
     module.shutdown()
-
-
-def content(gallery: Gallery) -> list[tuple]:
-    """Everything stored, bit for bit."""
-    return sorted(
-        (person.id, person.source, person.number, person.time, person.camera, person.sha256, person.box.tobytes(),
-         person.score, person.thumbnail, embedding.tobytes())
-        for person, embedding in gallery.rows()
-    )  # fmt: skip
 
 
 def workers_below(parent: int) -> list[int]:
