@@ -17,6 +17,9 @@ T = TypeVar("T")
 SCHEMES = ("s3", "gs", "az", "db")
 """Of URLs at which LanceDB keeps a gallery."""
 
+_METADATA_BYTES = 32 << 20
+"""Cache for what describes versions and files. Each commit makes a version, which would fill LanceDB's own GiB."""
+
 _PATIENCE = {"conflict": 20, "concurrent": 20, "not found": 4, "no such file": 4}
 """Attempts, by what the message of a call that another process overtook says.
 
@@ -60,8 +63,9 @@ def connect(location: str) -> Any:
             f"A gallery needs the package lancedb, which is not installed ({error}): pip install 'mgts-trt[gallery]'"
         ) from error
     with explained(f"open {location}"):
+        session = lancedb.Session(metadata_cache_size_bytes=_METADATA_BYTES)
         # Every read looks for what others wrote meanwhile.
-        return lancedb.connect(location, read_consistency_interval=timedelta(0))
+        return lancedb.connect(location, read_consistency_interval=timedelta(0), session=session)
 
 
 def retried(call: Callable[[], T]) -> T:
