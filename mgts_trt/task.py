@@ -38,8 +38,9 @@ class TaskTolerance:
 TASK_TOLERANCE = {
     "fp32": TaskTolerance(box_ap=1e-4, map=1e-4, cosine=0.9999, mean_cosine=0.9999, mask_iou=0.999),
     "fp16": TaskTolerance(box_ap=0.001, map=0.001, cosine=0.999, mean_cosine=0.999, mask_iou=0.98),
-    # The least cosine is that of a person who is given another instance's mask: in INT8 there is always one.
-    "int8": TaskTolerance(box_ap=0.003, map=0.01, cosine=None, mean_cosine=0.99, mask_iou=0.95),
+    # The least cosine is that of a person who is given another instance's mask: in INT8 there is always one. Masks are
+    # cut to each run's own boxes, which move, too.
+    "int8": TaskTolerance(box_ap=0.003, map=0.01, cosine=None, mean_cosine=0.99, mask_iou=0.94),
 }
 
 _BOUND = {
