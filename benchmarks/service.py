@@ -138,8 +138,7 @@ def _level(clients: int, pictures: int, seconds: float, latencies: list[float]) 
 def _serving(bundle: Path, mode: Mode, threads: int | None, clients: int) -> Iterator[str]:
     """The service in a process of its own, and its URL."""
     command = [sys.executable, "-m", "mgts_trt.cli", "serve", str(bundle), "--port", "0", "--mode", mode]
-    # A place in the queue is free again a moment after its answer: a client may ask anew before.
-    command += ["--queue", str(2 * clients), "--timeout", "600", *(["--threads", str(threads)] if threads else [])]
+    command += ["--queue", str(clients), "--timeout", "600", *(["--threads", str(threads)] if threads else [])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline() if process.stdout else ""

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
@@ -104,11 +104,15 @@ class Guard:
             self._metrics.rejected.labels(refusal.reason).inc()
             await self._answer(refusal, scope, body, reply)
             return
-        self._turnstile.admitted += takes_body
+        if not takes_body:
+            await self._run(scope, body, reply)
+            return
+        place = _Place(self._turnstile)
+        reply.before_end = place.free
         try:
             await self._run(scope, body, reply)
         finally:
-            self._turnstile.admitted -= takes_body
+            place.free()
 
     def _check(self, scope: Scope, takes_body: bool) -> None:
         headers = Headers(scope=scope)
@@ -174,6 +178,18 @@ class Guard:
                 await response(scope, body, reply)
 
 
+class _Place:
+    """A place in the queue; freeing it twice is harmless."""
+
+    def __init__(self, turnstile: Turnstile) -> None:
+        self._turnstile, self._taken = turnstile, True
+        turnstile.admitted += 1
+
+    def free(self) -> None:
+        self._turnstile.admitted -= self._taken
+        self._taken = False
+
+
 class _Body:
     """A request's body on its way in, counted.
 
@@ -234,11 +250,13 @@ class _Reply:
 
     Attributes:
         status: Of the answer; 0 before it begins.
+        before_end: Called before the last of the answer goes out: who has it all may ask again at once.
     """
 
     def __init__(self, send: Send, body: _Body) -> None:
         self._send, self._body = send, body
         self.status = 0
+        self.before_end: Callable[[], None] = lambda: None
         self._early = False
 
     async def __call__(self, message: Message) -> None:
@@ -257,6 +275,7 @@ class _Reply:
                 await self._send({**message, "more_body": True})
                 await self._body.drop()
                 message = {"type": "http.response.body", "body": b""}
+            self.before_end()
             self._body.answered = True
         await self._send(message)
 
