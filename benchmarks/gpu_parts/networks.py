@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 
 from benchmarks.gpu_parts.job import Job
 from benchmarks.gpu_parts.report import Group
@@ -35,10 +36,10 @@ def run(job: Job) -> None:
     inputs = network_inputs(job.bundle, job.image, job.people)
     for model in job.models:
         with ExitStack() as open_things:
-            torch_sides = _torch_sides(job, model, inputs[model])
+            in_torch = torch_sides(job, model, partial(_torch_call, job, model, inputs[model]))
             for precision in job.files(model):
                 job.say(f"{model} in {precision}")
-                sides = {**_own_sides(job, model, precision, inputs[model], open_things), **torch_sides}
+                sides = {**_own_sides(job, model, precision, inputs[model], open_things), **in_torch}
                 if "ort-cuda" in job.baselines:
                     with job.leave_out(f"{ORT_CUDA}, {model} in {precision}"):
                         sides[ORT_CUDA] = _ort_cuda(job, model, precision, inputs[model], open_things)
@@ -71,28 +72,38 @@ def _own_sides(
     return sides
 
 
-def _torch_sides(job: Job, model: str, inputs: Mapping[str, Array]) -> dict[str, Call]:
+def torch_sides(job: Job, what: str, make: Callable[[str, str], Call]) -> dict[str, Call]:
+    """The forms of PyTorch that are asked for, but for those that cannot be made here.
+
+    Args:
+        job: What to measure.
+        what: What they compute, for the note about one that is left out.
+        make: From the form and the device's name to what is to be timed.
+    """
     sides: dict[str, Call] = {}
     for form in job.baselines:
         if form == "ort-cuda":
             continue
         label = torch_label(form, on_gpu=job.on_gpu)
-        with job.leave_out(f"{label}, {model}"):
-            import torch
-
-            from benchmarks.gpu_parts.torch_networks import TorchNetworks
-
-            device = "cuda" if job.on_gpu else "cpu"
-            networks = TorchNetworks(job.torch_preset, [model], form, device)
-            tensors = [torch.from_numpy(array).to(device) for array in inputs.values()]
-
-            def call(networks: TorchNetworks = networks, tensors: list[torch.Tensor] = tensors) -> None:
-                networks.run(model, *tensors)
-                if networks.device.type == "cuda":
-                    torch.cuda.synchronize()
-
-            sides[label] = call
+        with job.leave_out(f"{label}, {what}"):
+            sides[label] = make(form, "cuda" if job.on_gpu else "cpu")
     return sides
+
+
+def _torch_call(job: Job, model: str, inputs: Mapping[str, Array], form: str, device: str) -> Call:
+    import torch
+
+    from benchmarks.gpu_parts.torch_networks import TorchNetworks
+
+    networks = TorchNetworks(job.torch_preset, [model], form, device)
+    tensors = [torch.from_numpy(array).to(device) for array in inputs.values()]
+
+    def call() -> None:
+        networks.run(model, *tensors)
+        if networks.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return call
 
 
 def _ort_cuda(job: Job, model: str, precision: str, inputs: Mapping[str, Array], open_things: ExitStack) -> Call:

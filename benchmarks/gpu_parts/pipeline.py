@@ -5,10 +5,11 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.networks import ONNXRUNTIME, ORT_CUDA, torch_label
+from benchmarks.gpu_parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
 from benchmarks.gpu_parts.report import Group
 from benchmarks.gpu_parts.timing import Call, in_turns, words
 from mgts_trt.head import HeadForm
@@ -59,11 +60,11 @@ def plan(job: Job) -> list[str]:
 def run(job: Job) -> None:
     """Fill `report.pipeline`."""
     for mode in job.modes:
-        torch_sides = _torch_sides(job, mode)
+        in_torch = torch_sides(job, f"mode {mode}", partial(_torch_call, job, mode))
         for precision in job.precisions_of(mode):
             job.say(f"mode {mode} in {precision}")
             with ExitStack() as open_things:
-                job.report.pipeline.append(_group(job, mode, precision, torch_sides, open_things))
+                job.report.pipeline.append(_group(job, mode, precision, in_torch, open_things))
 
 
 def open_pipeline(job: Job, mode: Mode, precision: str, form: Form | None = None) -> PersonSearch:
@@ -76,14 +77,14 @@ def open_pipeline(job: Job, mode: Mode, precision: str, form: Form | None = None
     return PersonSearch(job.bundle, mode=mode, backend=job.backend, precision=precision, **options)
 
 
-def _group(job: Job, mode: Mode, precision: str, torch_sides: Mapping[str, Call], open_things: ExitStack) -> Group:
+def _group(job: Job, mode: Mode, precision: str, in_torch: Mapping[str, Call], open_things: ExitStack) -> Group:
     where = f"mode {mode} in {precision}"
     ours: dict[str, PersonSearch] = {}
     for form in forms(mode) if job.on_gpu else [None]:
         label = ONNXRUNTIME if form is None else str(form)
         with job.leave_out(f"{label}, {where}"):
             ours[label] = open_things.enter_context(open_pipeline(job, mode, precision, form))
-    sides = {label: _call(job, search) for label, search in ours.items()} | dict(torch_sides)
+    sides = {label: _call(job, search) for label, search in ours.items()} | dict(in_torch)
     if "ort-cuda" in job.baselines:
         with job.leave_out(f"{ORT_CUDA}, {where}"):
             from benchmarks.gpu_parts.ort_cuda import OrtCudaSession
@@ -121,22 +122,14 @@ def _call(job: Job, search: PersonSearch) -> Call:
     return lambda: search(job.image, top=job.people).timings
 
 
-def _torch_sides(job: Job, mode: Mode) -> dict[str, Call]:
-    sides: dict[str, Call] = {}
-    for form in job.baselines:
-        if form == "ort-cuda":
-            continue
-        label = torch_label(form, on_gpu=job.on_gpu)
-        with job.leave_out(f"{label}, mode {mode}"):
-            from benchmarks.gpu_parts.torch_networks import TorchNetworks
-            from benchmarks.gpu_parts.torch_pipeline import TorchPipeline
+def _torch_call(job: Job, mode: Mode, form: str, device: str) -> Call:
+    from benchmarks.gpu_parts.torch_networks import TorchNetworks
+    from benchmarks.gpu_parts.torch_pipeline import TorchPipeline
 
-            device = "cuda" if job.on_gpu else "cpu"
-            networks = TorchNetworks(job.torch_preset, MODELS_OF_MODE[mode], form, device)
-            search = TorchPipeline(networks, job.bundle.manifest, mode, job.people)
+    networks = TorchNetworks(job.torch_preset, MODELS_OF_MODE[mode], form, device)
+    search = TorchPipeline(networks, job.bundle.manifest, mode, job.people)
 
-            def call(search: TorchPipeline = search) -> None:
-                search(job.image)
+    def call() -> None:
+        search(job.image)
 
-            sides[label] = call
-    return sides
+    return call
