@@ -88,17 +88,14 @@ def index(
     from mgts_trt.gallery.indexing import index as run_index
     from mgts_trt.gallery.reading import LiveOptions
     from mgts_trt.gallery.sources import find_sources
-    from mgts_trt.gallery.store import is_gallery
+    from mgts_trt.gallery.store import stored_mode
     from mgts_trt.pipeline import PersonSearch
 
     if workers is None and (ray_address or gpus_per_worker):
         raise MgtsError("--ray-address and --gpus-per-worker are for several workers. Say how many with --workers N.")
     found = find_sources(sources, camera=camera, camera_pattern=camera_pattern)
     opened = Bundle.open(bundle)
-    if mode is None and is_gallery(gallery):
-        with Gallery.open(gallery) as there:
-            mode = there.space.mode
-    mode = mode or "net"
+    mode = mode or stored_mode(gallery) or "net"
     with (
         nullcontext()
         if workers

@@ -114,10 +114,7 @@ def _open_gallery(bundle: Bundle, url: str | None, mode: Mode | None) -> "tuple[
     if url is None:
         return None, mode or "net"
     from mgts_trt.gallery import Gallery, Space
-    from mgts_trt.gallery.store import is_gallery
+    from mgts_trt.gallery.store import stored_mode
 
-    if mode is None and is_gallery(url):
-        with Gallery.open(url) as there:
-            mode = there.space.mode
-    chosen = mode or "net"
+    chosen = mode or stored_mode(url) or "net"
     return Gallery.create(url, Space.of(bundle, chosen)), chosen

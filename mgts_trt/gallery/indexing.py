@@ -24,15 +24,12 @@ from mgts_trt.gallery.reading import (
 )
 from mgts_trt.gallery.sources import Source
 from mgts_trt.gallery.space import Space
-from mgts_trt.gallery.store import Gallery
+from mgts_trt.gallery.store import OPTIMISE_EVERY, Gallery
 from mgts_trt.people import People
 from mgts_trt.pipeline import PersonSearch
 
 ROOM = 4
 """Pictures that wait between two of the three steps."""
-
-_OPTIMISE_EVERY = 256
-"""Commits, of which each leaves small files behind."""
 
 
 @dataclass
@@ -261,5 +258,5 @@ class _Writer:
         self.frames += len(entries)
         self.people += sum(len(entry.people) for entry in entries)
         self._commits += 1
-        if self._optimise and not self._commits % _OPTIMISE_EVERY:
+        if self._optimise and not self._commits % OPTIMISE_EVERY:
             self._gallery.optimise()

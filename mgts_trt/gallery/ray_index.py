@@ -18,7 +18,7 @@ from mgts_trt.gallery.indexing import IndexReport, index
 from mgts_trt.gallery.ray_cluster import connected, import_ray
 from mgts_trt.gallery.reading import Failure, count_expected
 from mgts_trt.gallery.sources import Source, SourceError
-from mgts_trt.gallery.store import Gallery
+from mgts_trt.gallery.store import OPTIMISE_EVERY, Gallery
 from mgts_trt.modes import Mode
 from mgts_trt.pipeline import PersonSearch
 from mgts_trt.session.select import Backend
@@ -28,9 +28,6 @@ _CPU_TASK, _GPU_TASK = 16, 256
 
 _DEATHS = 3
 """Workers that may die on a source before it is given up."""
-
-_OPTIMISE_EVERY = 256
-"""Tasks, of which each leaves small files behind."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ def index_with_ray(
             _add(total, part)
             total.seconds = time.monotonic() - start
             on_progress(total)
-            if not i % _OPTIMISE_EVERY:
+            if not i % OPTIMISE_EVERY:
                 gallery.optimise()
         if total.frames and not stop.is_set():
             gallery.optimise()

@@ -30,6 +30,10 @@ from mgts_trt.gallery.tables import (
     people_schema,
     read_space,
 )
+from mgts_trt.modes import Mode
+
+OPTIMISE_EVERY = 256
+"""Calls of `Gallery.add` after which whoever makes many should call `Gallery.optimise`: each leaves small files."""
 
 
 @dataclass(frozen=True)
@@ -345,6 +349,18 @@ def is_gallery(url: str | Path) -> bool:
     except GalleryError:
         return False
     return True
+
+
+def stored_mode(url: str | Path) -> Mode | None:
+    """The mode of the gallery at a path or URL; None where there is none.
+
+    Raises:
+        GalleryError: See `Gallery.open`.
+    """
+    if not is_gallery(url):
+        return None
+    with Gallery.open(url) as there:
+        return there.space.mode
 
 
 def _merge(table: Any, key: str) -> Any:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias
 
+from mgts_trt.gallery.store import OPTIMISE_EVERY
+
 if TYPE_CHECKING:
     from mgts_trt.gallery import Entry, Gallery
 
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
 MOST = 256
 """Frames in one commit."""
-OPTIMISE_EVERY = 256
-"""Commits, of which each leaves small files behind."""
 
 logger = logging.getLogger("mgts_trt.service")
 
