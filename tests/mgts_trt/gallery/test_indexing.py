@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import GalleryError
-from mgts_trt.gallery import Gallery, Space
+from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.indexing import ROOM, index
 from mgts_trt.gallery.reading import LiveOptions
 from mgts_trt.gallery.sources import SourceError, find_sources
@@ -28,12 +28,6 @@ ROOT = Path(__file__).resolve().parents[3]
 def search(tmp_path_factory):
     root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
     with PersonSearch.open(root, mode="none", threads=1) as opened:
-        yield opened
-
-
-@pytest.fixture
-def gallery(search: PersonSearch, tmp_path: Path):
-    with Gallery.create(tmp_path / "gallery", Space.of(search.bundle, search.mode)) as opened:
         yield opened
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mgts_trt.errors import BundleError, GalleryError
-from mgts_trt.gallery import Gallery, Space, ray_index
+from mgts_trt.gallery import Gallery, ray_index
 from mgts_trt.gallery.indexing import IndexReport, index
 from mgts_trt.gallery.ray_cluster import ClusterError, _cores, connected, import_ray
 from mgts_trt.gallery.ray_index import _innermost, _Job, _Ledger, _tasks, _Worker, index_with_ray
@@ -28,12 +28,6 @@ ROOT = Path(__file__).resolve().parents[3]
 def search(tmp_path_factory):
     root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
     with PersonSearch.open(root, mode="box", threads=1) as opened:
-        yield opened
-
-
-@pytest.fixture
-def gallery(search: PersonSearch, tmp_path: Path):
-    with Gallery.create(tmp_path / "gallery", Space.of(search.bundle, search.mode)) as opened:
         yield opened
 
 
