@@ -41,4 +41,4 @@ def tiny():
     pytest.importorskip("torch", reason="the networks need PyTorch")
     from training.preset import load_preset
 
-    return load_preset(str(ROOT / "tests" / "training" / "tiny.toml"))
+    return load_preset(str(ROOT / "tests" / "helpers" / "tiny.toml"))

@@ -1,6 +1,6 @@
 // Types and conversions that every kernel shares. No headers are included: NVRTC needs none, wherever it runs.
 //
-// The kernels also compile as plain C++ for the tests, after tests/cuda/host_shim.h, which stands in for CUDA.
+// The kernels also compile as plain C++ for the tests, after tests/helpers/host_shim.h, which stands in for CUDA.
 #pragma once
 
 typedef unsigned char Byte;

@@ -11,7 +11,7 @@ from benchmarks.gpu_parts.pipeline import DEPTHS
 from benchmarks.gpu_parts.report import Report
 from mgts_trt.console import run_app
 from mgts_trt.device import find_gpus
-from tests.mgts_trt.tiny_bundle import CANVAS, make_tiny_bundle
+from tests.helpers.tiny_bundle import CANVAS, make_tiny_bundle
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torch")

@@ -3,8 +3,8 @@ import pytest
 
 from benchmarks.gpu_parts.engine_side import EngineRun
 from mgts_trt.tensors import TensorSpec
-from tests.cuda.simulated import SimulatedDevice
-from tests.cuda.simulated_engine import SimulatedEngine
+from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.simulated_engine import SimulatedEngine
 
 
 @pytest.mark.parametrize("how", [EngineRun.launch, EngineRun.replay])

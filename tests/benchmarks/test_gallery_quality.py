@@ -8,8 +8,8 @@ import pytest
 from benchmarks import gallery_quality
 from mgts_trt.console import run_app
 from mgts_trt.labelled import LabelledSet, Labels
-from tests.mgts_trt.labelled_sets import make_labelled_set
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.labelled_sets import make_labelled_set
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
 

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("lancedb", reason="needs the extra gallery")
 
-from tests.mgts_trt.gallery.scenes import write_scenes
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.camera_scenes import write_scenes
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
 def test_command(monkeypatch, capsys, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from benchmarks.gpu_parts.kernel_cases import Cases
 from benchmarks.gpu_parts.networks import network_inputs
 from mgts_trt.bundle import Bundle
 from mgts_trt.cuda.kernels import Pointer
-from tests.cuda import host
-from tests.cuda.simulated import SimulatedDevice
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers import host_kernels
+from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 PEOPLE = 3
 PICTURE = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
@@ -30,7 +30,7 @@ class Memory(dict[int, np.ndarray]):
 
     def put(self, array: np.ndarray) -> Pointer:
         mine = np.array(array, order="C")
-        pointer = host.pointer(mine)
+        pointer = host_kernels.pointer(mine)
         self[pointer.address] = mine
         return pointer
 
@@ -40,7 +40,7 @@ def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
     cases = list(Cases(bundle, PICTURE, PEOPLE, arrays.put))
     assert [case.kernel for case in cases] == NAMES
     for case in cases:
-        host.run(*case.launches)
+        host_kernels.run(*case.launches)
     inputs = network_inputs(bundle, PICTURE, PEOPLE)
     canvas = arrays[cases[0].launches[0].arguments[9].address]
     np.testing.assert_array_equal(canvas, inputs["detector"]["image"])
@@ -60,7 +60,7 @@ def test_a_head_of_a_bundle_that_names_its_feature_maps(bundle: Bundle, tmp_path
     arrays = Memory()
     heads = [case for case in Cases(bundle, PICTURE, PEOPLE, arrays.put) if case.kernel == "fused_head"]
     assert len(heads) == 2
-    host.run(*heads[0].launches)
+    host_kernels.run(*heads[0].launches)
     embedding = arrays[heads[0].launches[1].arguments[-1].address]
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
 

@@ -5,8 +5,8 @@ import pytest
 
 from mgts_trt.console import run_app
 from mgts_trt.gallery.ray_cluster import ClusterError, import_ray
-from tests.mgts_trt.gallery.scenes import write_scenes
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.camera_scenes import write_scenes
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
 from benchmarks.ray_scaling import Report, app

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.gpu_parts import plots, tables
 from benchmarks.gpu_parts.report import Report
-from tests.benchmarks.reports import WORDS, make_report
+from tests.helpers.gpu_reports import WORDS, make_report
 
 
 def test_json_gives_the_report_back() -> None:

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from benchmarks.gpu_parts.report import Ceilings, Group, Latency, SideResult
 from benchmarks.gpu_parts.roofline import Cost, Layer, count, rows
-from tests.mgts_trt.small_graphs import node, save_graph
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.small_graphs import node, save_graph
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 CEILINGS = Ceilings(tflops={"fp16": 2.0, "fp32": 1.0}, copy_gbs=1.0, how="")
 """In a millisecond: 1e9 MACs in fp16, half as many in fp32, 1e6 bytes."""

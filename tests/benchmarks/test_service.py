@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from tests.mgts_trt.service.running import picture
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.running_service import picture
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
 def test_command(monkeypatch, tmp_path: Path) -> None:

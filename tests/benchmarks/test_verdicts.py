@@ -9,7 +9,7 @@ from benchmarks.gpu_parts import soak
 from benchmarks.gpu_parts.parity import Agreement
 from benchmarks.gpu_parts.plans import Candidate, read_answer
 from benchmarks.gpu_parts.report import MemorySample
-from tests.benchmarks.reports import make_report
+from tests.helpers.gpu_reports import make_report
 
 
 def memory(*device: float | None) -> list[MemorySample]:

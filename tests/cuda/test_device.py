@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import BackendError
-from tests.cuda.simulated import SimulatedDevice
+from tests.helpers.simulated import SimulatedDevice
 
 
 def gpu():

@@ -11,8 +11,8 @@ from mgts_trt.cuda.array import as_device_array, is_device_array
 from mgts_trt.cuda.device import stream_handle
 from mgts_trt.errors import BackendError
 from mgts_trt.tensors import TensorSpec
-from tests.cuda.clocks import RaceError
-from tests.cuda.simulated import SimulatedDevice
+from tests.helpers.clocks import RaceError
+from tests.helpers.simulated import SimulatedDevice
 
 
 class Foreign:

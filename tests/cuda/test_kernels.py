@@ -12,7 +12,7 @@ from mgts_trt.stages import Letterbox, expand_boxes
 from mgts_trt.stages import paint_instances as reference_paint
 from mgts_trt.stages import person_patches as reference_patches
 from mgts_trt.stages.head import HeadWeights, fused_head
-from tests.cuda import host
+from tests.helpers import host_kernels
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -25,7 +25,7 @@ class Host:
 
     def put(self, array: np.ndarray) -> Pointer:
         array = np.array(array, order="C")
-        pointer = host.pointer(array)
+        pointer = host_kernels.pointer(array)
         self._arrays[pointer.address] = array
         return pointer
 
@@ -33,7 +33,7 @@ class Host:
         return self._arrays[pointer.address]
 
     def run(self, *launches: Launch) -> None:
-        host.run(*launches)
+        host_kernels.run(*launches)
 
 
 class Gpu:

@@ -7,7 +7,7 @@ import pytest
 from mgts_trt.cuda import nvrtc
 from mgts_trt.cuda.nvrtc import ARCHITECTURES, compile_kernels, compile_source, kernel_sources
 from mgts_trt.errors import BackendError
-from tests.cuda import host
+from tests.helpers import host_kernels
 
 SMALL = "select_people.cu"
 
@@ -52,7 +52,7 @@ class TestCompileSource:
         for result in results:
             assert result.log == ""
             assert result.cubin.startswith(b"\x7fELF")
-            for name in host.entry_points(source):
+            for name in host_kernels.entry_points(source):
                 assert f".text.{name}".encode() in result.cubin
 
     def test_there_are_kernels(self):

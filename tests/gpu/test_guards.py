@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import ImageError
-from tests.cuda.clocks import RaceError
-from tests.cuda.simulated import SimulatedEvent, SimulatedStream
-from tests.gpu.networks import assert_same, gpu_pipeline, noise, reference, scene
+from tests.helpers.clocks import RaceError
+from tests.helpers.gpu_networks import assert_same, gpu_pipeline, noise, reference, scene
+from tests.helpers.simulated import SimulatedEvent, SimulatedStream
 
 WAITS = {
     "the mask net for the canvas": (SimulatedStream, "wait", 0),

@@ -10,7 +10,7 @@ import pytest
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.gpu.pipeline import CALLS
 from mgts_trt.gpu.slot import Slot
-from tests.gpu.networks import CANVAS, Context, assert_same, gpu_pipeline, noise, reference, scene
+from tests.helpers.gpu_networks import CANVAS, Context, assert_same, gpu_pipeline, noise, reference, scene
 
 PICTURES = [scene(people, seed=people, scale=1 + people % 3) for people in (3, 0, 9, 1, 66, 4, 12, 5)]
 

@@ -18,12 +18,12 @@ from mgts_trt.image import read_image
 from mgts_trt.modes import MODELS_OF_MODE, MODES
 from mgts_trt.session import select, tensorrt
 from mgts_trt.trt import Flavour, find_flavour
-from tests.cuda.simulated import SimulatedDevice
-from tests.gpu.networks import assert_same
-from tests.gpu.reference_kernels import register_kernels
-from tests.mgts_trt.fake_tensorrt import FakeTensorRT, write_plan
-from tests.mgts_trt.headed_mgts import put_headed_mgts
-from tests.mgts_trt.tiny_bundle import CANVAS, CELL, make_tiny_bundle
+from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan
+from tests.helpers.gpu_networks import assert_same
+from tests.helpers.headed_mgts import put_headed_mgts
+from tests.helpers.reference_kernels import register_kernels
+from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
 A4000 = Gpu("NVIDIA RTX A4000", (8, 6), 16 << 30, "550.54")
 TARGET = "sm_86"

@@ -5,7 +5,7 @@ import pytest
 
 from mgts_trt.errors import ImageError
 from mgts_trt.modes import MODES
-from tests.gpu.networks import CANVAS, assert_same, gpu_pipeline, noise, reference, scene
+from tests.helpers.gpu_networks import CANVAS, assert_same, gpu_pipeline, noise, reference, scene
 
 PICTURES = {
     "nobody": scene(0),

@@ -22,7 +22,7 @@ from mgts_trt.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.recipe import Profile
 from mgts_trt.session import tensorrt as session
 from mgts_trt.trt import Flavour, find_flavour, require_flavour
-from tests.mgts_trt.tiny_bundle import make_model, make_tiny_bundle
+from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
 pytestmark = pytest.mark.skipif(

@@ -6,7 +6,7 @@ import pytest
 
 from mgts_trt.bundle import FORMAT, MANIFEST, Bundle, read_manifest
 from mgts_trt.errors import BundleError
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 from mgts_trt import __version__
 from mgts_trt.bench import BenchReport
-from tests.mgts_trt.goldens import add_golden
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.goldens import add_golden
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_parity_passes_and_fails(run, pristine: Path, tmp_path: Path) -> None:
     wrong = Path(shutil.copytree(pristine, tmp_path / "wrong"))
     from mgts_trt.bundle import Bundle
     from mgts_trt.golden import load_goldens
-    from tests.mgts_trt.goldens import write_golden
+    from tests.helpers.goldens import write_golden
 
     case = load_goldens(Bundle.open(wrong))[0]
     write_golden(wrong, case.canvas, {**case.outputs, "mgts.box": -case.outputs["mgts.box"]})

@@ -9,7 +9,7 @@ from mgts_trt.bundle import Bundle
 from mgts_trt.device import Gpu
 from mgts_trt.doctor import Finding, examine, report
 from mgts_trt.trt import Flavour, find_flavour
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
 needs_rtx = pytest.mark.skipif(

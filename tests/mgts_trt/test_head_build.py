@@ -23,9 +23,9 @@ from mgts_trt.session import tensorrt as session
 from mgts_trt.session.onnxruntime import PLAIN_QDQ
 from mgts_trt.stages.head import fused_head
 from mgts_trt.trt import find_flavour
-from tests.mgts_trt.headed_mgts import CHANNELS, headed_mgts, put_headed_mgts
-from tests.mgts_trt.small_graphs import node
-from tests.mgts_trt.tiny_bundle import EMBEDDING, PATCH, make_model, make_tiny_bundle
+from tests.helpers.headed_mgts import CHANNELS, headed_mgts, put_headed_mgts
+from tests.helpers.small_graphs import node
+from tests.helpers.tiny_bundle import EMBEDDING, PATCH, make_model, make_tiny_bundle
 
 TRAINED = Path(__file__).resolve().parents[2] / "bundle"
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -9,8 +9,8 @@ import pytest
 from mgts_trt.bundle import Bundle
 from mgts_trt.errors import BundleError, ImageError, MgtsError
 from mgts_trt.labelled import LabelError, LabelledSet
-from tests.mgts_trt.labelled_sets import add_labelled, make_labelled_set
-from tests.mgts_trt.tiny_bundle import CANVAS, make_tiny_bundle
+from tests.helpers.labelled_sets import add_labelled, make_labelled_set
+from tests.helpers.tiny_bundle import CANVAS, make_tiny_bundle
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from mgts_trt.errors import BuildError, OnnxError
 from mgts_trt.network import Node, check_tensors, examine, nodes_without_layer, parse, read_nodes
 from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import find_flavour, require_flavour
-from tests.mgts_trt.tiny_bundle import make_model
+from tests.helpers.tiny_bundle import make_model
 
 needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")
 

@@ -8,8 +8,8 @@ from mgts_trt.errors import BundleError
 from mgts_trt.golden import load_goldens
 from mgts_trt.parity import Comparison, compare_bundle, compare_detections
 from mgts_trt.session.select import Runtime
-from tests.mgts_trt.goldens import add_golden, write_golden
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.goldens import add_golden, write_golden
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
 

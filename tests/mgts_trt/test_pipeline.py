@@ -9,7 +9,7 @@ from mgts_trt import PersonSearch
 from mgts_trt.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.modes import MODES, Mode
-from tests.mgts_trt.tiny_bundle import CANVAS, CELL, make_tiny_bundle
+from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
 GREY = 90
 

@@ -18,7 +18,7 @@ from mgts_trt.plan import (
 )
 from mgts_trt.recipe import Profile
 from mgts_trt.tensors import TensorSpec
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 PLAN = b"what TensorRT wrote"
 

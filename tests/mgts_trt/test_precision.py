@@ -13,8 +13,8 @@ from mgts_trt.network import parse
 from mgts_trt.onnx_graph import load_onnx, read_graph
 from mgts_trt.precision import measure, require_share
 from mgts_trt.trt import find_flavour, require_flavour
-from tests.mgts_trt.small_graphs import node, save_graph
-from tests.mgts_trt.tiny_bundle import make_model
+from tests.helpers.small_graphs import node, save_graph
+from tests.helpers.tiny_bundle import make_model
 
 needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")
 N = 8

@@ -20,7 +20,7 @@ from mgts_trt.ranking import (
     rank_gallery,
     ranking_sheet,
 )
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 HEIGHT, WIDTH = 32, 16
 CELLS = {  # three people, told apart by where they are dark

@@ -9,7 +9,7 @@ from mgts_trt.errors import BackendError, BundleError
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.select import select_runtime
 from mgts_trt.tensors import TensorSpec
-from tests.mgts_trt.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
+from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
 
 @pytest.fixture(scope="module")

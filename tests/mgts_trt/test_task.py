@@ -18,8 +18,8 @@ from mgts_trt.session.select import Runtime
 from mgts_trt.task import TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
 from mgts_trt.task_picture import Difference, worst_picture
 from mgts_trt.task_run import PackedMask, TaskRun, load_run, save_run
-from tests.mgts_trt.labelled_sets import add_labelled, make_labelled_set, run_tiny
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.labelled_sets import add_labelled, make_labelled_set, run_tiny
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
 

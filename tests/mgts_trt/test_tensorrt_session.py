@@ -19,11 +19,11 @@ from mgts_trt.session.tensorrt import TensorRTSession, open_engine
 from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour, find_flavour
 from mgts_trt.trt_cache import RUNTIME
-from tests.cuda.simulated import SimulatedDevice
-from tests.gpu.reference_kernels import register_kernels
-from tests.mgts_trt import fake_tensorrt as fakes
-from tests.mgts_trt.fake_tensorrt import FakeTensorRT, write_plan
-from tests.mgts_trt.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
+from tests.helpers import fake_tensorrt as fakes
+from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan
+from tests.helpers.reference_kernels import register_kernels
+from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
 A4000 = Gpu("NVIDIA RTX A4000", (8, 6), 16 << 30, "550.54")
 RTX = find_flavour("tensorrt_rtx")

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.helpers.toy_task import STEPS, ToyTask, run
 from tests.training.test_detector_task import drawn
 from tests.training.test_loop import assert_same_state, state
 from tests.training.test_reid_task import Streets
-from tests.training.toy import STEPS, ToyTask, run
 from training import loop
 from training.loop import TrainingError
 from training.preset import Preset

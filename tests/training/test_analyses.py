@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from mgts_trt.bundle import Bundle
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import MODES, Mode
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 from tests.training.test_evaluate import Listed, scene
 from tests.training.test_reid_task import Streets
 from training.__main__ import app
@@ -40,7 +40,7 @@ from training.preset import Preset
 from training.protocols import Query
 from training.tasks.reid import COMPONENTS, ReidTask, ReidTaskError, scene_inputs
 
-TINY = str(Path(__file__).with_name("tiny.toml"))
+TINY = str(Path(__file__).parents[1] / "helpers" / "tiny.toml")
 OVAL = cv2.ellipse(np.zeros((128, 64), np.uint8), ((32, 64), (44, 116), 0), 255, -1)
 BACKGROUNDS = ("store_aisle/0000", "one_by_one/0000", "one_by_one/0480", "one_by_one/0900")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import ImageError
-from tests.training.scenes import check_scene, save
+from tests.helpers.training_scenes import check_scene, save
 from training.data.files import DataError
 from training.data.market1501 import SMALLEST_MASK, Market1501
 from training.data.penn_fudan import PennFudan

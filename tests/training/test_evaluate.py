@@ -6,7 +6,7 @@ import pytest
 from mgts_trt.bundle import Bundle
 from mgts_trt.image import write_image
 from mgts_trt.modes import MODES, Mode
-from tests.mgts_trt.tiny_bundle import CANVAS, CELL, make_tiny_bundle
+from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 from training.data.scene import UNKNOWN, Scene
 from training.evaluate import detection, embed_scenes, masks, person_search, picture_count, reid
 from training.protocols import Query

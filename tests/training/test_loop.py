@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
-from tests.training.toy import COSINE, LENGTH, STEPS, ToyTask, run, work
+from tests.helpers.toy_task import COSINE, LENGTH, STEPS, ToyTask, run, work
 from training import loop
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.log import LogError, plot_losses
@@ -89,7 +89,7 @@ def in_child(out: Path, schedule: Schedule, *, kill_after: float | None = None, 
     # Forked off a server that has imported everything and computed nothing: this process has used autograd, whose
     # threads do not survive a fork.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.toy"])
+    context.set_forkserver_preload(["tests.helpers.toy_task"])
     child = context.Process(target=work, args=(out, schedule, die))
     child.start()
     child.join(kill_after)

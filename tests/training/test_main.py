@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner, Result
 
 from mgts_trt.errors import MgtsError
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.__main__ import app
 from training.checkpoint import load_checkpoint
 from training.data.files import DataError
@@ -23,7 +23,7 @@ from training.preset import Preset
 from training.schedule import ScheduleError
 from training.tasks.reid import ReidTaskError
 
-TINY = str(Path(__file__).with_name("tiny.toml"))
+TINY = str(Path(__file__).parents[1] / "helpers" / "tiny.toml")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ pytest.importorskip("scipy", reason="the protocols are MATLAB files")
 from scipy.io import savemat
 
 from mgts_trt.metrics import evaluate_search
-from tests.training.scenes import check_scene, save
+from tests.helpers.training_scenes import check_scene, save
 from training.data.cuhk_sysu import cuhk_sysu_train
 from training.data.files import DataError
 from training.data.prw import prw_train

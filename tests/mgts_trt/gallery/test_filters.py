@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from mgts_trt.errors import FilterError
 from mgts_trt.gallery import Filter, Gallery, parse_filter
 from mgts_trt.gallery.filters import FIELDS, Condition
-from tests.mgts_trt.gallery.stored import SPACE, entry, unit
+from tests.helpers.stored_people import SPACE, entry, unit
 
 pytest.importorskip("lancedb")
 

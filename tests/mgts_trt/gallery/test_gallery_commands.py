@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mgts_trt.image import read_image
-from tests.mgts_trt.gallery.scenes import camera, scene, write_scenes, write_video
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.camera_scenes import camera, scene, write_scenes, write_video
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
 

@@ -15,9 +15,9 @@ from mgts_trt.gallery.indexing import ROOM, index
 from mgts_trt.gallery.reading import LiveOptions
 from mgts_trt.gallery.sources import SourceError, find_sources
 from mgts_trt.pipeline import PersonSearch
-from tests.mgts_trt.gallery.scenes import camera, write_scenes, write_video
-from tests.mgts_trt.gallery.stored import content
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.camera_scenes import camera, write_scenes, write_video
+from tests.helpers.stored_people import content
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
 

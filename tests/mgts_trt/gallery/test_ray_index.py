@@ -15,9 +15,9 @@ from mgts_trt.gallery.ray_cluster import ClusterError, _cores, connected, import
 from mgts_trt.gallery.ray_index import _innermost, _Job, _Ledger, _tasks, _Worker, index_with_ray
 from mgts_trt.gallery.sources import Source, SourceError, find_sources
 from mgts_trt.pipeline import PersonSearch
-from tests.mgts_trt.gallery.scenes import write_scenes, write_video
-from tests.mgts_trt.gallery.stored import content
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.camera_scenes import write_scenes, write_video
+from tests.helpers.stored_people import content
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
 

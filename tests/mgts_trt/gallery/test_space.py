@@ -5,7 +5,7 @@ import pytest
 from mgts_trt.bundle import Bundle, read_manifest, write_manifest
 from mgts_trt.errors import BundleError, GalleryError
 from mgts_trt.gallery import Space
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
 @pytest.fixture(scope="module")

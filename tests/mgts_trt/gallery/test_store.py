@@ -18,7 +18,7 @@ from mgts_trt.gallery import Frame, Gallery, Space, entry_of, parse_filter, tabl
 from mgts_trt.gallery.lance import locate, retried
 from mgts_trt.gallery.store import is_gallery
 from tests.conftest import ROOT
-from tests.mgts_trt.gallery.stored import SPACE, contents, entry, expected, people_with, unit
+from tests.helpers.stored_people import SPACE, contents, entry, expected, people_with, unit
 
 lancedb = pytest.importorskip("lancedb")
 
@@ -321,7 +321,7 @@ def run(place: Path, first: int, last: int, *die: str) -> subprocess.Popen:
 
 
 def start(place: Path, first: int, last: int, *die: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tests.mgts_trt.gallery.stored", str(place), str(first), str(last), *die]
+    command = [sys.executable, "-m", "tests.helpers.stored_people", str(place), str(first), str(last), *die]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 

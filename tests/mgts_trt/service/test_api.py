@@ -11,7 +11,7 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("lancedb", reason="needs the extra gallery")
 
 from mgts_trt.service import schemas
-from tests.mgts_trt.service.running import Running, picture, serving
+from tests.helpers.running_service import Running, picture, serving
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from tests.mgts_trt.service.running import Running, picture, post, serving, status_of
+from tests.helpers.running_service import Running, picture, post, serving, status_of
 
 KEY = "a-key-of-some-length"
 WITH_KEY = f"X-API-Key: {KEY}"

@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.mgts_trt.service.running import serving
-from tests.mgts_trt.tiny_bundle import CANVAS, CELL
+from tests.helpers.running_service import serving
+from tests.helpers.tiny_bundle import CANVAS, CELL
 
 KEY = "a-key-for-tests"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

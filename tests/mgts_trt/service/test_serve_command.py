@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgts_trt.errors import MgtsError
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 

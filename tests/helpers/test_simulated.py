@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgts_trt.cuda.kernels import Launch, Pointer
-from tests.cuda.clocks import (
+from tests.helpers.clocks import (
     BadAddressError,
     CaptureError,
     RaceError,
     SchedulingError,
     UseAfterFreeError,
 )
-from tests.cuda.simulated import SimulatedDevice
+from tests.helpers.simulated import SimulatedDevice
 
 SIZE = 8
 

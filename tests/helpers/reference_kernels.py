@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from mgts_trt.stages import Letterbox, dominant_instance, expand_boxes, paint_instances
-from tests.cuda.simulated import SimulatedDevice
+from tests.helpers.simulated import SimulatedDevice
 
 
 def register_kernels(device: SimulatedDevice) -> None:

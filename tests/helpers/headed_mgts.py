@@ -9,8 +9,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from mgts_trt.bundle import Bundle, BundleFile, write_manifest
-from tests.mgts_trt.small_graphs import node
-from tests.mgts_trt.tiny_bundle import EMBEDDING, PATCH
+from tests.helpers.small_graphs import node
+from tests.helpers.tiny_bundle import EMBEDDING, PATCH
 
 CHANNELS = 16
 HIDDEN = 8

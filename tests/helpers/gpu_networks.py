@@ -11,9 +11,9 @@ from mgts_trt.pipeline import PersonSearch
 from mgts_trt.recipe import Profile
 from mgts_trt.stages import HeadWeights, fused_head
 from mgts_trt.tensors import TensorSpec
-from tests.cuda.simulated import SimulatedDevice
-from tests.cuda.simulated_engine import SimulatedContext, SimulatedEngine
-from tests.gpu.reference_kernels import register_kernels
+from tests.helpers.reference_kernels import register_kernels
+from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.simulated_engine import SimulatedContext, SimulatedEngine
 
 CANVAS, CELL, PATCH = (32, 48), 4, (8, 4)
 ROWS, EMBEDDING, CHANNELS, HIDDEN = 80, 16, 6, 4

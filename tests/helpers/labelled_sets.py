@@ -12,7 +12,7 @@ from mgts_trt.modes import MODES
 from mgts_trt.recipe import MODELS
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.task_run import TaskRun, run_task, save_run
-from tests.mgts_trt.tiny_bundle import CANVAS, CELL
+from tests.helpers.tiny_bundle import CANVAS, CELL
 
 PEOPLE = {0: (0, 1), 1: (1, 4), 2: (0, 3)}
 """Picture → row and column of the cell of person 0; person 1, of another pattern, stands two columns on."""

@@ -7,8 +7,8 @@ import numpy as np
 
 from mgts_trt.errors import BackendError
 from mgts_trt.tensors import TensorSpec
-from tests.cuda.clocks import CaptureError, SchedulingError
-from tests.cuda.simulated import SimulatedDevice
+from tests.helpers.clocks import CaptureError, SchedulingError
+from tests.helpers.simulated import SimulatedDevice
 
 
 @dataclass

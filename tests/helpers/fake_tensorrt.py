@@ -17,7 +17,7 @@ from mgts_trt.headless import cut_head
 from mgts_trt.plan import HeadRecord, PlanIdentity, PlanRecord
 from mgts_trt.recipe import load_recipe
 from mgts_trt.trt import Flavour
-from tests.cuda.simulated import SimulatedDevice
+from tests.helpers.simulated import SimulatedDevice
 
 WORKSPACE = 4096
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from mgts_trt.cuda.device import Stream
 from mgts_trt.errors import BackendError
-from tests.cuda.clocks import CaptureError, Operation, UseAfterFreeError
+from tests.helpers.clocks import CaptureError, Operation, UseAfterFreeError
 
 if TYPE_CHECKING:
-    from tests.cuda.simulated import SimulatedDevice, SimulatedStream
+    from tests.helpers.simulated import SimulatedDevice, SimulatedStream
 
 
 class SimulatedCapture:

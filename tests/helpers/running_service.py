@@ -13,9 +13,9 @@ import cv2
 import httpx
 import numpy as np
 
-from tests.mgts_trt.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Running:

@@ -1,4 +1,4 @@
-"""People to store, and a process that stores them: `python -m tests.mgts_trt.gallery.stored URL FIRST LAST [die]`."""
+"""People to store, and a process that stores them: `python -m tests.helpers.stored_people URL FIRST LAST [die]`."""
 
 import os
 import signal

@@ -22,7 +22,7 @@ import numpy as np
 from mgts_trt.cuda.array import DeviceArray, PinnedArray, check_alike
 from mgts_trt.cuda.device import Event, Stream, stream_handle
 from mgts_trt.errors import BackendError
-from tests.cuda.clocks import (
+from tests.helpers.clocks import (
     HOST,
     Access,
     BadAddressError,
@@ -35,7 +35,7 @@ from tests.cuda.clocks import (
     join,
     record,
 )
-from tests.cuda.simulated_graph import SimulatedCapture
+from tests.helpers.simulated_graph import SimulatedCapture
 
 _PAGE = 1 << 12
 
@@ -43,7 +43,7 @@ _PAGE = 1 << 12
 class SimulatedDevice:
     """See `mgts_trt.cuda.device.DeviceLayer`.
 
-    Kernels are functions in `kernels`, by name; see `kernel`. Engines: see `tests.cuda.simulated_engine`.
+    Kernels are functions in `kernels`, by name; see `kernel`. Engines: see `tests.helpers.simulated_engine`.
     """
 
     ordinal = 0

@@ -10,7 +10,7 @@ from mgts_trt.image import write_image
 from mgts_trt.modes import mode_instance_map, mode_patches
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.stages import Letterbox
-from tests.mgts_trt.tiny_bundle import CANVAS, CELL
+from tests.helpers.tiny_bundle import CANVAS, CELL
 
 
 def add_golden(root: Path) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mgts_trt.tensors import TensorSpec
-from tests.cuda.clocks import CaptureError, RaceError
-from tests.cuda.simulated import SimulatedDevice
-from tests.cuda.simulated_engine import SimulatedEngine
+from tests.helpers.clocks import CaptureError, RaceError
+from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.simulated_engine import SimulatedEngine
 
 
 def make_context(device, stream, workspace=None):
