@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.paths import ROOT, SAMPLES, TINY
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -32,7 +32,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def public_photos() -> list[Path]:
     """Street photos that lie in the repository."""
-    return sorted((ROOT / "docs" / "pictures" / "samples").glob("*.jpg"))
+    return sorted(SAMPLES.glob("*.jpg"))
 
 
 @pytest.fixture(scope="session")
@@ -41,4 +41,4 @@ def tiny():
     pytest.importorskip("torch", reason="the networks need PyTorch")
     from training.preset import load_preset
 
-    return load_preset(str(ROOT / "tests" / "helpers" / "tiny.toml"))
+    return load_preset(str(TINY))

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.paths import ROOT
+
 pytest.importorskip("torch", reason="the bundle to convert is exported from PyTorch")
 
 from export.convert import Conversion, convert_bundle
@@ -20,7 +22,6 @@ from mgts_trt.parity import compare_bundle
 from mgts_trt.session.select import Runtime
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
-ROOT = Path(__file__).resolve().parents[2]
 QUIET = {"on_step": lambda *_: None, "on_note": lambda _: None}
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.paths import ROOT
+
 pytest.importorskip("torch", reason="exporting needs PyTorch")
 
 import onnx
@@ -27,7 +29,6 @@ from training.models import create
 from training.preset import load_preset
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_an_exported_bundle_runs_and_is_at_parity(bundle: Bundle, pictures: list[Path]) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.paths import ROOT
+
 pytest.importorskip("torch", reason="the graph forms need PyTorch")
 pytest.importorskip("onnxscript", reason="exporting needs onnxscript")
 
@@ -27,8 +29,6 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.recipe import MODELS
 from mgts_trt.tensors import TensorSpec
 from training.preset import Preset
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 Export = Callable[[str], Path]
 

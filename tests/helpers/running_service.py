@@ -13,9 +13,8 @@ import cv2
 import httpx
 import numpy as np
 
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Running:

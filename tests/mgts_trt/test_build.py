@@ -22,6 +22,7 @@ from mgts_trt.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.recipe import Profile
 from mgts_trt.session import tensorrt as session
 from mgts_trt.trt import Flavour, find_flavour, require_flavour
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
@@ -30,7 +31,6 @@ pytestmark = pytest.mark.skipif(
     reason="builds for real need TensorRT-RTX, which is not installed",
 )
 A4000 = Gpu("NVIDIA RTX A4000", (8, 6), 16 << 30, "550.54")
-HERE = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +363,7 @@ def in_another_process(bundle, model, on_progress):
         "import time; from mgts_trt.bundle import Bundle; from mgts_trt.build import build_plan;"
         f"print(build_plan(Bundle.open({str(bundle.root)!r}), {model!r}, 'fp32', on_progress={on_progress}).folder)"
     )
-    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=HERE)
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 class TestPublish:

@@ -12,6 +12,7 @@ from mgts_trt.cache import VARIABLE, DiskCache, cache_root
 from mgts_trt.device import Gpu
 from mgts_trt.trt import Flavour
 from mgts_trt.trt_cache import TimingCache
+from tests.helpers.paths import ROOT
 
 HEADER = 17 + 64
 
@@ -106,7 +107,7 @@ for _ in range(int(sys.argv[3])):
 def start_writer(root, byte, rounds):
     """Another process, about to write."""
     command = [sys.executable, "-c", WRITER, str(root), str(byte), str(rounds)]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert writer.stdout.readline() == "ready\n"
     return writer
 

@@ -12,6 +12,7 @@ import pytest
 from mgts_trt import __version__
 from mgts_trt.bench import BenchReport
 from tests.helpers.goldens import add_golden
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
@@ -237,8 +238,7 @@ def test_an_altered_bundle(run, pristine: Path, photo: Path, tmp_path: Path) -> 
 
 
 def in_fresh_python(code: str, **environment: str) -> str:
-    root = Path(__file__).resolve().parents[2]
-    env = {**os.environ, "PYTHONPATH": str(root), **environment}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
 
 

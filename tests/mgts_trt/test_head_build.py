@@ -1,6 +1,5 @@
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -24,10 +23,10 @@ from mgts_trt.session.onnxruntime import PLAIN_QDQ
 from mgts_trt.stages.head import fused_head
 from mgts_trt.trt import find_flavour
 from tests.helpers.headed_mgts import CHANNELS, headed_mgts, put_headed_mgts
+from tests.helpers.paths import TRAINED
 from tests.helpers.small_graphs import node
 from tests.helpers.tiny_bundle import EMBEDDING, PATCH, make_model, make_tiny_bundle
 
-TRAINED = Path(__file__).resolve().parents[2] / "bundle"
 PRECISIONS = ("fp32", "fp16", "int8")
 FLAVOUR = find_flavour("tensorrt_rtx")
 needs_rtx = pytest.mark.skipif(

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.paths import TINY
+
 pytest.importorskip("torch", reason="the analyses need PyTorch")
 import torch
 from typer.testing import CliRunner
@@ -40,7 +42,6 @@ from training.preset import Preset
 from training.protocols import Query
 from training.tasks.reid import COMPONENTS, ReidTask, ReidTaskError, scene_inputs
 
-TINY = str(Path(__file__).parents[1] / "helpers" / "tiny.toml")
 OVAL = cv2.ellipse(np.zeros((128, 64), np.uint8), ((32, 64), (44, 116), 0), 255, -1)
 BACKGROUNDS = ("store_aisle/0000", "one_by_one/0000", "one_by_one/0480", "one_by_one/0900")
 
@@ -112,7 +113,7 @@ def test_patches_of_no_such_components(tiny: Preset) -> None:
 @pytest.mark.slow
 def test_components_are_trained_as_told_and_then_evaluated(root: Path, tmp_path: Path) -> None:
     market, report = root / "market1501", tmp_path / "report.json"
-    study = ("components", "--root", market, "--runs", tmp_path, "--data", "market1501", "--preset", TINY)
+    study = ("components", "--root", market, "--runs", tmp_path, "--data", "market1501", "--preset", str(TINY))
     study = (*study, "--device", "cpu", "--json", report)
     commands = [line for line in analyse(*study).splitlines() if line.startswith("python -m training ")]
     assert len(commands) == len(COMPONENTS)
@@ -253,7 +254,7 @@ def test_tables_and_figures(tiny: Preset, bundle: Path, root: Path, tmp_path: Pa
         ("gamma", bundle, "--gammas", "1.2,1.0", "--scenes", 12, "--out", tmp_path),
         ("modes", bundle, "--mode", "box,none", "--scenes", 12),
         ("gallery", bundle, "--sizes", "8,9", "--mode", "box", "--scenes", 12, "--out", tmp_path),
-        ("se", weights, "--preset", TINY, "--scenes", 4, "--out", tmp_path, "--device", "cpu"),
+        ("se", weights, "--preset", str(TINY), "--scenes", 4, "--out", tmp_path, "--device", "cpu"),
     ):
         output = analyse(name, *arguments, *common, "--json", report)
         results[name] = json.loads(report.read_text())["results"]

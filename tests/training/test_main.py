@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.helpers.paths import TINY
+
 pytest.importorskip("torch", reason="training needs PyTorch")
 import torch
 from typer.testing import CliRunner, Result
@@ -22,8 +24,6 @@ from training.models import create
 from training.preset import Preset
 from training.schedule import ScheduleError
 from training.tasks.reid import ReidTaskError
-
-TINY = str(Path(__file__).parents[1] / "helpers" / "tiny.toml")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,9 @@ def market1501(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invoke(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--preset", TINY, "--device", "cpu")])
+    result = CliRunner().invoke(
+        app, [str(argument) for argument in (*arguments, "--preset", str(TINY), "--device", "cpu")]
+    )
     if isinstance(result.exception, MgtsError):
         raise result.exception
     return result
@@ -100,7 +102,7 @@ def test_what_cannot_be_is_said(
     penn_fudan: Path, tmp_path: Path, options: tuple[str, ...], error: type[MgtsError], says: str
 ) -> None:
     given = () if "--root" in options else ("--root", str(penn_fudan))
-    arguments = [*options, *given, "--preset", TINY, "--out", str(tmp_path)]
+    arguments = [*options, *given, "--preset", str(TINY), "--out", str(tmp_path)]
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, error)
     assert says in str(result.exception)

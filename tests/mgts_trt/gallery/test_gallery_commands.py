@@ -10,11 +10,10 @@ import pytest
 
 from mgts_trt.image import read_image
 from tests.helpers.camera_scenes import camera, scene, write_scenes, write_video
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

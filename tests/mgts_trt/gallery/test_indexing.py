@@ -16,12 +16,11 @@ from mgts_trt.gallery.reading import LiveOptions
 from mgts_trt.gallery.sources import SourceError, find_sources
 from mgts_trt.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, write_scenes, write_video
+from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

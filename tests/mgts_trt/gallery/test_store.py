@@ -17,7 +17,7 @@ from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery import Frame, Gallery, Space, entry_of, parse_filter, tables, vector_index
 from mgts_trt.gallery.lance import locate, retried
 from mgts_trt.gallery.store import is_gallery
-from tests.conftest import ROOT
+from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import SPACE, contents, entry, expected, people_with, unit
 
 lancedb = pytest.importorskip("lancedb")
