@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,11 @@ def tiny():
     from training.preset import load_preset
 
     return load_preset(str(TINY))
+
+
+@pytest.fixture(scope="session")
+def networks(tiny) -> dict[str, Any]:
+    """The four networks of `tiny`, as training might leave them."""
+    from tests.helpers.tiny_networks import trained_networks
+
+    return trained_networks(tiny)

@@ -17,9 +17,16 @@ from mgts_trt.pipeline import PersonSearch  # noqa: E402
 from mgts_trt.recipe import MODELS, load_recipe  # noqa: E402
 from mgts_trt.stages import Letterbox  # noqa: E402
 from mgts_trt.tensors import TensorSpec  # noqa: E402
-from tests.export.conftest import networks, one_thread  # noqa: E402, F401
+from tests.helpers.torch_threads import one_torch_thread  # noqa: E402
 
 PEOPLE = 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny tensors: more threads only wait for one another."""
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +64,7 @@ def photo(public_photos) -> np.ndarray:
 
 @pytest.mark.parametrize("form", ["eager", "channels-last"])
 @pytest.mark.parametrize("mode", MODES)
-def test_the_same_people(tiny, networks, bundle, photo, mode, form) -> None:  # noqa: F811
+def test_the_same_people(tiny, networks, bundle, photo, mode, form) -> None:
     # Of the canvas's size: resized pixels differ by a grey level, and boxes with them.
     height, width = tiny.canvas
     image = np.ascontiguousarray(photo[100 : 100 + height, 200 : 200 + width])
@@ -75,7 +82,7 @@ def test_the_same_people(tiny, networks, bundle, photo, mode, form) -> None:  # 
 
 
 @pytest.mark.parametrize(("image_hw", "mean", "most"), [((46, 70), 0.2, 1), ((300, 500), 1.5, 60)])
-def test_the_same_canvas_but_for_rounding(tiny, networks, bundle, photo, image_hw, mean, most) -> None:  # noqa: F811
+def test_the_same_canvas_but_for_rounding(tiny, networks, bundle, photo, image_hw, mean, most) -> None:
     # Shrinking weighs the pixels at a cell's border in OpenCV, and takes them whole in PyTorch.
     image = np.ascontiguousarray(photo[: image_hw[0], : image_hw[1]])
     pipeline = TorchPipeline(TorchNetworks(tiny, [], "eager", "cpu"), bundle.manifest, "box", PEOPLE)
@@ -93,7 +100,7 @@ def test_seeded_networks_of_the_presets_name(tiny) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_half_gives_nearly_the_same(tiny, networks, photo, model) -> None:  # noqa: F811
+def test_half_gives_nearly_the_same(tiny, networks, photo, model) -> None:
     own = {model: networks[model]}
     if model in ("detector", "masknet"):
         inputs = [torch.from_numpy(np.ascontiguousarray(photo[100 : 100 + tiny.canvas[0], 200 : 200 + tiny.canvas[1]]))]

@@ -1,48 +1,18 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.helpers.torch_threads import one_torch_thread
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Tiny tensors: more threads only wait for one another."""
-    torch = pytest.importorskip("torch", reason="the networks need PyTorch")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def networks(tiny) -> dict[str, Any]:
-    """The four tiny networks as training might leave them: normalisation statistics and predictions that matter."""
-    import torch
-    from torch import nn
-
-    from training.models import CLASSES, create
-
-    def trained(name: str) -> nn.Module:
-        network, generator = create(name, tiny, seed=7), torch.Generator().manual_seed(11)
-        with torch.no_grad():
-            for module in network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.running_mean.normal_(0, 0.3, generator=generator)
-                    module.running_var.uniform_(0.5, 2, generator=generator)
-                    module.weight.uniform_(0.5, 1.5, generator=generator)
-                    module.bias.normal_(0.2, 0.3, generator=generator)
-            for layer, std in (
-                ("rpn.objectness", 1), ("rpn.deltas", 0.05), ("classes", 1), ("deltas", 0.5),
-                ("score_maps", 1), ("box_maps", 0.5),
-            ):  # fmt: skip
-                parent, _, child = layer.rpartition(".")
-                if hasattr(network, parent or child):
-                    network.get_submodule(layer).weight.normal_(0, std, generator=generator)
-        return network.eval()
-
-    return {name: trained(name) for name in CLASSES}
+    pytest.importorskip("torch", reason="the networks need PyTorch")
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from mgts_trt.macs import share
 from mgts_trt.metrics import MetricError
 from mgts_trt.onnx_graph import read_graph
 from mgts_trt.recipe import Precision, Tolerance
-from tests.export.test_precision import infer
+from tests.helpers.half_graphs import infer
 
 FLOAT = TensorProto.FLOAT
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import onnx
 from export.onnx_file import ExportError, with_taps
 from export.precision import MOVERS
 from export.ranges import largest, measure_ranges, write_ranges
-from tests.export.test_precision import CONSTANTS, make_model, make_node
+from tests.helpers.half_graphs import CONSTANTS, make_model, make_node
 
 
 def test_ranges_are_numpys(tiny, exported, run_onnx) -> None:

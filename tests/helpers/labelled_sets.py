@@ -1,5 +1,6 @@
 """A small labelled set for the tiny bundle, and a reference recorded from the bundle itself."""
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -54,3 +55,10 @@ def add_labelled(root: Path, run: TaskRun | None = None) -> None:
     labels, *pictures = (BundleFile.of(root, f"labelled/{file}") for file in labelled.files)
     entry = Labelled(labels=labels, pictures=tuple(pictures), reference=BundleFile.of(root, "labelled/reference.npz"))
     write_manifest(root, read_manifest(root).model_copy(update={"labelled": entry}))
+
+
+def alter(run: TaskRun, mode: str, **changes) -> TaskRun:
+    """The run with fields of one mode's first picture changed."""
+    first = run.modes[mode][0]
+    changed = dataclasses.replace(first, **{key: f(getattr(first, key)) for key, f in changes.items()})
+    return dataclasses.replace(run, modes={**run.modes, mode: (changed, *run.modes[mode][1:])})

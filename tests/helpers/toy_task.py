@@ -90,3 +90,23 @@ def _die_in_the_third_save(moment: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     torch.save = die
+
+
+def state(out: Path) -> dict[str, Any]:
+    return torch.load(out / "state.pt", weights_only=True)
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict of leaves."""
+    if isinstance(value, dict | list | tuple):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {k: v for key, child in items for k, v in flat(child, f"{path}/{key}").items()}
+    return {path: value}
+
+
+def assert_same_state(a: Path, b: Path) -> None:
+    first, second = flat(state(a)), flat(state(b))
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        same = torch.equal(value, second[key]) if isinstance(value, Tensor) else value == second[key]
+        assert same, key

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from training.data.scene import Scene
+from training.data.scene import UNKNOWN, Scene
 
 
 def save(path: Path, height: int, width: int, mask: np.ndarray | None = None) -> Path:
@@ -30,3 +30,26 @@ def check_scene(scene: Scene) -> None:
         assert scene.instances.dtype == np.uint16
         assert scene.instances.shape == (height, width)
         assert set(np.unique(scene.instances)) <= set(range(len(scene.boxes) + 1))
+
+
+class Streets:
+    """Scenes of three people side by side, one after another in identity; every third person is nobody known."""
+
+    def __init__(self, count: int = 6, *, masks: bool = True, hw: tuple[int, int] = (80, 120)) -> None:
+        self.identity_count, self._count, self._masks, self._hw = 4, count, masks, hw
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Scene:
+        self.reads.append(index)
+        rng = np.random.default_rng(index)
+        height, width = self._hw
+        image = rng.integers(40, 200, (height, width, 3)).astype(np.uint8)
+        instances = np.zeros((height, width), np.uint16)
+        boxes = np.array([[x, 10, x + 22, 70] for x in (5, 45, 85)], np.float32)
+        for row, (x1, y1, x2, y2) in enumerate(boxes.astype(int)):
+            instances[y1 + 5 : y2, x1 + 5 : x2 - 5] = row + 1
+        identities = np.array([2 * index % 4, (2 * index + 1) % 4, UNKNOWN])
+        return Scene(f"{index}", image, boxes, identities, instances if self._masks else None)

@@ -15,8 +15,8 @@ from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.inspect import inspect
 from mgts_trt.inspect_text import facts_report
 from mgts_trt.trt import Message
+from tests.helpers.plan_files import identity, put
 from tests.helpers.tiny_bundle import make_tiny_bundle
-from tests.mgts_trt.test_plan import identity, put
 
 RANGES = {
     "pictures": ["one.jpg", "two.jpg"],

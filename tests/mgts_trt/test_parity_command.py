@@ -12,9 +12,8 @@ from mgts_trt.bundle import Bundle
 from mgts_trt.image import read_image
 from mgts_trt.labelled import LabelledSet
 from tests.helpers.goldens import add_golden
-from tests.helpers.labelled_sets import add_labelled, make_labelled_set, run_tiny
+from tests.helpers.labelled_sets import add_labelled, alter, make_labelled_set, run_tiny
 from tests.helpers.tiny_bundle import make_tiny_bundle
-from tests.mgts_trt.test_task import alter
 
 
 @pytest.fixture(scope="module")

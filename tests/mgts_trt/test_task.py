@@ -18,7 +18,7 @@ from mgts_trt.session.select import Runtime
 from mgts_trt.task import TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
 from mgts_trt.task_picture import Difference, worst_picture
 from mgts_trt.task_run import PackedMask, TaskRun, load_run, save_run
-from tests.helpers.labelled_sets import add_labelled, make_labelled_set, run_tiny
+from tests.helpers.labelled_sets import add_labelled, alter, make_labelled_set, run_tiny
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
@@ -39,13 +39,6 @@ def labelled(pristine: Path) -> LabelledSet:
 @pytest.fixture(scope="module")
 def run(pristine: Path, labelled: LabelledSet) -> TaskRun:
     return run_tiny(pristine, labelled)
-
-
-def alter(run: TaskRun, mode: str, **changes) -> TaskRun:
-    """The run with fields of one mode's first picture changed."""
-    first = run.modes[mode][0]
-    changed = dataclasses.replace(first, **{key: f(getattr(first, key)) for key, f in changes.items()})
-    return dataclasses.replace(run, modes={**run.modes, mode: (changed, *run.modes[mode][1:])})
 
 
 @given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 20))))

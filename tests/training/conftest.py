@@ -1,15 +1,10 @@
 import pytest
 
+from tests.helpers.torch_threads import one_torch_thread
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Tiny tensors: more threads only wait for one another."""
-    try:
-        import torch
-    except ModuleNotFoundError:  # presets are tested without it
+    with one_torch_thread():  # presets are tested without PyTorch
         yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.helpers.toy_task import STEPS, ToyTask, run
-from tests.training.test_detector_task import drawn
-from tests.training.test_loop import assert_same_state, state
-from tests.training.test_reid_task import Streets
+from tests.helpers.drawn_scenes import drawn
+from tests.helpers.toy_task import STEPS, ToyTask, assert_same_state, run, state
+from tests.helpers.training_scenes import Streets
 from training import loop
 from training.loop import TrainingError
 from training.preset import Preset

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 from mgts_trt.bundle import Bundle
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import MODES, Mode
+from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
-from tests.training.test_evaluate import Listed, scene
-from tests.training.test_reid_task import Streets
+from tests.helpers.training_scenes import Streets
 from training.__main__ import app
 from training.analyses import se
 from training.analyses.components import evaluate_components

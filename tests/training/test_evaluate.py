@@ -6,37 +6,10 @@ import pytest
 from mgts_trt.bundle import Bundle
 from mgts_trt.image import write_image
 from mgts_trt.modes import MODES, Mode
-from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
-from training.data.scene import UNKNOWN, Scene
+from tests.helpers.cell_scenes import Listed, scene
+from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.evaluate import detection, embed_scenes, masks, person_search, picture_count, reid
 from training.protocols import Query
-
-CLOTHES = ((255, 255, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255))
-"""Of the identities; bright, as the tiny bundle's people are."""
-
-
-class Listed(list):
-    """Scenes in a list."""
-
-    identity_count = 10
-
-
-def scene(name: str, people: dict[tuple[int, int], int], camera: int = UNKNOWN, hide: int = 0) -> Scene:
-    """White cells on grey are people to the tiny bundle; `people` maps a cell to its identity.
-
-    The first `hide` are painted grey: labelled, but not to be found.
-    """
-    image = np.full((*CANVAS, 3), 90, np.uint8)
-    instances = np.zeros(CANVAS, np.uint16)
-    boxes = []
-    for k, ((row, column), identity) in enumerate(people.items()):
-        y, x = row * CELL[0], column * CELL[1]
-        if k >= hide:
-            image[y : y + CELL[0], x : x + CELL[1]] = CLOTHES[identity]
-        instances[y : y + CELL[0], x : x + CELL[1]] = k + 1
-        boxes.append([x, y, x + CELL[1], y + CELL[0]])
-    identities = np.array(list(people.values()), np.int64)
-    return Scene(name, image, np.array(boxes, np.float32).reshape(-1, 4), identities, instances, camera)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
-from tests.helpers.toy_task import COSINE, LENGTH, STEPS, ToyTask, run, work
+from tests.helpers.toy_task import COSINE, LENGTH, STEPS, ToyTask, assert_same_state, run, state, work
 from training import loop
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.log import LogError, plot_losses
@@ -34,26 +34,6 @@ def no_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "plot_losses", lambda log, picture: picture.touch())
         yield
-
-
-def state(out: Path) -> dict[str, Any]:
-    return torch.load(out / "state.pt", weights_only=True)
-
-
-def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Nested dicts and lists as one dict of leaves."""
-    if isinstance(value, dict | list | tuple):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        return {k: v for key, child in items for k, v in flat(child, f"{path}/{key}").items()}
-    return {path: value}
-
-
-def assert_same_state(a: Path, b: Path) -> None:
-    first, second = flat(state(a)), flat(state(b))
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        same = torch.equal(value, second[key]) if isinstance(value, Tensor) else value == second[key]
-        assert same, key
 
 
 def rows(out: Path) -> list[dict[str, str]]:

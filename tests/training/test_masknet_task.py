@@ -10,7 +10,7 @@ from torch import nn
 from torchvision import ops
 
 from mgts_trt.stages import paint_instances
-from tests.training.test_detector_task import Drawn, backward, drawn, drawn_scene, fit
+from tests.helpers.drawn_scenes import Drawn, backward, drawn, drawn_scene, fit
 from training.preset import Preset, load_preset
 from training.tasks.detector import DetectorTask
 from training.tasks.masknet import MaskNetTask
