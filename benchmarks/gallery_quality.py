@@ -26,10 +26,10 @@ from mgts_trt.gallery.indexing import IndexReport, index
 from mgts_trt.gallery.sources import find_sources
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
-from mgts_trt.image import read_image, write_image
 from mgts_trt.labelled import LabelledSet
 from mgts_trt.metrics import GalleryEntry, RankingResult, evaluate_search
 from mgts_trt.modes import Mode
+from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.pipeline import PersonSearch
 from mgts_trt.ranking import find_probe, rank_gallery, ranking_sheet
 

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 from mgts_trt.console import out, progress, run_app, table, warn
-from mgts_trt.cpu import available_cores, cpu_name
+from mgts_trt.machine.cpu import available_cores, cpu_name
 from training.data.splits import MARKET_HELD_OUT
 from training.preset import Preset, load_preset
 from training.schedule import Schedule, load_schedule

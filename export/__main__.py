@@ -62,7 +62,7 @@ def export(
     # Here, so that --help does not wait for PyTorch.
     from export.check import Check
     from export.exporter import STEPS, Export, export_bundle
-    from mgts_trt.image import find_images
+    from mgts_trt.pictures.image import find_images
     from training.preset import load_preset
 
     given = {"detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet}

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from mgts_trt.bundle import Bundle
 from mgts_trt.console import notice_untrained, out, progress, split, table, warn, write_text
-from mgts_trt.image import find_images
+from mgts_trt.pictures.image import find_images
 from mgts_trt.recipe import MODELS
 
 Calibration = Annotated[Path | None, typer.Option(help="Folder of pictures like those the system will see.")]

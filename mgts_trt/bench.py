@@ -12,8 +12,8 @@ from mgts_trt import __version__
 from mgts_trt._typing import Image
 from mgts_trt.bundle import Bundle
 from mgts_trt.console import table
-from mgts_trt.cpu import cpu_name
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.cpu import cpu_name
 from mgts_trt.modes import Mode
 from mgts_trt.people import STAGES, People
 from mgts_trt.pipeline import PersonSearch

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mgts_trt import __version__
 from mgts_trt.bundle import Bundle
-from mgts_trt.device import Gpu, find_gpus
 from mgts_trt.errors import BuildError, MgtsError, PlanError
 from mgts_trt.head import HEAD_FILE, HeadChoice, choose_head, save_head
 from mgts_trt.headless import cut_head
+from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.macs import macs_text, percent, share
 from mgts_trt.network import check_tensors, examine, parse
 from mgts_trt.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verify_plan

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from mgts_trt import __version__
 from mgts_trt.bundle import Bundle
-from mgts_trt.cache import VARIABLE, cache_root
-from mgts_trt.cpu import available_cores, cpu_name
-from mgts_trt.device import Gpu, find_gpus
 from mgts_trt.errors import BundleError, PlanError
+from mgts_trt.machine.cache import VARIABLE, cache_root
+from mgts_trt.machine.cpu import available_cores, cpu_name
+from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
 from mgts_trt.trt import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
 

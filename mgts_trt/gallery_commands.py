@@ -183,7 +183,7 @@ def search(
 ) -> None:
     """Find a person in a gallery, or in photos: everybody there, ranked by likeness to the probe."""
     from mgts_trt.gallery import parse_filter
-    from mgts_trt.image import write_image
+    from mgts_trt.pictures.image import write_image
     from mgts_trt.pipeline import PersonSearch
     from mgts_trt.ranking import find_probe, parse_query, rank_gallery, ranking_sheet
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from mgts_trt.bundle import MANIFEST, Bundle, Calibration, Manifest, Quantisation, Thresholds, Training, file_sha256
-from mgts_trt.device import find_gpus
 from mgts_trt.errors import MgtsError, OnnxError, PlanError
+from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.macs import Work
 from mgts_trt.onnx_graph import import_onnx, read_graph
 from mgts_trt.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mgts_trt._typing import Floats, Image
 from mgts_trt.bundle import RelativePath
 from mgts_trt.errors import MgtsError
-from mgts_trt.image import read_image
+from mgts_trt.pictures.image import read_image
 
 LABELS = "labels.json"
 

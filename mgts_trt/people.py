@@ -103,7 +103,7 @@ class People:
 
     def draw(self, image: Image) -> Image:
         """A copy of the picture with boxes, scores and masks drawn on it, uint8 [H, W, 3]."""
-        from mgts_trt.draw import draw_people
+        from mgts_trt.pictures.draw import draw_people
 
         return draw_people(image, self.boxes, self.scores, self.masks)
 

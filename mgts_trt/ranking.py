@@ -14,8 +14,8 @@ import numpy as np
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.image import decode_image, read_file, read_image
 from mgts_trt.people import People
+from mgts_trt.pictures.image import decode_image, read_file, read_image
 from mgts_trt.pipeline import PersonSearch
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def ranking_sheet(probe: Probe, matches: Sequence[Match], *, columns: int = 6) -
 
     Below each match stand rank and likeness, the source's name, and camera and time where they are known.
     """
-    from mgts_trt.draw import picture_grid
+    from mgts_trt.pictures.draw import picture_grid
 
     cells = [(_shown(probe.crop), ["probe", probe.source.name])]
     for place, match in enumerate(matches, 1):

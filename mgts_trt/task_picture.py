@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.boxes import box_iou, match_boxes
-from mgts_trt.draw import draw_people, picture_grid
+from mgts_trt.pictures.draw import draw_people, picture_grid
 from mgts_trt.task import TaskReport
 from mgts_trt.task_run import PictureResult
 

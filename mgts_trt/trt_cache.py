@@ -8,8 +8,8 @@ import json
 import logging
 from typing import Any
 
-from mgts_trt.cache import DiskCache
-from mgts_trt.device import Gpu, find_gpus
+from mgts_trt.machine.cache import DiskCache
+from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.trt import Flavour
 
 RUNTIME = "runtime"

@@ -12,7 +12,7 @@ from tests.helpers.paths import ROOT, SAMPLES, TINY
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `gpu` skip where there is none."""
     if item.get_closest_marker("gpu"):
-        from mgts_trt.device import find_gpus
+        from mgts_trt.machine.gpus import find_gpus
 
         if not find_gpus():
             pytest.skip("needs an NVIDIA GPU and its driver")

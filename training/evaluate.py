@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle import Bundle
-from mgts_trt.image import read_image
 from mgts_trt.metrics import (
     DetectionResult,
     IouThreshold,
@@ -26,6 +25,7 @@ from mgts_trt.metrics import (
     evaluate_search,
 )
 from mgts_trt.modes import MODELS_OF_MODE, Mode, mode_patches
+from mgts_trt.pictures.image import read_image
 from mgts_trt.pipeline import PersonSearch
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.select import Runtime

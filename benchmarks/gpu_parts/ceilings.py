@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.gpu_parts.job import Job
 from benchmarks.gpu_parts.report import Ceilings
-from mgts_trt.cpu import available_cores
+from mgts_trt.machine.cpu import available_cores
 
 _TRIES = 5
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgts_trt.cache import DiskCache
 from mgts_trt.errors import BackendError
+from mgts_trt.machine.cache import DiskCache
 from mgts_trt.recipe import engines_folder
 
 ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 120)

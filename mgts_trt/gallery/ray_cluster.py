@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mgts_trt.cpu import available_cores
 from mgts_trt.errors import GalleryError
+from mgts_trt.machine.cpu import available_cores
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 """Set by `ray job submit` for what it runs."""

@@ -12,7 +12,6 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from mgts_trt._typing import Image
 from mgts_trt.bundle import file_sha256
-from mgts_trt.cpu import available_cores
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.gallery.channel import Channel
 from mgts_trt.gallery.frame import Frame
@@ -20,7 +19,8 @@ from mgts_trt.gallery.remote import read_remote
 from mgts_trt.gallery.sources import Source, SourceError
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.gallery.video import count_frames, stream_frames, video_frames
-from mgts_trt.image import decode_image, read_file
+from mgts_trt.machine.cpu import available_cores
+from mgts_trt.pictures.image import decode_image, read_file
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each attempt to open a broken stream again; after the last it is given up."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from mgts_trt.errors import ImageError
 from mgts_trt.gallery.sources import SourceError
-from mgts_trt.image import IMAGE_SUFFIXES
+from mgts_trt.pictures.image import IMAGE_SUFFIXES
 
 
 def find_remote(url: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mgts_trt.errors import GalleryError
-from mgts_trt.image import IMAGE_SUFFIXES, find_images
+from mgts_trt.pictures.image import IMAGE_SUFFIXES, find_images
 
 Kind: TypeAlias = Literal["picture", "video", "stream"]
 

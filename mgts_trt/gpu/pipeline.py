@@ -15,9 +15,9 @@ from mgts_trt.gpu.graphs import GraphPolicy
 from mgts_trt.gpu.head import make_head
 from mgts_trt.gpu.pool import SlotPool
 from mgts_trt.gpu.slot import Slot
-from mgts_trt.image import as_image
 from mgts_trt.modes import MODELS_OF_MODE, Mode
 from mgts_trt.people import People, given_boxes
+from mgts_trt.pictures.image import as_image
 from mgts_trt.session.engine import Engine
 from mgts_trt.stages import HeadWeights
 from mgts_trt.stream import Errors, PeopleStream

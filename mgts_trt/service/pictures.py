@@ -6,7 +6,7 @@ import PIL.Image
 
 from mgts_trt._typing import Image
 from mgts_trt.errors import ImageError
-from mgts_trt.image import decode_image
+from mgts_trt.pictures.image import decode_image
 from mgts_trt.service.limits import MEGAPIXEL
 from mgts_trt.service.refusal import Refusal
 

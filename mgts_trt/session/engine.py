@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from mgts_trt.cuda.device import DeviceLayer, Stream
-from mgts_trt.device import Gpu
 from mgts_trt.errors import BackendError
+from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plan import PlanRecord
 from mgts_trt.recipe import Profile
 from mgts_trt.session.base import ExecutionContext

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mgts_trt.bundle import Bundle
-from mgts_trt.cpu import available_cores
-from mgts_trt.device import find_gpus
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.head import HeadChoice
+from mgts_trt.machine.cpu import available_cores
+from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.session.base import Session
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 

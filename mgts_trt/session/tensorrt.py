@@ -12,9 +12,9 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle import Bundle
 from mgts_trt.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.cuda.device import DeviceLayer
-from mgts_trt.device import Gpu, find_gpus
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.head import HeadChoice, choose_head
+from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plan import PlanIdentity, PlanRecord, build_command, find_plan, plan_folders
 from mgts_trt.session.engine import Engine
 from mgts_trt.tensors import TensorSpec, check_arrays

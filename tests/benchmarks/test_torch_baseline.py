@@ -11,8 +11,8 @@ from benchmarks.gpu_parts.torch_networks import TorchNetworks  # noqa: E402
 from benchmarks.gpu_parts.torch_pipeline import TorchPipeline  # noqa: E402
 from export.torch_session import TorchSession  # noqa: E402
 from mgts_trt.bundle import Bundle, BundleFile, Manifest, Model, Training  # noqa: E402
-from mgts_trt.image import read_image  # noqa: E402
 from mgts_trt.modes import MODELS_OF_MODE, MODES  # noqa: E402
+from mgts_trt.pictures.image import read_image  # noqa: E402
 from mgts_trt.pipeline import PersonSearch  # noqa: E402
 from mgts_trt.recipe import MODELS, load_recipe  # noqa: E402
 from mgts_trt.stages import Letterbox  # noqa: E402

@@ -13,9 +13,9 @@ from export.exporter import Export, export_bundle
 from export.torch_session import TorchSession
 from mgts_trt.bundle import Bundle
 from mgts_trt.errors import BackendError
-from mgts_trt.image import read_image, write_image
 from mgts_trt.labelled import LabelError, LabelledPicture, Labels
 from mgts_trt.modes import MODES
+from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.recipe import MODELS
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.select import Runtime

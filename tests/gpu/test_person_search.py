@@ -9,13 +9,13 @@ from mgts_trt import PersonSearch
 from mgts_trt.boxes import match_boxes
 from mgts_trt.build import build_plan
 from mgts_trt.bundle import Bundle
-from mgts_trt.cache import VARIABLE
-from mgts_trt.device import Gpu
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.gpu.pipeline import GpuPipeline
 from mgts_trt.head import load_head
-from mgts_trt.image import read_image
+from mgts_trt.machine.cache import VARIABLE
+from mgts_trt.machine.gpus import Gpu
 from mgts_trt.modes import MODELS_OF_MODE, MODES
+from mgts_trt.pictures.image import read_image
 from mgts_trt.session import select, tensorrt
 from mgts_trt.trt import Flavour, find_flavour
 from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mgts_trt.image import write_image
+from mgts_trt.pictures.image import write_image
 
 
 def scene(seed: int) -> np.ndarray:

@@ -16,8 +16,8 @@ from rich.console import Console
 from mgts_trt import build, staging
 from mgts_trt.build import BuildEvent, build_bundle, build_plan, parse_targets, plan_report
 from mgts_trt.bundle import Bundle, BundleFile, write_manifest
-from mgts_trt.device import Gpu
 from mgts_trt.errors import BackendError, BuildError, BundleError, MgtsError, PlanError
+from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.recipe import Profile
 from mgts_trt.session import tensorrt as session

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from mgts_trt import inspect as module
 from mgts_trt.bundle import Bundle, BundleFile, Calibration, Quantisation, file_sha256, write_manifest
-from mgts_trt.device import Gpu
 from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.inspect import inspect
 from mgts_trt.inspect_text import facts_report
+from mgts_trt.machine.gpus import Gpu
 from mgts_trt.trt import Message
 from tests.helpers.plan_files import identity, put
 from tests.helpers.tiny_bundle import make_tiny_bundle

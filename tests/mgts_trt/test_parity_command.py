@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mgts_trt.bundle import Bundle
-from mgts_trt.image import read_image
 from mgts_trt.labelled import LabelledSet
+from mgts_trt.pictures.image import read_image
 from tests.helpers.goldens import add_golden
 from tests.helpers.labelled_sets import add_labelled, alter, make_labelled_set, run_tiny
 from tests.helpers.tiny_bundle import make_tiny_bundle

@@ -230,7 +230,7 @@ def test_what_only_a_gpu_can_take_is_refused(bundle: Bundle) -> None:
 
 
 def test_real_photos(bundle: Bundle, public_photos: list[Path]) -> None:
-    from mgts_trt.image import read_image
+    from mgts_trt.pictures.image import read_image
 
     assert public_photos
     with PersonSearch(bundle, mode="net") as search:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgts_trt.errors import ImageError
-from mgts_trt.image import read_image, write_image
+from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.pipeline import PersonSearch
 from mgts_trt.ranking import (
     CROP_HEIGHT,

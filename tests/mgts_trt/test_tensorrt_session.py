@@ -7,9 +7,9 @@ import pytest
 
 from mgts_trt.build import build_plan
 from mgts_trt.bundle import Bundle
-from mgts_trt.cache import VARIABLE, DiskCache
-from mgts_trt.device import Gpu
 from mgts_trt.errors import BackendError, PlanError
+from mgts_trt.machine.cache import VARIABLE, DiskCache
+from mgts_trt.machine.gpus import Gpu
 from mgts_trt.pipeline import PersonSearch
 from mgts_trt.session import select
 from mgts_trt.session import tensorrt as session

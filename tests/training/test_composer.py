@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mgts_trt.image import read_image, write_image
+from mgts_trt.pictures.image import read_image, write_image
 from training.data.backgrounds import EmptyScenes, street_scenes
 from training.data.composer import Composer, Composition
 from training.data.cutouts import cut_out, find_people, resize_cutout

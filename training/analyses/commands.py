@@ -153,7 +153,7 @@ def modes(
     """
     from mgts_trt.bench import PAPER_DEVICE, PAPER_SECONDS
     from mgts_trt.bundle import Bundle
-    from mgts_trt.cpu import cpu_name
+    from mgts_trt.machine.cpu import cpu_name
     from training.analyses import modes as analysis
     from training.analyses.search import search_scenes
     from training.evaluate import picture_count

@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 from mgts_trt._typing import Image
 from mgts_trt.bundle import Bundle
-from mgts_trt.image import read_image
 from mgts_trt.metrics import RankingResult, evaluate_search
 from mgts_trt.modes import Mode
+from mgts_trt.pictures.image import read_image
 from training.evaluate import OnStep, describe_search
 from training.protocols import Query, cuhk_sysu_queries
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Floats
-from mgts_trt.image import read_image
+from mgts_trt.pictures.image import read_image
 from training.data.files import DataError
 from training.data.scene import UNKNOWN, Scene
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mgts_trt.image import read_image
+from mgts_trt.pictures.image import read_image
 from training.data.files import DataError
 from training.data.scene import Scene
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgts_trt.image import read_image
+from mgts_trt.pictures.image import read_image
 from tests.helpers.camera_scenes import camera, scene, write_scenes, write_video
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
@@ -148,7 +148,7 @@ def test_errors_are_one_paragraph(run, bundle: Path, indexed: Path, monkeypatch,
 
 def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tmp_path: Path, monkeypatch) -> None:
     from mgts_trt.bundle import read_manifest, write_manifest
-    from mgts_trt.image import write_image
+    from mgts_trt.pictures.image import write_image
 
     other = make_tiny_bundle(tmp_path / "other")
     manifest = read_manifest(other)

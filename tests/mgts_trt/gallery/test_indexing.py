@@ -251,6 +251,6 @@ def test_a_stream_that_is_gone(search: PersonSearch, gallery: Gallery, tmp_path:
 
 
 def _read(path: Path) -> np.ndarray:
-    from mgts_trt.image import read_image
+    from mgts_trt.pictures.image import read_image
 
     return read_image(path)

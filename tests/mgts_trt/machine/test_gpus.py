@@ -3,8 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgts_trt import device
-from mgts_trt.device import Gpu, find_gpus
+from mgts_trt.machine import gpus
+from mgts_trt.machine.gpus import Gpu, find_gpus
 
 
 def test_find_gpus_answers_on_any_machine():
@@ -29,7 +29,7 @@ def test_find_gpus_answers_on_any_machine():
     ],
 )
 def test_lines_of_nvidia_smi(line, expected):
-    assert device._parse_line(line) == expected
+    assert gpus._parse_line(line) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_gpu_for_people(gpu, sm, text):
 
 @pytest.fixture
 def without_cuda_core(monkeypatch):
-    monkeypatch.setattr(device, "_has_cuda_core", lambda: False)
-    monkeypatch.setattr(device.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(gpus, "_has_cuda_core", lambda: False)
+    monkeypatch.setattr(gpus.shutil, "which", lambda name: f"/usr/bin/{name}")
 
 
 def test_nvidia_smi_is_asked_without_cuda_core(without_cuda_core, monkeypatch):
     answer = SimpleNamespace(stdout="A, 8.6, 100, 1.2\nnonsense\nB, 8.9, 200, 1.2\n")
-    monkeypatch.setattr(device.subprocess, "run", lambda *args, **options: answer)
+    monkeypatch.setattr(gpus.subprocess, "run", lambda *args, **options: answer)
     assert [gpu.sm for gpu in find_gpus()] == ["sm_86", "sm_89"]
 
 
@@ -64,12 +64,12 @@ def test_a_failing_nvidia_smi_means_no_gpu(without_cuda_core, monkeypatch, failu
     def fail(*args, **options):
         raise failure
 
-    monkeypatch.setattr(device.subprocess, "run", fail)
+    monkeypatch.setattr(gpus.subprocess, "run", fail)
     assert find_gpus() == []
 
 
 def test_no_nvidia_smi_means_no_gpu(without_cuda_core, monkeypatch):
-    monkeypatch.setattr(device.shutil, "which", lambda name: None)
+    monkeypatch.setattr(gpus.shutil, "which", lambda name: None)
     assert find_gpus() == []
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgts_trt.image import read_image
+from mgts_trt.pictures.image import read_image
 from mgts_trt.stages import Patches, denormalise, dominant_instance, expand_boxes, person_patches, separate
 
 HEIGHT, WIDTH = 20, 30

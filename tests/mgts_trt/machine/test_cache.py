@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from mgts_trt import trt_cache
-from mgts_trt.cache import VARIABLE, DiskCache, cache_root
-from mgts_trt.device import Gpu
+from mgts_trt.machine.cache import VARIABLE, DiskCache, cache_root
+from mgts_trt.machine.gpus import Gpu
 from mgts_trt.trt import Flavour
 from mgts_trt.trt_cache import TimingCache
 from tests.helpers.paths import ROOT
@@ -96,7 +96,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path):
 WRITER = """
 import sys
 from pathlib import Path
-from mgts_trt.cache import DiskCache
+from mgts_trt.machine.cache import DiskCache
 disk = DiskCache("test", root=Path(sys.argv[1]))
 print("ready", flush=True)
 for _ in range(int(sys.argv[3])):

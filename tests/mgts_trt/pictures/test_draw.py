@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgts_trt.draw import PALETTE, draw_people, picture_grid
 from mgts_trt.errors import ImageError
-from mgts_trt.image import read_image
+from mgts_trt.pictures.draw import PALETTE, draw_people, picture_grid
+from mgts_trt.pictures.image import read_image
 
 HEIGHT, WIDTH = 300, 400
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import ImageError
-from mgts_trt.image import as_image, find_images, read_image, write_image
+from mgts_trt.pictures.image import as_image, find_images, read_image, write_image
 
 
 def quadrants(height: int = 48, width: int = 32) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""What this computer has: CPU, GPUs, caches on disk, files written safely."""
