@@ -20,11 +20,11 @@ import typer
 
 from benchmarks.environment import commit
 from benchmarks.inputs import network_inputs
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.console import find_bundle, out, progress, run_app, table
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.pictures.image import read_image
-from mgts_trt.recipe import MODELS
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from training.models import create
 from training.preset import load_preset

@@ -21,13 +21,13 @@ from benchmarks.gpu_parts import kernels_part, networks, parity, pipeline, plans
 from benchmarks.gpu_parts.job import BASELINES, Backend, Job
 from benchmarks.gpu_parts.report import Report
 from benchmarks.gpu_parts.timing import QUICK, Counts
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.console import notice_untrained, out, parse_modes, progress, run_app, split, warn, write_text
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.pictures.image import read_image
-from mgts_trt.recipe import load_recipe
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

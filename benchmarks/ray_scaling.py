@@ -19,7 +19,7 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import find_bundle, out, progress, run_app, split, table, write_text
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing import IndexReport

@@ -10,7 +10,7 @@ from onnx import ModelProto, helper
 from export.onnx_file import ExportError, open_session
 from export.quantize import LEVELS
 from mgts_trt._typing import Array
-from mgts_trt.recipe import Calibration
+from mgts_trt.bundle.recipe import Calibration
 
 Method: TypeAlias = Calibration
 METHODS: tuple[Method, ...] = get_args(Calibration)

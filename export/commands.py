@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.console import notice_untrained, out, progress, split, table, warn, write_text
 from mgts_trt.pictures.image import find_images
-from mgts_trt.recipe import MODELS
 
 Calibration = Annotated[Path | None, typer.Option(help="Folder of pictures like those the system will see.")]
 

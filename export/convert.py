@@ -10,8 +10,8 @@ from export.lower import file_name, lower, require_precisions
 from export.onnx_file import ExportError
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, record_people, start_recording
-from mgts_trt.bundle import Bundle, Manifest, Model, write_manifest
-from mgts_trt.recipe import MODELS, load_recipe
+from mgts_trt.bundle.bundle import Bundle, Manifest, Model, write_manifest
+from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 
 

@@ -14,8 +14,8 @@ from export.quantize import activations, layer_names, match_layers, to_int8
 from export.ranges import largest, measure_ranges, write_ranges
 from export.recording import Recording, model_inputs
 from mgts_trt._typing import Array
-from mgts_trt.bundle import BundleFile, Manifest, Model, Quantisation
-from mgts_trt.recipe import Precision, load_recipe
+from mgts_trt.bundle.bundle import BundleFile, Manifest, Model, Quantisation
+from mgts_trt.bundle.recipe import Precision, load_recipe
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """In the order in which they are made, each from the one before."""

@@ -8,9 +8,9 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from mgts_trt._typing import Array
+from mgts_trt.bundle.tensors import Dtype, TensorSpec
 from mgts_trt.errors import MgtsError
 from mgts_trt.session.onnxruntime import PLAIN_QDQ
-from mgts_trt.tensors import Dtype, TensorSpec
 
 _SMALL = 1024
 """Elements up to which a constant stays in float32: shapes, anchors' bounds and biases save nothing."""

@@ -19,10 +19,10 @@ from export.onnx_file import ExportError, open_session, save_checked
 from export.precision import simulate_rounding
 from export.quantize import match_layers
 from export.recording import model_inputs
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.onnx_graph import read_graph
+from mgts_trt.bundle.recipe import MODELS, Precision, load_recipe
 from mgts_trt.console import split
-from mgts_trt.onnx_graph import read_graph
-from mgts_trt.recipe import MODELS, Precision, load_recipe
 
 LIKE = 0.002
 """Agreements that differ by less are taken for equal: then more is quantised."""

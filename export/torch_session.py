@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle import Model
+from mgts_trt.bundle.bundle import Model
+from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
-from mgts_trt.tensors import TensorSpec, check_arrays
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 
 

@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.errors import MgtsError
     from mgts_trt.people import People
     from mgts_trt.pipeline import PersonSearch
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "MgtsError", "People", "PersonSearch", "__version__"]
 
 _HOMES = {
-    "Bundle": "mgts_trt.bundle",
+    "Bundle": "mgts_trt.bundle.bundle",
     "MgtsError": "mgts_trt.errors",
     "People": "mgts_trt.people",
     "PersonSearch": "mgts_trt.pipeline",

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mgts_trt import __version__
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.macs import macs_text, percent, share
+from mgts_trt.bundle.recipe import Profile, Recipe, load_recipe
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError, MgtsError, PlanError
 from mgts_trt.head import HEAD_FILE, HeadChoice, choose_head, save_head
 from mgts_trt.headless import cut_head
 from mgts_trt.machine.gpus import Gpu, find_gpus
-from mgts_trt.macs import macs_text, percent, share
 from mgts_trt.network import check_tensors, examine, parse
 from mgts_trt.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verify_plan
 from mgts_trt.precision import measure, require_share
-from mgts_trt.recipe import Profile, Recipe, load_recipe
 from mgts_trt.serialize import interrupt_as_flag, serialize
 from mgts_trt.staging import disk_errors, publish, staging_folder
-from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
 from mgts_trt.trt_cache import TimingCache
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mgts_trt import __version__
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import (
     err,
     find_bundle,

@@ -10,7 +10,7 @@ from typing import Literal
 from rich.text import Text
 
 from mgts_trt import __version__
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name

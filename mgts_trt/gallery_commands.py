@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import find_bundle, notice_untrained, out, progress, table, warn, write_text
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.modes import Mode

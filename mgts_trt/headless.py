@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mgts_trt._typing import Array
+from mgts_trt.bundle.onnx_graph import import_onnx, load_onnx
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
 from mgts_trt.head import FEATURES
-from mgts_trt.onnx_graph import import_onnx, load_onnx
 from mgts_trt.stages.head import HeadWeights
-from mgts_trt.tensors import TensorSpec
 
 _HEAD = (
     "ReduceMean(foreground_features, [2, 3], keepdims=0)",

@@ -6,13 +6,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mgts_trt.bundle import MANIFEST, Bundle, Calibration, Manifest, Quantisation, Thresholds, Training, file_sha256
+from mgts_trt.bundle.bundle import (
+    MANIFEST,
+    Bundle,
+    Calibration,
+    Manifest,
+    Quantisation,
+    Thresholds,
+    Training,
+    file_sha256,
+)
+from mgts_trt.bundle.macs import Work
+from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
+from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import MgtsError, OnnxError, PlanError
 from mgts_trt.machine.gpus import find_gpus
-from mgts_trt.macs import Work
-from mgts_trt.onnx_graph import import_onnx, read_graph
 from mgts_trt.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan
-from mgts_trt.recipe import MODELS, load_recipe
 from mgts_trt.trt import Flavour, find_flavour, runs_on, title
 
 
@@ -21,7 +30,7 @@ class _Facts(BaseModel):
 
 
 class OnnxFacts(_Facts):
-    """What `mgts_trt.onnx_graph.OnnxGraph` says of a file; `layers` are only those asked for."""
+    """What `mgts_trt.bundle.onnx_graph.OnnxGraph` says of a file; `layers` are only those asked for."""
 
     kind: Literal["onnx"] = "onnx"
     file: str

@@ -6,9 +6,9 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from mgts_trt.bundle.macs import Work, macs_text, share_text
 from mgts_trt.console import table
 from mgts_trt.inspect import BundleFacts, Facts, OnnxFacts, PlanFacts
-from mgts_trt.macs import Work, macs_text, share_text
 from mgts_trt.plan import PlanRecord
 from mgts_trt.trt import title
 

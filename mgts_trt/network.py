@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mgts_trt.bundle.onnx_graph import load_onnx
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
-from mgts_trt.onnx_graph import load_onnx
-from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour, Message
 
 STRUCTURAL = frozenset(

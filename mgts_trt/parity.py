@@ -15,12 +15,12 @@ from rich.table import Table
 from mgts_trt import __version__
 from mgts_trt._typing import Array, Floats
 from mgts_trt.boxes import box_iou, match_boxes
-from mgts_trt.bundle import MANIFEST, Bundle, file_sha256
+from mgts_trt.bundle.bundle import MANIFEST, Bundle, file_sha256
+from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.console import table, write_text
 from mgts_trt.errors import MgtsError
 from mgts_trt.golden import EMBEDDINGS, GoldenCase, load_goldens
 from mgts_trt.modes import mode_instance_map, mode_patches
-from mgts_trt.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.session.base import Session
 from mgts_trt.session.select import Runtime, open_session
 from mgts_trt.task import TaskComparison, TaskReport

@@ -2,7 +2,7 @@
 
 A strongly typed network computes each layer in the type of its inputs: a cast that was forgotten, or a dequantise layer
 in the wrong place, gives a plan that is right, slow, and silent about it. So the MACs of each convolution and product
-are counted (`mgts_trt.macs`) and credited to the precision that feeds it.
+are counted (`mgts_trt.bundle.macs`) and credited to the precision that feeds it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mgts_trt import macs
+from mgts_trt.bundle import macs
+from mgts_trt.bundle.macs import Operand, Work, Workload, macs_text, share, share_text, working_precision
 from mgts_trt.errors import BuildError
-from mgts_trt.macs import Operand, Work, Workload, macs_text, share, share_text, working_precision
 from mgts_trt.network import origin
 from mgts_trt.trt import Flavour
 

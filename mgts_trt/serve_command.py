@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import find_bundle, notice_untrained, out
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import Mode

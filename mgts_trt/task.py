@@ -11,7 +11,7 @@ import numpy as np
 
 from mgts_trt._typing import Array, Bools
 from mgts_trt.boxes import match_boxes
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.labelled import LabelledSet
 from mgts_trt.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_masks, evaluate_search

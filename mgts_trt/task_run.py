@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Bools, Floats, Ints
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.labelled import LabelledSet
 from mgts_trt.modes import MODES, Mode

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from mgts_trt.bundle.recipe import Builder
 from mgts_trt.errors import BackendError
-from mgts_trt.recipe import Builder
 
 FlavourName = Literal["tensorrt", "tensorrt_rtx"]
 FLAVOURS: tuple[FlavourName, ...] = ("tensorrt_rtx", "tensorrt")

@@ -194,7 +194,7 @@ def evaluate(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Measure a bundle on labelled data, through its own sessions, as the field measures it (Sec. 4.2)."""
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
     from training import evaluate as run
 
     opened = Bundle.open(bundle)

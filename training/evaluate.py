@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Floats, Image
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.metrics import (
     DetectionResult,
     IouThreshold,

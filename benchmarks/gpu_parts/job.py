@@ -10,7 +10,7 @@ from typing import Literal
 from benchmarks.gpu_parts.report import Report
 from benchmarks.gpu_parts.timing import Counts, words
 from mgts_trt._typing import Image
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import MODELS_OF_MODE, Mode
 from training.preset import Preset, PresetError, load_preset

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.tensors import check_arrays
 from mgts_trt.errors import BackendError
-from mgts_trt.tensors import check_arrays
 
 PROVIDER = "CUDAExecutionProvider"
 

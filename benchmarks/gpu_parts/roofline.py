@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.gpu_parts.report import Ceilings, Group, RooflineRow
-from mgts_trt.onnx_graph import Tensor, infer_tensors, load_onnx, read_graph
+from mgts_trt.bundle.onnx_graph import Tensor, infer_tensors, load_onnx, read_graph
 
 _VIEWS = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"})
 """Operators that need not touch the data."""

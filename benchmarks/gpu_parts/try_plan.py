@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.gpu_parts.report import PlanTrial
 from mgts_trt._typing import Array
 from mgts_trt.build import build_plan
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.head import HeadForm
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.trt import require_flavour

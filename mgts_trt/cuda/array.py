@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from mgts_trt._typing import Array
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.cuda.device import DeviceLayer, HostBuffer, Stream
 from mgts_trt.errors import BackendError
-from mgts_trt.tensors import TensorSpec
 
 _CUDA, _CUDA_MANAGED = 2, 13  # DLDeviceType
 

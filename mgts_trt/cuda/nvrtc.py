@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mgts_trt.bundle.recipe import engines_folder
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.cache import DiskCache
-from mgts_trt.recipe import engines_folder
 
 ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 120)
 """Compute capabilities every kernel is compiled for in the tests, times ten: Turing to Blackwell, Jetson Orin (87)."""

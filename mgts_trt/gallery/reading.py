@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from mgts_trt._typing import Image
-from mgts_trt.bundle import file_sha256
+from mgts_trt.bundle.bundle import file_sha256
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.gallery.channel import Channel
 from mgts_trt.gallery.frame import Frame

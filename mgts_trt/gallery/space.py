@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from mgts_trt.bundle import Bundle, Model
+from mgts_trt.bundle.bundle import Bundle, Model
 from mgts_trt.errors import GalleryError
 from mgts_trt.modes import MODELS_OF_MODE, Mode
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mgts_trt.bundle import Manifest
+from mgts_trt.bundle.bundle import Manifest
 from mgts_trt.cuda.array import DeviceArray
 from mgts_trt.cuda.device import DeviceLayer, Stream
 from mgts_trt.gpu.graphs import GraphPolicy, Graphs

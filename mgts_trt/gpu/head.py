@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.cuda.array import DeviceArray
 from mgts_trt.cuda.device import DeviceLayer, Stream
 from mgts_trt.cuda.kernels import FusedHead, Pointer
@@ -14,7 +15,6 @@ from mgts_trt.errors import BackendError
 from mgts_trt.gpu.memory import Arena, at
 from mgts_trt.head import FEATURES
 from mgts_trt.stages.head import HeadWeights
-from mgts_trt.tensors import TensorSpec
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """Re-ID on one slot: patches to embeddings, on the smallest batch that holds the people."""
 
+from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.cuda.array import DeviceArray
 from mgts_trt.cuda.device import Stream
 from mgts_trt.gpu.engines import Shared, Workspace
 from mgts_trt.gpu.graphs import Graphs
 from mgts_trt.gpu.head import PlacedHead
 from mgts_trt.gpu.memory import Arena
-from mgts_trt.recipe import Profile
 from mgts_trt.session.engine import EngineContext
-from mgts_trt.tensors import TensorSpec
 
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 

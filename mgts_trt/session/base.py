@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from mgts_trt._typing import Array
-from mgts_trt.tensors import TensorSpec
+from mgts_trt.bundle.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from mgts_trt.cuda.device import Stream

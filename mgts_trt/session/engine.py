@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.cuda.device import DeviceLayer, Stream
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plan import PlanRecord
-from mgts_trt.recipe import Profile
 from mgts_trt.session.base import ExecutionContext
-from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour
 from mgts_trt.trt_cache import RuntimeCache
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.tensors import check_arrays
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.cpu import available_cores
-from mgts_trt.tensors import check_arrays
 
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 

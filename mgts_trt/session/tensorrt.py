@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.cuda.device import DeviceLayer
 from mgts_trt.errors import BackendError, MgtsError
@@ -17,7 +18,6 @@ from mgts_trt.head import HeadChoice, choose_head
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plan import PlanIdentity, PlanRecord, build_command, find_plan, plan_folders
 from mgts_trt.session.engine import Engine
-from mgts_trt.tensors import TensorSpec, check_arrays
 from mgts_trt.trt import CURRENT, PORTABLE, Flavour, broken_flavours, find_flavour, require_flavour, runs_on, title
 
 

@@ -167,7 +167,7 @@ def test_without_a_gpu_it_says_so(run, bundle, monkeypatch) -> None:
 def test_a_plan_is_tried_as_far_as_it_comes(bundle) -> None:
     pytest.importorskip("tensorrt_rtx")
     from benchmarks.gpu_parts.try_plan import try_plan
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
 
     trial = try_plan(Bundle.open(bundle), "idnet", "fp32", "portable", "graph", 2)
     assert trial.milliseconds["build"] > 0

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.gpu_parts import kernels_part
 from benchmarks.gpu_parts.kernel_cases import Cases
 from benchmarks.gpu_parts.networks import network_inputs
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cuda.kernels import Pointer
 from tests.helpers import host_kernels
 from tests.helpers.simulated import SimulatedDevice
@@ -53,7 +53,7 @@ def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
 
 def test_a_head_of_a_bundle_that_names_its_feature_maps(bundle: Bundle, tmp_path: Path, monkeypatch) -> None:
     from benchmarks.gpu_parts import kernel_cases
-    from mgts_trt.onnx_graph import Tensor
+    from mgts_trt.bundle.onnx_graph import Tensor
 
     maps = {"original_features": Tensor("float32", (PEOPLE, 16, 4, 2))}
     monkeypatch.setattr(kernel_cases, "infer_tensors", lambda model, sizes: maps)

@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch", reason="the baseline is PyTorch")
 from benchmarks.gpu_parts.torch_networks import TorchNetworks  # noqa: E402
 from benchmarks.gpu_parts.torch_pipeline import TorchPipeline  # noqa: E402
 from export.torch_session import TorchSession  # noqa: E402
-from mgts_trt.bundle import Bundle, BundleFile, Manifest, Model, Training  # noqa: E402
+from mgts_trt.bundle.bundle import Bundle, BundleFile, Manifest, Model, Training  # noqa: E402
+from mgts_trt.bundle.recipe import MODELS, load_recipe  # noqa: E402
+from mgts_trt.bundle.tensors import TensorSpec  # noqa: E402
 from mgts_trt.modes import MODELS_OF_MODE, MODES  # noqa: E402
 from mgts_trt.pictures.image import read_image  # noqa: E402
 from mgts_trt.pipeline import PersonSearch  # noqa: E402
-from mgts_trt.recipe import MODELS, load_recipe  # noqa: E402
 from mgts_trt.stages import Letterbox  # noqa: E402
-from mgts_trt.tensors import TensorSpec  # noqa: E402
 from tests.helpers.torch_threads import one_torch_thread  # noqa: E402
 
 PEOPLE = 5

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.cuda.array import as_device_array, is_device_array
 from mgts_trt.cuda.device import stream_handle
 from mgts_trt.errors import BackendError
-from mgts_trt.tensors import TensorSpec
 from tests.helpers.clocks import RaceError
 from tests.helpers.simulated import SimulatedDevice
 

@@ -99,7 +99,7 @@ def pictures(tmp_path_factory, public_photos) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def bundle(tiny, pictures, tmp_path_factory):
-    """The tiny preset, exported whole; a `mgts_trt.bundle.Bundle`."""
+    """The tiny preset, exported whole; a `mgts_trt.bundle.bundle.Bundle`."""
     from export.exporter import Export, export_bundle
 
     return export_bundle(Export(tiny, tmp_path_factory.mktemp("out") / "bundle", pictures))[0]

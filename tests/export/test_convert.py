@@ -15,7 +15,7 @@ from export.convert import Conversion, convert_bundle
 from export.onnx_file import ExportError
 from export.sensitivity import group, parse_models, patterns, study
 from mgts_trt import PersonSearch
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.parity import compare_bundle
 from mgts_trt.pictures.image import read_image

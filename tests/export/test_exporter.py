@@ -17,11 +17,11 @@ from export.check import Check, CheckedGraph, require
 from export.exporter import STEPS, Export, export_bundle
 from export.onnx_file import ExportError
 from mgts_trt import PersonSearch
-from mgts_trt.bundle import MANIFEST, Bundle
+from mgts_trt.bundle.bundle import MANIFEST, Bundle
+from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import BundleError, ImageError
 from mgts_trt.parity import compare_bundle
 from mgts_trt.pictures.image import read_image
-from mgts_trt.recipe import MODELS, load_recipe
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.select import Runtime
 from training.checkpoint import CheckpointError, save_checkpoint

@@ -31,7 +31,7 @@ from export.graphs.networks import (
     rank_and_suppress,
 )
 from export.onnx_file import with_taps
-from mgts_trt.recipe import MODELS
+from mgts_trt.bundle.recipe import MODELS
 from training.models import FCIS, MGTS, FasterRCNN
 from training.models.rpn import RPN, clip_boxes, decode_boxes
 from training.preset import Preset

@@ -25,9 +25,9 @@ from export.onnx_file import (
     with_taps,
 )
 from export.trace import OPSET, export_onnx
+from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import MgtsError
-from mgts_trt.recipe import MODELS
-from mgts_trt.tensors import TensorSpec
 from training.preset import Preset
 
 Export = Callable[[str], Path]

@@ -16,10 +16,10 @@ from export.lower import Quantiser, file_name
 from export.onnx_file import ExportError, open_session, save_checked
 from export.precision import half_nodes, simulate_rounding, to_half
 from export.quantize import LEVELS, activations, layer_names, match_layers, quantise_weight, to_int8
-from mgts_trt.macs import share
+from mgts_trt.bundle.macs import share
+from mgts_trt.bundle.onnx_graph import read_graph
+from mgts_trt.bundle.recipe import Precision, Tolerance
 from mgts_trt.metrics import MetricError
-from mgts_trt.onnx_graph import read_graph
-from mgts_trt.recipe import Precision, Tolerance
 from tests.helpers.half_graphs import infer
 
 FLOAT = TensorProto.FLOAT

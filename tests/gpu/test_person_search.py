@@ -8,7 +8,7 @@ import pytest
 from mgts_trt import PersonSearch
 from mgts_trt.boxes import match_boxes
 from mgts_trt.build import build_plan
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.gpu.pipeline import GpuPipeline
 from mgts_trt.head import load_head

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from mgts_trt.bundle import Bundle, file_sha256
+from mgts_trt.bundle.bundle import Bundle, file_sha256
+from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.head import HEAD_FILE, HeadForm, save_head
 from mgts_trt.headless import cut_head
 from mgts_trt.plan import HeadRecord, PlanIdentity, PlanRecord
-from mgts_trt.recipe import load_recipe
 from mgts_trt.trt import Flavour
 from tests.helpers.simulated import SimulatedDevice
 

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.gpu.pipeline import GpuPipeline
 from mgts_trt.modes import MODELS_OF_MODE
 from mgts_trt.pipeline import PersonSearch
-from mgts_trt.recipe import Profile
 from mgts_trt.stages import HeadWeights, fused_head
-from mgts_trt.tensors import TensorSpec
 from tests.helpers.reference_kernels import register_kernels
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.simulated_engine import SimulatedContext, SimulatedEngine

@@ -12,8 +12,8 @@ from tempfile import mkdtemp
 import numpy as np
 import pytest
 
+from mgts_trt.bundle.recipe import engines_folder
 from mgts_trt.cuda.kernels import Launch, Pointer
-from mgts_trt.recipe import engines_folder
 
 HERE = Path(__file__).resolve().parent
 CODES = {Pointer: "p", np.int32: "i", np.float32: "f", np.float64: "d"}

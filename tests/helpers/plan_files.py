@@ -2,12 +2,12 @@
 
 import hashlib
 
+from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.plan import (
     PlanIdentity,
     PlanRecord,
 )
-from mgts_trt.recipe import Profile
-from mgts_trt.tensors import TensorSpec
 
 PLAN = b"what TensorRT wrote"
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
-from mgts_trt.tensors import TensorSpec
 from tests.helpers.clocks import CaptureError, SchedulingError
 from tests.helpers.simulated import SimulatedDevice
 

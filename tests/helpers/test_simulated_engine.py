@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mgts_trt.tensors import TensorSpec
+from mgts_trt.bundle.tensors import TensorSpec
 from tests.helpers.clocks import CaptureError, RaceError
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.simulated_engine import SimulatedEngine

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mgts_trt.bundle import (
+from mgts_trt.bundle.bundle import (
     BundleFile,
     Manifest,
     Model,
@@ -25,8 +25,8 @@ from mgts_trt.bundle import (
     Training,
     write_manifest,
 )
-from mgts_trt.recipe import MODELS, load_recipe
-from mgts_trt.tensors import TensorSpec
+from mgts_trt.bundle.recipe import MODELS, load_recipe
+from mgts_trt.bundle.tensors import TensorSpec
 
 CANVAS = (64, 96)
 CELL = (32, 16)

@@ -121,7 +121,7 @@ def test_parity_passes_and_fails(run, pristine: Path, tmp_path: Path) -> None:
     assert all(row["ok"] for row in json.loads((tmp_path / "p.json").read_text())["comparisons"])
 
     wrong = Path(shutil.copytree(pristine, tmp_path / "wrong"))
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.golden import load_goldens
     from tests.helpers.goldens import write_golden
 

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from mgts_trt import doctor
 from mgts_trt.build import build_plan
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.doctor import Finding, examine, report
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.trt import Flavour, find_flavour

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mgts_trt import console
 from mgts_trt.build import build_bundle, build_plan, plan_report
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli import app
 from mgts_trt.errors import BuildError, PlanError
 from mgts_trt.head import AUTO, FEATURES, HEAD_FILE, choose_head, load_head

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mgts_trt import inspect as module
-from mgts_trt.bundle import Bundle, BundleFile, Calibration, Quantisation, file_sha256, write_manifest
+from mgts_trt.bundle.bundle import Bundle, BundleFile, Calibration, Quantisation, file_sha256, write_manifest
 from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.inspect import inspect
 from mgts_trt.inspect_text import facts_report

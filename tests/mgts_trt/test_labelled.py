@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, ImageError, MgtsError
 from mgts_trt.labelled import LabelError, LabelledSet
 from tests.helpers.labelled_sets import add_labelled, make_labelled_set

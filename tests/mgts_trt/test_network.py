@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError, OnnxError
 from mgts_trt.network import Node, check_tensors, examine, nodes_without_layer, parse, read_nodes
-from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import find_flavour, require_flavour
 from tests.helpers.tiny_bundle import make_model
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.golden import load_goldens
 from mgts_trt.parity import Comparison, compare_bundle, compare_detections

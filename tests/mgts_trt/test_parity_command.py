@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.labelled import LabelledSet
 from mgts_trt.pictures.image import read_image
 from tests.helpers.goldens import add_golden

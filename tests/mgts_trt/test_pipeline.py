@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mgts_trt import PersonSearch
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.modes import MODES, Mode
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle

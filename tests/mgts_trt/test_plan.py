@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, PlanError
 from mgts_trt.plan import (
     CHECKSUM,

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mgts_trt.bundle import Bundle, BundleFile
+from mgts_trt.bundle.bundle import Bundle, BundleFile
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, BundleError
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.select import select_runtime
-from mgts_trt.tensors import TensorSpec
 from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mgts_trt.bundle import Bundle, read_manifest, write_manifest
+from mgts_trt.bundle.bundle import Bundle, read_manifest, write_manifest
 from mgts_trt.errors import BundleError
 from mgts_trt.labelled import LabelledSet
 from mgts_trt.metrics import evaluate_reid, mask_iou

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mgts_trt.build import build_plan
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, PlanError
 from mgts_trt.machine.cache import VARIABLE, DiskCache
 from mgts_trt.machine.gpus import Gpu
@@ -16,7 +17,6 @@ from mgts_trt.session import tensorrt as session
 from mgts_trt.session.engine import Engine
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.tensorrt import TensorRTSession, open_engine
-from mgts_trt.tensors import TensorSpec
 from mgts_trt.trt import Flavour, find_flavour
 from mgts_trt.trt_cache import RUNTIME
 from tests.helpers import fake_tensorrt as fakes

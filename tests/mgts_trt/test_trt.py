@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from mgts_trt import trt
+from mgts_trt.bundle.recipe import Builder
 from mgts_trt.errors import BackendError
-from mgts_trt.recipe import Builder
 from mgts_trt.trt import Flavour, find_flavour, require_flavour, runs_on
 
 needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")

@@ -18,7 +18,7 @@ pytest.importorskip("torch", reason="the analyses need PyTorch")
 import torch
 from typer.testing import CliRunner
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import MgtsError
 from mgts_trt.modes import MODES, Mode
 from tests.helpers.cell_scenes import Listed, scene

@@ -10,8 +10,8 @@ from torch import nn
 from torchvision import models
 
 import training.checkpoint
+from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import MgtsError
-from mgts_trt.recipe import MODELS
 from training.checkpoint import CheckpointError, load_backbone, load_checkpoint, save_checkpoint
 from training.models import CLASSES, create
 from training.models.efficientnet import EfficientNetLite

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.modes import MODES, Mode
 from mgts_trt.pictures.image import write_image
 from tests.helpers.cell_scenes import Listed, scene

@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="the networks need PyTorch")
 import torch
 from torch import Tensor, nn
 
-from mgts_trt.recipe import MODELS
+from mgts_trt.bundle.recipe import MODELS
 from training.models import CLASSES, FCIS, MGTS, FasterRCNN, IDNet, create
 from training.models.efficientnet import EfficientNetLite
 from training.models.normalise import Normalise

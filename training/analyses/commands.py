@@ -111,7 +111,7 @@ def gamma(
 
     The networks of the bundle were trained with one γ; here they see others.
     """
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
     from training.analyses import gamma as analysis
 
     opened, modes, ratios = Bundle.open(bundle), _masked_modes(mode), parse_numbers(gammas, least=1)
@@ -152,7 +152,7 @@ def modes(
     Each identity is searched for once, by its first appearance, in all other scenes.
     """
     from mgts_trt.bench import PAPER_DEVICE, PAPER_SECONDS
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.machine.cpu import cpu_name
     from training.analyses import modes as analysis
     from training.analyses.search import search_scenes
@@ -204,7 +204,7 @@ def gallery(
     debug: DebugOption = False,
 ) -> None:
     """Person search in ever larger galleries (Fig. 5); cuhk_sysu takes its published galleries."""
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
     from training.analyses import gallery as analysis
     from training.analyses.search import sample_galleries, search_scenes
     from training.evaluate import picture_count

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mgts_trt._typing import Image
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.metrics import RankingResult, evaluate_search
 from mgts_trt.modes import Mode
 from mgts_trt.pictures.image import read_image

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.metrics import RankingResult
 from mgts_trt.modes import Mode
 from training.data.scene import Scenes

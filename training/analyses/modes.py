@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mgts_trt.bundle import Bundle
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.metrics import RankingResult, evaluate_search
 from mgts_trt.modes import Mode
 from mgts_trt.session.select import Runtime

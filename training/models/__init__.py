@@ -15,7 +15,7 @@ CLASSES: dict[str, type[FasterRCNN | FCIS | MGTS | IDNet]] = {
     "mgts": MGTS,
     "idnet": IDNet,
 }
-"""Model name → network, in the order of `mgts_trt.recipe.MODELS`."""
+"""Model name → network, in the order of `mgts_trt.bundle.recipe.MODELS`."""
 
 _PREDICTION_STD = {"objectness": 0.01, "classes": 0.01, "score_maps": 0.01, "deltas": 0.001, "box_maps": 0.001}
 

@@ -76,7 +76,7 @@ def test_loopback(host: str, loopback: bool) -> None:
 
 def test_a_gallery_of_another_mode_is_refused(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("lancedb", reason="needs the extra gallery")
-    from mgts_trt.bundle import Bundle
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.gallery import Gallery, Space
     from mgts_trt.serve_command import _open_gallery
 

@@ -9,8 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import RecipeError
-from mgts_trt.tensors import TensorSpec
 
 MODELS = ("detector", "masknet", "mgts", "idnet")
 """Every model of a bundle, in the order the pipeline meets them."""
@@ -158,12 +158,12 @@ class Recipe(_Frozen):
 
 def engines_folder() -> Path:
     """The folder of the recipes and kernels: inside the installed package, or at the top of a checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "engines", here.parent / "engines"):
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "engines", package.parent / "engines"):
         if (folder / "detector.toml").is_file():
             return folder
     raise RecipeError(
-        f"No engine recipes beside {here}. The installation is incomplete; reinstall with "
+        f"No engine recipes in or beside {package}. The installation is incomplete; reinstall with "
         "`pip install --force-reinstall --no-deps .` in a checkout of mgts-trt."
     )
 

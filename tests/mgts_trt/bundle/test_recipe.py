@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from mgts_trt.bundle.recipe import MODELS, engines_folder, load_recipe, read_recipe
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import RecipeError
-from mgts_trt.recipe import MODELS, engines_folder, load_recipe, read_recipe
-from mgts_trt.tensors import TensorSpec
 
 
 def concrete(specs: dict[str, TensorSpec], sizes: dict[str, int]) -> dict[str, TensorSpec]:

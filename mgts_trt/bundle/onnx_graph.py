@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mgts_trt import macs
+from mgts_trt.bundle import macs
+from mgts_trt.bundle.macs import Operand, Work, Workload, working_precision
 from mgts_trt.errors import OnnxError
-from mgts_trt.macs import Operand, Work, Workload, working_precision
 
 INSTALL_ONNX = "pip install onnx"
 

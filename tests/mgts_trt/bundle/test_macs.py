@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgts_trt import macs
-from mgts_trt.macs import Operand, Work, Workload, macs_text, share, share_text, working_precision
+from mgts_trt.bundle import macs
+from mgts_trt.bundle.macs import Operand, Work, Workload, macs_text, share, share_text, working_precision
 
 WORK = Workload(
     (Work("a", "Conv", 600, "fp16"), Work("b", "Conv", 300, "fp32"), Work("c", "MatMul", 100, "fp16"))

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BundleError
-from mgts_trt.recipe import MODELS
-from mgts_trt.tensors import TensorSpec
 
 FORMAT = 1
 """The bundle format this version writes and the newest it reads."""

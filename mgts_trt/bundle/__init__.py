@@ -1,0 +1,1 @@
+"""The artefact on disk: manifest, layout, recipes, tensors, ONNX files."""
