@@ -24,9 +24,9 @@ from mgts_trt.console import (
 )
 from mgts_trt.errors import MgtsError
 from mgts_trt.gallery_commands import gallery_app, index, search
-from mgts_trt.head import HeadChoice
 from mgts_trt.modes import Mode
 from mgts_trt.options import BackendOption, BundleArgument, BundleOption, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.plans.head_form import HeadChoice
 from mgts_trt.serve_command import serve
 
 app = typer.Typer(
@@ -73,7 +73,7 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
 ) -> None:
     """Build TensorRT plans from a bundle; TensorRT-RTX needs no GPU for it."""
-    from mgts_trt.build import BuildEvent, build_bundle, plan_report
+    from mgts_trt.plans.builder.build import BuildEvent, build_bundle, plan_report
 
     opened = Bundle.open(bundle)
     with progress() as bar:

@@ -15,8 +15,8 @@ from mgts_trt.errors import BundleError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
-from mgts_trt.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
-from mgts_trt.trt import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
+from mgts_trt.plans.flavour import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
+from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
 
 State = Literal["ok", "info", "problem"]
 

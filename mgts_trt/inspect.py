@@ -21,8 +21,8 @@ from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import MgtsError, OnnxError, PlanError
 from mgts_trt.machine.gpus import find_gpus
-from mgts_trt.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan
-from mgts_trt.trt import Flavour, find_flavour, runs_on, title
+from mgts_trt.plans.flavour import Flavour, find_flavour, runs_on, title
+from mgts_trt.plans.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan
 
 
 class _Facts(BaseModel):

@@ -9,8 +9,8 @@ from rich.table import Table
 from mgts_trt.bundle.macs import Work, macs_text, share_text
 from mgts_trt.console import table
 from mgts_trt.inspect import BundleFacts, Facts, OnnxFacts, PlanFacts
-from mgts_trt.plan import PlanRecord
-from mgts_trt.trt import title
+from mgts_trt.plans.flavour import title
+from mgts_trt.plans.plan import PlanRecord
 
 
 def facts_report(facts: Facts) -> RenderableType:

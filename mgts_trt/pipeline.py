@@ -12,10 +12,10 @@ from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.errors import BackendError, MgtsError
-from mgts_trt.head import HeadChoice, load_head
 from mgts_trt.modes import MODELS_OF_MODE, MODES, Mode, mode_instance_map, mode_patches
 from mgts_trt.people import People, given_boxes
 from mgts_trt.pictures.image import as_image
+from mgts_trt.plans.head_form import HeadChoice, load_head
 from mgts_trt.session.base import Session
 from mgts_trt.session.select import Backend, Runtime, on_cpu, open_session, select_runtime
 from mgts_trt.stages import InstanceMap, Letterbox, Patches

@@ -12,8 +12,8 @@ from benchmarks.environment import ROOT
 from benchmarks.gpu_parts.job import Job
 from benchmarks.gpu_parts.report import PlanTrial
 from mgts_trt.errors import BackendError
-from mgts_trt.head import HeadForm, choose_head
-from mgts_trt.trt import CURRENT, PORTABLE, require_flavour
+from mgts_trt.plans.flavour import CURRENT, PORTABLE, require_flavour
+from mgts_trt.plans.head_form import HeadForm, choose_head
 
 _SECONDS = 1800
 """After which a trial is given up; a build of a large network takes minutes."""

@@ -12,11 +12,11 @@ import numpy as np
 
 from benchmarks.gpu_parts.report import PlanTrial
 from mgts_trt._typing import Array
-from mgts_trt.build import build_plan
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.head import HeadForm
 from mgts_trt.machine.gpus import find_gpus
-from mgts_trt.trt import require_flavour
+from mgts_trt.plans.builder.build import build_plan
+from mgts_trt.plans.flavour import require_flavour
+from mgts_trt.plans.head_form import HeadForm
 
 
 def try_plan(bundle: Bundle, model: str, precision: str, target: str, head: HeadForm, people: int) -> PlanTrial:

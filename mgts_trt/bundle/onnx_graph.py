@@ -19,7 +19,7 @@ _LARGE = 1024
 """Weights of more elements are no shapes: the inference of shapes only needs their own."""
 
 _RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-"""As in `mgts_trt.precision`: operators behind which a tensor is the same numbers."""
+"""As in `mgts_trt.plans.builder.proof`: operators behind which a tensor is the same numbers."""
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 

@@ -13,7 +13,7 @@ from mgts_trt.cuda.device import DeviceLayer, Stream
 from mgts_trt.cuda.kernels import FusedHead, Pointer
 from mgts_trt.errors import BackendError
 from mgts_trt.gpu.memory import Arena, at
-from mgts_trt.head import FEATURES
+from mgts_trt.plans.head_form import FEATURES
 from mgts_trt.stages.head import HeadWeights
 
 
@@ -132,7 +132,7 @@ def make_head(device: DeviceLayer, outputs: dict[str, TensorSpec], weights: Head
     Args:
         device: Where it runs.
         outputs: Of the re-ID plan.
-        weights: Of a head that is not in the plan; see `mgts_trt.head.load_head`.
+        weights: Of a head that is not in the plan; see `mgts_trt.plans.head_form.load_head`.
 
     Raises:
         BackendError: See `KernelHead`.

@@ -34,7 +34,7 @@ class GpuPipeline:
         manifest: The bundle's.
         mode: `none`, `net` or `box`.
         engines: The mode's models, all on one device; they stay open when this is closed.
-        head_weights: Of a re-ID plan that ends at the feature maps; see `mgts_trt.head.load_head`.
+        head_weights: Of a re-ID plan that ends at the feature maps; see `mgts_trt.plans.head_form.load_head`.
         graphs: Whether engines' runs are captured in CUDA graphs.
 
     Raises:

@@ -11,10 +11,10 @@ from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.cuda.device import DeviceLayer, Stream
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.plan import PlanRecord
+from mgts_trt.plans.caches import RuntimeCache
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.plan import PlanRecord
 from mgts_trt.session.base import ExecutionContext
-from mgts_trt.trt import Flavour
-from mgts_trt.trt_cache import RuntimeCache
 
 ALIGNMENT = 256
 """Bytes; of a workspace's address."""
@@ -24,7 +24,7 @@ class Engine:
     """A deserialised plan. Contexts share its weights, and several may run at once, each on a stream of its own.
 
     Args:
-        plan: The plan file, whose identity and checksum have been verified (`mgts_trt.plan.find_plan`).
+        plan: The plan file, whose identity and checksum have been verified (`mgts_trt.plans.plan.find_plan`).
         record: Its sidecar.
         flavour: Loads it.
         device: Where it runs.

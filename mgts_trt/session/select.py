@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, MgtsError
-from mgts_trt.head import HeadChoice
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
+from mgts_trt.plans.head_form import HeadChoice
 from mgts_trt.session.base import Session
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 

@@ -14,11 +14,20 @@ from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.cuda.device import DeviceLayer
 from mgts_trt.errors import BackendError, MgtsError
-from mgts_trt.head import HeadChoice, choose_head
 from mgts_trt.machine.gpus import Gpu, find_gpus
-from mgts_trt.plan import PlanIdentity, PlanRecord, build_command, find_plan, plan_folders
+from mgts_trt.plans.flavour import (
+    CURRENT,
+    PORTABLE,
+    Flavour,
+    broken_flavours,
+    find_flavour,
+    require_flavour,
+    runs_on,
+    title,
+)
+from mgts_trt.plans.head_form import HeadChoice, choose_head
+from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, find_plan, plan_folders
 from mgts_trt.session.engine import Engine
-from mgts_trt.trt import CURRENT, PORTABLE, Flavour, broken_flavours, find_flavour, require_flavour, runs_on, title
 
 
 def check_plan(bundle: Bundle, model: str, precision: str, head: HeadChoice = "graph") -> PlanRecord:

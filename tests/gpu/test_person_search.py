@@ -7,17 +7,17 @@ import pytest
 
 from mgts_trt import PersonSearch
 from mgts_trt.boxes import match_boxes
-from mgts_trt.build import build_plan
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.gpu.pipeline import GpuPipeline
-from mgts_trt.head import load_head
 from mgts_trt.machine.cache import VARIABLE
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.modes import MODELS_OF_MODE, MODES
 from mgts_trt.pictures.image import read_image
+from mgts_trt.plans.builder.build import build_plan
+from mgts_trt.plans.flavour import Flavour, find_flavour
+from mgts_trt.plans.head_form import load_head
 from mgts_trt.session import select, tensorrt
-from mgts_trt.trt import Flavour, find_flavour
 from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan
 from tests.helpers.gpu_networks import assert_same
 from tests.helpers.headed_mgts import put_headed_mgts

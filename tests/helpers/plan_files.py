@@ -4,7 +4,7 @@ import hashlib
 
 from mgts_trt.bundle.recipe import Profile
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.plan import (
+from mgts_trt.plans.plan import (
     PlanIdentity,
     PlanRecord,
 )

@@ -175,7 +175,7 @@ def test_detect_of_what_is_no_picture(run, pristine: Path, tmp_path: Path, make,
 
 
 def test_build_twice(run, pristine: Path, tmp_path: Path) -> None:
-    from mgts_trt.trt import find_flavour
+    from mgts_trt.plans.flavour import find_flavour
 
     if find_flavour() is None:
         pytest.skip("TensorRT is not installed")
@@ -196,7 +196,7 @@ def test_build_twice(run, pristine: Path, tmp_path: Path) -> None:
 
 
 def test_build_without_tensorrt_says_what_to_install(run, pristine: Path, monkeypatch) -> None:
-    monkeypatch.setattr("mgts_trt.trt.find_flavour", lambda *_: None)
+    monkeypatch.setattr("mgts_trt.plans.flavour.find_flavour", lambda *_: None)
     code, _, err = run("build", pristine)
     assert code == 2
     assert "pip install tensorrt-rtx" in err

@@ -4,11 +4,11 @@ import pytest
 from rich.console import Console
 
 from mgts_trt import doctor
-from mgts_trt.build import build_plan
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.doctor import Finding, examine, report
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.trt import Flavour, find_flavour
+from mgts_trt.plans.builder.build import build_plan
+from mgts_trt.plans.flavour import Flavour, find_flavour
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")

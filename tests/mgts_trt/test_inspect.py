@@ -14,7 +14,7 @@ from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.inspect import inspect
 from mgts_trt.inspect_text import facts_report
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.trt import Message
+from mgts_trt.plans.flavour import Message
 from tests.helpers.plan_files import identity, put
 from tests.helpers.tiny_bundle import make_tiny_bundle
 

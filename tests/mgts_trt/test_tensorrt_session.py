@@ -5,20 +5,20 @@ import threading
 import numpy as np
 import pytest
 
-from mgts_trt.build import build_plan
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, PlanError
 from mgts_trt.machine.cache import VARIABLE, DiskCache
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.pipeline import PersonSearch
+from mgts_trt.plans.builder.build import build_plan
+from mgts_trt.plans.caches import RUNTIME
+from mgts_trt.plans.flavour import Flavour, find_flavour
 from mgts_trt.session import select
 from mgts_trt.session import tensorrt as session
 from mgts_trt.session.engine import Engine
 from mgts_trt.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.session.tensorrt import TensorRTSession, open_engine
-from mgts_trt.trt import Flavour, find_flavour
-from mgts_trt.trt_cache import RUNTIME
 from tests.helpers import fake_tensorrt as fakes
 from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan
 from tests.helpers.reference_kernels import register_kernels

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgts_trt import trt_cache
 from mgts_trt.machine.cache import VARIABLE, DiskCache, cache_root
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.trt import Flavour
-from mgts_trt.trt_cache import TimingCache
+from mgts_trt.plans import caches
+from mgts_trt.plans.caches import TimingCache
+from mgts_trt.plans.flavour import Flavour
 from tests.helpers.paths import ROOT
 
 HEADER = 17 + 64
@@ -164,7 +164,7 @@ def build(flavour, disk, config):
 
 def test_times_are_kept_from_build_to_build_and_by_gpu(disk, monkeypatch):
     driver = "550"
-    monkeypatch.setattr(trt_cache, "find_gpus", lambda: [Gpu("A4000", (8, 6), driver=driver)])
+    monkeypatch.setattr(caches, "find_gpus", lambda: [Gpu("A4000", (8, 6), driver=driver)])
     flavour = Flavour("tensorrt", "10.9", None)
     assert build(flavour, disk, BuilderConfig()) == b"+"
     assert build(flavour, disk, BuilderConfig()) == b"++"
@@ -176,7 +176,7 @@ def test_times_are_kept_from_build_to_build_and_by_gpu(disk, monkeypatch):
 
 
 def test_tensorrt_rtx_is_given_no_timing_cache(disk, monkeypatch):
-    monkeypatch.setattr(trt_cache, "find_gpus", lambda: pytest.fail("a build must not ask for a GPU"))
+    monkeypatch.setattr(caches, "find_gpus", lambda: pytest.fail("a build must not ask for a GPU"))
     config = BuilderConfig()
     assert build(Flavour("tensorrt_rtx", "1.7", None), disk, config) is None
     assert config.cache is None

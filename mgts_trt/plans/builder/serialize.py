@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mgts_trt.trt import Flavour, OnProgress
+from mgts_trt.plans.flavour import Flavour, OnProgress
 
 
 def serialize(

@@ -7,7 +7,7 @@ plan lies in a folder named after its identity, with a sidecar that is compared 
         plan.json        identity, SHA-256, tensors, profile, how the build went
         detector.plan    what TensorRT wrote
         build.log        what TensorRT said
-        head.npz         weights of a head that was left out of the plan; see `mgts_trt.head`
+        head.npz         weights of a head that was left out of the plan; see `mgts_trt.plans.head_form`
 """
 
 import hashlib
@@ -23,8 +23,8 @@ from mgts_trt.bundle.bundle import Bundle, Sha256, file_sha256
 from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import PlanError
-from mgts_trt.head import HEAD_FILE, HeadForm, choose_head
-from mgts_trt.trt import Flavour, FlavourName, title
+from mgts_trt.plans.flavour import Flavour, FlavourName, title
+from mgts_trt.plans.head_form import HEAD_FILE, HeadForm, choose_head
 
 PLAN_FORMAT = 3
 """The sidecar format this version writes and reads."""
@@ -67,7 +67,7 @@ class PlanIdentity(BaseModel):
             precision: One of the model's precisions.
             target: `portable` or `sm_…`; not `current`.
             flavour: Builds the plan.
-            head: Where the model's head is computed; see `mgts_trt.head.choose_head`.
+            head: Where the model's head is computed; see `mgts_trt.plans.head_form.choose_head`.
 
         Raises:
             BundleError: The bundle does not hold the model in that precision.
@@ -154,7 +154,9 @@ class PlanRecord(BaseModel):
     outputs: dict[str, TensorSpec]
     profile: dict[str, Profile] = Field(description="sizes a named dimension may take")
     onnx_nodes: int = Field(ge=0, description="nodes of the ONNX graph")
-    onnx_nodes_with_layer: int = Field(ge=0, description="the rest only move or describe data; see `mgts_trt.network`")
+    onnx_nodes_with_layer: int = Field(
+        ge=0, description="the rest only move or describe data; see `mgts_trt.plans.builder.parsing`"
+    )
     layers: dict[str, Count] = Field(description="type of a layer's first output → layers of the network")
     macs: dict[str, Count] = Field(description="precision → MACs done in it, a dynamic dimension at its opt")
     warnings: int = Field(ge=0)

@@ -4,18 +4,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgts_trt import trt
 from mgts_trt.bundle.recipe import Builder
 from mgts_trt.errors import BackendError
-from mgts_trt.trt import Flavour, find_flavour, require_flavour, runs_on
+from mgts_trt.plans import flavour as flavours
+from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour, runs_on
 
 needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")
 
 
 @pytest.fixture
 def no_tensorrt(monkeypatch):
-    monkeypatch.setattr(trt, "_load", lambda name: f"No module named '{name}'")
-    monkeypatch.setattr(trt.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(flavours, "_load", lambda name: f"No module named '{name}'")
+    monkeypatch.setattr(flavours.importlib.util, "find_spec", lambda name: None)
 
 
 def test_nothing_installed(no_tensorrt):
@@ -25,7 +25,7 @@ def test_nothing_installed(no_tensorrt):
 
 
 def test_installed_but_broken(no_tensorrt, monkeypatch):
-    monkeypatch.setattr(trt.importlib.util, "find_spec", lambda name: name == "tensorrt")
+    monkeypatch.setattr(flavours.importlib.util, "find_spec", lambda name: name == "tensorrt")
     with pytest.raises(BackendError, match="TensorRT does not load: No module named"):
         require_flavour()
 
@@ -41,7 +41,7 @@ def test_installed_but_broken(no_tensorrt, monkeypatch):
 )
 def test_preference(monkeypatch, installed, prefer, expected):
     module = SimpleNamespace(__version__="1.2.3")
-    monkeypatch.setattr(trt, "_load", lambda name: module if name in installed else "missing")
+    monkeypatch.setattr(flavours, "_load", lambda name: module if name in installed else "missing")
     flavour = find_flavour(prefer)
     assert flavour is not None
     assert (flavour.name, flavour.version) == (expected, "1.2.3")
@@ -141,14 +141,14 @@ class TestInstalled:
         flavour = require_flavour()
         with flavour.collect() as first:
             flavour.module.OnnxParser(
-                flavour.create_builder().create_network(0), trt._logger(flavour.module)
+                flavour.create_builder().create_network(0), flavours._logger(flavour.module)
             ).parse_from_file("nowhere.onnx")
         before = list(first)
         with flavour.collect() as second:
-            trt._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, " late \n")
-        trt._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, "outside")
+            flavours._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, " late \n")
+        flavours._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, "outside")
         assert first == before
-        assert second == [trt.Message("error", "late")]
+        assert second == [flavours.Message("error", "late")]
 
     def test_progress_never_goes_back_and_ends_near_one(self):
         flavour = require_flavour()
@@ -174,7 +174,8 @@ class TestInstalled:
 
 def test_tensorrt_is_imported_only_when_asked_for():
     code = (
-        "import sys, mgts_trt.trt, mgts_trt.plan, mgts_trt.build, mgts_trt.doctor, mgts_trt.session.tensorrt;"
+        "import sys, mgts_trt.plans.flavour, mgts_trt.plans.plan, mgts_trt.plans.builder.build;"
+        "import mgts_trt.doctor, mgts_trt.session.tensorrt;"
         "print([m for m in ('tensorrt', 'tensorrt_rtx', 'torch', 'onnx', 'cuda.core') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,7 +2,8 @@
 
 The parser answers True for graphs it has understood only in part, and a strongly typed network silently keeps the
 types it was given. So after parsing three things are compared: the network's tensors with the manifest's, the graph's
-nodes with the network's layers, and the precision the work is done in with the one asked for (`mgts_trt.precision`).
+nodes with the network's layers, and the precision the work is done in with the one asked for
+(`mgts_trt.plans.builder.proof`).
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
-from mgts_trt.trt import Flavour, Message
+from mgts_trt.plans.flavour import Flavour, Message
 
 STRUCTURAL = frozenset(
     {

@@ -9,19 +9,19 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from mgts_trt import console
-from mgts_trt.build import build_bundle, build_plan, plan_report
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli import app
 from mgts_trt.errors import BuildError, PlanError
-from mgts_trt.head import AUTO, FEATURES, HEAD_FILE, choose_head, load_head
-from mgts_trt.headless import cut_head
 from mgts_trt.inspect import inspect
 from mgts_trt.inspect_text import facts_report
-from mgts_trt.plan import PlanIdentity, PlanRecord, find_plan, plan_folders, verify_plan
+from mgts_trt.plans.builder.build import build_bundle, build_plan, plan_report
+from mgts_trt.plans.builder.cut_head import cut_head
+from mgts_trt.plans.flavour import find_flavour
+from mgts_trt.plans.head_form import AUTO, FEATURES, HEAD_FILE, choose_head, load_head
+from mgts_trt.plans.plan import PlanIdentity, PlanRecord, find_plan, plan_folders, verify_plan
 from mgts_trt.session import tensorrt as session
 from mgts_trt.session.onnxruntime import PLAIN_QDQ
 from mgts_trt.stages.head import fused_head
-from mgts_trt.trt import find_flavour
 from tests.helpers.headed_mgts import CHANNELS, headed_mgts, put_headed_mgts
 from tests.helpers.paths import TRAINED
 from tests.helpers.small_graphs import node

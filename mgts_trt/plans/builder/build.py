@@ -14,16 +14,16 @@ from mgts_trt.bundle.macs import macs_text, percent, share
 from mgts_trt.bundle.recipe import Profile, Recipe, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError, MgtsError, PlanError
-from mgts_trt.head import HEAD_FILE, HeadChoice, choose_head, save_head
-from mgts_trt.headless import cut_head
 from mgts_trt.machine.gpus import Gpu, find_gpus
-from mgts_trt.network import check_tensors, examine, parse
-from mgts_trt.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verify_plan
-from mgts_trt.precision import measure, require_share
-from mgts_trt.serialize import interrupt_as_flag, serialize
-from mgts_trt.staging import disk_errors, publish, staging_folder
-from mgts_trt.trt import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
-from mgts_trt.trt_cache import TimingCache
+from mgts_trt.plans.builder.cut_head import cut_head
+from mgts_trt.plans.builder.parsing import check_tensors, examine, parse
+from mgts_trt.plans.builder.proof import measure, require_share
+from mgts_trt.plans.builder.serialize import interrupt_as_flag, serialize
+from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
+from mgts_trt.plans.caches import TimingCache
+from mgts_trt.plans.flavour import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
+from mgts_trt.plans.head_form import HEAD_FILE, HeadChoice, choose_head, save_head
+from mgts_trt.plans.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verify_plan
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,8 +121,8 @@ def build_plan(
         model: One of its models.
         precision: One of the model's precisions.
         target: `portable`, `current` or `sm_…`; None means the flavour's default.
-        head: `fused` leaves MGTS's head to the kernel and puts its weights beside the plan; see `mgts_trt.head`. The
-            other models ignore it.
+        head: `fused` leaves MGTS's head to the kernel and puts its weights beside the plan; see
+            `mgts_trt.plans.head_form`. The other models ignore it.
         force: Build even if the plan is there.
         flavour: The TensorRT to build with; None means the installed one.
         on_progress: Called often while TensorRT builds. What it raises cancels the build and is raised again.

@@ -10,7 +10,7 @@ from typing import Any
 
 from mgts_trt.machine.cache import DiskCache
 from mgts_trt.machine.gpus import Gpu, find_gpus
-from mgts_trt.trt import Flavour
+from mgts_trt.plans.flavour import Flavour
 
 RUNTIME = "runtime"
 TIMING = "timing"

@@ -13,8 +13,8 @@ from typing import Any
 from mgts_trt.bundle import macs
 from mgts_trt.bundle.macs import Operand, Work, Workload, macs_text, share, share_text, working_precision
 from mgts_trt.errors import BuildError
-from mgts_trt.network import origin
-from mgts_trt.trt import Flavour
+from mgts_trt.plans.builder.parsing import origin
+from mgts_trt.plans.flavour import Flavour
 
 _OPS = {
     "CONVOLUTION": ("Conv", "IConvolutionLayer"),

@@ -15,7 +15,7 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.onnx_graph import import_onnx, load_onnx
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
-from mgts_trt.head import FEATURES
+from mgts_trt.plans.head_form import FEATURES
 from mgts_trt.stages.head import HeadWeights
 
 _HEAD = (

@@ -17,7 +17,7 @@ from mgts_trt.errors import BuildError, PlanError
 from mgts_trt.stages.head import HeadWeights
 
 if TYPE_CHECKING:
-    from mgts_trt.plan import PlanRecord
+    from mgts_trt.plans.plan import PlanRecord
 
 HeadForm = Literal["graph", "fused"]
 """Where a network's head is computed: in the plan's `graph`, or `fused` into a kernel behind the plan."""
@@ -75,7 +75,7 @@ def load_head(folder: Path, record: "PlanRecord") -> HeadWeights | None:
     """Read the weights of the head that a plan leaves to the kernel.
 
     Args:
-        folder: Of a plan that has been verified (`mgts_trt.plan.find_plan`), and this file with it.
+        folder: Of a plan that has been verified (`mgts_trt.plans.plan.find_plan`), and this file with it.
         record: The plan's sidecar.
 
     Returns:

@@ -13,15 +13,15 @@ import pytest
 from onnx import helper
 from rich.console import Console
 
-from mgts_trt import build, staging
-from mgts_trt.build import BuildEvent, build_bundle, build_plan, parse_targets, plan_report
 from mgts_trt.bundle.bundle import Bundle, BundleFile, write_manifest
 from mgts_trt.bundle.recipe import Profile
 from mgts_trt.errors import BackendError, BuildError, BundleError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.plan import PlanIdentity, find_plan, plan_folders, verify_plan
+from mgts_trt.plans.builder import build, staging
+from mgts_trt.plans.builder.build import BuildEvent, build_bundle, build_plan, parse_targets, plan_report
+from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour
+from mgts_trt.plans.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.session import tensorrt as session
-from mgts_trt.trt import Flavour, find_flavour, require_flavour
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
@@ -360,7 +360,7 @@ class TestInterruption:
 
 def in_another_process(bundle, model, on_progress):
     code = (
-        "import time; from mgts_trt.bundle.bundle import Bundle; from mgts_trt.build import build_plan;"
+        "import time; from mgts_trt.bundle.bundle import Bundle; from mgts_trt.plans.builder.build import build_plan;"
         f"print(build_plan(Bundle.open({str(bundle.root)!r}), {model!r}, 'fp32', on_progress={on_progress}).folder)"
     )
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)

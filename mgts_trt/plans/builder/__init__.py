@@ -1,0 +1,1 @@
+"""Turns a bundle's models into plans. The runtime never imports it."""
