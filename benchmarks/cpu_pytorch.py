@@ -25,7 +25,7 @@ from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.console import find_bundle, out, progress, run_app, table
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.pictures.image import read_image
-from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from training.models import create
 from training.preset import load_preset
 

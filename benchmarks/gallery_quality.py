@@ -28,10 +28,10 @@ from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.labelled import LabelledSet
 from mgts_trt.metrics import GalleryEntry, RankingResult, evaluate_search
-from mgts_trt.modes import Mode
 from mgts_trt.pictures.image import read_image, write_image
-from mgts_trt.pipeline import PersonSearch
 from mgts_trt.ranking import find_probe, rank_gallery, ranking_sheet
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.pipeline import PersonSearch
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

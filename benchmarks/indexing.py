@@ -23,10 +23,10 @@ from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing import index
 from mgts_trt.gallery.sources import find_sources
-from mgts_trt.modes import Mode
 from mgts_trt.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption
 from mgts_trt.pictures.image import find_images, read_image
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.pipeline import PersonSearch
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.modes import mode_patches
+from mgts_trt.runtime.modes import mode_patches
 from mgts_trt.stages import Letterbox
 
 

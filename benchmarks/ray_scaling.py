@@ -25,8 +25,8 @@ from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing import IndexReport
 from mgts_trt.gallery.ray_index import index_with_ray
 from mgts_trt.gallery.sources import find_sources
-from mgts_trt.modes import Mode
 from mgts_trt.pictures.image import find_images
+from mgts_trt.runtime.modes import Mode
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -21,9 +21,9 @@ from pydantic import BaseModel
 from benchmarks.environment import Environment, environment
 from mgts_trt.console import out, progress, run_app, split, table, write_text
 from mgts_trt.errors import MgtsError
-from mgts_trt.modes import Mode
 from mgts_trt.pictures.image import read_image
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.pipeline import PersonSearch
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -12,7 +12,7 @@ from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, record_people, start_recording
 from mgts_trt.bundle.bundle import Bundle, Manifest, Model, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
-from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 
 
 @dataclass

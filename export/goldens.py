@@ -8,8 +8,8 @@ import torch
 from export.recording import Recording, record_people
 from mgts_trt.bundle.bundle import BundleFile, Golden, Manifest
 from mgts_trt.golden import EMBEDDINGS
-from mgts_trt.modes import mode_instance_map, mode_patches
 from mgts_trt.pictures.image import write_image
+from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 
 

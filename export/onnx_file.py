@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mgts_trt._typing import Array
 from mgts_trt.bundle.tensors import Dtype, TensorSpec
 from mgts_trt.errors import MgtsError
-from mgts_trt.session.onnxruntime import PLAIN_QDQ
+from mgts_trt.runtime.session.onnxruntime import PLAIN_QDQ
 
 _SMALL = 1024
 """Elements up to which a constant stays in float32: shapes, anchors' bounds and biases save nothing."""

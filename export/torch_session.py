@@ -13,7 +13,7 @@ from training.models import FCIS, MGTS, FasterRCNN, IDNet
 
 
 class TorchSession:
-    """See `mgts_trt.session.base.Session`.
+    """See `mgts_trt.runtime.session.base.Session`.
 
     Args:
         model: Name in the bundle.

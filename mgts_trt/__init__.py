@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.errors import MgtsError
-    from mgts_trt.people import People
-    from mgts_trt.pipeline import PersonSearch
+    from mgts_trt.runtime.people import People
+    from mgts_trt.runtime.pipeline import PersonSearch
 
 __all__ = ["Bundle", "MgtsError", "People", "PersonSearch", "__version__"]
 
 _HOMES = {
     "Bundle": "mgts_trt.bundle.bundle",
     "MgtsError": "mgts_trt.errors",
-    "People": "mgts_trt.people",
-    "PersonSearch": "mgts_trt.pipeline",
+    "People": "mgts_trt.runtime.people",
+    "PersonSearch": "mgts_trt.runtime.pipeline",
 }
 
 

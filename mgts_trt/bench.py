@@ -14,10 +14,10 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import table
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.cpu import cpu_name
-from mgts_trt.modes import Mode
-from mgts_trt.people import STAGES, People
-from mgts_trt.pipeline import PersonSearch
-from mgts_trt.session.select import Backend
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.people import STAGES, People
+from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.session.backends import Backend
 
 PAPER_SECONDS: dict[Mode, float] = {"none": 0.65, "net": 1.27, "box": 0.69}
 """Table 6, overall runtime on a Tesla K80 for a 1500×900 picture."""

@@ -24,9 +24,9 @@ from mgts_trt.console import (
 )
 from mgts_trt.errors import MgtsError
 from mgts_trt.gallery_commands import gallery_app, index, search
-from mgts_trt.modes import Mode
 from mgts_trt.options import BackendOption, BundleArgument, BundleOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.plans.head_form import HeadChoice
+from mgts_trt.runtime.modes import Mode
 from mgts_trt.serve_command import serve
 
 app = typer.Typer(
@@ -139,7 +139,7 @@ def detect(
     """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
     from mgts_trt.detect import detect as detect_pictures
     from mgts_trt.detect import list_pictures
-    from mgts_trt.pipeline import PersonSearch
+    from mgts_trt.runtime.pipeline import PersonSearch
 
     pictures = list_pictures(sources)
     with PersonSearch.open(
@@ -253,7 +253,7 @@ def parity(
     from mgts_trt.labelled import LabelledSet
     from mgts_trt.parity import compare_bundle, failures, parity_report, parity_table, record_parity, step_count
     from mgts_trt.pictures.image import write_image
-    from mgts_trt.session.select import select_runtime
+    from mgts_trt.runtime.session.backends import select_runtime
     from mgts_trt.task import compare_task
     from mgts_trt.task_picture import worst_picture
 

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from mgts_trt.bundle.bundle import MANIFEST, Manifest
 from mgts_trt.errors import BundleError, MgtsError
-from mgts_trt.modes import MODES, Mode
+from mgts_trt.runtime.modes import MODES, Mode
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.people import People
 from mgts_trt.pictures.image import find_images, read_image, write_image
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.people import People
+from mgts_trt.runtime.pipeline import PersonSearch
 
 
 @dataclass(frozen=True)

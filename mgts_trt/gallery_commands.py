@@ -16,14 +16,14 @@ from rich.markup import escape
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import find_bundle, notice_untrained, out, progress, table, warn, write_text
 from mgts_trt.errors import GalleryError, MgtsError
-from mgts_trt.modes import Mode
 from mgts_trt.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
+from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.indexing import IndexReport
-    from mgts_trt.pipeline import PersonSearch
     from mgts_trt.ranking import Match, Probe, Ranking
+    from mgts_trt.runtime.pipeline import PersonSearch
 
 _SHOWN_FAILURES = 20
 
@@ -89,7 +89,7 @@ def index(
     from mgts_trt.gallery.reading import LiveOptions
     from mgts_trt.gallery.sources import find_sources
     from mgts_trt.gallery.store import stored_mode
-    from mgts_trt.pipeline import PersonSearch
+    from mgts_trt.runtime.pipeline import PersonSearch
 
     if workers is None and (ray_address or gpus_per_worker):
         raise MgtsError("--ray-address and --gpus-per-worker are for several workers. Say how many with --workers N.")
@@ -184,8 +184,8 @@ def search(
     """Find a person in a gallery, or in photos: everybody there, ranked by likeness to the probe."""
     from mgts_trt.gallery import parse_filter
     from mgts_trt.pictures.image import write_image
-    from mgts_trt.pipeline import PersonSearch
     from mgts_trt.ranking import find_probe, parse_query, rank_gallery, ranking_sheet
+    from mgts_trt.runtime.pipeline import PersonSearch
 
     photo, place = parse_query(query)
     chosen = parse_filter(where) if where is not None else None

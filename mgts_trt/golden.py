@@ -18,8 +18,8 @@ import numpy as np
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle, Golden
 from mgts_trt.errors import BundleError
-from mgts_trt.modes import Mode
 from mgts_trt.pictures.image import read_image
+from mgts_trt.runtime.modes import Mode
 from mgts_trt.stages import Letterbox
 
 EMBEDDINGS: dict[str, tuple[Mode, ...]] = {"mgts": ("net", "box"), "idnet": ("none",)}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.session.select import Backend
+from mgts_trt.runtime.session.backends import Backend
 
 BundleArgument = Annotated[
     Path | None, typer.Argument(help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, or the checkout's.")

@@ -20,9 +20,9 @@ from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.console import table, write_text
 from mgts_trt.errors import MgtsError
 from mgts_trt.golden import EMBEDDINGS, GoldenCase, load_goldens
-from mgts_trt.modes import mode_instance_map, mode_patches
-from mgts_trt.session.base import Session
-from mgts_trt.session.select import Runtime, open_session
+from mgts_trt.runtime.modes import mode_instance_map, mode_patches
+from mgts_trt.runtime.session.backends import Runtime, open_session
+from mgts_trt.runtime.session.base import Session
 from mgts_trt.task import TaskComparison, TaskReport
 
 _FAINT = 0.05

@@ -14,9 +14,9 @@ import numpy as np
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.people import People
 from mgts_trt.pictures.image import decode_image, read_file, read_image
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.people import People
+from mgts_trt.runtime.pipeline import PersonSearch
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Filter, Gallery

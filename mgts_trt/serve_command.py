@@ -9,8 +9,8 @@ import typer
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import find_bundle, notice_untrained, out
 from mgts_trt.errors import MgtsError
-from mgts_trt.modes import Mode
 from mgts_trt.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
+from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
@@ -52,7 +52,7 @@ def serve(
         raise MgtsError(
             f"The service needs the package {error.name}, which is not installed: pip install 'mgts-trt[serve]'"
         ) from error
-    from mgts_trt.pipeline import PersonSearch
+    from mgts_trt.runtime.pipeline import PersonSearch
 
     key = _find_key(key_file)
     if key is None and not is_loopback(host):

@@ -15,9 +15,9 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.labelled import LabelledSet
 from mgts_trt.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_masks, evaluate_search
-from mgts_trt.modes import MODELS_OF_MODE, MODES, Mode
-from mgts_trt.session.base import Session
-from mgts_trt.session.select import Runtime, open_session
+from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES, Mode
+from mgts_trt.runtime.session.backends import Runtime, open_session
+from mgts_trt.runtime.session.base import Session
 from mgts_trt.task_run import PictureResult, TaskRun, load_run, run_task
 
 DETECTOR = "detector"

@@ -24,11 +24,11 @@ from mgts_trt.metrics import (
     evaluate_reid,
     evaluate_search,
 )
-from mgts_trt.modes import MODELS_OF_MODE, Mode, mode_patches
 from mgts_trt.pictures.image import read_image
-from mgts_trt.pipeline import PersonSearch
-from mgts_trt.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.session.select import Runtime
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_patches
+from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.session.backends import Runtime
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.stages import Letterbox
 from training.data.scene import UNKNOWN, Scene, Scenes
 from training.data.transforms import to_canvas

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from mgts_trt._typing import Array
-from mgts_trt.cuda.array import DeviceArray
-from mgts_trt.cuda.device import Graph
-from mgts_trt.session.engine import Engine
+from mgts_trt.runtime.cuda.array import DeviceArray
+from mgts_trt.runtime.cuda.device import Graph
+from mgts_trt.runtime.session.engine import Engine
 
 
 class EngineRun:

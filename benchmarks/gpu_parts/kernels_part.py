@@ -9,9 +9,9 @@ from benchmarks.gpu_parts.kernel_cases import Case, Cases
 from benchmarks.gpu_parts.report import KernelResult
 from benchmarks.gpu_parts.timing import words
 from mgts_trt._typing import Array
-from mgts_trt.cuda.device import DeviceLayer, Stream
-from mgts_trt.cuda.kernels import Pointer
 from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
+from mgts_trt.runtime.gpu.kernels import Pointer
 
 _TRIES, _BATCH = 5, 50
 
@@ -32,7 +32,7 @@ def run(job: Job) -> None:
     """
     if not job.on_gpu:
         raise BackendError("Kernels run on a GPU only; the backend onnxruntime has none.")
-    from mgts_trt.cuda.nvidia import CudaDevice
+    from mgts_trt.runtime.cuda.nvidia import CudaDevice
 
     job.report.kernels = measure(job, CudaDevice(0))
 

@@ -52,7 +52,7 @@ def _own_sides(
     job: Job, model: str, precision: str, inputs: Mapping[str, Array], open_things: ExitStack
 ) -> dict[str, Call]:
     if not job.on_gpu:
-        from mgts_trt.session.onnxruntime import OnnxRuntimeSession
+        from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 
         session = OnnxRuntimeSession(job.bundle, model, precision)
         open_things.callback(session.close)
@@ -60,7 +60,7 @@ def _own_sides(
     sides: dict[str, Call] = {}
     with job.leave_out(f"TensorRT, {model} in {precision}"):
         from benchmarks.gpu_parts.engine_side import EngineRun
-        from mgts_trt.session.tensorrt import open_engine
+        from mgts_trt.runtime.session.tensorrt import open_engine
 
         engine = open_engine(job.bundle, model, precision)
         open_things.callback(engine.close)

@@ -12,7 +12,7 @@ PROVIDER = "CUDAExecutionProvider"
 
 
 class OrtCudaSession:
-    """See `mgts_trt.session.base.Session`.
+    """See `mgts_trt.runtime.session.base.Session`.
 
     Args:
         bundle: An opened bundle.

@@ -12,10 +12,10 @@ from mgts_trt.boxes import box_iou
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.detect import list_pictures
 from mgts_trt.errors import ImageError
-from mgts_trt.modes import Mode
-from mgts_trt.people import People
 from mgts_trt.pictures.image import read_image
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.people import People
+from mgts_trt.runtime.pipeline import PersonSearch
 
 IOU, COSINE = 0.99, 0.999
 """What counts as the same box, and as the same embedding."""

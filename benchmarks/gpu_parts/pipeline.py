@@ -12,9 +12,9 @@ from benchmarks.gpu_parts.job import Job
 from benchmarks.gpu_parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
 from benchmarks.gpu_parts.report import Group
 from benchmarks.gpu_parts.timing import Call, in_turns, words
-from mgts_trt.modes import MODELS_OF_MODE, Mode
-from mgts_trt.pipeline import PersonSearch
 from mgts_trt.plans.head_form import HeadForm
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.pipeline import PersonSearch
 
 DEPTHS = (1, 2, 3, 4)
 """Pictures in flight whose throughput is measured."""

@@ -8,7 +8,7 @@ from benchmarks.environment import device_memory_used, host_memory_used
 from benchmarks.gpu_parts.job import Job
 from benchmarks.gpu_parts.pipeline import open_pipeline
 from benchmarks.gpu_parts.report import Latency, MemorySample, SoakResult
-from mgts_trt.modes import Mode
+from mgts_trt.runtime.modes import Mode
 
 DEPTH = 2
 """Pictures in flight."""

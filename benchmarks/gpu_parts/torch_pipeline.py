@@ -1,4 +1,4 @@
-"""The whole pipeline in PyTorch: what `mgts_trt.pipeline` does, with `training/`'s networks and tensor operators."""
+"""The whole pipeline in PyTorch: `mgts_trt.runtime.pipeline` with `training/`'s networks and tensor operators."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.gpu_parts.torch_networks import TorchNetworks
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Manifest
-from mgts_trt.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
 from mgts_trt.stages import Letterbox, expand_boxes
 
 

@@ -50,8 +50,8 @@ def _load_and_run(
     trial: PlanTrial, built: Any, flavour: Any, inputs: dict[str, Array], timed: Callable[[str, Callable[[], Any]], Any]
 ) -> None:
     from benchmarks.gpu_parts.engine_side import EngineRun
-    from mgts_trt.cuda.nvidia import CudaDevice
-    from mgts_trt.session.engine import Engine
+    from mgts_trt.runtime.cuda.nvidia import CudaDevice
+    from mgts_trt.runtime.session.engine import Engine
 
     gpus = find_gpus()
     device = CudaDevice(0)

@@ -1,5 +1,5 @@
 // The people among the detector's rows: scored well enough, and on the picture rather than on the padding.
-// The twin of `mgts_trt.pipeline.PersonSearch._select`. One block, in order, so that the best stay first.
+// The twin of `mgts_trt.runtime.pipeline.PersonSearch._select`. One block, in order, so that the best stay first.
 #include "portable.cuh"
 
 constexpr int THREADS = 256;

@@ -8,8 +8,8 @@ import numpy as np
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.gallery.frame import Frame
-from mgts_trt.people import People
 from mgts_trt.pictures.image import as_image
+from mgts_trt.runtime.people import People
 
 THUMBNAIL = 192
 """Greatest height and width of a thumbnail, pixels."""

@@ -25,8 +25,8 @@ from mgts_trt.gallery.reading import (
 from mgts_trt.gallery.sources import Source
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import OPTIMISE_EVERY, Gallery
-from mgts_trt.people import People
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.people import People
+from mgts_trt.runtime.pipeline import PersonSearch
 
 ROOM = 4
 """Pictures that wait between two of the three steps."""

@@ -19,9 +19,9 @@ from mgts_trt.gallery.ray_cluster import connected, import_ray
 from mgts_trt.gallery.reading import Failure, count_expected
 from mgts_trt.gallery.sources import Source, SourceError
 from mgts_trt.gallery.store import OPTIMISE_EVERY, Gallery
-from mgts_trt.modes import Mode
-from mgts_trt.pipeline import PersonSearch
-from mgts_trt.session.select import Backend
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.session.backends import Backend
 
 _CPU_TASK, _GPU_TASK = 16, 256
 """Most pictures a worker is handed at once: some seconds of work. Each task ends with a commit."""

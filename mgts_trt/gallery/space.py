@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mgts_trt.bundle.bundle import Bundle, Model
 from mgts_trt.errors import GalleryError
-from mgts_trt.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
 
 
 class Space(BaseModel):

@@ -30,7 +30,7 @@ from mgts_trt.gallery.tables import (
     people_schema,
     read_space,
 )
-from mgts_trt.modes import Mode
+from mgts_trt.runtime.modes import Mode
 
 OPTIMISE_EVERY = 256
 """Calls of `Gallery.add` after which whoever makes many should call `Gallery.optimise`: each leaves small files."""

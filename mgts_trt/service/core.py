@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.service.dispatcher import Dispatcher, Job
 from mgts_trt.service.guard import Turnstile
 from mgts_trt.service.limits import Limits

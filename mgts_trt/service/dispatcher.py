@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from mgts_trt._typing import Floats, Image
-from mgts_trt.people import People
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.people import People
+from mgts_trt.runtime.pipeline import PersonSearch
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from mgts_trt.modes import Mode
+from mgts_trt.runtime.modes import Mode
 
 Box: TypeAlias = Annotated[
     list[float],

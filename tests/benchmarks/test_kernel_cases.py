@@ -10,7 +10,7 @@ from benchmarks.gpu_parts import kernels_part
 from benchmarks.gpu_parts.kernel_cases import Cases
 from benchmarks.gpu_parts.networks import network_inputs
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cuda.kernels import Pointer
+from mgts_trt.runtime.gpu.kernels import Pointer
 from tests.helpers import host_kernels
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.tiny_bundle import make_tiny_bundle

@@ -19,7 +19,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.parity import compare_bundle
 from mgts_trt.pictures.image import read_image
-from mgts_trt.session.select import Runtime
+from mgts_trt.runtime.session.backends import Runtime
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
 QUIET = {"on_step": lambda *_: None, "on_note": lambda _: None}

@@ -22,8 +22,8 @@ from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import BundleError, ImageError
 from mgts_trt.parity import compare_bundle
 from mgts_trt.pictures.image import read_image
-from mgts_trt.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.session.select import Runtime
+from mgts_trt.runtime.session.backends import Runtime
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from training.checkpoint import CheckpointError, save_checkpoint
 from training.models import create
 from training.preset import load_preset

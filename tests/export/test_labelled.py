@@ -15,10 +15,10 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import BackendError
 from mgts_trt.labelled import LabelError, LabelledPicture, Labels
-from mgts_trt.modes import MODES
 from mgts_trt.pictures.image import read_image, write_image
-from mgts_trt.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.session.select import Runtime
+from mgts_trt.runtime.modes import MODES
+from mgts_trt.runtime.session.backends import Runtime
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.task import compare_task
 from training.models import create
 

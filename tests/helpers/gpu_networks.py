@@ -7,9 +7,9 @@ import numpy as np
 
 from mgts_trt.bundle.recipe import Profile
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.gpu.pipeline import GpuPipeline
-from mgts_trt.modes import MODELS_OF_MODE
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
+from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.stages import HeadWeights, fused_head
 from tests.helpers.reference_kernels import register_kernels
 from tests.helpers.simulated import SimulatedDevice

@@ -8,7 +8,7 @@ from tests.helpers.simulated import SimulatedDevice
 
 
 def register_kernels(device: SimulatedDevice) -> None:
-    """Let a device run every launch that `mgts_trt.cuda.kernels` makes."""
+    """Let a device run every launch that `mgts_trt.runtime.gpu.kernels` makes."""
     device.kernel("letterbox", letterbox, reads=[0], writes=[9])
     device.kernel("select_people", select_people, reads=[0, 1], writes=[7, 8, 9])
     device.kernel("paint_instances", paint, reads=[0, 1, 2], writes=[7])

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from mgts_trt.cuda.array import DeviceArray, PinnedArray, check_alike
-from mgts_trt.cuda.device import Event, Stream, stream_handle
 from mgts_trt.errors import BackendError
+from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray, check_alike
+from mgts_trt.runtime.cuda.device import Event, Stream, stream_handle
 from tests.helpers.clocks import (
     HOST,
     Access,
@@ -41,7 +41,7 @@ _PAGE = 1 << 12
 
 
 class SimulatedDevice:
-    """See `mgts_trt.cuda.device.DeviceLayer`.
+    """See `mgts_trt.runtime.cuda.device.DeviceLayer`.
 
     Kernels are functions in `kernels`, by name; see `kernel`. Engines: see `tests.helpers.simulated_engine`.
     """

@@ -37,7 +37,7 @@ class SimulatedEngine:
 
 @dataclass
 class SimulatedContext:
-    """See `mgts_trt.session.base.ExecutionContext`."""
+    """See `mgts_trt.runtime.session.base.ExecutionContext`."""
 
     engine: SimulatedEngine
     _workspace: tuple[int, int] | None = None

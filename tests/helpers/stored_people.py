@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mgts_trt.gallery import Entry, Frame, Gallery, Space
-from mgts_trt.people import People
+from mgts_trt.runtime.people import People
 from mgts_trt.stages import Letterbox
 
 SPACE = Space(model="mgts", weights="a" * 64, mode="box", gamma=1.3, patch=(256, 128), embedding=8, preset="edge")

@@ -261,7 +261,7 @@ def test_importing_loads_nothing_heavy() -> None:
 def test_the_public_names() -> None:
     import mgts_trt
 
-    assert mgts_trt.PersonSearch.__module__ == "mgts_trt.pipeline"
+    assert mgts_trt.PersonSearch.__module__ == "mgts_trt.runtime.pipeline"
     assert {getattr(mgts_trt, name) for name in mgts_trt.__all__}
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = mgts_trt.Nothing

@@ -7,7 +7,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.golden import load_goldens
 from mgts_trt.parity import Comparison, compare_bundle, compare_detections
-from mgts_trt.session.select import Runtime
+from mgts_trt.runtime.session.backends import Runtime
 from tests.helpers.goldens import add_golden, write_golden
 from tests.helpers.tiny_bundle import make_tiny_bundle
 

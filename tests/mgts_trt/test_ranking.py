@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from mgts_trt.errors import ImageError
 from mgts_trt.pictures.image import read_image, write_image
-from mgts_trt.pipeline import PersonSearch
 from mgts_trt.ranking import (
     CROP_HEIGHT,
     Match,
@@ -20,6 +19,7 @@ from mgts_trt.ranking import (
     rank_gallery,
     ranking_sheet,
 )
+from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 HEIGHT, WIDTH = 32, 16

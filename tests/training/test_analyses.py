@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import MgtsError
-from mgts_trt.modes import MODES, Mode
+from mgts_trt.runtime.modes import MODES, Mode
 from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from tests.helpers.training_scenes import Streets

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.modes import MODES, Mode
 from mgts_trt.pictures.image import write_image
+from mgts_trt.runtime.modes import MODES, Mode
 from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.evaluate import detection, embed_scenes, masks, person_search, picture_count, reid

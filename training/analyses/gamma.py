@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.metrics import RankingResult
-from mgts_trt.modes import Mode
+from mgts_trt.runtime.modes import Mode
 from training.data.scene import Scenes
 from training.evaluate import OnStep, reid
 

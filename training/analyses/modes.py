@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.metrics import RankingResult, evaluate_search
-from mgts_trt.modes import Mode
-from mgts_trt.session.select import Runtime
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.session.backends import Runtime
 from training.analyses.search import Search
 from training.evaluate import OnStep, describe_search
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgts_trt._typing import Array, Ints
-from mgts_trt.modes import Mode
+from mgts_trt.runtime.modes import Mode
 from training.analyses.figures import new_figure
 from training.analyses.network import as_arrays, check_run, load_network
 from training.data.scene import Scenes

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgts_trt.gallery import Gallery, Space
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.pipeline import PersonSearch
 
 
 @pytest.fixture

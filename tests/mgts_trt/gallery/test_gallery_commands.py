@@ -105,7 +105,7 @@ def indexed(bundle: Path, tmp_path_factory) -> Path:
     from mgts_trt.gallery import Gallery, Space
     from mgts_trt.gallery.indexing import index
     from mgts_trt.gallery.sources import find_sources
-    from mgts_trt.pipeline import PersonSearch
+    from mgts_trt.runtime.pipeline import PersonSearch
 
     folder = tmp_path_factory.mktemp("indexed")
     write_scenes(folder / "in", range(2))

@@ -14,7 +14,7 @@ from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.indexing import ROOM, index
 from mgts_trt.gallery.reading import LiveOptions
 from mgts_trt.gallery.sources import SourceError, find_sources
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, write_scenes, write_video
 from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content

@@ -14,7 +14,7 @@ from mgts_trt.gallery.indexing import IndexReport, index
 from mgts_trt.gallery.ray_cluster import ClusterError, _cores, connected, import_ray
 from mgts_trt.gallery.ray_index import _innermost, _Job, _Ledger, _tasks, _Worker, index_with_ray
 from mgts_trt.gallery.sources import Source, SourceError, find_sources
-from mgts_trt.pipeline import PersonSearch
+from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import write_scenes, write_video
 from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content

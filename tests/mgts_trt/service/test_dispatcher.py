@@ -7,8 +7,8 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from mgts_trt.errors import BackendError, ImageError
+from mgts_trt.runtime.stream import Deferred, PeopleStream
 from mgts_trt.service.dispatcher import Dispatcher, Job
-from mgts_trt.stream import Deferred, PeopleStream
 
 
 class Search:

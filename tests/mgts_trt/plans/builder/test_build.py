@@ -21,7 +21,7 @@ from mgts_trt.plans.builder import build, staging
 from mgts_trt.plans.builder.build import BuildEvent, build_bundle, build_plan, parse_targets, plan_report
 from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour
 from mgts_trt.plans.plan import PlanIdentity, find_plan, plan_folders, verify_plan
-from mgts_trt.session import tensorrt as session
+from mgts_trt.runtime.session import tensorrt as session
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 

@@ -19,8 +19,8 @@ from mgts_trt.plans.builder.cut_head import cut_head
 from mgts_trt.plans.flavour import find_flavour
 from mgts_trt.plans.head_form import AUTO, FEATURES, HEAD_FILE, choose_head, load_head
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, find_plan, plan_folders, verify_plan
-from mgts_trt.session import tensorrt as session
-from mgts_trt.session.onnxruntime import PLAIN_QDQ
+from mgts_trt.runtime.session import tensorrt as session
+from mgts_trt.runtime.session.onnxruntime import PLAIN_QDQ
 from mgts_trt.stages.head import fused_head
 from tests.helpers.headed_mgts import CHANNELS, headed_mgts, put_headed_mgts
 from tests.helpers.paths import TRAINED

@@ -1,0 +1,1 @@
+"""`PersonSearch`: the pipelines on host and GPU."""

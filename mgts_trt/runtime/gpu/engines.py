@@ -1,0 +1,113 @@
+"""Engines on the buffers of one slot."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mgts_trt.bundle.bundle import Manifest
+from mgts_trt.runtime.cuda.array import DeviceArray
+from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
+from mgts_trt.runtime.gpu.graphs import GraphPolicy, Graphs
+from mgts_trt.runtime.gpu.memory import Arena
+from mgts_trt.runtime.gpu.placed_head import Head
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.session.engine import Engine, EngineContext
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all slots of a pipeline share.
+
+    Attributes:
+        manifest: The bundle's.
+        mode: `none`, `net` or `box`.
+        engines: The mode's models.
+        head: Behind the re-ID engine.
+        policy: Whether engines' runs are captured.
+    """
+
+    manifest: Manifest
+    mode: Mode
+    engines: Mapping[str, Engine]
+    head: Head
+    policy: GraphPolicy
+    _loading: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def device(self) -> DeviceLayer:
+        """Where the engines are."""
+        return self.engines["detector"].device
+
+    @property
+    def reid(self) -> str:
+        """The mode's re-ID model."""
+        return MODELS_OF_MODE[self.mode][-1]
+
+    def create_context(self, model: str) -> EngineContext:
+        """A new execution context of a model; one thread at a time makes one."""
+        with self._loading:
+            return self.engines[model].create_context()
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Device memory that the engines of one stream take turns to use."""
+
+    pointer: int
+    size: int
+
+    @classmethod
+    def of(cls, shared: Shared, models: tuple[str, ...], arena: Arena, stream: Stream) -> "Workspace":
+        """Enough for each of `models`."""
+        size = max(shared.engines[model].workspace_bytes for model in models)
+        return cls(arena.array((size,), "uint8", stream).pointer, size)
+
+    def lend(self, context: EngineContext) -> None:
+        """Let a context use it."""
+        context.set_workspace(self.pointer, self.size)
+
+
+class CanvasEngine:
+    """The detector or the mask net: reads the canvas, writes arrays of its own, and all sizes are fixed.
+
+    Args:
+        shared: See there.
+        model: `detector` or `masknet`.
+        canvas: uint8 [Hc, Wc, 3].
+        workspace: Of the same stream.
+        arena: Holds the outputs.
+        graphs: Of the stream.
+        stream: Runs it.
+
+    Attributes:
+        outputs: Name → array.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        model: str,
+        canvas: DeviceArray,
+        workspace: Workspace,
+        arena: Arena,
+        graphs: Graphs,
+        stream: Stream,
+    ) -> None:
+        self._model, self._graphs, self._stream = model, graphs, stream
+        self._context = context = shared.create_context(model)
+        workspace.lend(context)
+        self.outputs = {
+            name: arena.array(context.shape(name), spec.dtype, stream) for name, spec in context.outputs.items()
+        }
+        context.bind("image", canvas.pointer)
+        for name, array in self.outputs.items():
+            context.bind(name, array.pointer)
+        self._addresses = (canvas.pointer, workspace.pointer, *(array.pointer for array in self.outputs.values()))
+
+    def enqueue(self) -> None:
+        """Queue one run."""
+        self._graphs.run(self._model, 1, self._addresses, lambda: self._context.enqueue(self._stream))
+
+    def close(self) -> None:
+        """Free the context, which must not be running."""
+        self._context.close()

@@ -1,0 +1,169 @@
+"""Person search with everything on the GPU: pictures go up, people come down."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from weakref import WeakSet
+
+from mgts_trt._typing import Array
+from mgts_trt.bundle.bundle import Manifest
+from mgts_trt.errors import ImageError, MgtsError
+from mgts_trt.pictures.image import as_image
+from mgts_trt.runtime.cuda.array import is_device_array
+from mgts_trt.runtime.gpu.engines import Shared
+from mgts_trt.runtime.gpu.graphs import GraphPolicy
+from mgts_trt.runtime.gpu.placed_head import make_head
+from mgts_trt.runtime.gpu.pool import SlotPool
+from mgts_trt.runtime.gpu.slot import Slot
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.people import People, given_boxes
+from mgts_trt.runtime.session.engine import Engine
+from mgts_trt.runtime.stream import Errors, PeopleStream
+from mgts_trt.stages import HeadWeights
+
+CALLS = 2
+"""Pictures that calls from several threads have in flight together. Two keep the GPU busy while the host stages a
+picture and reads results; each more costs the memory of a slot."""
+
+
+class GpuPipeline:
+    """The three engines, the kernels between them, and the pictures in flight.
+
+    Args:
+        manifest: The bundle's.
+        mode: `none`, `net` or `box`.
+        engines: The mode's models, all on one device; they stay open when this is closed.
+        head_weights: Of a re-ID plan that ends at the feature maps; see `mgts_trt.plans.head_form.load_head`.
+        graphs: Whether engines' runs are captured in CUDA graphs.
+
+    Raises:
+        BackendError: The weights are of another model.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        mode: Mode,
+        engines: Mapping[str, Engine],
+        *,
+        head_weights: HeadWeights | None = None,
+        graphs: bool = True,
+    ) -> None:
+        self._policy = GraphPolicy(graphs)
+        reid = engines[MODELS_OF_MODE[mode][-1]]
+        self._head = make_head(reid.device, reid.outputs, head_weights)
+        shared = Shared(manifest, mode, engines, self._head, self._policy)
+        self._pool = SlotPool(lambda: Slot(shared))
+        self._turns = threading.Semaphore(CALLS)
+        self._streams: WeakSet[PeopleStream[Any]] = WeakSet()
+        self._lock = threading.Lock()
+
+    @property
+    def head(self) -> str:
+        """`graph`: the re-ID plan holds its head; `fused`: a kernel behind it does."""
+        return self._head.form
+
+    @property
+    def graph_refusals(self) -> Mapping[str, str]:
+        """Model → why its runs could not be captured, and are launched plainly."""
+        return dict(self._policy.refusals)
+
+    def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
+        """See `PersonSearch.__call__`."""
+        return self._call(image, lambda slot: slot.detect(top), stream)
+
+    def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
+        """See `PersonSearch.embed`."""
+        return self._call(image, lambda slot: slot.place(given_boxes(boxes, slot.letterbox)), stream)
+
+    def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
+        """See `PersonSearch.stream`."""
+        stream: PeopleStream[Any] = PeopleStream(
+            images, lambda image: self._begin(image, lambda slot: slot.detect(top), None), depth, errors
+        )
+        with self._lock:
+            self._streams.add(stream)
+        return stream
+
+    def close(self) -> None:
+        """End streams, wait for calls in other threads, and free everything. Closing twice is harmless."""
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.interrupt("This PersonSearch was closed while it was in use; open the bundle again.")
+        self._pool.close()
+        self._head.close()
+
+    def _call(self, image: Any, queue: Callable[[Slot], None], stream: Any) -> People:
+        with self._turns:
+            flight = self._begin(image, queue, stream)
+            try:
+                flight.wait()
+                return flight.take()
+            finally:
+                flight.abandon()
+
+    def _begin(self, image: Any, queue: Callable[[Slot], None], stream: Any) -> "Flight":
+        """Send a picture off."""
+        start = time.perf_counter()
+        picture = image if is_device_array(image) else as_image(image)
+        flight = Flight(self._pool, self._pool.take(), start)
+        try:
+            flight.slot.load(picture, stream)
+            queue(flight.slot)
+        except BaseException as error:
+            # A picture that is none says nothing about the slot.
+            flight.abandon(broken=not isinstance(error, ImageError))
+            raise
+        return flight
+
+
+class Flight:
+    """One picture in flight; see `mgts_trt.runtime.stream.Pending`."""
+
+    def __init__(self, pool: SlotPool, slot: Slot, start: float) -> None:
+        self._pool, self.slot, self._start = pool, slot, start
+        self._described, self._ended = False, False
+        self._error: MgtsError | None = None
+
+    def advance(self) -> None:
+        """Queue re-ID if the number of people is known. What fails is raised by `wait`."""
+        try:
+            if not self._described and self._error is None and self.slot.counted:
+                self._describe()
+        except MgtsError as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Let the host wait for the last result."""
+        try:
+            if self._error is not None:
+                raise self._error
+            if not self._described:
+                self._describe()
+            self.slot.wait()
+        except BaseException:
+            self.abandon(broken=True)
+            raise
+
+    def take(self) -> People:
+        """The results, after `wait`; the slot is free then."""
+        people = self.slot.people((time.perf_counter() - self._start) * 1e3)
+        self.abandon()
+        return people
+
+    def abandon(self, *, broken: bool = False) -> None:
+        """Wait for the device, and free the slot; if it is `broken`, for good."""
+        if self._ended:
+            return
+        self._ended = True
+        if broken:
+            self._pool.discard(self.slot)
+        else:
+            self.slot.reset()
+            self._pool.give(self.slot)
+
+    def _describe(self) -> None:
+        self.slot.describe()
+        self._described = True

@@ -1,0 +1,81 @@
+"""The memory of one picture in flight."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from mgts_trt._typing import Array
+from mgts_trt.errors import BackendError
+from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
+from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
+from mgts_trt.runtime.gpu.kernels import Pointer
+
+
+def at(array: DeviceArray) -> Pointer:
+    """An array's address, as a kernel takes it."""
+    return Pointer(array.pointer)
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """An array on the device, and pinned memory of the same shape that it is copied to or from.
+
+    Attributes:
+        device: On the device.
+        host: For the host, which must have waited for the copies.
+    """
+
+    device: DeviceArray
+    host: PinnedArray
+
+    def download(self, layer: DeviceLayer, stream: Stream) -> None:
+        """Queue the copy to the host."""
+        layer.copy(self.host, self.device, stream)
+
+    def upload(self, layer: DeviceLayer, stream: Stream, rows: Array) -> None:
+        """Write the first rows from host memory, and queue their copy to the device."""
+        count = len(rows)
+        self.host.rows(0, count).array[...] = rows
+        layer.copy(self.device.rows(0, count), self.host.rows(0, count), stream)
+
+    def read(self, count: int) -> Array:
+        """The first `count` rows on the host, a copy."""
+        return self.host.rows(0, count).array.copy()
+
+
+class Arena:
+    """Device memory that belongs together, and is freed together.
+
+    Args:
+        device: Where it is.
+    """
+
+    def __init__(self, device: DeviceLayer) -> None:
+        self._device = device
+        self._owned: dict[int, tuple[Any, Stream]] = {}
+
+    def array(self, shape: Sequence[int], dtype: Any, stream: Stream, *, zero: bool = False) -> DeviceArray:
+        """A new array, for use on `stream` and after it; uninitialised unless `zero`."""
+        array = self._device.array(shape, dtype, stream)
+        self._owned[array.pointer] = array.owner, stream
+        if zero:
+            self._device.fill(array, 0, stream)
+        return array
+
+    def mirrored(self, shape: Sequence[int], dtype: Any, stream: Stream) -> Mirrored:
+        """A new array and its pinned counterpart."""
+        return Mirrored(self.array(shape, dtype, stream), self._device.pinned(shape, dtype))
+
+    def free(self, array: DeviceArray) -> None:
+        """Free one array, after what is queued on its stream."""
+        buffer, stream = self._owned.pop(array.pointer)
+        buffer.free(stream)
+
+    def close(self) -> None:
+        """Free all, after what is queued on the streams."""
+        for buffer, stream in self._owned.values():
+            # A device that has failed refuses this, too.
+            with suppress(BackendError):
+                buffer.free(stream)
+        self._owned.clear()

@@ -1,0 +1,67 @@
+"""Slots, made when they are needed and used again."""
+
+import threading
+from collections.abc import Callable
+
+from mgts_trt.errors import BackendError
+from mgts_trt.runtime.gpu.slot import Slot
+
+
+class SlotPool:
+    """Slots for several threads.
+
+    Args:
+        make: Makes one more.
+    """
+
+    def __init__(self, make: Callable[[], Slot]) -> None:
+        self._make = make
+        self._changed = threading.Condition()
+        self._free: list[Slot] = []
+        self._taken = 0
+        self._closed = False
+
+    def take(self) -> Slot:
+        """A slot nobody else uses, to be given back.
+
+        Raises:
+            BackendError: The pool is closed, or there is not enough memory for one more slot.
+        """
+        with self._changed:
+            if self._closed:
+                raise BackendError("This PersonSearch is closed; open the bundle again.")
+            self._taken += 1
+            if self._free:
+                return self._free.pop()
+        try:
+            return self._make()
+        except BaseException:
+            self._returned(None)
+            raise
+
+    def give(self, slot: Slot) -> None:
+        """Give back a slot whose work is done."""
+        self._returned(slot)
+
+    def discard(self, slot: Slot) -> None:
+        """Give back a slot that failed, to be freed."""
+        try:
+            slot.close()
+        finally:
+            self._returned(None)
+
+    def close(self) -> None:
+        """Give out no more, wait for those that are taken, and free all."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: self._taken == 0)
+            slots, self._free = self._free, []
+        for slot in slots:
+            slot.close()
+
+    def _returned(self, slot: Slot | None) -> None:
+        with self._changed:
+            self._taken -= 1
+            if slot is not None:
+                self._free.append(slot)
+            self._changed.notify_all()

@@ -1,0 +1,127 @@
+"""Re-ID on one slot: patches to embeddings, on the smallest batch that holds the people."""
+
+from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.runtime.cuda.array import DeviceArray
+from mgts_trt.runtime.cuda.device import Stream
+from mgts_trt.runtime.gpu.engines import Shared, Workspace
+from mgts_trt.runtime.gpu.graphs import Graphs
+from mgts_trt.runtime.gpu.memory import Arena
+from mgts_trt.runtime.gpu.placed_head import PlacedHead
+from mgts_trt.runtime.session.engine import EngineContext
+
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def batch_sizes(profile: Profile) -> tuple[int, ...]:
+    """The batches re-ID runs in, ascending: powers of two within the plan's profile, and its largest."""
+    return tuple(sorted({size for size in _SIZES if profile.min <= size <= profile.max} | {profile.max}))
+
+
+class ReId:
+    """MGTS or IDNet and its head, with a context for each batch size met so far.
+
+    Its buffers hold the largest batch met so far: most pictures have few people, and 64 pairs of patches of the paper's
+    size are 50 MB.
+
+    Args:
+        shared: See there.
+        workspace: Of the same stream.
+        arena: Holds the buffers.
+        graphs: Of the stream.
+        stream: Runs it.
+    """
+
+    def __init__(self, shared: Shared, workspace: Workspace, arena: Arena, graphs: Graphs, stream: Stream) -> None:
+        self._shared, self._workspace, self._arena = shared, workspace, arena
+        self._graphs, self._stream = graphs, stream
+        self._engine = shared.engines[shared.reid]
+        self._sizes = batch_sizes(self._engine.profile["N"])
+        self._contexts: dict[int, EngineContext] = {}
+        self._new: set[int] = set()
+        self._arrays, self._head = self._place(self._sizes[0])
+
+    @property
+    def largest(self) -> int:
+        """People of the largest batch."""
+        return self._sizes[-1]
+
+    def batch(self, people: int) -> int:
+        """The batch that `people`, at most `largest`, are run in."""
+        return next(size for size in self._sizes if size >= people)
+
+    def inputs(self, batch: int) -> dict[str, DeviceArray]:
+        """Where the patches go before `enqueue`: [places, 3, H, W] each, places at least `batch`.
+
+        Addresses hold until a larger batch is asked for.
+        """
+        if batch > self._head.embedding.shape[0]:
+            self._grow(batch)
+        return {name: self._arrays[name] for name in self._engine.inputs}
+
+    def enqueue(self, batch: int) -> DeviceArray:
+        """Queue one run on what `inputs(batch)` holds.
+
+        Returns:
+            The embeddings, float32 [batch, d], until the next run.
+        """
+        head, context = self._head, self._context(batch)
+        buffers = (*self._arrays.values(), *head.buffers)
+
+        def run() -> None:
+            context.enqueue(self._stream)
+            head.enqueue(batch, self._stream)
+
+        addresses = (self._workspace.pointer, *(array.pointer for array in buffers))
+        self._graphs.run(self._shared.reid, batch, addresses, run)
+        return head.embedding.rows(0, batch)
+
+    def settle(self) -> None:
+        """Once runs are done: keep on disk what TensorRT-RTX compiled for batches that ran for the first time."""
+        if self._new:
+            self._new.clear()
+            self._engine.save_cache()
+
+    def close(self) -> None:
+        """Free the contexts, none of which may be running."""
+        for context in self._contexts.values():
+            context.close()
+        self._contexts.clear()
+
+    def _grow(self, places: int) -> None:
+        """Move to larger buffers, and the contexts with them."""
+        for array in (*self._arrays.values(), *self._head.buffers):
+            self._arena.free(array)
+        self._arrays, self._head = self._place(places)
+        for context in self._contexts.values():
+            self._bind(context)
+
+    def _place(self, places: int) -> tuple[dict[str, DeviceArray], PlacedHead]:
+        """Buffers of the engine and its head for `places` people."""
+        engine = self._engine
+        arrays = {
+            # Zero, so that the rows beyond the people are numbers.
+            name: self._arena.array(_sized(spec, places), spec.dtype, self._stream, zero=True)
+            for name, spec in {**engine.inputs, **engine.outputs}.items()
+        }
+        outputs = {name: arrays[name] for name in engine.outputs}
+        return arrays, self._shared.head.place(outputs, self._arena, self._stream)
+
+    def _context(self, batch: int) -> EngineContext:
+        if batch not in self._contexts:
+            context = self._shared.create_context(self._shared.reid)
+            self._workspace.lend(context)
+            for name in context.inputs:
+                context.set_shape(name, _sized(context.inputs[name], batch))
+            self._bind(context)
+            self._contexts[batch] = context
+            self._new.add(batch)
+        return self._contexts[batch]
+
+    def _bind(self, context: EngineContext) -> None:
+        for name, array in self._arrays.items():
+            context.bind(name, array.pointer)
+
+
+def _sized(spec: TensorSpec, batch: int) -> tuple[int, ...]:
+    return tuple(batch if isinstance(size, str) else size for size in spec.shape)

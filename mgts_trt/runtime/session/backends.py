@@ -1,0 +1,99 @@
+"""Which backend runs a bundle here, and why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.machine.cpu import available_cores
+from mgts_trt.machine.gpus import find_gpus
+from mgts_trt.plans.head_form import HeadChoice
+from mgts_trt.runtime.session.base import Session
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
+
+if TYPE_CHECKING:
+    from mgts_trt.runtime.session.engine import Engine
+
+Backend = Literal["auto", "onnxruntime", "tensorrt"]
+BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What a pipeline runs on."""
+
+    backend: str
+    """`onnxruntime` or `tensorrt`; of ready sessions passed to a pipeline, theirs."""
+    device: str
+    """For people: `CPU, 2 threads`."""
+    reason: str
+    """Why this backend, in one sentence."""
+    engines: "Mapping[str, Engine]" = field(default_factory=dict, repr=False, compare=False)
+    """The plans by model, loaded, where TensorRT runs them."""
+
+    def close(self) -> None:
+        """Let go of the engines. Closing twice is harmless."""
+        for engine in self.engines.values():
+            engine.close()
+
+
+def select_runtime(
+    bundle: Bundle,
+    models: tuple[str, ...],
+    *,
+    precision: str,
+    backend: Backend,
+    threads: int | None,
+    head: HeadChoice = "graph",
+) -> Runtime:
+    """Decide what runs `models`.
+
+    Args:
+        bundle: An opened bundle.
+        models: Names of the models wanted.
+        precision: `fp32`, `fp16` or `int8`.
+        backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU.
+        threads: CPU threads; all available ones by default.
+        head: Of MGTS's plan; see `mgts_trt.runtime.session.tensorrt.check_plan`.
+
+    Raises:
+        BackendError: `backend` is unknown, or is `tensorrt` and cannot run here; the message says why.
+    """
+    if backend not in BACKENDS:
+        raise BackendError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
+    if backend == "onnxruntime":
+        return on_cpu("asked for", threads)
+    from mgts_trt.runtime.session.tensorrt import load_engines
+
+    try:
+        engines = load_engines(bundle, models, precision, head)
+    except MgtsError as error:
+        if backend == "tensorrt":
+            raise BackendError(
+                f"The backend tensorrt cannot run here: {error} Use --backend auto or onnxruntime."
+            ) from error
+        return on_cpu(str(error), threads)
+    reason = "asked for" if backend == "tensorrt" else "there is a GPU, and the plans fit it"
+    return Runtime("tensorrt", str(find_gpus()[0]), reason, engines)
+
+
+def on_cpu(reason: str, threads: int | None) -> Runtime:
+    """ONNX Runtime, on so many threads or all available cores."""
+    return Runtime("onnxruntime", f"CPU, {threads or available_cores()} threads", reason)
+
+
+def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None) -> Session:
+    """Open one model on the backend that `select_runtime` chose.
+
+    Raises:
+        MgtsError: See the backend's session.
+    """
+    if runtime.backend == "tensorrt":
+        from mgts_trt.runtime.session.tensorrt import TensorRTSession
+
+        engine = runtime.engines.get(model)
+        # A plan of another precision than the runtime was chosen with is loaded by the session.
+        fits = engine is not None and not engine.closed and engine.record.identity.precision == precision
+        return TensorRTSession(bundle, model, precision, engine=engine if fits else None)
+    return OnnxRuntimeSession(bundle, model, precision, threads=threads)

@@ -1,0 +1,75 @@
+"""What a session is: one model of a bundle, ready to run on one backend."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from mgts_trt._typing import Array
+from mgts_trt.bundle.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from mgts_trt.runtime.cuda.device import Stream
+
+
+class Session(Protocol):
+    """One model on one backend. `run` may be called from several threads at once."""
+
+    model: str
+    """Name in the bundle."""
+    precision: str
+    backend: str
+    """`onnxruntime` or `tensorrt`."""
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model once.
+
+        Args:
+            inputs: Name → array, exactly as `self.inputs` describes.
+
+        Returns:
+            Name → array, as `self.outputs` describes.
+
+        Raises:
+            BackendError: An input is missing, unknown, or of the wrong type or shape; or the backend fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the session holds; it cannot run afterwards. Closing twice is harmless."""
+        ...
+
+
+class ExecutionContext(Protocol):
+    """One model on a device, on memory the caller provides: what a scheduler queues. One thread at a time uses it.
+
+    Shapes, addresses and workspace stay as they are until they are set anew. All methods raise `BackendError`.
+    """
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    @property
+    def workspace_bytes(self) -> int:
+        """Device memory a run needs at most, besides inputs and outputs."""
+        ...
+
+    def set_workspace(self, pointer: int, size: int) -> None:
+        """Lend device memory, aligned to 256 bytes. Contexts that run on one stream may share it."""
+        ...
+
+    def set_shape(self, name: str, shape: Sequence[int]) -> None:
+        """Choose the size of an input that has a dynamic dimension."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The size of an input or output at the shapes set."""
+        ...
+
+    def bind(self, name: str, pointer: int) -> None:
+        """Say where an input or output lies."""
+        ...
+
+    def enqueue(self, stream: "Stream") -> None:
+        """Queue one run. Under a capture it is recorded; run once outside first, at the same shapes."""
+        ...

@@ -1,0 +1,249 @@
+"""A TensorRT plan in GPU memory, and its execution contexts."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.errors import BackendError
+from mgts_trt.machine.gpus import Gpu
+from mgts_trt.plans.caches import RuntimeCache
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.plan import PlanRecord
+from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
+from mgts_trt.runtime.session.base import ExecutionContext
+
+ALIGNMENT = 256
+"""Bytes; of a workspace's address."""
+
+
+class Engine:
+    """A deserialised plan. Contexts share its weights, and several may run at once, each on a stream of its own.
+
+    Args:
+        plan: The plan file, whose identity and checksum have been verified (`mgts_trt.plans.plan.find_plan`).
+        record: Its sidecar.
+        flavour: Loads it.
+        device: Where it runs.
+        gpu: What runs it, as far as known; part of the runtime cache's key.
+
+    Attributes:
+        inputs: Name → tensor.
+        outputs: Name → tensor.
+        profile: Sizes each named dimension may take.
+        folder: The plan's.
+        workspace_bytes: Device memory a context needs at most, besides inputs and outputs.
+
+    Raises:
+        BackendError: TensorRT refuses the plan, or its tensors are not those its sidecar names.
+    """
+
+    def __init__(
+        self, plan: Path, record: PlanRecord, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None
+    ) -> None:
+        self.flavour, self.record, self.device, self.folder = flavour, record, device, plan.parent
+        self.inputs, self.outputs, self.profile = record.inputs, record.outputs, record.profile
+        self._errors = flavour.create_error_log()
+        self._cache = RuntimeCache(flavour, gpu, record.plan_sha256) if flavour.has_runtime_cache() else None
+        device.make_current()
+        # An engine uses its runtime, and TensorRT keeps neither the runtime nor the error log alive.
+        self._runtime: Any = flavour.create_runtime(self._errors)
+        try:
+            data = plan.read_bytes()
+        except OSError as error:
+            raise BackendError(f"Cannot read {plan}: {error.strerror}.") from error
+        self._engine: Any = self.call("deserialising", self._runtime.deserialize_cuda_engine, data)
+        self._check_tensors(plan)
+        self.workspace_bytes = int(self._engine.device_memory_size_v2)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can make no more contexts."""
+        return self._engine is None
+
+    def create_context(self) -> "EngineContext":
+        """A new execution context, without a workspace.
+
+        TensorRT-RTX compiles the plan for the GPU here, unless its runtime cache remembers.
+
+        Raises:
+            BackendError: The engine is closed, or TensorRT refuses.
+        """
+        if self._engine is None:
+            raise BackendError(f"The engine of {self.record.identity.model} is closed; open the bundle again.")
+        trt = self.flavour.module
+        self.device.make_current()
+        option = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if self._cache is not None:
+            config = self._engine.create_runtime_config()
+            config.set_execution_context_allocation_strategy(option)
+            # The other strategy replaces kernels while it runs: a captured graph would keep the slow ones for good.
+            config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            self._cache.attach(config)
+            option = config
+        native = self.call("creating a context of", self._engine.create_execution_context, option)
+        context = EngineContext(self, native, option)
+        self.save_cache()
+        return context
+
+    def save_cache(self) -> None:
+        """Keep on disk what TensorRT-RTX has compiled until now; worth a call after a run at new shapes."""
+        if self._cache is not None:
+            self._cache.save()
+
+    def close(self) -> None:
+        """Let go of the plan; its memory is freed with its last context. Closing twice is harmless."""
+        if self._engine is not None:
+            self.save_cache()
+            self._engine = None
+
+    def call(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call TensorRT, and turn what it reports into an error.
+
+        Args:
+            stage: What is being done, for the message.
+            function: Fails by None, False, an exception, or a report to the error log.
+            *arguments: Its arguments.
+
+        Returns:
+            What `function` returns.
+
+        Raises:
+            BackendError: It failed; the message has TensorRT's words.
+        """
+        self._errors.take()
+        why = ""
+        answer = None
+        try:
+            answer = function(*arguments)
+        except (RuntimeError, TypeError, ValueError) as error:
+            why = str(error)
+        reported = self._errors.take()
+        if why or reported or answer is None or answer is False:
+            reason = "; ".join(text for text in (reported, why) if text) or "it gives no reason"
+            identity = self.record.identity
+            raise BackendError(
+                f"{self.flavour} failed in {stage} {identity.model} ({identity.precision}, {identity.target}): "
+                f"{reason}. Check the GPU and its driver with `mgts-trt doctor`, or use --backend onnxruntime."
+            )
+        return answer
+
+    def _check_tensors(self, plan: Path) -> None:
+        engine, trt = self._engine, self.flavour.module
+        found: dict[str, tuple[bool, str, tuple[int, ...]]] = {}
+        for index in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(index)
+            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+            dtype = self.flavour.dtype(engine.get_tensor_dtype(name))
+            found[name] = (is_input, dtype, tuple(engine.get_tensor_shape(name)))
+        for specs, is_input in ((self.inputs, True), (self.outputs, False)):
+            for name, spec in specs.items():
+                shape = tuple(-1 if isinstance(size, str) else size for size in spec.shape)
+                if found.pop(name, None) != (is_input, spec.dtype, shape):
+                    raise BackendError(
+                        f"{plan} has no {'input' if is_input else 'output'} {name} {spec}. Build it again."
+                    )
+        if found:
+            raise BackendError(f"{plan} has tensors its sidecar does not name: {', '.join(found)}. Build it again.")
+
+
+class EngineContext(ExecutionContext):
+    """See `mgts_trt.runtime.session.base.ExecutionContext`; made by `Engine.create_context`."""
+
+    def __init__(self, engine: Engine, native: Any, option: Any) -> None:
+        # Nothing says that the context keeps its configuration alive.
+        self.engine, self._native, self._option = engine, native, option
+        self.inputs, self.outputs = engine.inputs, engine.outputs
+        self._workspace = engine.workspace_bytes == 0
+        self._bound: set[str] = set()
+        self._unsized = {name for name, spec in self.inputs.items() if any(isinstance(d, str) for d in spec.shape)}
+
+    @property
+    def workspace_bytes(self) -> int:
+        """See `ExecutionContext.workspace_bytes`."""
+        return self.engine.workspace_bytes
+
+    def set_workspace(self, pointer: int, size: int) -> None:
+        """See `ExecutionContext.set_workspace`."""
+        if size < self.workspace_bytes or pointer % ALIGNMENT:
+            raise BackendError(
+                f"The workspace of {self._model} is {size:,} bytes at {pointer:#x}; {self.workspace_bytes:,} bytes "
+                f"expected, aligned to {ALIGNMENT}."
+            )
+        # It returns nothing.
+        self.engine.call("lending a workspace to", lambda: self._live().set_device_memory(pointer, size) or True)
+        self._workspace = True
+
+    def set_shape(self, name: str, shape: Sequence[int]) -> None:
+        """See `ExecutionContext.set_shape`."""
+        spec = self.inputs.get(name)
+        if spec is None:
+            raise BackendError(f"{self._model} has no input {name!r}; it has {', '.join(self.inputs)}.")
+        if len(shape) != len(spec.shape) or not all(map(self._fits, spec.shape, shape)):
+            raise BackendError(
+                f"{self._model}: {name} cannot be {list(shape)}; the plan takes {spec}{self._ranges()}. "
+                "Run fewer at once, or build the plan again with another profile."
+            )
+        self.engine.device.make_current()
+        self.engine.call("setting a shape of", self._live().set_input_shape, name, tuple(shape))
+        self._unsized.discard(name)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """See `ExecutionContext.shape`."""
+        self._spec(name)
+        shape = tuple(self._live().get_tensor_shape(name))
+        if any(size < 0 for size in shape):
+            raise BackendError(f"{self._model}: the size of {name} is open until every input has one; see set_shape.")
+        return shape
+
+    def bind(self, name: str, pointer: int) -> None:
+        """See `ExecutionContext.bind`."""
+        spec = self._spec(name)
+        if pointer == 0 or pointer % np.dtype(spec.dtype).itemsize:
+            raise BackendError(f"{self._model}: {name} cannot lie at {pointer:#x}; it needs an aligned device address.")
+        self.engine.call("binding a tensor of", self._live().set_tensor_address, name, pointer)
+        self._bound.add(name)
+
+    def enqueue(self, stream: Stream) -> None:
+        """See `ExecutionContext.enqueue`."""
+        missing = [name for name in (*self.inputs, *self.outputs) if name not in self._bound]
+        if missing or self._unsized or not self._workspace:
+            reasons = [f"{name} is not bound" for name in missing]
+            reasons += [f"{name} has no shape" for name in sorted(self._unsized)]
+            reasons += [] if self._workspace else [f"it has no workspace of {self.workspace_bytes:,} bytes"]
+            raise BackendError(f"{self._model} cannot run: {', '.join(reasons)}.")
+        self.engine.device.make_current()
+        self.engine.call("running", self._live().execute_async_v3, stream.handle)
+
+    def close(self) -> None:
+        """Free it; it cannot run afterwards. What it has queued must be done. Closing twice is harmless."""
+        self._native = None
+
+    @property
+    def _model(self) -> str:
+        return self.engine.record.identity.model
+
+    def _live(self) -> Any:
+        if self._native is None:
+            raise BackendError(f"The context of {self._model} is closed.")
+        return self._native
+
+    def _spec(self, name: str) -> TensorSpec:
+        spec = self.inputs.get(name) or self.outputs.get(name)
+        if spec is None:
+            raise BackendError(
+                f"{self._model} has no tensor {name!r}; it has {', '.join([*self.inputs, *self.outputs])}."
+            )
+        return spec
+
+    def _fits(self, wanted: int | str, size: int) -> bool:
+        if isinstance(wanted, int):
+            return wanted == size
+        bounds: Profile = self.engine.profile[wanted]
+        return bounds.min <= size <= bounds.max
+
+    def _ranges(self) -> str:
+        return "".join(f", {name} = {each.min}…{each.max}" for name, each in self.engine.profile.items())

@@ -1,0 +1,248 @@
+"""TensorRT plans at run time: which one fits this machine, whether it is whole, and running it."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from mgts_trt._typing import Array
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.tensors import TensorSpec, check_arrays
+from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.machine.gpus import Gpu, find_gpus
+from mgts_trt.plans.flavour import (
+    CURRENT,
+    PORTABLE,
+    Flavour,
+    broken_flavours,
+    find_flavour,
+    require_flavour,
+    runs_on,
+    title,
+)
+from mgts_trt.plans.head_form import HeadChoice, choose_head
+from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, find_plan, plan_folders
+from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.session.engine import Engine
+
+
+def check_plan(bundle: Bundle, model: str, precision: str, head: HeadChoice = "graph") -> PlanRecord:
+    """Find and verify the plan this machine would run.
+
+    A plan for exactly this GPU is preferred to a portable one. Without a GPU the portable plan is checked.
+
+    Args:
+        bundle: An opened bundle.
+        model: One of its models.
+        precision: One of the model's precisions.
+        head: The form of MGTS's head; `auto` takes the faster of those that are built. A session runs `graph` alone.
+
+    Raises:
+        BackendError: There is no TensorRT here, or (plain TensorRT) no GPU to compare a plan with.
+        BundleError: The bundle does not hold the model in that precision.
+        PlanError: There is no such plan, it was built for something else, or it is altered.
+    """
+    return PlanRecord.read(_usable_plan(bundle, model, precision, head).parent)
+
+
+def open_engine(
+    bundle: Bundle,
+    model: str,
+    precision: str,
+    *,
+    head: HeadChoice = "graph",
+    device: DeviceLayer | None = None,
+) -> Engine:
+    """Find, verify and load the plan this machine runs.
+
+    Args:
+        bundle: An opened bundle.
+        model: One of its models.
+        precision: One of the model's precisions.
+        head: See `check_plan`.
+        device: Where it runs; None means the first GPU.
+
+    Raises:
+        BackendError: There is no TensorRT or GPU here, or TensorRT refuses the plan.
+        BundleError: The bundle does not hold the model in that precision.
+        PlanError: See `check_plan`.
+    """
+    plan = _usable_plan(bundle, model, precision, head)
+    gpus = find_gpus()
+    return Engine(
+        plan, PlanRecord.read(plan.parent), require_flavour(), device or _first_gpu(), gpus[0] if gpus else None
+    )
+
+
+def _usable_plan(bundle: Bundle, model: str, precision: str, head: HeadChoice = "graph") -> Path:
+    flavour = require_flavour()
+    choices: tuple[HeadChoice, ...] = ("auto", "graph", "fused") if head == "auto" else (head,)
+    forms = dict.fromkeys(choose_head(model, choice) for choice in choices)
+    targets = runnable_targets(flavour, find_gpus())
+    expected = [
+        PlanIdentity.of(bundle, model, precision, target, flavour, form) for form in forms for target in targets
+    ]
+    if not expected:
+        raise BackendError(
+            f"{flavour} runs plans on the GPU they were built on, and there is no NVIDIA GPU here that it supports. "
+            "Use --backend onnxruntime."
+        )
+    there = [identity for identity in expected if (bundle.plans / identity.folder).is_dir()]
+    return find_plan(bundle, (there or expected)[0])
+
+
+@cache
+def _first_gpu() -> DeviceLayer:
+    from mgts_trt.runtime.cuda.nvidia import CudaDevice
+
+    return CudaDevice(0)
+
+
+def runnable_targets(flavour: Flavour, gpus: Sequence[Gpu]) -> list[str]:
+    """Targets whose plans the first GPU runs, best first; without a GPU, what does not depend on one."""
+    portable = [PORTABLE] if PORTABLE in flavour.targets else []
+    if not gpus:
+        return portable
+    sm = gpus[0].sm
+    own = [sm] if sm in flavour.targets or CURRENT in flavour.targets else []
+    return own + [target for target in portable if runs_on(target, sm)]
+
+
+def load_engines(
+    bundle: Bundle, models: Sequence[str], precision: str, head: HeadChoice = "graph"
+) -> dict[str, Engine]:
+    """The plans of these models, loaded: TensorRT can run them here.
+
+    Args:
+        bundle: An opened bundle.
+        models: Names of the models wanted.
+        precision: One of their precisions.
+        head: See `check_plan`.
+
+    Raises:
+        MgtsError: It cannot; the message is the first reason why, in one sentence.
+    """
+    flavour = find_flavour()
+    if flavour is None:
+        broken = [f"{title(name)} is installed, but does not load: {why}." for name, why in broken_flavours().items()]
+        raise BackendError(broken[0] if broken else "TensorRT is not installed.")
+    if not find_gpus():
+        raise BackendError(f"{flavour} is installed, but no NVIDIA GPU was found.")
+    if not plan_folders(bundle):
+        raise BackendError(f"There are no plans for this bundle; build them with `{build_command(bundle.root)}`.")
+    # All plans are looked at before the first is loaded.
+    for model in models:
+        check_plan(bundle, model, precision, head)
+    engines: dict[str, Engine] = {}
+    try:
+        for model in models:
+            engines[model] = open_engine(bundle, model, precision, head=head)
+    except MgtsError:
+        for engine in engines.values():
+            engine.close()
+        raise
+    return engines
+
+
+class TensorRTSession:
+    """See `mgts_trt.runtime.session.base.Session`.
+
+    Host arrays go through pinned memory; runs in several threads take turns.
+
+    Args:
+        bundle: An opened bundle.
+        model: One of its models.
+        precision: One of the model's precisions.
+        engine: The model's plan, loaded, which stays open when the session is closed; None means that it is opened
+            here.
+
+    Raises:
+        BackendError: TensorRT cannot run the plan; see `open_engine`.
+        BundleError: The bundle does not hold the model in that precision.
+        PlanError: See `check_plan`.
+    """
+
+    backend = "tensorrt"
+
+    def __init__(self, bundle: Bundle, model: str, precision: str, *, engine: Engine | None = None) -> None:
+        self.model, self.precision = model, precision
+        self._owns_engine = engine is None
+        self.engine = engine or open_engine(bundle, model, precision)
+        self.inputs, self.outputs = self.engine.inputs, self.engine.outputs
+        self._lock = threading.Lock()
+        self._seen: set[tuple[tuple[int, ...], ...]] = set()
+        device = self.engine.device
+        self._stream = device.stream()
+        self._context = self.engine.create_context()
+        workspace = device.allocate(self.engine.workspace_bytes, self._stream)
+        self._context.set_workspace(workspace.pointer, workspace.size)
+        self._workspace = workspace
+        self._tensors: dict[str, tuple[DeviceArray, PinnedArray]] = {}
+        for name, spec in {**self.inputs, **self.outputs}.items():
+            shape = self._largest(spec)
+            array = device.array(shape, spec.dtype, self._stream)
+            self._tensors[name] = (array, device.pinned(shape, spec.dtype))
+            self._context.bind(name, array.pointer)
+        self._closed = False
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """See `Session.run`."""
+        check_arrays(f"inputs of {self.model}", self.inputs, inputs)
+        with self._lock:
+            if self._closed:
+                raise BackendError(f"The session of {self.model} is closed; open a new one.")
+            try:
+                return self._run(inputs)
+            except BaseException:
+                # What was queued before it failed still reads the staging memory that the next run writes.
+                with suppress(BackendError):
+                    self._stream.synchronize()
+                raise
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._stream.synchronize()
+            self._context.close()
+            self._tensors.clear()
+            self._workspace.free(self._stream)
+            if self._owns_engine:
+                self.engine.close()
+
+    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        device, stream = self.engine.device, self._stream
+        for name, array in inputs.items():
+            on_device, on_host = self._tensors[name]
+            self._set_shape(name, array)
+            rows = len(array)
+            staged = on_host.rows(0, rows)
+            np.copyto(staged.array, array)
+            device.copy(on_device.rows(0, rows), staged, stream)
+        self._context.enqueue(stream)
+        staging: dict[str, PinnedArray] = {}
+        for name in self.outputs:
+            on_device, on_host = self._tensors[name]
+            rows = self._context.shape(name)[0]
+            staging[name] = on_host.rows(0, rows)
+            device.copy(staging[name], on_device.rows(0, rows), stream)
+        stream.synchronize()
+        if (shapes := tuple(array.shape for array in inputs.values())) not in self._seen:
+            # TensorRT-RTX compiles for each new shape.
+            self._seen.add(shapes)
+            self.engine.save_cache()
+        return {name: staged.array.copy() for name, staged in staging.items()}
+
+    def _set_shape(self, name: str, array: Array) -> None:
+        if any(isinstance(size, str) for size in self.inputs[name].shape):
+            self._context.set_shape(name, array.shape)
+
+    def _largest(self, spec: TensorSpec) -> tuple[int, ...]:
+        """The largest shape the profile admits."""
+        return tuple(self.engine.profile[size].max if isinstance(size, str) else size for size in spec.shape)
