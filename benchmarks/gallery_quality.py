@@ -22,12 +22,12 @@ from mgts_trt._typing import Floats
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import find_bundle, notice_untrained, out, parse_modes, progress, run_app, table, write_text
 from mgts_trt.errors import MgtsError
+from mgts_trt.evaluation.labelled import LabelledSet
+from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_search
 from mgts_trt.gallery.indexing import IndexReport, index
 from mgts_trt.gallery.sources import find_sources
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
-from mgts_trt.labelled import LabelledSet
-from mgts_trt.metrics import GalleryEntry, RankingResult, evaluate_search
 from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.ranking import find_probe, rank_gallery, ranking_sheet
 from mgts_trt.runtime.modes import Mode
@@ -69,7 +69,7 @@ class Sequence:
 
 
 def labelled_sequences(folder: Path) -> list[Sequence]:
-    """A labelled set (`mgts_trt.labelled`); each of its folders is a sequence.
+    """A labelled set (`mgts_trt.evaluation.labelled`); each of its folders is a sequence.
 
     Raises:
         LabelError: It is none.

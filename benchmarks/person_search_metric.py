@@ -13,8 +13,8 @@ import numpy as np
 import typer
 
 from mgts_trt.console import out, run_app
+from mgts_trt.evaluation.metrics import GalleryEntry, evaluate_search
 from mgts_trt.machine.cpu import available_cores, cpu_name
-from mgts_trt.metrics import GalleryEntry, evaluate_search
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mgts_trt._typing import Array
-from mgts_trt.boxes import match_boxes
-from mgts_trt.metrics import evaluate_detection
+from mgts_trt.evaluation.boxes import match_boxes
+from mgts_trt.evaluation.metrics import evaluate_detection
 
 IOUS = tuple(float(iou) for iou in np.arange(0.5, 1.0, 0.05))
 """Where boxes are compared, as COCO does."""

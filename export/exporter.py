@@ -23,7 +23,7 @@ from export.trace import export_onnx
 from mgts_trt import __version__
 from mgts_trt.bundle.bundle import Bundle, BundleFile, Manifest, Model, Training, file_sha256, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
-from mgts_trt.labelled import LabelledSet
+from mgts_trt.evaluation.labelled import LabelledSet
 from training.checkpoint import load_checkpoint
 from training.models import FCIS, MGTS, FasterRCNN, IDNet, create
 from training.preset import Preset

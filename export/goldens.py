@@ -1,4 +1,4 @@
-"""Recording what PyTorch gives for real pictures, in the form `mgts_trt.golden` reads."""
+"""Recording what PyTorch gives for real pictures, in the form `mgts_trt.evaluation.golden` reads."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from export.recording import Recording, record_people
 from mgts_trt.bundle.bundle import BundleFile, Golden, Manifest
-from mgts_trt.golden import EMBEDDINGS
+from mgts_trt.evaluation.golden import EMBEDDINGS
 from mgts_trt.pictures.image import write_image
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from training.models import FCIS, MGTS, FasterRCNN, IDNet

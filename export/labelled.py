@@ -6,9 +6,9 @@ from pathlib import Path
 
 from export.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle, BundleFile, Labelled, Manifest
-from mgts_trt.labelled import LabelledSet
+from mgts_trt.evaluation.labelled import LabelledSet
+from mgts_trt.evaluation.task_run import run_task, save_run
 from mgts_trt.runtime.modes import MODES
-from mgts_trt.task_run import run_task, save_run
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 
 FOLDER = "labelled"

@@ -192,8 +192,8 @@ def bench(
     ] = None,
 ) -> None:
     """Measure the pipeline on a photo: percentiles by stage and mode, beside the paper's figures."""
-    from mgts_trt.bench import bench as run_bench
-    from mgts_trt.bench import bench_plot, bench_table
+    from mgts_trt.evaluation.bench import bench as run_bench
+    from mgts_trt.evaluation.bench import bench_plot, bench_table
     from mgts_trt.pictures.image import read_image, write_image
 
     modes = parse_modes(mode)
@@ -250,12 +250,19 @@ def parity(
 
     Exits with 1 if a number is out of tolerance.
     """
-    from mgts_trt.labelled import LabelledSet
-    from mgts_trt.parity import compare_bundle, failures, parity_report, parity_table, record_parity, step_count
+    from mgts_trt.evaluation.labelled import LabelledSet
+    from mgts_trt.evaluation.parity import (
+        compare_bundle,
+        failures,
+        parity_report,
+        parity_table,
+        record_parity,
+        step_count,
+    )
+    from mgts_trt.evaluation.task import compare_task
+    from mgts_trt.evaluation.task_picture import worst_picture
     from mgts_trt.pictures.image import write_image
     from mgts_trt.runtime.session.backends import select_runtime
-    from mgts_trt.task import compare_task
-    from mgts_trt.task_picture import worst_picture
 
     modes = parse_modes(mode)
     opened = Bundle.open(find_bundle(bundle))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.metrics import (
+from mgts_trt.evaluation.metrics import (
     DetectionResult,
     IouThreshold,
     MaskResult,

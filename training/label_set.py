@@ -11,7 +11,7 @@ import typer
 
 from mgts_trt.console import out as console
 from mgts_trt.errors import MgtsError
-from mgts_trt.labelled import LABELS, LabelledPicture, LabelledSet, Labels
+from mgts_trt.evaluation.labelled import LABELS, LabelledPicture, LabelledSet, Labels
 from mgts_trt.pictures.image import write_image
 from training.options import Evaluated, load_held_out, steps
 

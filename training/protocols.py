@@ -20,7 +20,7 @@ from scipy.io import loadmat
 
 from mgts_trt._typing import Array, Floats
 from mgts_trt.errors import MgtsError
-from mgts_trt.metrics import GalleryEntry
+from mgts_trt.evaluation.metrics import GalleryEntry
 from training.data.annotated import LabelledImage, xywh_to_xyxy
 from training.data.files import DataError
 from training.data.scene import UNKNOWN

@@ -94,11 +94,11 @@ class Golden(_Strict):
 
 
 class Labelled(_Strict):
-    """A labelled set (`mgts_trt.labelled`) under `labelled/`, and what PyTorch found in it."""
+    """A labelled set (`mgts_trt.evaluation.labelled`) under `labelled/`, and what PyTorch found in it."""
 
     labels: BundleFile = Field(description="labels.json")
     pictures: tuple[BundleFile, ...] = Field(description="the set's pictures and masks")
-    reference: BundleFile = Field(description="npz; see mgts_trt/task_run.py")
+    reference: BundleFile = Field(description="npz; see mgts_trt/evaluation/task_run.py")
 
 
 class Normalisation(_Strict):

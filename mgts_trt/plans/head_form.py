@@ -1,8 +1,8 @@
 """MGTS's head beside its engine: which of its forms a plan is built in, and the weights of one that was left out.
 
 A plan holds the whole network (`graph`), or ends at the two feature maps and leaves the head to one CUDA kernel
-(`fused`, `mgts_trt.runtime.gpu.kernels.FusedHead`), which runs behind it on the same stream. Both kinds lie side by side
-in a bundle; beside one of the second lies `head.npz` with the arrays of `HeadWeights`, float32, [outputs, inputs].
+(`fused`, `mgts_trt.runtime.gpu.kernels.FusedHead`), which runs behind it on the same stream. Both kinds lie side by
+side in a bundle; beside one of the second lies `head.npz` with the arrays of `HeadWeights`, float32, [outputs, inputs].
 """
 
 import hashlib

@@ -17,7 +17,7 @@ from export.sensitivity import group, parse_models, patterns, study
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
-from mgts_trt.parity import compare_bundle
+from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.session.backends import Runtime
 

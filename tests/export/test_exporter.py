@@ -20,7 +20,7 @@ from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import MANIFEST, Bundle
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import BundleError, ImageError
-from mgts_trt.parity import compare_bundle
+from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession

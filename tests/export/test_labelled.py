@@ -14,12 +14,12 @@ from export.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import BackendError
-from mgts_trt.labelled import LabelError, LabelledPicture, Labels
+from mgts_trt.evaluation.labelled import LabelError, LabelledPicture, Labels
+from mgts_trt.evaluation.task import compare_task
 from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.runtime.modes import MODES
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.task import compare_task
 from training.models import create
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")

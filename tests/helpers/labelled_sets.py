@@ -8,11 +8,11 @@ import numpy as np
 
 from mgts_trt.bundle.bundle import Bundle, BundleFile, Labelled, read_manifest, write_manifest
 from mgts_trt.bundle.recipe import MODELS
-from mgts_trt.labelled import LabelledPicture, LabelledSet, Labels
+from mgts_trt.evaluation.labelled import LabelledPicture, LabelledSet, Labels
+from mgts_trt.evaluation.task_run import TaskRun, run_task, save_run
 from mgts_trt.pictures.image import write_image
 from mgts_trt.runtime.modes import MODES
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.task_run import TaskRun, run_task, save_run
 from tests.helpers.tiny_bundle import CANVAS, CELL
 
 PEOPLE = {0: (0, 1), 1: (1, 4), 2: (0, 3)}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mgts_trt import __version__
-from mgts_trt.bench import BenchReport
+from mgts_trt.evaluation.bench import BenchReport
 from tests.helpers.goldens import add_golden
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
@@ -122,7 +122,7 @@ def test_parity_passes_and_fails(run, pristine: Path, tmp_path: Path) -> None:
 
     wrong = Path(shutil.copytree(pristine, tmp_path / "wrong"))
     from mgts_trt.bundle.bundle import Bundle
-    from mgts_trt.golden import load_goldens
+    from mgts_trt.evaluation.golden import load_goldens
     from tests.helpers.goldens import write_golden
 
     case = load_goldens(Bundle.open(wrong))[0]

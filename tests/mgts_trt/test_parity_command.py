@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.labelled import LabelledSet
+from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.pictures.image import read_image
 from tests.helpers.goldens import add_golden
 from tests.helpers.labelled_sets import add_labelled, alter, make_labelled_set, run_tiny

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="training needs PyTorch")
 from typer.testing import CliRunner
 
 from mgts_trt.errors import MgtsError
-from mgts_trt.labelled import LabelledSet
+from mgts_trt.evaluation.labelled import LabelledSet
 from training.__main__ import app
 from training.data.scene import UNKNOWN, Scene
 from training.label_set import write_label_set

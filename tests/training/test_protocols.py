@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scipy", reason="the protocols are MATLAB files")
 from scipy.io import savemat
 
-from mgts_trt.metrics import evaluate_search
+from mgts_trt.evaluation.metrics import evaluate_search
 from tests.helpers.training_scenes import check_scene, save
 from training.data.cuhk_sysu import cuhk_sysu_train
 from training.data.files import DataError

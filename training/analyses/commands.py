@@ -15,7 +15,7 @@ from training.options import Evaluated, load_held_out, parse_numbers, pick_devic
 from training.preset import load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
-    from mgts_trt.metrics import RankingResult
+    from mgts_trt.evaluation.metrics import RankingResult
     from training.analyses.figures import Curves
 
 app = typer.Typer(
@@ -151,8 +151,8 @@ def modes(
 
     Each identity is searched for once, by its first appearance, in all other scenes.
     """
-    from mgts_trt.bench import PAPER_DEVICE, PAPER_SECONDS
     from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS
     from mgts_trt.machine.cpu import cpu_name
     from training.analyses import modes as analysis
     from training.analyses.search import search_scenes

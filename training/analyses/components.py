@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from mgts_trt.metrics import RankingResult
+from mgts_trt.evaluation.metrics import RankingResult
 from training.analyses.network import as_arrays, check_run, load_network
 from training.data.scene import Scenes
 from training.evaluate import OnStep, describe_people, rank_people

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.metrics import RankingResult, evaluate_search
+from mgts_trt.evaluation.metrics import RankingResult, evaluate_search
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode
 from training.evaluate import OnStep, describe_search

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.metrics import RankingResult, evaluate_search
+from mgts_trt.evaluation.metrics import RankingResult, evaluate_search
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.session.backends import Runtime
 from training.analyses.search import Search

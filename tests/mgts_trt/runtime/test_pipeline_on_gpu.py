@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mgts_trt import PersonSearch
-from mgts_trt.boxes import match_boxes
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
+from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cache import VARIABLE
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.pictures.image import read_image

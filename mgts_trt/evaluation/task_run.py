@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from mgts_trt._typing import Array, Bools, Floats, Ints
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
-from mgts_trt.labelled import LabelledSet
+from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.runtime.modes import MODES, Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.base import Session

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Bools, Ints
-from mgts_trt.boxes import match_boxes
 from mgts_trt.errors import MgtsError
+from mgts_trt.evaluation.boxes import match_boxes
 
 GalleryEntry: TypeAlias = tuple[str, Array | None]
 """A gallery image's name, and the box [4] (xyxy, pixels of the image) of the query's person in it, or None."""

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Image
-from mgts_trt.boxes import box_iou, match_boxes
+from mgts_trt.evaluation.boxes import box_iou, match_boxes
+from mgts_trt.evaluation.task import TaskReport
+from mgts_trt.evaluation.task_run import PictureResult
 from mgts_trt.pictures.draw import draw_people, picture_grid
-from mgts_trt.task import TaskReport
-from mgts_trt.task_run import PictureResult
 
 NOTICEABLE = 0.02
 """A person whose deviation exceeds this is highlighted."""

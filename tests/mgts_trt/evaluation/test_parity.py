@@ -5,8 +5,8 @@ import pytest
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
-from mgts_trt.golden import load_goldens
-from mgts_trt.parity import Comparison, compare_bundle, compare_detections
+from mgts_trt.evaluation.golden import load_goldens
+from mgts_trt.evaluation.parity import Comparison, compare_bundle, compare_detections
 from mgts_trt.runtime.session.backends import Runtime
 from tests.helpers.goldens import add_golden, write_golden
 from tests.helpers.tiny_bundle import make_tiny_bundle

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mgts_trt import metrics
-from mgts_trt.metrics import (
+from mgts_trt.evaluation import metrics
+from mgts_trt.evaluation.metrics import (
     MetricError,
     average_precision,
     evaluate_detection,

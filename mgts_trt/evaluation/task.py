@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from mgts_trt._typing import Array, Bools
-from mgts_trt.boxes import match_boxes
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
-from mgts_trt.labelled import LabelledSet
-from mgts_trt.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_masks, evaluate_search
+from mgts_trt.evaluation.boxes import match_boxes
+from mgts_trt.evaluation.labelled import LabelledSet
+from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_masks, evaluate_search
+from mgts_trt.evaluation.task_run import PictureResult, TaskRun, load_run, run_task
 from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES, Mode
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
-from mgts_trt.task_run import PictureResult, TaskRun, load_run, run_task
 
 DETECTOR = "detector"
 """The part of a comparison that all modes share; the others are the modes."""

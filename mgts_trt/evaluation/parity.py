@@ -1,7 +1,7 @@
 """Parity, in two levels: every model's tensors on the goldens, and what users care about on labelled pictures.
 
-The first is here: what each model's session gives, against what PyTorch gave at export. The second is `mgts_trt.task`;
-both end in one table, one verdict and one record.
+The first is here: what each model's session gives, against what PyTorch gave at export. The second is
+`mgts_trt.evaluation.task`; both end in one table, one verdict and one record.
 """
 
 import json
@@ -14,16 +14,16 @@ from rich.table import Table
 
 from mgts_trt import __version__
 from mgts_trt._typing import Array, Floats
-from mgts_trt.boxes import box_iou, match_boxes
 from mgts_trt.bundle.bundle import MANIFEST, Bundle, file_sha256
 from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.console import table, write_text
 from mgts_trt.errors import MgtsError
-from mgts_trt.golden import EMBEDDINGS, GoldenCase, load_goldens
+from mgts_trt.evaluation.boxes import box_iou, match_boxes
+from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens
+from mgts_trt.evaluation.task import TaskComparison, TaskReport
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
-from mgts_trt.task import TaskComparison, TaskReport
 
 _FAINT = 0.05
 """Golden boxes scored below are left out: which of them survive the NMS is chance, and no threshold lets them pass."""

@@ -11,13 +11,13 @@ from hypothesis.extra.numpy import arrays
 
 from mgts_trt.bundle.bundle import Bundle, read_manifest, write_manifest
 from mgts_trt.errors import BundleError
-from mgts_trt.labelled import LabelledSet
-from mgts_trt.metrics import evaluate_reid, mask_iou
+from mgts_trt.evaluation.labelled import LabelledSet
+from mgts_trt.evaluation.metrics import evaluate_reid, mask_iou
+from mgts_trt.evaluation.task import TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
+from mgts_trt.evaluation.task_picture import Difference, worst_picture
+from mgts_trt.evaluation.task_run import PackedMask, TaskRun, load_run, save_run
 from mgts_trt.runtime.modes import MODES
 from mgts_trt.runtime.session.backends import Runtime
-from mgts_trt.task import TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
-from mgts_trt.task_picture import Difference, worst_picture
-from mgts_trt.task_run import PackedMask, TaskRun, load_run, save_run
 from tests.helpers.labelled_sets import add_labelled, alter, make_labelled_set, run_tiny
 from tests.helpers.tiny_bundle import make_tiny_bundle
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mgts_trt.boxes import box_area, box_iou, match_boxes
+from mgts_trt.evaluation.boxes import box_area, box_iou, match_boxes
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Metrics, goldens, parity with PyTorch, labelled sets, bench."""
