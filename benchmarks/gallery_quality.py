@@ -24,12 +24,12 @@ from mgts_trt.console import find_bundle, notice_untrained, out, parse_modes, pr
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_search
-from mgts_trt.gallery.indexing import IndexReport, index
-from mgts_trt.gallery.sources import find_sources
+from mgts_trt.gallery.indexing.index import IndexReport, index
+from mgts_trt.gallery.indexing.sources import find_sources
+from mgts_trt.gallery.ranking import find_probe, rank_gallery, ranking_sheet
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.pictures.image import read_image, write_image
-from mgts_trt.ranking import find_probe, rank_gallery, ranking_sheet
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 

@@ -22,9 +22,9 @@ from benchmarks.environment import Environment, environment
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.console import find_bundle, out, progress, run_app, split, table, write_text
 from mgts_trt.gallery import Gallery, Space
-from mgts_trt.gallery.indexing import IndexReport
-from mgts_trt.gallery.ray_index import index_with_ray
-from mgts_trt.gallery.sources import find_sources
+from mgts_trt.gallery.indexing.index import IndexReport
+from mgts_trt.gallery.indexing.ray_index import index_with_ray
+from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.pictures.image import find_images
 from mgts_trt.runtime.modes import Mode
 

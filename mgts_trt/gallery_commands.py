@@ -21,8 +21,8 @@ from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
-    from mgts_trt.gallery.indexing import IndexReport
-    from mgts_trt.ranking import Match, Probe, Ranking
+    from mgts_trt.gallery.indexing.index import IndexReport
+    from mgts_trt.gallery.ranking import Match, Probe, Ranking
     from mgts_trt.runtime.pipeline import PersonSearch
 
 _SHOWN_FAILURES = 20
@@ -85,9 +85,9 @@ def index(
     from rich.progress import TextColumn
 
     from mgts_trt.gallery import Gallery, Space
-    from mgts_trt.gallery.indexing import index as run_index
-    from mgts_trt.gallery.reading import LiveOptions
-    from mgts_trt.gallery.sources import find_sources
+    from mgts_trt.gallery.indexing.index import index as run_index
+    from mgts_trt.gallery.indexing.reading import LiveOptions
+    from mgts_trt.gallery.indexing.sources import find_sources
     from mgts_trt.gallery.store import stored_mode
     from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -125,7 +125,7 @@ def index(
                     on_note=warn,
                 )
             elif workers:
-                from mgts_trt.gallery.ray_index import index_with_ray
+                from mgts_trt.gallery.indexing.ray_index import index_with_ray
 
                 report = index_with_ray(
                     bundle,
@@ -183,8 +183,8 @@ def search(
 ) -> None:
     """Find a person in a gallery, or in photos: everybody there, ranked by likeness to the probe."""
     from mgts_trt.gallery import parse_filter
+    from mgts_trt.gallery.ranking import find_probe, parse_query, rank_gallery, ranking_sheet
     from mgts_trt.pictures.image import write_image
-    from mgts_trt.ranking import find_probe, parse_query, rank_gallery, ranking_sheet
     from mgts_trt.runtime.pipeline import PersonSearch
 
     photo, place = parse_query(query)
@@ -341,7 +341,7 @@ def _scenes(places: Sequence[str], photo: Path) -> dict[Path, Path]:
 
 
 def _rank_scenes(pipeline: "PersonSearch", probe: "Probe", scenes: dict[Path, Path], top: int) -> "Ranking":
-    from mgts_trt.ranking import rank
+    from mgts_trt.gallery.ranking import rank
 
     with progress() as bar:
         task = bar.add_task("searching", total=len(scenes))
@@ -350,7 +350,7 @@ def _rank_scenes(pipeline: "PersonSearch", probe: "Probe", scenes: dict[Path, Pa
 
 def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[str]) -> None:
     """Ranks in a table; camera and time have columns where any match has them."""
-    from mgts_trt.ranking import box_text
+    from mgts_trt.gallery.ranking import box_text
 
     cameras, times = (any(match.camera for match in matches), any(match.time for match in matches))
     headings = [">rank", ">likeness", ">score", *["camera"] * cameras, *["time"] * times, "scene", "box x,y,w,h"]

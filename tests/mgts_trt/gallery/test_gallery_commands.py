@@ -103,8 +103,8 @@ def test_search_without_an_index(run, bundle: Path, tmp_path: Path) -> None:
 def indexed(bundle: Path, tmp_path_factory) -> Path:
     """A folder with photos in `in`, their gallery in mode none in `gallery`, and nothing in `empty`."""
     from mgts_trt.gallery import Gallery, Space
-    from mgts_trt.gallery.indexing import index
-    from mgts_trt.gallery.sources import find_sources
+    from mgts_trt.gallery.indexing.index import index
+    from mgts_trt.gallery.indexing.sources import find_sources
     from mgts_trt.runtime.pipeline import PersonSearch
 
     folder = tmp_path_factory.mktemp("indexed")

@@ -1,11 +1,11 @@
 import pytest
 
 from mgts_trt.errors import ImageError
-from mgts_trt.gallery.sources import Source, SourceError, find_sources
+from mgts_trt.gallery.indexing.sources import Source, SourceError, find_sources
 
 fsspec = pytest.importorskip("fsspec")
 
-from mgts_trt.gallery.remote import read_remote  # noqa: E402
+from mgts_trt.gallery.indexing.remote import read_remote  # noqa: E402
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -99,7 +99,7 @@ def _expand(argument: str) -> list[tuple[str, Kind]]:
             return _files(Path(unquote(urlsplit(argument).path)))
         if scheme in STREAM_SCHEMES:
             return [(argument, "stream")]
-        from mgts_trt.gallery.remote import find_remote
+        from mgts_trt.gallery.indexing.remote import find_remote
 
         return [(url, "picture") for url in find_remote(argument)]
     path = Path(argument)

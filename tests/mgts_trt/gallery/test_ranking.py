@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgts_trt.errors import ImageError
-from mgts_trt.pictures.image import read_image, write_image
-from mgts_trt.ranking import (
+from mgts_trt.gallery.ranking import (
     CROP_HEIGHT,
     Match,
     QueryError,
@@ -19,6 +18,7 @@ from mgts_trt.ranking import (
     rank_gallery,
     ranking_sheet,
 )
+from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
@@ -200,8 +200,8 @@ def test_a_sheet_without_pictures(search: PersonSearch, photos: Path) -> None:
 def test_a_gallery(search: PersonSearch, photos: Path, tmp_path: Path) -> None:
     pytest.importorskip("lancedb")
     from mgts_trt.gallery import Gallery, Space, parse_filter
-    from mgts_trt.gallery.indexing import index
-    from mgts_trt.gallery.sources import find_sources
+    from mgts_trt.gallery.indexing.index import index
+    from mgts_trt.gallery.indexing.sources import find_sources
 
     with Gallery.create(tmp_path / "gallery", Space.of(search.bundle, search.mode)) as gallery:
         index(search, find_sources([str(photos)], camera_pattern=r"/(\d)\.png"), gallery)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mgts_trt.errors import GalleryError, ImageError
-from mgts_trt.gallery.channel import Channel
 from mgts_trt.gallery.entry import Entry, entry_of
-from mgts_trt.gallery.reading import (
+from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.reading import (
     Dropped,
     Failure,
     LiveOptions,
@@ -22,7 +22,7 @@ from mgts_trt.gallery.reading import (
     read_files,
     read_stream,
 )
-from mgts_trt.gallery.sources import Source
+from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import OPTIMISE_EVERY, Gallery
 from mgts_trt.runtime.people import People

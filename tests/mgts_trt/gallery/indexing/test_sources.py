@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mgts_trt.gallery.sources import Source, SourceError, find_sources
+from mgts_trt.gallery.indexing.sources import Source, SourceError, find_sources
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import Gallery
-from mgts_trt.gallery.indexing import ROOM, index
-from mgts_trt.gallery.reading import LiveOptions
-from mgts_trt.gallery.sources import SourceError, find_sources
+from mgts_trt.gallery.indexing.index import ROOM, index
+from mgts_trt.gallery.indexing.reading import LiveOptions
+from mgts_trt.gallery.indexing.sources import SourceError, find_sources
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, write_scenes, write_video
 from tests.helpers.paths import ROOT
@@ -140,8 +140,8 @@ _INDEX = """
 import sys
 from mgts_trt import PersonSearch
 from mgts_trt.gallery import Gallery, Space
-from mgts_trt.gallery.indexing import index
-from mgts_trt.gallery.sources import find_sources
+from mgts_trt.gallery.indexing.index import index
+from mgts_trt.gallery.indexing.sources import find_sources
 bundle, folder, gallery = sys.argv[1:]
 with PersonSearch.open(bundle, mode="none", threads=1) as search:
     with Gallery.create(gallery, Space.of(search.bundle, "none")) as store:
@@ -173,7 +173,7 @@ def test_commits_hold_many_frames(search: PersonSearch, gallery: Gallery, tmp_pa
 
 
 def test_reading_waits_for_the_pipeline(search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch) -> None:
-    from mgts_trt.gallery import reading
+    from mgts_trt.gallery.indexing import reading
 
     write_scenes(tmp_path / "in", range(40))
     decoded, ahead, decode = [], [], reading.decode_image

@@ -1,0 +1,1 @@
+"""Fills a gallery from photos, videos and live streams."""
