@@ -12,10 +12,10 @@ from starlette.types import ASGIApp
 
 from mgts_trt import __version__
 from mgts_trt.errors import FilterError, ImageError
+from mgts_trt.service.api_page import STYLE, describe
+from mgts_trt.service.api_page import page as reference_page
 from mgts_trt.service.core import Service
 from mgts_trt.service.guard import Guard
-from mgts_trt.service.reference import STYLE, describe
-from mgts_trt.service.reference import page as reference_page
 from mgts_trt.service.refusal import Refusal, answer
 from mgts_trt.service.routes import router
 

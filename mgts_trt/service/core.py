@@ -8,10 +8,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.service.counters import Metrics
 from mgts_trt.service.dispatcher import Dispatcher, Job
 from mgts_trt.service.guard import Turnstile
 from mgts_trt.service.limits import Limits
-from mgts_trt.service.metrics import Metrics
 from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.schemas import GallerySize
 from mgts_trt.service.writer import Writer

@@ -12,8 +12,8 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mgts_trt.service.counters import Metrics
 from mgts_trt.service.limits import MIB, Limits
-from mgts_trt.service.metrics import Metrics
 from mgts_trt.service.refusal import Refusal, answer
 
 logger = logging.getLogger("mgts_trt.service")

@@ -24,7 +24,6 @@ from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job
 from mgts_trt.service.fields import file_name, read_boxes, read_embedding, read_name, read_where
 from mgts_trt.service.limits import MOST_MATCHES
-from mgts_trt.service.pictures import decode_upload
 from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.schemas import (
     Detection,
@@ -37,6 +36,7 @@ from mgts_trt.service.schemas import (
     Matches,
     ProbePerson,
 )
+from mgts_trt.service.uploads import decode_upload
 
 router = APIRouter()
 

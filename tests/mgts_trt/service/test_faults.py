@@ -9,9 +9,9 @@ pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from mgts_trt.errors import BackendError
 from mgts_trt.service.app import make_app
+from mgts_trt.service.counters import Metrics
 from mgts_trt.service.guard import Turnstile
 from mgts_trt.service.limits import Limits
-from mgts_trt.service.metrics import Metrics
 
 
 def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:

@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
+from mgts_trt.service.counters import Metrics
 from mgts_trt.service.guard import Guard, Turnstile
 from mgts_trt.service.limits import Limits
-from mgts_trt.service.metrics import Metrics
 
 
 def test_a_place_is_free_before_the_answer_ends() -> None:

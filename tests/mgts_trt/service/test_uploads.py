@@ -5,8 +5,8 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from mgts_trt.errors import ImageError
-from mgts_trt.service.pictures import decode_upload
 from mgts_trt.service.refusal import Refusal
+from mgts_trt.service.uploads import decode_upload
 
 SUFFIXES = (".bmp", ".jpg", ".png", ".tiff", ".webp")
 
@@ -24,7 +24,7 @@ def test_a_picture_as_large_as_allowed(suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_one_pixel_too_many_is_seen_before_it_is_decoded(suffix: str, monkeypatch) -> None:
-    monkeypatch.setattr("mgts_trt.service.pictures.decode_image", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("mgts_trt.service.uploads.decode_image", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(Refusal, match="50×30 pixels") as refused:
         decode_upload(encoded(suffix), "name", 30 * 50 - 1)
     assert refused.value.status_code == 413

@@ -32,7 +32,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     return description
 
 
-STYLE = Path(__file__).with_name("reference.css")
+STYLE = Path(__file__).with_name("api_page.css")
 """What the page is shown with."""
 
 
