@@ -22,7 +22,7 @@ from benchmarks.environment import commit
 from benchmarks.inputs import network_inputs
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
-from mgts_trt.console import find_bundle, out, progress, run_app, table
+from mgts_trt.cli.console import find_bundle, out, progress, run_app, table
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession

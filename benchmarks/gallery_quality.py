@@ -20,7 +20,7 @@ import typer
 from benchmarks.environment import commit
 from mgts_trt._typing import Floats
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.console import find_bundle, notice_untrained, out, parse_modes, progress, run_app, table, write_text
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, run_app, table, write_text
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_search

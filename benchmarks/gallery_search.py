@@ -24,7 +24,7 @@ from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
 from mgts_trt._typing import Floats, Ints
-from mgts_trt.console import out, progress, run_app, table
+from mgts_trt.cli.console import out, progress, run_app, table
 from mgts_trt.gallery import Entry, Filter, Frame, Gallery, Space, parse_filter
 from mgts_trt.runtime.people import People
 from mgts_trt.stages import Letterbox

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from mgts_trt.console import out, run_app
+from mgts_trt.cli.console import out, run_app
 from mgts_trt.evaluation.metrics import GalleryEntry, evaluate_search
 from mgts_trt.machine.cpu import available_cores, cpu_name
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import typer
 
-from mgts_trt.console import out, progress, run_app, table, warn
+from mgts_trt.cli.console import out, progress, run_app, table, warn
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from training.data.splits import MARKET_HELD_OUT
 from training.preset import Preset, load_preset

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from export.commands import convert, say_what_was_kept, sensitivity, step_bar
-from mgts_trt.console import notice_untrained, out, run_app, split, table, warn
+from mgts_trt.cli.console import notice_untrained, out, run_app, split, table, warn
 
 
 class _Commands(TyperGroup):

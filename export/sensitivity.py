@@ -22,7 +22,7 @@ from export.recording import model_inputs
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import MODELS, Precision, load_recipe
-from mgts_trt.console import split
+from mgts_trt.cli.console import split
 
 LIKE = 0.002
 """Agreements that differ by less are taken for equal: then more is quantised."""

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import typer
 
-from mgts_trt.console import out as console
+from mgts_trt.cli.console import out as console
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.labelled import LABELS, LabelledPicture, LabelledSet, Labels
 from mgts_trt.pictures.image import write_image

@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from mgts_trt.console import out as console
-from mgts_trt.console import progress
+from mgts_trt.cli.console import out as console
+from mgts_trt.cli.console import progress
 from mgts_trt.errors import MgtsError
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch

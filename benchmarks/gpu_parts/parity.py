@@ -9,7 +9,7 @@ from benchmarks.gpu_parts.job import Job
 from benchmarks.gpu_parts.pipeline import open_pipeline
 from benchmarks.gpu_parts.report import ParityResult
 from mgts_trt.bundle.recipe import load_recipe
-from mgts_trt.detect import list_pictures
+from mgts_trt.cli.detect import list_pictures
 from mgts_trt.errors import ImageError
 from mgts_trt.evaluation.boxes import box_iou
 from mgts_trt.pictures.image import read_image

@@ -11,7 +11,7 @@ from rich.table import Table
 from mgts_trt import __version__
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.console import table
+from mgts_trt.cli.console import table
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.cpu import cpu_name
 from mgts_trt.runtime.modes import Mode

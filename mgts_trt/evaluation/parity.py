@@ -16,7 +16,7 @@ from mgts_trt import __version__
 from mgts_trt._typing import Array, Floats
 from mgts_trt.bundle.bundle import MANIFEST, Bundle, file_sha256
 from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
-from mgts_trt.console import table, write_text
+from mgts_trt.cli.console import table, write_text
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import box_iou, match_boxes
 from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens

@@ -9,7 +9,7 @@ import pytest
 from benchmarks import gpu
 from benchmarks.gpu_parts.pipeline import DEPTHS
 from benchmarks.gpu_parts.report import Report
-from mgts_trt.console import run_app
+from mgts_trt.cli.console import run_app
 from mgts_trt.machine.gpus import find_gpus
 from tests.helpers.tiny_bundle import CANVAS, make_tiny_bundle
 

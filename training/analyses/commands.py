@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mgts_trt.console import notice_untrained, parse_modes, table, write_text
-from mgts_trt.console import out as console
+from mgts_trt.cli.console import notice_untrained, parse_modes, table, write_text
+from mgts_trt.cli.console import out as console
 from mgts_trt.errors import MgtsError
 from mgts_trt.runtime.modes import Mode
 from training.options import Evaluated, load_held_out, parse_numbers, pick_device, steps

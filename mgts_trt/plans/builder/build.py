@@ -218,7 +218,7 @@ def plan_report(results: Sequence[BuildResult]) -> "Table":
 
     `work` are the MACs of its convolutions and products, `done in it` the share of these done in the precision.
     """
-    from mgts_trt.console import table
+    from mgts_trt.cli.console import table
 
     rows = table("model", "precision", "target", ">MiB", ">s", ">work", ">done in it", "state")
     for result in results:

@@ -117,7 +117,16 @@ def test_stopped_and_continued(ray, search: PersonSearch, gallery: Gallery, tmp_
 def test_the_command_in_a_cluster_of_its_own(search: PersonSearch, tmp_path: Path) -> None:
     installed_ray()
     write_scenes(tmp_path / "in", range(6))
-    command = [sys.executable, "-m", "mgts_trt.cli", "index", search.bundle.root, tmp_path / "in", "-g", tmp_path / "g"]
+    command = [
+        sys.executable,
+        "-m",
+        "mgts_trt.cli.app",
+        "index",
+        search.bundle.root,
+        tmp_path / "in",
+        "-g",
+        tmp_path / "g",
+    ]
     environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, "--mode", "box", "--workers", "2", "--threads", "1"],

@@ -8,12 +8,12 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from mgts_trt import console
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli import app
+from mgts_trt.cli import console
+from mgts_trt.cli.app import app
+from mgts_trt.cli.facts import inspect
+from mgts_trt.cli.facts_text import facts_report
 from mgts_trt.errors import BuildError, PlanError
-from mgts_trt.inspect import inspect
-from mgts_trt.inspect_text import facts_report
 from mgts_trt.plans.builder.build import build_bundle, build_plan, plan_report
 from mgts_trt.plans.builder.cut_head import cut_head
 from mgts_trt.plans.flavour import find_flavour

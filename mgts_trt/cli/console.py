@@ -106,7 +106,7 @@ def find_bundle(given: Path | None) -> Path:
         return given
     if named := os.environ.get(BUNDLE_VARIABLE):
         return Path(named)
-    for folder in (Path("bundle"), Path(__file__).resolve().parent.parent / "bundle"):
+    for folder in (Path("bundle"), Path(__file__).resolve().parents[2] / "bundle"):
         if (folder / MANIFEST).is_file():
             return folder
     raise BundleError(

@@ -1,4 +1,4 @@
-"""What `mgts_trt.inspect` has found, as a person reads it."""
+"""What `mgts_trt.cli.facts` has found, as a person reads it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,8 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mgts_trt.bundle.macs import Work, macs_text, share_text
-from mgts_trt.console import table
-from mgts_trt.inspect import BundleFacts, Facts, OnnxFacts, PlanFacts
+from mgts_trt.cli.console import table
+from mgts_trt.cli.facts import BundleFacts, Facts, OnnxFacts, PlanFacts
 from mgts_trt.plans.flavour import title
 from mgts_trt.plans.plan import PlanRecord
 

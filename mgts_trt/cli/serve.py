@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.console import find_bundle, notice_untrained, out
+from mgts_trt.cli.console import find_bundle, notice_untrained, out
+from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
-from mgts_trt.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
 from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def run(monkeypatch, capsys):
     """Run a command line in this process; returns (exit code, standard output, standard error)."""
 
     def _run(*arguments: object) -> tuple[int, str, str]:
-        from mgts_trt.cli import main
+        from mgts_trt.cli.app import main
 
         monkeypatch.setattr(sys, "argv", ["mgts-trt", *(str(argument) for argument in arguments)])
         monkeypatch.delenv("MGTS_BUNDLE", raising=False)
@@ -106,7 +106,7 @@ def test_bench_errors_are_one_paragraph(run, pristine: Path, photo: Path, argume
 
 
 def test_debug_shows_the_traceback(monkeypatch, pristine: Path) -> None:
-    from mgts_trt.cli import main
+    from mgts_trt.cli.app import main
     from mgts_trt.errors import ImageError
 
     monkeypatch.setattr(sys, "argv", ["mgts-trt", "bench", str(pristine), "--image", "/nowhere.jpg", "--debug"])

@@ -1,4 +1,4 @@
-"""What is inside a bundle, a plan, or an ONNX file: facts gathered here, shown by `mgts_trt.inspect_text`."""
+"""What is inside a bundle, a plan, or an ONNX file: facts gathered here, shown by `mgts_trt.cli.facts_text`."""
 
 import json
 from pathlib import Path

@@ -3,9 +3,9 @@ import shutil
 import pytest
 from rich.console import Console
 
-from mgts_trt import doctor
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.doctor import Finding, examine, report
+from mgts_trt.cli import doctor
+from mgts_trt.cli.doctor import Finding, examine, report
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.flavour import Flavour, find_flavour

@@ -10,7 +10,7 @@ import typer
 
 from mgts_trt import __version__
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.console import (
+from mgts_trt.cli.console import (
     err,
     find_bundle,
     notice_untrained,
@@ -22,12 +22,12 @@ from mgts_trt.console import (
     warn,
     write_text,
 )
+from mgts_trt.cli.options import BackendOption, BundleArgument, BundleOption, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.cli.search import gallery_app, index, search
+from mgts_trt.cli.serve import serve
 from mgts_trt.errors import MgtsError
-from mgts_trt.gallery_commands import gallery_app, index, search
-from mgts_trt.options import BackendOption, BundleArgument, BundleOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.plans.head_form import HeadChoice
 from mgts_trt.runtime.modes import Mode
-from mgts_trt.serve_command import serve
 
 app = typer.Typer(
     add_completion=False,
@@ -110,8 +110,8 @@ def inspect_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
     """Show what is inside a bundle, a plan, or an ONNX file: tensors, weights, work, precisions."""
-    from mgts_trt.inspect import inspect
-    from mgts_trt.inspect_text import facts_report
+    from mgts_trt.cli.facts import inspect
+    from mgts_trt.cli.facts_text import facts_report
 
     facts = inspect(path, layers)
     if as_json:
@@ -137,8 +137,8 @@ def detect(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a picture could not be read.")] = False,
 ) -> None:
     """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
-    from mgts_trt.detect import detect as detect_pictures
-    from mgts_trt.detect import list_pictures
+    from mgts_trt.cli.detect import detect as detect_pictures
+    from mgts_trt.cli.detect import list_pictures
     from mgts_trt.runtime.pipeline import PersonSearch
 
     pictures = list_pictures(sources)
@@ -321,8 +321,8 @@ def parity(
 @app.command()
 def doctor(bundle: BundleArgument = None) -> None:
     """Say what this machine has, what is missing, and the command that mends it; exit with 1 on a problem."""
-    from mgts_trt.doctor import examine
-    from mgts_trt.doctor import report as doctor_report
+    from mgts_trt.cli.doctor import examine
+    from mgts_trt.cli.doctor import report as doctor_report
 
     try:
         path: Path | None = find_bundle(bundle)

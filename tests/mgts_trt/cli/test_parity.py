@@ -29,7 +29,7 @@ def parity(monkeypatch, capsys):
     """Run `mgts-trt parity`; returns (exit code, standard output, standard error)."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        from mgts_trt.cli import main
+        from mgts_trt.cli.app import main
 
         monkeypatch.setattr(sys, "argv", ["mgts-trt", "parity", *(str(argument) for argument in arguments)])
         with pytest.raises(SystemExit) as exit_:

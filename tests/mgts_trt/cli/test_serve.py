@@ -20,7 +20,7 @@ def refuse(monkeypatch, capsys, bundle: Path):
     """Run `mgts-trt serve` with options it refuses to start with; returns what it says."""
 
     def _refuse(*options: object) -> str:
-        from mgts_trt.cli import main
+        from mgts_trt.cli.app import main
 
         monkeypatch.setattr(sys, "argv", ["mgts-trt", "serve", str(bundle), "--threads", "1", *map(str, options)])
         with pytest.raises(SystemExit) as exit_:
@@ -77,8 +77,8 @@ def test_loopback(host: str, loopback: bool) -> None:
 def test_a_gallery_of_another_mode_is_refused(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("lancedb", reason="needs the extra gallery")
     from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.cli.serve import _open_gallery
     from mgts_trt.gallery import Gallery, Space
-    from mgts_trt.serve_command import _open_gallery
 
     opened = Bundle.open(bundle)
     Gallery.create(tmp_path / "g", Space.of(opened, "box")).close()
