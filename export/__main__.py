@@ -60,8 +60,8 @@ def export(
 ) -> None:
     """Export the four networks of a preset to a bundle, each checked against PyTorch on real pictures."""
     # Here, so that --help does not wait for PyTorch.
-    from export.check import Check
     from export.exporter import STEPS, Export, export_bundle
+    from export.graphs.check import Check
     from mgts_trt.pictures.image import find_images
     from training.preset import load_preset
 

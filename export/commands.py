@@ -63,8 +63,8 @@ def convert(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Write a bundle's models in other precisions."""
-    from export.convert import Conversion, convert_bundle
-    from export.lower import STEPS
+    from export.precisions.convert import Conversion, convert_bundle
+    from export.precisions.lower import STEPS
 
     with step_bar(STEPS) as bar:
         made = convert_bundle(
@@ -102,7 +102,7 @@ def sensitivity(
 
     Every other picture sets the scales; the others show what is lost.
     """
-    from export.sensitivity import draw, parse_models, study
+    from export.precisions.sensitivity import draw, parse_models, study
 
     opened = Bundle.open(bundle)
     studies = []

@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from export.calibration_set import check_people, read_calibration, require_calibration
-from export.check import Check, CheckedGraph, require
-from export.goldens import record, write_golden
+from export.graphs.check import Check, CheckedGraph, require
 from export.graphs.networks import GRAPHS, fold_batch_norm
-from export.labelled import FOLDER, add_labelled
-from export.lower import STEPS as LOWERING
-from export.lower import file_name, lower, require_precisions
+from export.graphs.trace import export_onnx
 from export.onnx_file import ExportError, store_weights_in_half, tensor_specs
+from export.precisions.calibration_set import check_people, read_calibration, require_calibration
+from export.precisions.lower import STEPS as LOWERING
+from export.precisions.lower import file_name, lower, require_precisions
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, model_inputs, start_recording
-from export.trace import export_onnx
+from export.references.goldens import record, write_golden
+from export.references.labelled import FOLDER, add_labelled
 from mgts_trt import __version__
 from mgts_trt.bundle.bundle import Bundle, BundleFile, Manifest, Model, Training, file_sha256, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
@@ -44,7 +44,7 @@ class Export:
         pictures: Golden pictures; they also check the graphs, and ranges are measured on them.
         checkpoints: Model → `.safetensors` file; a model without one gets seeded initial weights.
         seed: Of those.
-        precisions: Of `export.lower.PRECISIONS`.
+        precisions: Of `export.precisions.lower.PRECISIONS`.
         calibration: Further pictures to measure ranges on, and those INT8 is calibrated on; they do not come into the
             bundle.
         labelled: A labelled set to put into the bundle, with what the networks give for it.

@@ -61,7 +61,7 @@ class Tolerance(_Frozen):
 
 
 Calibration = Literal["max", "percentile", "mse"]
-"""How INT8's scales are chosen; see `export.calibration`."""
+"""How INT8's scales are chosen; see `export.precisions.calibration`."""
 
 
 class Precision(_Frozen):

@@ -21,7 +21,7 @@ def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callab
     import torch
 
     from export.graphs.networks import GRAPHS
-    from export.trace import export_onnx
+    from export.graphs.trace import export_onnx
 
     folder, files = tmp_path_factory.mktemp("onnx"), {}
 
@@ -64,7 +64,7 @@ def run_exported(tmp_path: Path, run_onnx) -> Callable[..., dict[str, np.ndarray
     import torch
     from torch import Tensor, nn
 
-    from export.trace import export_onnx
+    from export.graphs.trace import export_onnx
 
     class Alone(nn.Module):
         taps = ()

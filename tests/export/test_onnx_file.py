@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from export.graphs.networks import GRAPHS
+from export.graphs.trace import OPSET, export_onnx
 from export.onnx_file import (
     ExportError,
     save_checked,
@@ -24,7 +25,6 @@ from export.onnx_file import (
     tensor_specs,
     with_taps,
 )
-from export.trace import OPSET, export_onnx
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import MgtsError

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export.trace import OPSET
+from export.graphs.trace import OPSET
 
 HALF, FLOAT = TensorProto.FLOAT16, TensorProto.FLOAT
 OPS = ("Conv", "Relu", "Add", "Transpose", "Exp", "Reshape", "Mul")

@@ -13,7 +13,7 @@ import onnxruntime as ort
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from export.onnx_file import ExportError
-from export.precision import HALF_MAX, MOVERS, Tensors, half_nodes
+from export.precisions.half import HALF_MAX, MOVERS, Tensors, half_nodes
 from mgts_trt._typing import Array
 
 HALF_TINY = float(np.finfo(np.float16).tiny)
@@ -83,7 +83,7 @@ def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> 
 
 
 def largest(ranges: Iterable[Range]) -> dict[str, float]:
-    """Tensor → greatest magnitude, as `export.precision` takes it."""
+    """Tensor → greatest magnitude, as `export.precisions.half` takes it."""
     return {row.tensor: row.largest for row in ranges}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.onnx_file import ExportError
-from export.precision import Tensors, write_nodes
+from export.precisions.half import Tensors, write_nodes
 
 LEVELS = 127
 """Int8 values on either side of zero; −128 is not used, so that positive and negative values are treated alike."""
@@ -57,7 +57,7 @@ def activations(half: ModelProto, model: ModelProto, nodes: Collection[str], *, 
     """What must be calibrated, and quantised, for these nodes to compute in int8.
 
     Args:
-        half: As `export.precision.to_half` made it of `model`, with inferred types.
+        half: As `export.precisions.half.to_half` made it of `model`, with inferred types.
         model: In float32, with inferred types.
         nodes: Names of layers' nodes.
         residuals: The shortcut of a residual addition behind such a node too.
@@ -103,7 +103,7 @@ def to_int8(
     A tensor that several nodes read is quantised once. Weights are stored as int8.
 
     Args:
-        half: As `export.precision.to_half` made it of `model`, with inferred types; it is not changed.
+        half: As `export.precisions.half.to_half` made it of `model`, with inferred types; it is not changed.
         model: In float32, with inferred types.
         nodes: Names of the layers' nodes.
         largest: Tensor of the FP32 model → the magnitude that becomes 127; what is greater is clipped to it.

@@ -75,7 +75,7 @@ def half_nodes(
 
     Args:
         model: In float32, with inferred types and unique names of nodes.
-        largest: Tensor → greatest magnitude measured (`export.ranges`); what is missing is taken to fit.
+        largest: Tensor → greatest magnitude measured (`export.precisions.ranges`); what is missing is taken to fit.
         keep: Names of nodes to leave in float32 besides, as a study of sensitivity does.
 
     Returns:

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.agreement import agreement
-from export.calibration import METHODS, Histogram, calibrate
-from export.lower import Quantiser, file_name
 from export.onnx_file import ExportError, open_session, save_checked
-from export.precision import half_nodes, simulate_rounding, to_half
-from export.quantize import LEVELS, activations, layer_names, match_layers, quantise_weight, to_int8
+from export.precisions.agreement import agreement
+from export.precisions.calibration import METHODS, Histogram, calibrate
+from export.precisions.half import half_nodes, simulate_rounding, to_half
+from export.precisions.int8 import LEVELS, activations, layer_names, match_layers, quantise_weight, to_int8
+from export.precisions.lower import Quantiser, file_name
 from mgts_trt.bundle.macs import share
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import Precision, Tolerance

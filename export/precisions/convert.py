@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.calibration_set import check_people, read_calibration, require_calibration
-from export.lower import file_name, lower, require_precisions
 from export.onnx_file import ExportError
+from export.precisions.calibration_set import check_people, read_calibration, require_calibration
+from export.precisions.lower import file_name, lower, require_precisions
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, record_people, start_recording
 from mgts_trt.bundle.bundle import Bundle, Manifest, Model, write_manifest

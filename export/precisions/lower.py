@@ -7,11 +7,11 @@ from pathlib import Path
 
 import onnx
 
-from export.calibration import Histogram, calibrate, thresholds
 from export.onnx_file import ExportError, require_runs, save_checked, tensor_specs
-from export.precision import half_nodes, to_half
-from export.quantize import activations, layer_names, match_layers, to_int8
-from export.ranges import largest, measure_ranges, write_ranges
+from export.precisions.calibration import Histogram, calibrate, thresholds
+from export.precisions.half import half_nodes, to_half
+from export.precisions.int8 import activations, layer_names, match_layers, to_int8
+from export.precisions.ranges import largest, measure_ranges, write_ranges
 from export.recording import Recording, model_inputs
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import BundleFile, Manifest, Model, Quantisation
@@ -212,7 +212,7 @@ class Quantiser:
         self.histograms: dict[str, Histogram] = {}
 
     def calibrate(self, samples: Iterable[Inputs], on_picture: Callable[[], None] = lambda: None) -> None:
-        """Count the values of everything that could be quantised; see `export.calibration.calibrate`."""
+        """Count the values of everything that could be quantised; see `export.precisions.calibration.calibrate`."""
         wanted = activations(self.half, self.full, self.layers, residuals=True)
         self.histograms = calibrate(self.full, {item.tensor for item in wanted}, samples, on_step=on_picture)
 

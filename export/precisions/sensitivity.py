@@ -10,14 +10,14 @@ from typing import Any
 
 import onnx
 
-from export.agreement import agreement
-from export.calibration import METHODS
-from export.calibration_set import OnNote, read_calibration
-from export.convert import record_detections
-from export.lower import Quantiser, file_name, write_half
 from export.onnx_file import ExportError, open_session, save_checked
-from export.precision import simulate_rounding
-from export.quantize import match_layers
+from export.precisions.agreement import agreement
+from export.precisions.calibration import METHODS
+from export.precisions.calibration_set import OnNote, read_calibration
+from export.precisions.convert import record_detections
+from export.precisions.half import simulate_rounding
+from export.precisions.int8 import match_layers
+from export.precisions.lower import Quantiser, file_name, write_half
 from export.recording import model_inputs
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.onnx_graph import read_graph
@@ -38,7 +38,7 @@ class Row:
         what: What is quantised in it.
         layers: These layers.
         share: Of the model's MACs, in INT8, 0…1.
-        agreement: With FP32; see `export.agreement`.
+        agreement: With FP32; see `export.precisions.agreement`.
     """
 
     what: str

@@ -5,7 +5,7 @@ lists hides errors and fakes others. Here each stage of PyTorch's is fed with wh
 (its taps): continuous stages are compared within a tolerance, and selections must agree exactly.
 
 The reference is the FP32 network for every precision. A graph in half is run with the rounding a GPU does
-(`export.precision.simulate_rounding`), which ONNX Runtime leaves out on CPUs.
+(`export.precisions.half.simulate_rounding`), which ONNX Runtime leaves out on CPUs.
 """
 
 import math
@@ -23,7 +23,7 @@ from torchvision import ops
 from export.graphs.networks import FINAL_NMS_ROUNDS, GRAPHS
 from export.graphs.nms import rounds_needed
 from export.onnx_file import ExportError, open_session, with_taps
-from export.precision import simulate_rounding
+from export.precisions.half import simulate_rounding
 from mgts_trt._typing import Array
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 from training.models.rpn import RPN

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs PyTorch")
 
 from export.exporter import Export, export_bundle
-from export.torch_session import TorchSession
+from export.references.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import BackendError

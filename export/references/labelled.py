@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from export.torch_session import TorchSession
+from export.references.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle, BundleFile, Labelled, Manifest
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.task_run import run_task, save_run

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from export.onnx_file import ExportError, open_session
-from export.quantize import LEVELS
+from export.precisions.int8 import LEVELS
 from mgts_trt._typing import Array
 from mgts_trt.bundle.recipe import Calibration
 
@@ -106,5 +106,5 @@ def calibrate(
 
 
 def thresholds(histograms: Mapping[str, Histogram], method: Method) -> dict[str, float]:
-    """Tensor → the magnitude that becomes 127, as `export.quantize.to_int8` takes it."""
+    """Tensor → the magnitude that becomes 127, as `export.precisions.int8.to_int8` takes it."""
     return {name: histogram.threshold(method) for name, histogram in histograms.items()}

@@ -1,0 +1,1 @@
+"""What PyTorch gives: goldens and the results on labelled pictures."""
