@@ -90,9 +90,9 @@ def tud_sequence(folder: Path) -> Sequence:
     """TUD Campus.
 
     Raises:
-        DataError: See `training.data.tud_campus`.
+        DataError: See `training.data.datasets.tud_campus`.
     """
-    from training.data.tud_campus import tud_campus
+    from training.data.datasets.tud_campus import tud_campus
 
     scenes = tud_campus(folder)
     pictures = [folder / "images" / scenes[place].name for place in range(len(scenes))]

@@ -23,7 +23,7 @@ import typer
 
 from mgts_trt.cli.console import out, progress, run_app, table, warn
 from mgts_trt.machine.cpu import available_cores, cpu_name
-from training.data.splits import MARKET_HELD_OUT
+from training.data.datasets.splits import MARKET_HELD_OUT
 from training.preset import Preset, load_preset
 from training.schedule import Schedule, load_schedule
 

@@ -9,8 +9,8 @@ import typer
 
 from mgts_trt.cli.console import notice_untrained, parse_modes, progress, run_app, table, write_text
 from mgts_trt.cli.console import out as console
-from training.analyses.commands import app as analyse
-from training.label_set import label_set
+from training.evaluation.analyses.commands import app as analyse
+from training.evaluation.label_set import label_set
 from training.options import Data, Evaluated, load_held_out, load_scenes, pick_device, steps
 from training.preset import Preset, load_preset
 
@@ -195,14 +195,14 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled data, through its own sessions, as the field measures it (Sec. 4.2)."""
     from mgts_trt.bundle.bundle import Bundle
-    from training import evaluate as run
+    from training.evaluation import measure as run
 
     opened = Bundle.open(bundle)
     modes = parse_modes(mode)
     rows: dict[str, dict[str, float]] = {}
     with steps() as begin:
         if data in (Evaluated.CUHK_SYSU, Evaluated.PRW):
-            from training import protocols
+            from training.data import protocols
 
             if data is Evaluated.CUHK_SYSU:
                 queries, pictures = protocols.cuhk_sysu_queries(root, gallery_size), root / "Image" / "SSM"

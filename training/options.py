@@ -56,7 +56,7 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     Raises:
         DataError: The dataset is not there, or not as published.
     """
-    from training.data.splits import Joined, market1501_split, penn_fudan_split
+    from training.data.datasets.splits import Joined, market1501_split, penn_fudan_split
 
     if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
         from training.data.backgrounds import street_scenes
@@ -72,10 +72,10 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     if data is Data.MARKET1501:
         return market1501_split(root)[0]
     if data is Data.CUHK_SYSU:
-        from training.data.cuhk_sysu import cuhk_sysu_train
+        from training.data.datasets.cuhk_sysu import cuhk_sysu_train
 
         return cuhk_sysu_train(root)
-    from training.data.prw import prw_train
+    from training.data.datasets.prw import prw_train
 
     return prw_train(root)
 
@@ -91,7 +91,7 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
     Raises:
         DataError: The dataset is not there, or not as published.
     """
-    from training.data.splits import market1501_split, penn_fudan_split
+    from training.data.datasets.splits import market1501_split, penn_fudan_split
 
     if data is Evaluated.PENN_FUDAN:
         return penn_fudan_split(root)[1]

@@ -205,7 +205,7 @@ def test_not_a_number_fails_a_check() -> None:
 
 @pytest.mark.slow
 def test_the_edge_preset_on_real_pictures(pictures: list[Path], tmp_path: Path) -> None:
-    """Landscape, portrait and tiny: boxes within 0.05 px, scores 1e-4, masks 1e-3, cosine 0.99999 (export.graphs.check)."""
+    """Landscape, portrait and tiny: boxes to 0.05 px, scores 1e-4, masks 1e-3, cosine 0.99999 (export.graphs.check)."""
     bundle, checks = export_bundle(Export(load_preset("edge"), tmp_path / "edge", pictures))
     assert {check.picture for check in checks} == {"landscape", "portrait", "tiny"}
     assert all(check.ok for check in checks)

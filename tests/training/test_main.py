@@ -17,8 +17,8 @@ from mgts_trt.errors import MgtsError
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.__main__ import app
 from training.checkpoint import load_checkpoint
+from training.data.datasets.splits import MARKET_HELD_OUT
 from training.data.files import DataError
-from training.data.splits import MARKET_HELD_OUT
 from training.loop import TrainingError
 from training.models import create
 from training.preset import Preset

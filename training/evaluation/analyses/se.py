@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mgts_trt._typing import Array, Ints
 from mgts_trt.runtime.modes import Mode
-from training.analyses.figures import new_figure
-from training.analyses.network import as_arrays, check_run, load_network
 from training.data.scene import Scenes
-from training.evaluate import OnStep, describe_people
+from training.evaluation.analyses.curves import new_figure
+from training.evaluation.analyses.trained import as_arrays, check_run, load_network
+from training.evaluation.measure import OnStep, describe_people
 from training.models.reid import MGTS
 from training.preset import Preset
 from training.tasks.reid import scene_inputs

@@ -5,12 +5,12 @@ import pytest
 
 from mgts_trt.errors import ImageError
 from tests.helpers.training_scenes import check_scene, save
+from training.data.datasets.market1501 import SMALLEST_MASK, Market1501
+from training.data.datasets.penn_fudan import PennFudan
+from training.data.datasets.splits import Joined, Subset, market1501_split, penn_fudan_split
+from training.data.datasets.tud_campus import tud_campus
 from training.data.files import DataError
-from training.data.market1501 import SMALLEST_MASK, Market1501
-from training.data.penn_fudan import PennFudan
 from training.data.scene import UNKNOWN
-from training.data.splits import Joined, Subset, market1501_split, penn_fudan_split
-from training.data.tud_campus import tud_campus
 
 
 def assert_boxes_are_extents(scene):

@@ -10,17 +10,17 @@ from scipy.io import savemat
 
 from mgts_trt.evaluation.metrics import evaluate_search
 from tests.helpers.training_scenes import check_scene, save
-from training.data.cuhk_sysu import cuhk_sysu_train
+from training.data.datasets.cuhk_sysu import cuhk_sysu_train
+from training.data.datasets.prw import prw_train
 from training.data.files import DataError
-from training.data.prw import prw_train
-from training.data.scene import UNKNOWN
-from training.protocols import (
+from training.data.protocols import (
     cuhk_sysu_images,
     cuhk_sysu_queries,
     prw_images,
     prw_queries,
     read_cuhk_sysu_protocol,
 )
+from training.data.scene import UNKNOWN
 
 
 def struct_array(fields, rows) -> np.ndarray:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.datasets.market1501 import Market1501
+from training.data.datasets.penn_fudan import PennFudan
 from training.data.files import DataError
-from training.data.market1501 import Market1501
-from training.data.penn_fudan import PennFudan
 from training.data.scene import UNKNOWN, Scene, Scenes
 
 PENN_FUDAN_EVERY = 5

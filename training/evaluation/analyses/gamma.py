@@ -6,7 +6,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.evaluation.metrics import RankingResult
 from mgts_trt.runtime.modes import Mode
 from training.data.scene import Scenes
-from training.evaluate import OnStep, reid
+from training.evaluation.measure import OnStep, reid
 
 PAPER = {
     1.0: (85.6, 86.6),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from training.data.annotated import AnnotatedScenes
-from training.protocols import prw_images
+from training.data.protocols import prw_images
 
 
 def prw_train(folder: str | Path) -> AnnotatedScenes:

@@ -13,7 +13,7 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.labelled import LabelledSet
 from training.__main__ import app
 from training.data.scene import UNKNOWN, Scene
-from training.label_set import write_label_set
+from training.evaluation.label_set import write_label_set
 
 
 class TwoScenes:

@@ -6,8 +6,8 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.evaluation.metrics import RankingResult, evaluate_search
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.session.backends import Runtime
-from training.analyses.search import Search
-from training.evaluate import OnStep, describe_search
+from training.evaluation.analyses.search import Search
+from training.evaluation.measure import OnStep, describe_search
 
 PAPER: dict[Mode, tuple[float, float]] = {"none": (78.5, 81.7), "net": (89.1, 90.0), "box": (85.1, 86.0)}
 """mAP and top-1 of the paper's Table 6, %."""
@@ -37,7 +37,7 @@ def evaluate_mode(bundle: Bundle, search: Search, mode: Mode, *, on_step: OnStep
         bundle: With the models of the mode.
         search: Whom to search for, and where.
         mode: Of the pipeline.
-        on_step: Called after each picture; `training.evaluate.picture_count` says how often.
+        on_step: Called after each picture; `training.evaluation.measure.picture_count` says how often.
     """
     described = describe_search(bundle, search.picture, search.queries, mode, on_step=on_step)
     ranking = evaluate_search(described.probes, [query.gallery for query in search.queries], described.detections)

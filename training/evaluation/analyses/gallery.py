@@ -9,8 +9,8 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.evaluation.metrics import RankingResult, evaluate_search
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode
-from training.evaluate import OnStep, describe_search
-from training.protocols import Query, cuhk_sysu_queries
+from training.data.protocols import Query, cuhk_sysu_queries
+from training.evaluation.measure import OnStep, describe_search
 
 Picture: TypeAlias = Callable[[str], Image]
 
@@ -35,7 +35,7 @@ def evaluate_galleries(
         picture: The picture of a name.
         queries: By gallery size.
         mode: Of the pipeline.
-        on_step: Called after each picture; `training.evaluate.picture_count` of all queries says how often.
+        on_step: Called after each picture; `training.evaluation.measure.picture_count` of all queries says how often.
     """
     described = describe_search(
         bundle, picture, [q for group in queries.values() for q in group], mode, on_step=on_step

@@ -7,10 +7,10 @@ from mgts_trt.pictures.image import read_image, write_image
 from training.data.backgrounds import EmptyScenes, street_scenes
 from training.data.composer import Composer, Composition
 from training.data.cutouts import cut_out, find_people, resize_cutout
+from training.data.datasets.splits import Joined, Subset, market1501_split, penn_fudan_split
 from training.data.files import DataError, instance_boxes
 from training.data.picture import Picture, draw_perspective
 from training.data.scene import UNKNOWN, Scene
-from training.data.splits import Joined, Subset, market1501_split, penn_fudan_split
 
 SMALL = Composition(size=(120, 200), people=(2, 5), heights=(0.3, 0.8), decoys=1, colour=0.0)
 COLOURS = ((220, 30, 30), (30, 220, 30), (30, 30, 220))

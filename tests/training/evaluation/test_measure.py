@@ -8,8 +8,8 @@ from mgts_trt.pictures.image import write_image
 from mgts_trt.runtime.modes import MODES, Mode
 from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
-from training.evaluate import detection, embed_scenes, masks, person_search, picture_count, reid
-from training.protocols import Query
+from training.data.protocols import Query
+from training.evaluation.measure import detection, embed_scenes, masks, person_search, picture_count, reid
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,9 @@ from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.stages import Letterbox
+from training.data.protocols import Query
 from training.data.scene import UNKNOWN, Scene, Scenes
 from training.data.transforms import to_canvas
-from training.protocols import Query
 
 _OWN_CAMERA = 10**6
 
@@ -215,7 +215,7 @@ def describe_search(
     Args:
         bundle: With the models of the mode.
         picture: The picture of a name; each is asked for once.
-        queries: From `training.protocols`, or the like.
+        queries: From `training.data.protocols`, or the like.
         mode: Of the pipeline.
         on_step: Called after each picture.
     """
@@ -253,7 +253,7 @@ def person_search(
     Args:
         bundle: With the models of the mode.
         folder: Of the pictures.
-        queries: From `training.protocols`.
+        queries: From `training.data.protocols`.
         mode: Of the pipeline.
         iou_threshold: See `evaluate_search`.
         on_step: Called after each picture.

@@ -4,9 +4,9 @@ import shlex
 from pathlib import Path
 
 from mgts_trt.evaluation.metrics import RankingResult
-from training.analyses.network import as_arrays, check_run, load_network
 from training.data.scene import Scenes
-from training.evaluate import OnStep, describe_people, rank_people
+from training.evaluation.analyses.trained import as_arrays, check_run, load_network
+from training.evaluation.measure import OnStep, describe_people, rank_people
 from training.preset import Preset
 from training.tasks.reid import COMPONENTS, scene_inputs
 
@@ -37,7 +37,7 @@ def evaluate_components(
 ) -> RankingResult:
     """Re-ID on ground-truth boxes of a network in PyTorch, on the patches that it was trained on, without augmentation.
 
-    Masks are the scenes' own. The protocol is `training.evaluate.rank_people`.
+    Masks are the scenes' own. The protocol is `training.evaluation.measure.rank_people`.
 
     Args:
         weights: Checkpoint of the network.

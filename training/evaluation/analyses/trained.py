@@ -31,7 +31,7 @@ def load_network(path: Path, preset: Preset, model: str, device: str) -> nn.Modu
 
 
 def as_arrays(forward: Callable[..., Tensor], device: str) -> Callable[[dict[str, Array]], Array]:
-    """A function of PyTorch tensors by name as one of NumPy arrays, for `training.evaluate.describe_people`."""
+    """A function of PyTorch tensors by name as one of NumPy arrays, for `measure.describe_people`."""
 
     def run(inputs: dict[str, Array]) -> Array:
         with torch.inference_mode():

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from training.data.annotated import AnnotatedScenes
-from training.protocols import cuhk_sysu_images
+from training.data.protocols import cuhk_sysu_images
 
 
 def cuhk_sysu_train(folder: str | Path) -> AnnotatedScenes:

@@ -8,8 +8,8 @@ import numpy as np
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import MgtsError
+from training.data.protocols import Query
 from training.data.scene import UNKNOWN, Scenes
-from training.protocols import Query
 
 MATCHES = 7
 """Most true matches in a gallery of `sample_galleries`; 99 % of CUHK-SYSU's queries have no more."""

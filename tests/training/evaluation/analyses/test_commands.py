@@ -25,21 +25,21 @@ from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from tests.helpers.training_scenes import Streets
 from training.__main__ import app
-from training.analyses import se
-from training.analyses.components import evaluate_components
-from training.analyses.gallery import evaluate_galleries
-from training.analyses.gamma import evaluate_gammas
-from training.analyses.modes import evaluate_mode
-from training.analyses.network import AnalysisError
-from training.analyses.search import MATCHES, GalleryError, sample_galleries, search_scenes
 from training.checkpoint import save_checkpoint
+from training.data.datasets.splits import MARKET_HELD_OUT
+from training.data.protocols import Query
 from training.data.scene import UNKNOWN
-from training.data.splits import MARKET_HELD_OUT
-from training.evaluate import picture_count, reid
+from training.evaluation.analyses import se
+from training.evaluation.analyses.components import evaluate_components
+from training.evaluation.analyses.gallery import evaluate_galleries
+from training.evaluation.analyses.gamma import evaluate_gammas
+from training.evaluation.analyses.modes import evaluate_mode
+from training.evaluation.analyses.search import MATCHES, GalleryError, sample_galleries, search_scenes
+from training.evaluation.analyses.trained import AnalysisError
+from training.evaluation.measure import picture_count, reid
 from training.models import create
 from training.models.reid import MGTS
 from training.preset import Preset
-from training.protocols import Query
 from training.tasks.reid import COMPONENTS, ReidTask, ReidTaskError, scene_inputs
 
 OVAL = cv2.ellipse(np.zeros((128, 64), np.uint8), ((32, 64), (44, 116), 0), 255, -1)

@@ -16,7 +16,7 @@ from training.preset import load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
     from mgts_trt.evaluation.metrics import RankingResult
-    from training.analyses.figures import Curves
+    from training.evaluation.analyses.curves import Curves
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -68,7 +68,7 @@ def components(
     debug: DebugOption = False,
 ) -> None:
     """What a network sees, and how well it recognises people by it (Table 4): re-ID on ground-truth boxes."""
-    from training.analyses import components as analysis
+    from training.evaluation.analyses import components as analysis
 
     sizes = load_preset(preset)
     weights = analysis.find_weights(runs)
@@ -112,7 +112,7 @@ def gamma(
     The networks of the bundle were trained with one γ; here they see others.
     """
     from mgts_trt.bundle.bundle import Bundle
-    from training.analyses import gamma as analysis
+    from training.evaluation.analyses import gamma as analysis
 
     opened, modes, ratios = Bundle.open(bundle), _masked_modes(mode), parse_numbers(gammas, least=1)
     _need_matplotlib(out)
@@ -154,9 +154,9 @@ def modes(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS
     from mgts_trt.machine.cpu import cpu_name
-    from training.analyses import modes as analysis
-    from training.analyses.search import search_scenes
-    from training.evaluate import picture_count
+    from training.evaluation.analyses import modes as analysis
+    from training.evaluation.analyses.search import search_scenes
+    from training.evaluation.measure import picture_count
 
     opened, chosen = Bundle.open(bundle), parse_modes(mode)
     held_out = load_held_out(Evaluated.COMPOSED, root, length=scenes)
@@ -205,10 +205,10 @@ def gallery(
 ) -> None:
     """Person search in ever larger galleries (Fig. 5); cuhk_sysu takes its published galleries."""
     from mgts_trt.bundle.bundle import Bundle
-    from training.analyses import gallery as analysis
-    from training.analyses.search import sample_galleries, search_scenes
-    from training.evaluate import picture_count
-    from training.protocols import GALLERY_SIZES
+    from training.data.protocols import GALLERY_SIZES
+    from training.evaluation.analyses import gallery as analysis
+    from training.evaluation.analyses.search import sample_galleries, search_scenes
+    from training.evaluation.measure import picture_count
 
     opened, chosen = Bundle.open(bundle), parse_modes(mode)
     published = ",".join(map(str, GALLERY_SIZES))
@@ -252,7 +252,7 @@ def se(
     debug: DebugOption = False,
 ) -> None:
     """Which stream the SE block listens to (Fig. 6): its weights over held-out people."""
-    from training.analyses import se as analysis
+    from training.evaluation.analyses import se as analysis
 
     sizes, chosen, where = load_preset(preset), pick_device(device), _masked_modes(mode)
     if len(where) != 1:
@@ -277,7 +277,7 @@ def se(
     rows.caption = "Means over people. The paper: Avg(F) > Avg(O) for all, N20(F) mostly 10 to 13."
     console.print(rows)
     if out is not None:
-        from training.analyses.figures import save_figure
+        from training.evaluation.analyses.curves import save_figure
 
         console.print(str(save_figure(analysis.draw_statistics(statistics), out, "se.png")))
     histograms = {name: {**results[name], "histogram": values.histogram} for name, values in statistics.items()}
@@ -315,14 +315,14 @@ def _masked_modes(text: str) -> tuple[Mode, ...]:
 def _need_matplotlib(out: Path | None) -> None:
     """Fail before the work, not after."""
     if out is not None:
-        from training.analyses.figures import new_figure
+        from training.evaluation.analyses.curves import new_figure
 
         new_figure(1, 1)
 
 
 def _draw_curves(out: Path | None, name: str, curves: "Curves", *, across: str, title: str) -> None:
     if out is not None:
-        from training.analyses.figures import draw_curves, save_figure
+        from training.evaluation.analyses.curves import draw_curves, save_figure
 
         console.print(str(save_figure(draw_curves(curves, across=across, title=title), out, name)))
 

@@ -1,0 +1,1 @@
+"""Readers of the public data sets, and what of each is held out."""

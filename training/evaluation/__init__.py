@@ -1,0 +1,1 @@
+"""Metrics on labelled data through a bundle, and the paper's analyses."""
