@@ -1,8 +1,8 @@
 """A report in which every part has something to show."""
 
 from benchmarks.environment import Environment
-from benchmarks.gpu_parts import soak
-from benchmarks.gpu_parts.report import (
+from benchmarks.gpu.parts import soak
+from benchmarks.gpu.report import (
     Ceilings,
     Group,
     KernelResult,

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.gpu_parts import kernels_part
-from benchmarks.gpu_parts.kernel_cases import Cases
-from benchmarks.gpu_parts.networks import network_inputs
+from benchmarks.gpu.parts import kernels
+from benchmarks.gpu.parts.kernel_cases import Cases
+from benchmarks.gpu.parts.networks import network_inputs
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.runtime.gpu.kernels import Pointer
 from tests.helpers import host_kernels
@@ -52,7 +52,7 @@ def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
 
 
 def test_a_head_of_a_bundle_that_names_its_feature_maps(bundle: Bundle, tmp_path: Path, monkeypatch) -> None:
-    from benchmarks.gpu_parts import kernel_cases
+    from benchmarks.gpu.parts import kernel_cases
     from mgts_trt.bundle.onnx_graph import Tensor
 
     maps = {"original_features": Tensor("float32", (PEOPLE, 16, 4, 2))}
@@ -71,7 +71,7 @@ def test_every_kernel_is_timed_beside_a_copy(bundle: Bundle) -> None:
         # Arguments that are pointers are declared as read; what they do is another test's matter.
         device.kernel(name, lambda *arguments: None, reads=range(20), writes=())
     job = SimpleNamespace(bundle=bundle, image=PICTURE, people=PEOPLE, say=lambda text: None)
-    results = kernels_part.measure(job, device)
+    results = kernels.measure(job, device)
     assert [result.kernel for result in results] == NAMES
     assert [result.error for result in results] == [None] * len(NAMES)
     assert all(result.microseconds > 0 and result.copy_microseconds > 0 for result in results)

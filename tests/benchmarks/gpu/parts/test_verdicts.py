@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.gpu_parts import soak
-from benchmarks.gpu_parts.parity import Agreement
-from benchmarks.gpu_parts.plans import Candidate, read_answer
-from benchmarks.gpu_parts.report import MemorySample
+from benchmarks.gpu.parts import soak
+from benchmarks.gpu.parts.parity import Agreement
+from benchmarks.gpu.parts.plans import Candidate, read_answer
+from benchmarks.gpu.report import MemorySample
 from tests.helpers.gpu_reports import make_report
 
 

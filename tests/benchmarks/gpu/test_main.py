@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import gpu
-from benchmarks.gpu_parts.pipeline import DEPTHS
-from benchmarks.gpu_parts.report import Report
+from benchmarks.gpu import __main__ as command
+from benchmarks.gpu.parts.pipeline import DEPTHS
+from benchmarks.gpu.report import Report
 from mgts_trt.cli.console import run_app
 from mgts_trt.machine.gpus import find_gpus
 from tests.helpers.tiny_bundle import CANVAS, make_tiny_bundle
@@ -43,7 +43,7 @@ def run(monkeypatch, capsys, tmp_path):
         words = ["benchmarks.gpu", *map(str, arguments), "--out", str(tmp_path / "out")]
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as exit_:
-            run_app(gpu.app)
+            run_app(command.app)
         captured = capsys.readouterr()
         return int(exit_.value.code or 0), captured.out, " ".join(captured.err.split())
 
@@ -103,7 +103,7 @@ def test_one_part_alone_beside_what_pytorch_cannot_do(run, bundle, photos, tmp_p
 
 
 def test_parity_that_fails_ends_with_1(run, bundle, photos, monkeypatch) -> None:
-    from benchmarks.gpu_parts import parity
+    from benchmarks.gpu.parts import parity
 
     def swapped(job, mode, precision, form=None):
         search = parity.PersonSearch(job.bundle, mode=mode, backend="onnxruntime", precision=precision)
@@ -132,7 +132,7 @@ def test_parity_that_fails_ends_with_1(run, bundle, photos, monkeypatch) -> None
 def test_a_dry_run_measures_nothing(run, bundle, photos, tmp_path) -> None:
     code, out, _ = run(bundle, "--dry-run", "--image", photos / "a.png", "--pictures", photos)
     assert code == 0
-    for part in gpu.PARTS:
+    for part in command.PARTS:
         assert f"\n{part}\n" in f"\n{out}"
     assert "mgts in fp16, portable, fused head: build if missing, load, run" in out
     assert "mode net in fp16: TensorRT, launches; TensorRT, CUDA graphs; TensorRT, launches, fused head" in out
@@ -157,7 +157,7 @@ def test_what_cannot_be_asked_for(run, bundle, arguments, message) -> None:
 
 
 def test_without_a_gpu_it_says_so(run, bundle, monkeypatch) -> None:
-    monkeypatch.setattr(gpu, "find_gpus", list)
+    monkeypatch.setattr(command, "find_gpus", list)
     code, _, err = run(bundle)
     assert code == 2
     assert "There is no NVIDIA GPU here with a working driver" in err
@@ -166,7 +166,7 @@ def test_without_a_gpu_it_says_so(run, bundle, monkeypatch) -> None:
 
 def test_a_plan_is_tried_as_far_as_it_comes(bundle) -> None:
     pytest.importorskip("tensorrt_rtx")
-    from benchmarks.gpu_parts.try_plan import try_plan
+    from benchmarks.gpu.parts.try_plan import try_plan
     from mgts_trt.bundle.bundle import Bundle
 
     trial = try_plan(Bundle.open(bundle), "idnet", "fp32", "portable", "graph", 2)

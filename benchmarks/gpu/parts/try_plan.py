@@ -1,6 +1,6 @@
 """One plan, in a process of its own: build it if it is missing, load it, run it once, and print a `PlanTrial` as JSON.
 
-python -m benchmarks.gpu_parts.try_plan BUNDLE MODEL PRECISION TARGET HEAD PEOPLE
+python -m benchmarks.gpu.parts.try_plan BUNDLE MODEL PRECISION TARGET HEAD PEOPLE
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu_parts.report import PlanTrial
+from benchmarks.gpu.report import PlanTrial
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.machine.gpus import find_gpus
@@ -49,7 +49,7 @@ def try_plan(bundle: Bundle, model: str, precision: str, target: str, head: Head
 def _load_and_run(
     trial: PlanTrial, built: Any, flavour: Any, inputs: dict[str, Array], timed: Callable[[str, Callable[[], Any]], Any]
 ) -> None:
-    from benchmarks.gpu_parts.engine_side import EngineRun
+    from benchmarks.gpu.sides.engine import EngineRun
     from mgts_trt.runtime.cuda.nvidia import CudaDevice
     from mgts_trt.runtime.session.engine import Engine
 

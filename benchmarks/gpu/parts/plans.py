@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import NamedTuple, get_args
 
 from benchmarks.environment import ROOT
-from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.report import PlanTrial
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.report import PlanTrial
 from mgts_trt.errors import BackendError
 from mgts_trt.plans.flavour import CURRENT, PORTABLE, require_flavour
 from mgts_trt.plans.head_form import HeadForm, choose_head
@@ -67,7 +67,7 @@ def run(job: Job) -> None:
 
 def _try(job: Job, flavour: str, each: Candidate) -> PlanTrial:
     arguments = [str(job.bundle.root.resolve()), *each, str(job.people)]
-    command = [sys.executable, "-m", "benchmarks.gpu_parts.try_plan", *arguments]
+    command = [sys.executable, "-m", "benchmarks.gpu.parts.try_plan", *arguments]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_SECONDS)
     except subprocess.TimeoutExpired:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.pipeline import open_pipeline
-from benchmarks.gpu_parts.report import ParityResult
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts.pipeline import open_pipeline
+from benchmarks.gpu.report import ParityResult
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.cli.detect import list_pictures
 from mgts_trt.errors import ImageError

@@ -1,7 +1,7 @@
 """Part `roofline`: what each network must cost at least, and how far above that its engines are."""
 
-from benchmarks.gpu_parts import ceilings, networks, roofline
-from benchmarks.gpu_parts.job import Job
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts import ceilings, networks, roofline_rows
 
 
 def plan(job: Job) -> list[str]:
@@ -20,7 +20,7 @@ def run(job: Job) -> None:
     for model in job.models:
         for precision in job.files(model):
             job.say(f"counting {model} in {precision}")
-            costs[model, precision] = roofline.count(job.bundle.model_path(model, precision), {"N": job.people})
+            costs[model, precision] = roofline_rows.count(job.bundle.model_path(model, precision), {"N": job.people})
             if unknown := costs[model, precision].unknown:
                 job.report.left_out[f"bytes of {unknown} layers of {model} in {precision}"] = "shapes not inferred"
-    job.report.roofline = roofline.rows(job.report.networks, costs, job.report.ceilings)
+    job.report.roofline = roofline_rows.rows(job.report.networks, costs, job.report.ceilings)

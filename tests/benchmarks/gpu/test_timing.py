@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.gpu_parts.report import Latency
-from benchmarks.gpu_parts.timing import Counts, in_turns, words
+from benchmarks.gpu.report import Latency
+from benchmarks.gpu.timing import Counts, in_turns, words
 
 
 def clock():

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.gpu_parts.report import Report
-from benchmarks.gpu_parts.timing import Counts, words
+from benchmarks.gpu.report import Report
+from benchmarks.gpu.timing import Counts, words
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import MgtsError

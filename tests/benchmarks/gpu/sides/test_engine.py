@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.gpu_parts.engine_side import EngineRun
+from benchmarks.gpu.sides.engine import EngineRun
 from mgts_trt.bundle.tensors import TensorSpec
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.simulated_engine import SimulatedEngine

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.gpu_parts.report import Group, Report, SideResult
+from benchmarks.gpu.report import Group, Report, SideResult
 
 EAGER = "PyTorch eager"
 

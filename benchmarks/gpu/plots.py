@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_parts.report import Report
+from benchmarks.gpu.report import Report
 from mgts_trt.errors import MgtsError
 
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from benchmarks.gpu_parts import plots, tables
-from benchmarks.gpu_parts.report import Report
+from benchmarks.gpu import plots, tables
+from benchmarks.gpu.report import Report
 from tests.helpers.gpu_reports import WORDS, make_report
 
 

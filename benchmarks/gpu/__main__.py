@@ -17,10 +17,11 @@ from typing import Annotated
 import typer
 
 from benchmarks.environment import ROOT, environment
-from benchmarks.gpu_parts import kernels_part, networks, parity, pipeline, plans, plots, roofline_part, soak, tables
-from benchmarks.gpu_parts.job import BASELINES, Backend, Job
-from benchmarks.gpu_parts.report import Report
-from benchmarks.gpu_parts.timing import QUICK, Counts
+from benchmarks.gpu import plots, tables
+from benchmarks.gpu.job import BASELINES, Backend, Job
+from benchmarks.gpu.parts import kernels, networks, parity, pipeline, plans, roofline, soak
+from benchmarks.gpu.report import Report
+from benchmarks.gpu.timing import QUICK, Counts
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.cli.console import notice_untrained, out, parse_modes, progress, run_app, split, warn, write_text
@@ -35,8 +36,8 @@ PARTS: dict[str, ModuleType] = {
     "plans": plans,
     "pipeline": pipeline,
     "networks": networks,
-    "roofline": roofline_part,
-    "kernels": kernels_part,
+    "roofline": roofline,
+    "kernels": kernels,
     "parity": parity,
     "soak": soak,
 }

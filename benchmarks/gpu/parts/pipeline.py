@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
-from benchmarks.gpu_parts.report import Group
-from benchmarks.gpu_parts.timing import Call, in_turns, words
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
+from benchmarks.gpu.report import Group
+from benchmarks.gpu.timing import Call, in_turns, words
 from mgts_trt.plans.head_form import HeadForm
 from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -87,7 +87,7 @@ def _group(job: Job, mode: Mode, precision: str, in_torch: Mapping[str, Call], o
     sides = {label: _call(job, search) for label, search in ours.items()} | dict(in_torch)
     if "ort-cuda" in job.baselines:
         with job.leave_out(f"{ORT_CUDA}, {where}"):
-            from benchmarks.gpu_parts.ort_cuda import OrtCudaSession
+            from benchmarks.gpu.sides.ort_cuda import OrtCudaSession
 
             sessions = {model: OrtCudaSession(job.bundle, model, precision) for model in MODELS_OF_MODE[mode]}
             sides[ORT_CUDA] = _call(job, PersonSearch(job.bundle, mode=mode, sessions=sessions))
@@ -123,8 +123,8 @@ def _call(job: Job, search: PersonSearch) -> Call:
 
 
 def _torch_call(job: Job, mode: Mode, form: str, device: str) -> Call:
-    from benchmarks.gpu_parts.torch_networks import TorchNetworks
-    from benchmarks.gpu_parts.torch_pipeline import TorchPipeline
+    from benchmarks.gpu.sides.torch_networks import TorchNetworks
+    from benchmarks.gpu.sides.torch_pipeline import TorchPipeline
 
     networks = TorchNetworks(job.torch_preset, MODELS_OF_MODE[mode], form, device)
     search = TorchPipeline(networks, job.bundle.manifest, mode, job.people)

@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.environment import device_memory_used, host_memory_used
-from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.pipeline import open_pipeline
-from benchmarks.gpu_parts.report import Latency, MemorySample, SoakResult
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts.pipeline import open_pipeline
+from benchmarks.gpu.report import Latency, MemorySample, SoakResult
 from mgts_trt.runtime.modes import Mode
 
 DEPTH = 2

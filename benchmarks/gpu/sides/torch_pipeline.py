@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.gpu_parts.torch_networks import TorchNetworks
+from benchmarks.gpu.sides.torch_networks import TorchNetworks
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Manifest
 from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.report import Group
-from benchmarks.gpu_parts.timing import Call, in_turns
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.report import Group
+from benchmarks.gpu.timing import Call, in_turns
 from benchmarks.inputs import network_inputs
 from mgts_trt._typing import Array
 
@@ -59,7 +59,7 @@ def _own_sides(
         return {ONNXRUNTIME: _silent(lambda: session.run(inputs))}
     sides: dict[str, Call] = {}
     with job.leave_out(f"TensorRT, {model} in {precision}"):
-        from benchmarks.gpu_parts.engine_side import EngineRun
+        from benchmarks.gpu.sides.engine import EngineRun
         from mgts_trt.runtime.session.tensorrt import open_engine
 
         engine = open_engine(job.bundle, model, precision)
@@ -93,7 +93,7 @@ def torch_sides(job: Job, what: str, make: Callable[[str, str], Call]) -> dict[s
 def _torch_call(job: Job, model: str, inputs: Mapping[str, Array], form: str, device: str) -> Call:
     import torch
 
-    from benchmarks.gpu_parts.torch_networks import TorchNetworks
+    from benchmarks.gpu.sides.torch_networks import TorchNetworks
 
     networks = TorchNetworks(job.torch_preset, [model], form, device)
     tensors = [torch.from_numpy(array).to(device) for array in inputs.values()]
@@ -107,7 +107,7 @@ def _torch_call(job: Job, model: str, inputs: Mapping[str, Array], form: str, de
 
 
 def _ort_cuda(job: Job, model: str, precision: str, inputs: Mapping[str, Array], open_things: ExitStack) -> Call:
-    from benchmarks.gpu_parts.ort_cuda import OrtCudaSession
+    from benchmarks.gpu.sides.ort_cuda import OrtCudaSession
 
     session = OrtCudaSession(job.bundle, model, precision)
     open_things.callback(session.close)

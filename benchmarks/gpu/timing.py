@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from benchmarks.gpu_parts.report import Latency, SideResult
+from benchmarks.gpu.report import Latency, SideResult
 
 Call = Callable[[], Mapping[str, float] | None]
 """One run, which returns when its results are there; it may say what its stages took, in milliseconds."""

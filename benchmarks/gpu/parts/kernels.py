@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.kernel_cases import Case, Cases
-from benchmarks.gpu_parts.report import KernelResult
-from benchmarks.gpu_parts.timing import words
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts.kernel_cases import Case, Cases
+from benchmarks.gpu.report import KernelResult
+from benchmarks.gpu.timing import words
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.runtime.cuda.device import DeviceLayer, Stream

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.gpu_parts.job import Job
-from benchmarks.gpu_parts.report import Ceilings
+from benchmarks.gpu.job import Job
+from benchmarks.gpu.report import Ceilings
 from mgts_trt.machine.cpu import available_cores
 
 _TRIES = 5

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.gpu_parts.report import Ceilings, Group, RooflineRow
+from benchmarks.gpu.report import Ceilings, Group, RooflineRow
 from mgts_trt.bundle.onnx_graph import Tensor, infer_tensors, load_onnx, read_graph
 
 _VIEWS = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"})

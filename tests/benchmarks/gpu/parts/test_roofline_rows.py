@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.gpu_parts.report import Ceilings, Group, Latency, SideResult
-from benchmarks.gpu_parts.roofline import Cost, Layer, count, rows
+from benchmarks.gpu.parts.roofline_rows import Cost, Layer, count, rows
+from benchmarks.gpu.report import Ceilings, Group, Latency, SideResult
 from tests.helpers.small_graphs import node, save_graph
 from tests.helpers.tiny_bundle import make_tiny_bundle
 

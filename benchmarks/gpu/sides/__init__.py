@@ -1,0 +1,1 @@
+"""Who is measured against whom: our engines, ONNX Runtime, PyTorch."""
