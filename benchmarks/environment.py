@@ -11,9 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mgts_trt import __version__
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import find_gpus
+from mgts_trt.version import __version__
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,8 +1,8 @@
 """mgts-trt: mask-guided two-stream person search (ECCV 2018) on ONNX Runtime and TensorRT."""
 
-__version__ = "0.1.0"
-
 from typing import TYPE_CHECKING, Any
+
+from mgts_trt.version import __version__
 
 if TYPE_CHECKING:
     from mgts_trt.bundle.bundle import Bundle

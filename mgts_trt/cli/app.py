@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt import __version__
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli.console import (
     err,
@@ -28,6 +27,7 @@ from mgts_trt.cli.serve import serve
 from mgts_trt.errors import MgtsError
 from mgts_trt.plans.head_form import HeadChoice
 from mgts_trt.runtime.modes import Mode
+from mgts_trt.version import __version__
 
 app = typer.Typer(
     add_completion=False,
@@ -340,7 +340,3 @@ app.command()(serve)
 def main() -> None:
     """The `mgts-trt` command."""
     run_app(app)
-
-
-if __name__ == "__main__":
-    main()

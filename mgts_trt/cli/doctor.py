@@ -9,7 +9,6 @@ from typing import Literal
 
 from rich.text import Text
 
-from mgts_trt import __version__
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
@@ -17,6 +16,7 @@ from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plans.flavour import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
+from mgts_trt.version import __version__
 
 State = Literal["ok", "info", "problem"]
 

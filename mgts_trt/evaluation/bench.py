@@ -8,7 +8,6 @@ import numpy as np
 from pydantic import BaseModel
 from rich.table import Table
 
-from mgts_trt import __version__
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli.console import table
@@ -18,6 +17,7 @@ from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.people import STAGES, People
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import Backend
+from mgts_trt.version import __version__
 
 PAPER_SECONDS: dict[Mode, float] = {"none": 0.65, "net": 1.27, "box": 0.69}
 """Table 6, overall runtime on a Tesla K80 for a 1500×900 picture."""

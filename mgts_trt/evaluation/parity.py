@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rich.table import Table
 
-from mgts_trt import __version__
 from mgts_trt._typing import Array, Floats
 from mgts_trt.bundle.bundle import MANIFEST, Bundle, file_sha256
 from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
@@ -24,6 +23,7 @@ from mgts_trt.evaluation.task import TaskComparison, TaskReport
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
+from mgts_trt.version import __version__
 
 _FAINT = 0.05
 """Golden boxes scored below are left out: which of them survive the NMS is chance, and no threshold lets them pass."""

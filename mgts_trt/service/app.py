@@ -10,7 +10,6 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from mgts_trt import __version__
 from mgts_trt.errors import FilterError, ImageError
 from mgts_trt.service.api_page import STYLE, describe
 from mgts_trt.service.api_page import page as reference_page
@@ -18,6 +17,7 @@ from mgts_trt.service.core import Service
 from mgts_trt.service.guard import Guard
 from mgts_trt.service.refusal import Refusal, answer
 from mgts_trt.service.routes import router
+from mgts_trt.version import __version__
 
 PAGE = Path(__file__).parent / "page"
 _ROUTING = {

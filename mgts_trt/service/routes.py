@@ -14,7 +14,6 @@ from fastapi import APIRouter, Depends, File, Form, Path, Request, UploadFile
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from mgts_trt import __version__
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Frame, Person, entry_of, parse_filter
@@ -37,6 +36,7 @@ from mgts_trt.service.schemas import (
     ProbePerson,
 )
 from mgts_trt.service.uploads import decode_upload
+from mgts_trt.version import __version__
 
 router = APIRouter()
 

@@ -43,7 +43,7 @@ def serving(folder: Path, *options: object, environment: dict[str, str] | None =
     """Start it in `folder`, on a port that is free; end it if it still runs."""
     bundle = make_tiny_bundle(folder / "bundle")
     log = folder / "log.txt"
-    command = [sys.executable, "-m", "mgts_trt.cli.app", "serve", bundle, "--port", 0, "--threads", 1, *options]
+    command = [sys.executable, "-m", "mgts_trt", "serve", bundle, "--port", 0, "--threads", 1, *options]
     with log.open("wb") as written:
         process = subprocess.Popen(
             [str(part) for part in command],

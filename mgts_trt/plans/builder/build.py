@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mgts_trt import __version__
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.macs import macs_text, percent, share
 from mgts_trt.bundle.recipe import Profile, Recipe, load_recipe
@@ -24,6 +23,7 @@ from mgts_trt.plans.caches import TimingCache
 from mgts_trt.plans.flavour import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
 from mgts_trt.plans.head_form import HEAD_FILE, HeadChoice, choose_head, save_head
 from mgts_trt.plans.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verify_plan
+from mgts_trt.version import __version__
 
 if TYPE_CHECKING:
     from rich.table import Table

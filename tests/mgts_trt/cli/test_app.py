@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mgts_trt import __version__
 from mgts_trt.evaluation.bench import BenchReport
+from mgts_trt.version import __version__
 from tests.helpers.goldens import add_golden
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle

@@ -164,7 +164,7 @@ def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tm
 def test_ctrl_c_writes_what_is_in_flight(bundle: Path, tmp_path: Path) -> None:
     with camera(pause=0.02) as live:
         gallery = tmp_path / "gallery"
-        command = [sys.executable, "-m", "mgts_trt.cli.app", "index", bundle, live.url, "-g", gallery, "--threads", "1"]
+        command = [sys.executable, "-m", "mgts_trt", "index", bundle, live.url, "-g", gallery, "--threads", "1"]
         with subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
