@@ -20,7 +20,7 @@ import typer
 from benchmarks.environment import commit
 from mgts_trt._typing import Floats
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, run_app, table, write_text
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, run_app, table
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_search
@@ -29,6 +29,7 @@ from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.gallery.ranking import find_probe, rank_gallery, ranking_sheet
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
+from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch

@@ -18,12 +18,13 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment, host_memory_used
-from mgts_trt.cli.console import find_bundle, out, progress, run_app, table, write_text
+from mgts_trt.cli.console import find_bundle, out, progress, run_app, table
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing.index import index
 from mgts_trt.gallery.indexing.sources import find_sources
+from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import find_images, read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch

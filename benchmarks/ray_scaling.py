@@ -20,11 +20,12 @@ from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import find_bundle, out, progress, run_app, split, table, write_text
+from mgts_trt.cli.console import find_bundle, out, progress, run_app, split, table
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing.index import IndexReport
 from mgts_trt.gallery.indexing.ray_index import index_with_ray
 from mgts_trt.gallery.indexing.sources import find_sources
+from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import find_images
 from mgts_trt.runtime.modes import Mode
 

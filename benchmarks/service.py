@@ -19,8 +19,9 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
-from mgts_trt.cli.console import out, progress, run_app, split, table, write_text
+from mgts_trt.cli.console import out, progress, run_app, split, table
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch

@@ -11,7 +11,8 @@ from rich.progress import Progress
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
-from mgts_trt.cli.console import notice_untrained, out, progress, split, table, warn, write_text
+from mgts_trt.cli.console import notice_untrained, out, progress, split, table, warn
+from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import find_images
 
 Calibration = Annotated[Path | None, typer.Option(help="Folder of pictures like those the system will see.")]

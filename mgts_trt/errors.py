@@ -43,3 +43,23 @@ class GalleryError(MgtsError):
 
 class FilterError(GalleryError):
     """A filter of a gallery that cannot be read."""
+
+
+class LabelError(MgtsError):
+    """A labelled set that is missing, malformed, or does not fit its pictures."""
+
+
+class MetricError(MgtsError):
+    """Results that cannot be evaluated: not finite, of the wrong shape, or without any ground truth."""
+
+
+class ClusterError(GalleryError):
+    """A Ray cluster that cannot be had, or has no room."""
+
+
+class SourceError(GalleryError):
+    """Nothing that can be indexed, or a source that cannot be read."""
+
+
+class QueryError(MgtsError):
+    """A probe that cannot be searched for."""

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mgts_trt.cli.console import notice_untrained, parse_modes, progress, run_app, table, write_text
+from mgts_trt.cli.console import notice_untrained, parse_modes, progress, run_app, table
 from mgts_trt.cli.console import out as console
+from mgts_trt.machine.files import write_text
 from training.evaluation.analyses.commands import app as analyse
 from training.evaluation.label_set import label_set
 from training.options import Data, Evaluated, load_held_out, load_scenes, pick_device, steps

@@ -24,9 +24,10 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import QUICK, Counts
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
-from mgts_trt.cli.console import notice_untrained, out, parse_modes, progress, run_app, split, warn, write_text
+from mgts_trt.cli.console import notice_untrained, out, parse_modes, progress, run_app, split, warn
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
+from mgts_trt.machine.files import write_text
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.pictures.image import read_image
 

@@ -230,7 +230,7 @@ def draw(studies: Sequence[Study], path: Path) -> None:
     Raises:
         MgtsError: matplotlib is missing, or the file cannot be written.
     """
-    from training.evaluation.analyses.curves import new_figure, save_figure
+    from mgts_trt.pictures.figures import new_figure, save_figure
 
     figure = new_figure(6 * len(studies), 1.2 + 0.22 * max(len(found.single) for found in studies))
     for i, found in enumerate(studies):

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BundleError
+from mgts_trt.machine.files import file_sha256
 
 FORMAT = 1
 """The bundle format this version writes and the newest it reads."""
@@ -276,12 +277,6 @@ def write_manifest(root: Path, manifest: Manifest) -> None:
     temporary = root / f".{MANIFEST}.{os.getpid()}"
     temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     temporary.replace(root / MANIFEST)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_file(root: Path, expected: BundleFile) -> None:

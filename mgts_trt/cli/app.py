@@ -9,22 +9,12 @@ from typing import Annotated
 import typer
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import (
-    err,
-    find_bundle,
-    notice_untrained,
-    out,
-    parse_modes,
-    progress,
-    run_app,
-    split,
-    warn,
-    write_text,
-)
+from mgts_trt.cli.console import err, find_bundle, notice_untrained, out, parse_modes, progress, run_app, split, warn
 from mgts_trt.cli.options import BackendOption, BundleArgument, BundleOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.cli.search import gallery_app, index, search
 from mgts_trt.cli.serve import serve
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.files import write_text
 from mgts_trt.plans.head_form import HeadChoice
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.version import __version__
@@ -138,7 +128,7 @@ def detect(
 ) -> None:
     """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
     from mgts_trt.cli.detect import detect as detect_pictures
-    from mgts_trt.cli.detect import list_pictures
+    from mgts_trt.pictures.image import list_pictures
     from mgts_trt.runtime.pipeline import PersonSearch
 
     pictures = list_pictures(sources)

@@ -132,18 +132,6 @@ def parse_modes(text: str) -> tuple[Mode, ...]:
     return tuple(mode for mode in MODES if mode in chosen)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file that the user named.
-
-    Raises:
-        MgtsError: It cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise MgtsError(f"Cannot write {path}: {error.strerror}. Name a file in a folder that exists.") from error
-
-
 def _plain(text: str) -> str:
     """Text whose brackets are not rich's markup."""
     return text.replace("[", "\\[")

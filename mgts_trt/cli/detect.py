@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.pictures.image import find_images, read_image, write_image
+from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -18,23 +18,6 @@ class Detected:
     path: Path
     people: People | None
     error: MgtsError | None
-
-
-def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Every picture of files and folders, with its name for the output: relative to the folder it was found in.
-
-    Raises:
-        ImageError: A source does not exist, or there is no picture at all.
-    """
-    pictures = []
-    for source in sources:
-        base = source if source.is_dir() else source.parent
-        pictures += [(path, path.relative_to(base)) for path in find_images(source)]
-    if not pictures:
-        raise ImageError(
-            f"No pictures in {', '.join(str(source) for source in sources)}. Name a photo or a folder of photos."
-        )
-    return pictures
 
 
 def detect(

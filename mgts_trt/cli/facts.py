@@ -6,20 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mgts_trt.bundle.bundle import (
-    MANIFEST,
-    Bundle,
-    Calibration,
-    Manifest,
-    Quantisation,
-    Thresholds,
-    Training,
-    file_sha256,
-)
+from mgts_trt.bundle.bundle import MANIFEST, Bundle, Calibration, Manifest, Quantisation, Thresholds, Training
 from mgts_trt.bundle.macs import Work
 from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import MgtsError, OnnxError, PlanError
+from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.flavour import Flavour, find_flavour, runs_on, title
 from mgts_trt.plans.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan

@@ -14,9 +14,10 @@ import typer
 from rich.markup import escape
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn, write_text
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
 from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
 from mgts_trt.errors import GalleryError, MgtsError
+from mgts_trt.machine.files import write_text
 from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ def _stored_gallery(places: Sequence[str], bundle: Bundle, mode: Mode | None) ->
 
 def _scenes(places: Sequence[str], photo: Path) -> dict[Path, Path]:
     """Scene → name, without the probe's own photo."""
-    from mgts_trt.cli.detect import list_pictures
+    from mgts_trt.pictures.image import list_pictures
 
     for place in places:
         if not Path(place).exists():

@@ -19,14 +19,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.bundle.bundle import RelativePath
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import LabelError
 from mgts_trt.pictures.image import read_image
 
 LABELS = "labels.json"
-
-
-class LabelError(MgtsError):
-    """A labelled set that is missing, malformed, or does not fit its pictures."""
 
 
 class _Strict(BaseModel):

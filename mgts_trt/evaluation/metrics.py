@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Bools, Ints
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import MetricError
 from mgts_trt.evaluation.boxes import match_boxes
 
 GalleryEntry: TypeAlias = tuple[str, Array | None]
@@ -28,10 +28,6 @@ IouThreshold: TypeAlias = float | Literal["oim"]
 _UNKNOWN = -1
 _BLOCK = 2**24
 """Similarities held at a time: 64 MiB of float32."""
-
-
-class MetricError(MgtsError):
-    """Results that cannot be evaluated: not finite, of the wrong shape, or without any ground truth."""
 
 
 @dataclass(frozen=True, eq=False)

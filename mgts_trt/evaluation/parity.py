@@ -13,13 +13,14 @@ import numpy as np
 from rich.table import Table
 
 from mgts_trt._typing import Array, Floats
-from mgts_trt.bundle.bundle import MANIFEST, Bundle, file_sha256
+from mgts_trt.bundle.bundle import MANIFEST, Bundle
 from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
-from mgts_trt.cli.console import table, write_text
+from mgts_trt.cli.console import table
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import box_iou, match_boxes
 from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens
 from mgts_trt.evaluation.task import TaskComparison, TaskReport
+from mgts_trt.machine.files import file_sha256, write_text
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session

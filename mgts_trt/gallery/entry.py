@@ -52,7 +52,7 @@ def entry_of(image: object, frame: Frame, people: People, thumbnails: bool = Tru
 
 def thumbnail(image: Image, box: Floats) -> bytes:
     """The content of a box (xyxy, pixels of `image`) as a JPEG of at most 192 × 192 pixels; never enlarged."""
-    from mgts_trt.gallery.ranking import crop
+    from mgts_trt.pictures.image import crop
 
     picture = crop(image, box)
     scale = THUMBNAIL / max(picture.shape[:2])

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from mgts_trt._typing import Floats, Image
-from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.pictures.image import decode_image, read_file, read_image
+from mgts_trt.errors import ImageError, MgtsError, QueryError
+from mgts_trt.pictures.image import crop, decode_image, read_file, read_image
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -29,10 +29,6 @@ _NOT_KEPT: Image = np.full((CROP_HEIGHT, CROP_HEIGHT // 2, 3), 225, np.uint8)
 
 Where: TypeAlias = tuple[float, float, float, float] | tuple[float, float] | None
 """Of a probe: a box x1, y1, x2, y2; a point x, y; or nowhere in particular."""
-
-
-class QueryError(MgtsError):
-    """A probe that cannot be searched for."""
 
 
 @dataclass(frozen=True)
@@ -268,17 +264,6 @@ def ranking_sheet(probe: Probe, matches: Sequence[Match], *, columns: int = 6) -
         cells.append((_shown(_NOT_KEPT if match.crop is None else match.crop), lines))
     ascii_cells = [(shown, [line.encode("ascii", "replace").decode() for line in lines]) for shown, lines in cells]
     return picture_grid(ascii_cells, columns=columns)
-
-
-def crop(image: Image, box: Floats) -> Image:
-    """The pixels of a box, cut at the picture's edges; at least one."""
-    height, width = image.shape[:2]
-    x1, y1 = (int(np.clip(np.floor(value), 0, size - 1)) for value, size in zip(box[:2], (width, height), strict=True))
-    x2, y2 = (
-        int(np.clip(np.ceil(value), low + 1, size))
-        for value, low, size in zip(box[2:], (x1, y1), (width, height), strict=True)
-    )
-    return np.ascontiguousarray(image[y1:y2, x1:x2])
 
 
 def _shown(picture: Image) -> Image:

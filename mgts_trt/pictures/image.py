@@ -5,14 +5,14 @@ import re
 import threading
 import uuid
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mgts_trt._typing import Array, Image
+from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.errors import ImageError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -322,3 +322,31 @@ def silent_opencv() -> Iterator[None]:
             _log_users -= 1
             if _log_users == 0:
                 logging.setLogLevel(_log_level)
+
+
+def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Every picture of files and folders, with its name for the output: relative to the folder it was found in.
+
+    Raises:
+        ImageError: A source does not exist, or there is no picture at all.
+    """
+    pictures = []
+    for source in sources:
+        base = source if source.is_dir() else source.parent
+        pictures += [(path, path.relative_to(base)) for path in find_images(source)]
+    if not pictures:
+        raise ImageError(
+            f"No pictures in {', '.join(str(source) for source in sources)}. Name a photo or a folder of photos."
+        )
+    return pictures
+
+
+def crop(image: Image, box: Floats) -> Image:
+    """The pixels of a box, cut at the picture's edges; at least one."""
+    height, width = image.shape[:2]
+    x1, y1 = (int(np.clip(np.floor(value), 0, size - 1)) for value, size in zip(box[:2], (width, height), strict=True))
+    x2, y2 = (
+        int(np.clip(np.ceil(value), low + 1, size))
+        for value, low, size in zip(box[2:], (x1, y1), (width, height), strict=True)
+    )
+    return np.ascontiguousarray(image[y1:y2, x1:x2])

@@ -19,10 +19,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mgts_trt.bundle.bundle import Bundle, Sha256, file_sha256
+from mgts_trt.bundle.bundle import Bundle, Sha256
 from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import PlanError
+from mgts_trt.machine.files import file_sha256
 from mgts_trt.plans.flavour import Flavour, FlavourName, title
 from mgts_trt.plans.head_form import HEAD_FILE, HeadForm, choose_head
 

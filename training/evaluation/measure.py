@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.errors import MetricError
 from mgts_trt.evaluation.metrics import (
     DetectionResult,
     IouThreshold,
     MaskResult,
-    MetricError,
     RankingResult,
     evaluate_detection,
     evaluate_masks,

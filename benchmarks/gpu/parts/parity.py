@@ -9,10 +9,9 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.parts.pipeline import open_pipeline
 from benchmarks.gpu.report import ParityResult
 from mgts_trt.bundle.recipe import load_recipe
-from mgts_trt.cli.detect import list_pictures
 from mgts_trt.errors import ImageError
 from mgts_trt.evaluation.boxes import box_iou
-from mgts_trt.pictures.image import read_image
+from mgts_trt.pictures.image import list_pictures, read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from mgts_trt.errors import GalleryError
+from mgts_trt.errors import ClusterError
 from mgts_trt.machine.cpu import available_cores
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
@@ -29,10 +29,6 @@ _ENVIRONMENT = {
 
 _STORE = 100 * 2**20
 """Bytes of shared memory for a cluster of our own: all that goes through it are lists of names and reports."""
-
-
-class ClusterError(GalleryError):
-    """A Ray cluster that cannot be had, or has no room."""
 
 
 def import_ray() -> Any:

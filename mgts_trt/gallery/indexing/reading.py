@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from mgts_trt._typing import Image
-from mgts_trt.bundle.bundle import file_sha256
-from mgts_trt.errors import ImageError, MgtsError
+from mgts_trt.errors import ImageError, MgtsError, SourceError
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.remote import read_remote
-from mgts_trt.gallery.indexing.sources import Source, SourceError
+from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.gallery.indexing.video import count_frames, stream_frames, video_frames
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
+from mgts_trt.machine.files import file_sha256
 from mgts_trt.pictures.image import decode_image, read_file
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)

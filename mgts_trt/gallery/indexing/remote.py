@@ -4,8 +4,7 @@ import glob
 from pathlib import PurePosixPath
 from typing import Any
 
-from mgts_trt.errors import ImageError
-from mgts_trt.gallery.indexing.sources import SourceError
+from mgts_trt.errors import ImageError, SourceError
 from mgts_trt.pictures.image import IMAGE_SUFFIXES
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from mgts_trt.errors import GalleryError
+from mgts_trt.errors import SourceError
 from mgts_trt.pictures.image import IMAGE_SUFFIXES, find_images
 
 Kind: TypeAlias = Literal["picture", "video", "stream"]
@@ -19,10 +19,6 @@ VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".m
 
 STREAM_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
 """URLs taken for live streams."""
-
-
-class SourceError(GalleryError):
-    """Nothing that can be indexed, or a source that cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from mgts_trt._typing import Image
-from mgts_trt.gallery.indexing.sources import SourceError
+from mgts_trt.errors import SourceError
 from mgts_trt.pictures.image import silent_opencv
 
 _TIMEOUT = 10_000

@@ -19,7 +19,7 @@ from export.precisions.lower import Quantiser, file_name
 from mgts_trt.bundle.macs import share
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import Precision, Tolerance
-from mgts_trt.evaluation.metrics import MetricError
+from mgts_trt.errors import MetricError
 from tests.helpers.half_graphs import infer
 
 FLOAT = TensorProto.FLOAT

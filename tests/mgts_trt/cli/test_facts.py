@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from mgts_trt.bundle.bundle import Bundle, BundleFile, Calibration, Quantisation, file_sha256, write_manifest
+from mgts_trt.bundle.bundle import Bundle, BundleFile, Calibration, Quantisation, write_manifest
 from mgts_trt.cli import facts as module
 from mgts_trt.cli.facts import inspect
 from mgts_trt.cli.facts_text import facts_report
 from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
+from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.flavour import Message
 from tests.helpers.plan_files import identity, put

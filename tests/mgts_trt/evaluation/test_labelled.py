@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.errors import BundleError, ImageError, MgtsError
-from mgts_trt.evaluation.labelled import LabelError, LabelledSet
+from mgts_trt.errors import BundleError, ImageError, LabelError, MgtsError
+from mgts_trt.evaluation.labelled import LabelledSet
 from tests.helpers.labelled_sets import add_labelled, make_labelled_set
 from tests.helpers.tiny_bundle import CANVAS, make_tiny_bundle
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mgts_trt.errors import MetricError
 from mgts_trt.evaluation import metrics
 from mgts_trt.evaluation.metrics import (
-    MetricError,
     average_precision,
     evaluate_detection,
     evaluate_masks,

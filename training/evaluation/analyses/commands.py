@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mgts_trt.cli.console import notice_untrained, parse_modes, table, write_text
+from mgts_trt.cli.console import notice_untrained, parse_modes, table
 from mgts_trt.cli.console import out as console
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.files import write_text
 from mgts_trt.runtime.modes import Mode
 from training.options import Evaluated, load_held_out, parse_numbers, pick_device, steps
 from training.preset import load_preset
@@ -277,7 +278,7 @@ def se(
     rows.caption = "Means over people. The paper: Avg(F) > Avg(O) for all, N20(F) mostly 10 to 13."
     console.print(rows)
     if out is not None:
-        from training.evaluation.analyses.curves import save_figure
+        from mgts_trt.pictures.figures import save_figure
 
         console.print(str(save_figure(analysis.draw_statistics(statistics), out, "se.png")))
     histograms = {name: {**results[name], "histogram": values.histogram} for name, values in statistics.items()}
@@ -315,14 +316,15 @@ def _masked_modes(text: str) -> tuple[Mode, ...]:
 def _need_matplotlib(out: Path | None) -> None:
     """Fail before the work, not after."""
     if out is not None:
-        from training.evaluation.analyses.curves import new_figure
+        from mgts_trt.pictures.figures import new_figure
 
         new_figure(1, 1)
 
 
 def _draw_curves(out: Path | None, name: str, curves: "Curves", *, across: str, title: str) -> None:
     if out is not None:
-        from training.evaluation.analyses.curves import draw_curves, save_figure
+        from mgts_trt.pictures.figures import save_figure
+        from training.evaluation.analyses.curves import draw_curves
 
         console.print(str(save_figure(draw_curves(curves, across=across, title=title), out, name)))
 

@@ -1,41 +1,12 @@
 """What the analyses' figures share."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from mgts_trt.errors import MgtsError
+from mgts_trt.pictures.figures import new_figure
 
 Curves = Mapping[str, Sequence[tuple[float, Mapping[str, float]]]]
 """By name of the curve: its points, each an abscissa and the measured numbers by name."""
-
-
-def new_figure(width: float, height: float) -> Any:
-    """An empty matplotlib figure, inches.
-
-    Raises:
-        MgtsError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure  # without pyplot, which would look for a display
-    except ImportError as error:
-        raise MgtsError("Figures need matplotlib: `pip install matplotlib`, or leave out --out.") from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def save_figure(figure: Any, folder: Path, name: str) -> Path:
-    """Write a figure as a PNG into a folder, which is made if need be.
-
-    Raises:
-        MgtsError: It cannot be written.
-    """
-    path = folder / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise MgtsError(f"Cannot write {path}: {error.strerror}. Name a folder that can be written to.") from error
-    return path
 
 
 def draw_curves(curves: Curves, *, across: str, title: str, numbers: Sequence[str] = ("mAP", "top-1")) -> Any:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgts_trt.errors import GalleryError
+from mgts_trt.errors import GalleryError, SourceError
 from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.indexing.index import ROOM, index
 from mgts_trt.gallery.indexing.reading import LiveOptions
-from mgts_trt.gallery.indexing.sources import SourceError, find_sources
+from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, write_scenes, write_video
 from tests.helpers.paths import ROOT

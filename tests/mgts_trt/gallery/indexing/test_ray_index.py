@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mgts_trt.errors import BundleError, GalleryError
+from mgts_trt.errors import BundleError, ClusterError, GalleryError, SourceError
 from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.indexing import ray_index
 from mgts_trt.gallery.indexing.index import IndexReport, index
-from mgts_trt.gallery.indexing.ray_cluster import ClusterError, _cores, connected, import_ray
+from mgts_trt.gallery.indexing.ray_cluster import _cores, connected, import_ray
 from mgts_trt.gallery.indexing.ray_index import _innermost, _Job, _Ledger, _tasks, _Worker, index_with_ray
-from mgts_trt.gallery.indexing.sources import Source, SourceError, find_sources
+from mgts_trt.gallery.indexing.sources import Source, find_sources
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import write_scenes, write_video
 from tests.helpers.paths import ROOT

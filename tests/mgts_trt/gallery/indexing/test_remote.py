@@ -1,7 +1,7 @@
 import pytest
 
-from mgts_trt.errors import ImageError
-from mgts_trt.gallery.indexing.sources import Source, SourceError, find_sources
+from mgts_trt.errors import ImageError, SourceError
+from mgts_trt.gallery.indexing.sources import Source, find_sources
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from mgts_trt.gallery.indexing.sources import Source, SourceError, find_sources
+from mgts_trt.errors import SourceError
+from mgts_trt.gallery.indexing.sources import Source, find_sources
 
 
 @pytest.fixture
