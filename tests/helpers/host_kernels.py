@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.bundle.recipe import engines_folder
-from mgts_trt.runtime.gpu.kernels import Launch, Pointer
+from mgts_trt.runtime.cuda.launch import Launch, Pointer
 
 HERE = Path(__file__).resolve().parent
 CODES = {Pointer: "p", np.int32: "i", np.float32: "f", np.float64: "d"}

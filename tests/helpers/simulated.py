@@ -21,7 +21,7 @@ import numpy as np
 
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray, check_alike
-from mgts_trt.runtime.cuda.device import Event, Stream, stream_handle
+from mgts_trt.runtime.cuda.streams import Event, Stream, stream_handle
 from tests.helpers.clocks import (
     HOST,
     Access,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mgts_trt.errors import BackendError
-from mgts_trt.runtime.cuda.device import Stream
+from mgts_trt.runtime.cuda.streams import Stream
 from tests.helpers.clocks import CaptureError, Operation, UseAfterFreeError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgts_trt.runtime.gpu.kernels import Launch, Pointer
+from mgts_trt.runtime.cuda.launch import Launch, Pointer
 from tests.helpers.clocks import (
     BadAddressError,
     CaptureError,

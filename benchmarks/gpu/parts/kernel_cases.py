@@ -9,8 +9,9 @@ from benchmarks.inputs import spread_boxes
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle, Manifest
 from mgts_trt.bundle.onnx_graph import infer_tensors, load_onnx
+from mgts_trt.runtime.cuda.launch import Launch, Pointer
 from mgts_trt.runtime.gpu import kernels
-from mgts_trt.runtime.gpu.kernels import FusedHead, Launch, Pointer
+from mgts_trt.runtime.gpu.kernels import FusedHead
 from mgts_trt.stages import Letterbox, expand_boxes
 from mgts_trt.stages.head import HeadWeights
 

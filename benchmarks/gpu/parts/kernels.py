@@ -10,8 +10,9 @@ from benchmarks.gpu.report import KernelResult
 from benchmarks.gpu.timing import words
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError, MgtsError
-from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
-from mgts_trt.runtime.gpu.kernels import Pointer
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.cuda.launch import Pointer
+from mgts_trt.runtime.cuda.streams import Stream
 
 _TRIES, _BATCH = 5, 50
 

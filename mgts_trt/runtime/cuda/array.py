@@ -10,7 +10,7 @@ import numpy as np
 from mgts_trt._typing import Array
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
-from mgts_trt.runtime.cuda.device import DeviceLayer, HostBuffer, Stream
+from mgts_trt.runtime.cuda.streams import ArrayDevice, HostBuffer, Stream
 
 _CUDA, _CUDA_MANAGED = 2, 13  # DLDeviceType
 
@@ -52,7 +52,7 @@ class DeviceArray(_Laid):
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     pointer: int
-    device: DeviceLayer = field(repr=False)
+    device: ArrayDevice = field(repr=False)
     owner: Any = field(repr=False)
     stream: Stream | None = field(default=None, repr=False)
 
@@ -135,7 +135,7 @@ def is_device_array(array: Any) -> bool:
 
 
 def as_device_array(
-    array: Any, device: DeviceLayer, stream: Stream, *, spec: TensorSpec | None = None, what: str = "array"
+    array: Any, device: ArrayDevice, stream: Stream, *, spec: TensorSpec | None = None, what: str = "array"
 ) -> DeviceArray:
     """Another library's device array, without a copy.
 
@@ -173,7 +173,7 @@ def as_device_array(
 
 
 def _from_interface(
-    array: Any, interface: Mapping[str, Any], device: DeviceLayer, stream: Stream, what: str
+    array: Any, interface: Mapping[str, Any], device: ArrayDevice, stream: Stream, what: str
 ) -> DeviceArray:
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
     strides = interface.get("strides")
@@ -189,7 +189,7 @@ def _from_interface(
     return DeviceArray(shape, dtype, interface["data"][0], device, array, stream)
 
 
-def _from_dlpack(array: Any, device: DeviceLayer, stream: Stream, what: str) -> DeviceArray:
+def _from_dlpack(array: Any, device: ArrayDevice, stream: Stream, what: str) -> DeviceArray:
     kind, number = array.__dlpack_device__()
     if kind not in (_CUDA, _CUDA_MANAGED):
         raise BackendError(

@@ -5,17 +5,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray, check_alike
-from mgts_trt.runtime.cuda.device import Buffer, Capture, DeviceLayer, Event, Graph, Memory, Stream, stream_handle
-
-if TYPE_CHECKING:
-    from mgts_trt.runtime.gpu.kernels import Launch
+from mgts_trt.runtime.cuda.device import Capture, DeviceLayer, Graph, Memory
+from mgts_trt.runtime.cuda.launch import Launch
+from mgts_trt.runtime.cuda.streams import Buffer, Event, Stream, stream_handle
 
 _LEGACY_DEFAULT, _PER_THREAD_DEFAULT = 1, 2
 _STATIC_SHARED_BYTES = 48 << 10
@@ -146,7 +145,7 @@ class CudaDevice(DeviceLayer):
             if destination.nbytes:
                 self._check(self._driver.cuMemsetD8Async(destination.pointer, byte, destination.nbytes, stream.handle))
 
-    def launch(self, launch: "Launch", stream: Stream) -> None:
+    def launch(self, launch: Launch, stream: Stream) -> None:
         """See `DeviceLayer.launch`."""
         if launch.shared_bytes > _STATIC_SHARED_BYTES:
             raise BackendError(

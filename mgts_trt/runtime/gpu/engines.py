@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from mgts_trt.bundle.bundle import Manifest
 from mgts_trt.runtime.cuda.array import DeviceArray
-from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.graphs import GraphPolicy, Graphs
 from mgts_trt.runtime.gpu.memory import Arena
 from mgts_trt.runtime.gpu.placed_head import Head

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mgts_trt.errors import BackendError
-from mgts_trt.runtime.cuda.device import DeviceLayer, Graph, Stream
+from mgts_trt.runtime.cuda.device import DeviceLayer, Graph
+from mgts_trt.runtime.cuda.streams import Stream
 
 _log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ contiguous, on the device, and of the shapes and types given here. Pictures and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError
+from mgts_trt.runtime.cuda.launch import Argument, Launch, Pointer
 from mgts_trt.stages.head import HeadWeights
 from mgts_trt.stages.letterbox import Letterbox
 
@@ -21,40 +21,6 @@ MAX_INSTANCES = 1023
 _THREADS = 256
 _TILE_W, _TILE_H = 32, 8
 _PEOPLE, _CHUNK = 4, 128  # of fused_head.cu
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """An address on the device; 0 is none."""
-
-    address: int
-
-    def __int__(self) -> int:
-        return self.address
-
-
-Argument: TypeAlias = Pointer | np.int32 | np.float32 | np.float64
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch of one kernel.
-
-    Attributes:
-        kernel: Its entry point's name.
-        source: The file of `engines/kernels/` it is in.
-        grid: Blocks along x, y and z.
-        block: Threads of a block along x, y and z.
-        shared_bytes: Dynamic shared memory of a block.
-        arguments: In order, of the types the kernel declares.
-    """
-
-    kernel: str
-    source: str
-    grid: tuple[int, int, int]
-    block: tuple[int, int, int]
-    shared_bytes: int
-    arguments: tuple[Argument, ...]
 
 
 def letterbox(

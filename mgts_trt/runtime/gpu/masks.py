@@ -2,7 +2,7 @@
 
 from mgts_trt._typing import Array
 from mgts_trt.runtime.cuda.array import DeviceArray
-from mgts_trt.runtime.cuda.device import Event
+from mgts_trt.runtime.cuda.streams import Event
 from mgts_trt.runtime.gpu import kernels
 from mgts_trt.runtime.gpu.engines import CanvasEngine, Shared, Workspace
 from mgts_trt.runtime.gpu.graphs import Graphs

@@ -8,8 +8,9 @@ from typing import Any
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
-from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
-from mgts_trt.runtime.gpu.kernels import Pointer
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.cuda.launch import Pointer
+from mgts_trt.runtime.cuda.streams import Stream
 
 
 def at(array: DeviceArray) -> Pointer:

@@ -11,8 +11,10 @@ from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
 from mgts_trt.plans.head_form import FEATURES
 from mgts_trt.runtime.cuda.array import DeviceArray
-from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
-from mgts_trt.runtime.gpu.kernels import FusedHead, Pointer
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.cuda.launch import Pointer
+from mgts_trt.runtime.cuda.streams import Stream
+from mgts_trt.runtime.gpu.kernels import FusedHead
 from mgts_trt.runtime.gpu.memory import Arena, at
 from mgts_trt.stages.head import HeadWeights
 

@@ -3,7 +3,7 @@
 from mgts_trt.bundle.recipe import Profile
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.runtime.cuda.array import DeviceArray
-from mgts_trt.runtime.cuda.device import Stream
+from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.engines import Shared, Workspace
 from mgts_trt.runtime.gpu.graphs import Graphs
 from mgts_trt.runtime.gpu.memory import Arena

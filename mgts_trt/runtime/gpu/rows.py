@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
-from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.memory import Arena, Mirrored
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from mgts_trt._typing import Array, Image
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.runtime.cuda.array import DeviceArray, as_device_array
-from mgts_trt.runtime.cuda.device import Event
+from mgts_trt.runtime.cuda.streams import Event
 from mgts_trt.runtime.gpu import kernels
 from mgts_trt.runtime.gpu.engines import CanvasEngine, Shared, Workspace
 from mgts_trt.runtime.gpu.graphs import Graphs

@@ -1,6 +1,7 @@
 """Times of a stream's stages, measured by the device."""
 
-from mgts_trt.runtime.cuda.device import DeviceLayer, Event, Stream
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.cuda.streams import Event, Stream
 
 
 class StageTimer:

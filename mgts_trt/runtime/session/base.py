@@ -7,7 +7,7 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.tensors import TensorSpec
 
 if TYPE_CHECKING:
-    from mgts_trt.runtime.cuda.device import Stream
+    from mgts_trt.runtime.cuda.streams import Stream
 
 
 class Session(Protocol):

@@ -13,7 +13,8 @@ from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.caches import RuntimeCache
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.plan import PlanRecord
-from mgts_trt.runtime.cuda.device import DeviceLayer, Stream
+from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.session.base import ExecutionContext
 
 ALIGNMENT = 256

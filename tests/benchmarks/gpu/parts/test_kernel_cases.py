@@ -10,7 +10,7 @@ from benchmarks.gpu.parts import kernels
 from benchmarks.gpu.parts.kernel_cases import Cases
 from benchmarks.gpu.parts.networks import network_inputs
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.runtime.gpu.kernels import Pointer
+from mgts_trt.runtime.cuda.launch import Pointer
 from tests.helpers import host_kernels
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.tiny_bundle import make_tiny_bundle

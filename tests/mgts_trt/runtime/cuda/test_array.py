@@ -10,7 +10,7 @@ import pytest
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.array import as_device_array, is_device_array
-from mgts_trt.runtime.cuda.device import stream_handle
+from mgts_trt.runtime.cuda.streams import stream_handle
 from tests.helpers.clocks import RaceError
 from tests.helpers.simulated import SimulatedDevice
 

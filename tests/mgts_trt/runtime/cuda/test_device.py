@@ -194,7 +194,8 @@ def test_rows_beyond_the_end_are_refused(device):
 @pytest.mark.gpu
 def test_a_kernel_of_this_package_runs_on_the_gpu(public_photos):
     from mgts_trt.pictures.image import read_image
-    from mgts_trt.runtime.gpu.kernels import Pointer, letterbox
+    from mgts_trt.runtime.cuda.launch import Pointer
+    from mgts_trt.runtime.gpu.kernels import letterbox
     from mgts_trt.stages.letterbox import Letterbox
 
     device = gpu()

@@ -6,8 +6,8 @@ import pytest
 from mgts_trt.bundle.recipe import engines_folder
 from mgts_trt.errors import BackendError
 from mgts_trt.pictures.image import read_image
+from mgts_trt.runtime.cuda.launch import Launch, Pointer
 from mgts_trt.runtime.gpu import kernels
-from mgts_trt.runtime.gpu.kernels import Launch, Pointer
 from mgts_trt.stages import Letterbox, expand_boxes
 from mgts_trt.stages import paint_instances as reference_paint
 from mgts_trt.stages import person_patches as reference_patches
