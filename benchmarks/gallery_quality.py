@@ -26,7 +26,9 @@ from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_search
 from mgts_trt.gallery.indexing.index import IndexReport, index
 from mgts_trt.gallery.indexing.sources import find_sources
-from mgts_trt.gallery.ranking import find_probe, rank_gallery, ranking_sheet
+from mgts_trt.gallery.probe import find_probe
+from mgts_trt.gallery.ranking import rank_gallery
+from mgts_trt.gallery.sheet import ranking_sheet
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.files import write_text

@@ -23,7 +23,8 @@ from mgts_trt.runtime.modes import Mode
 if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.indexing.index import IndexReport
-    from mgts_trt.gallery.ranking import Match, Probe, Ranking
+    from mgts_trt.gallery.probe import Probe
+    from mgts_trt.gallery.ranking import Match, Ranking
     from mgts_trt.runtime.pipeline import PersonSearch
 
 _SHOWN_FAILURES = 20
@@ -184,7 +185,9 @@ def search(
 ) -> None:
     """Find a person in a gallery, or in photos: everybody there, ranked by likeness to the probe."""
     from mgts_trt.gallery import parse_filter
-    from mgts_trt.gallery.ranking import find_probe, parse_query, rank_gallery, ranking_sheet
+    from mgts_trt.gallery.probe import find_probe, parse_query
+    from mgts_trt.gallery.ranking import rank_gallery
+    from mgts_trt.gallery.sheet import ranking_sheet
     from mgts_trt.pictures.image import write_image
     from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -351,7 +354,7 @@ def _rank_scenes(pipeline: "PersonSearch", probe: "Probe", scenes: dict[Path, Pa
 
 def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[str]) -> None:
     """Ranks in a table; camera and time have columns where any match has them."""
-    from mgts_trt.gallery.ranking import box_text
+    from mgts_trt.gallery.probe import box_text
 
     cameras, times = (any(match.camera for match in matches), any(match.time for match in matches))
     headings = [">rank", ">likeness", ">score", *["camera"] * cameras, *["time"] * times, "scene", "box x,y,w,h"]

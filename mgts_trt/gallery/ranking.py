@@ -1,51 +1,22 @@
-"""A probe, and the people of a gallery or of a pile of scenes ranked by likeness to it (Sec. 1, Fig. 7)."""
+"""The people of a gallery, or of a pile of scenes, ranked by likeness to a probe (Sec. 1, Fig. 7)."""
 
 import datetime as dt
 import hashlib
 import heapq
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError, QueryError
+from mgts_trt.gallery.filters import Condition, Filter
+from mgts_trt.gallery.probe import Probe
 from mgts_trt.pictures.image import crop, decode_image, read_file, read_image
-from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 
 if TYPE_CHECKING:
-    from mgts_trt.gallery import Filter, Gallery
-
-CROP_HEIGHT = 192
-"""Of the pictures on a ranking sheet, pixels."""
-
-_NOT_KEPT: Image = np.full((CROP_HEIGHT, CROP_HEIGHT // 2, 3), 225, np.uint8)
-"""Where a gallery has no picture of a person."""
-
-Where: TypeAlias = tuple[float, float, float, float] | tuple[float, float] | None
-"""Of a probe: a box x1, y1, x2, y2; a point x, y; or nowhere in particular."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """The person looked for.
-
-    Attributes:
-        source: The photo.
-        box: xyxy [4], pixels of the photo.
-        embedding: float32 [d], of length 1.
-        crop: uint8 [h, w, 3], RGB, the box's content.
-    """
-
-    source: Path
-    box: Floats
-    embedding: Floats
-    crop: Image = field(repr=False)
+    from mgts_trt.gallery.store import Gallery
 
 
 @dataclass(frozen=True)
@@ -108,68 +79,6 @@ class Ranking(NamedTuple):
     """Of scenes that could not be read."""
 
 
-def parse_query(text: str) -> tuple[Path, Where]:
-    """`PHOTO`, `PHOTO@x,y` or `PHOTO@x,y,w,h`: the photo, and where the probe is in it.
-
-    Raises:
-        QueryError: What follows the @ is neither two nor four numbers, or a size is not positive.
-    """
-    path, at, numbers = text.rpartition("@")
-    if not at or Path(text).exists():  # a file's own name may hold an @
-        return Path(text), None
-    if not re.fullmatch(r"-?[\d.]+(,-?[\d.]+){1,3}", numbers):
-        raise QueryError(f"The query {text!r} is none; expected PHOTO, PHOTO@x,y or PHOTO@x,y,w,h with numbers.")
-    try:
-        values = [float(number) for number in numbers.split(",")]
-    except ValueError:
-        values = []
-    if len(values) == 2:
-        return Path(path), (values[0], values[1])
-    if len(values) != 4 or min(values[2:]) <= 0:
-        raise QueryError(
-            f"The query {text!r} names no box; expected PHOTO@x,y,w,h: the upper left corner, width and height "
-            "above 0, in pixels of the photo."
-        )
-    x, y, w, h = values
-    return Path(path), (x, y, x + w, y + h)
-
-
-def box_text(box: Floats) -> str:
-    """A box as `parse_query` reads one: x,y,w,h, in whole pixels."""
-    x1, y1, x2, y2 = box.tolist()
-    return f"{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
-
-
-def find_probe(search: PersonSearch, source: Path, where: Where = None) -> Probe:
-    """The person looked for: in the box; or, of the people detected, the nearest to the point, or the largest.
-
-    Raises:
-        QueryError: A person is to be detected, and there is nobody.
-        ImageError: The photo cannot be read, or the box lies outside.
-    """
-    image = read_image(source)
-    if where is not None and len(where) == 4:
-        people, row = search.embed(image, np.array([where], np.float32)), 0
-    else:
-        people = search(image)
-        if not len(people):
-            raise QueryError(
-                f"Nobody was detected in {source}. Name the probe's box: {source}@x,y,w,h in pixels of the photo."
-            )
-        row = pick_person(people, where)
-    return Probe(source, people.boxes[row], people.embeddings[row], crop(image, people.boxes[row]))
-
-
-def pick_person(people: People, point: tuple[float, float] | None = None) -> int:
-    """The row of the person nearest to a point (x, y in pixels of the picture), or of the largest.
-
-    Args:
-        people: At least one.
-        point: Where the person is.
-    """
-    return _largest(people) if point is None else _nearest(people, point)
-
-
 def rank(
     search: PersonSearch,
     probe: Probe,
@@ -214,7 +123,7 @@ def rank(
 
 
 def rank_gallery(
-    gallery: "Gallery", probe: Probe, *, top: int = 10, where: "Filter | None" = None, exact: bool = False
+    gallery: "Gallery", probe: Probe, *, top: int = 10, where: Filter | None = None, exact: bool = False
 ) -> Ranking:
     """Everybody in a gallery compared with the probe, but for those of the probe's own photo.
 
@@ -229,8 +138,6 @@ def rank_gallery(
         GalleryError: See `Gallery.search`.
         ImageError: The probe's photo cannot be read.
     """
-    from mgts_trt.gallery.filters import Condition, Filter
-
     own = Condition("sha256", "!=", hashlib.sha256(read_file(probe.source)).hexdigest())
     conditions = (*where.conditions, own) if where else (own,)
     matches = [
@@ -248,39 +155,3 @@ def rank_gallery(
         for person in gallery.search(probe.embedding, top=top, where=Filter(conditions), exact=exact)
     ]
     return Ranking(matches, gallery.count(), [])
-
-
-def ranking_sheet(probe: Probe, matches: Sequence[Match], *, columns: int = 6) -> Image:
-    """The probe, then its matches as a picture: uint8 [H, W, 3], RGB (Fig. 7).
-
-    Below each match stand rank and likeness, the source's name, and camera and time where they are known.
-    """
-    from mgts_trt.pictures.draw import picture_grid
-
-    cells = [(_shown(probe.crop), ["probe", probe.source.name])]
-    for place, match in enumerate(matches, 1):
-        seen = " ".join(part for part in (match.camera and f"camera {match.camera}", match.time) if part)
-        lines = [f"{place}   {match.likeness:.3f}", Path(match.source).name, *([seen] if seen else [])]
-        cells.append((_shown(_NOT_KEPT if match.crop is None else match.crop), lines))
-    ascii_cells = [(shown, [line.encode("ascii", "replace").decode() for line in lines]) for shown, lines in cells]
-    return picture_grid(ascii_cells, columns=columns)
-
-
-def _shown(picture: Image) -> Image:
-    scale = CROP_HEIGHT / picture.shape[0]
-    width = int(np.clip(round(picture.shape[1] * scale), 8, 2 * CROP_HEIGHT))
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (width, CROP_HEIGHT), interpolation=how), np.uint8)
-
-
-def _largest(people: People) -> int:
-    sides = people.boxes[:, 2:] - people.boxes[:, :2]
-    return int(sides.prod(axis=1).argmax())
-
-
-def _nearest(people: People, point: tuple[float, float]) -> int:
-    """Distance to the box, 0 inside; among boxes that hold the point, the one whose centre is nearest."""
-    at = np.array(point)
-    outside = np.maximum(np.maximum(people.boxes[:, :2] - at, at - people.boxes[:, 2:]), 0)
-    centres = np.linalg.norm((people.boxes[:, :2] + people.boxes[:, 2:]) / 2 - at, axis=1)
-    return int(np.lexsort((centres, np.linalg.norm(outside, axis=1)))[0])

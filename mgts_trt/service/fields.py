@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from mgts_trt._typing import Floats
-from mgts_trt.gallery.ranking import Where
+from mgts_trt.gallery.probe import Where
 from mgts_trt.service.limits import MOST_BOXES
 from mgts_trt.service.refusal import Refusal
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Frame, Person, entry_of, parse_filter
-from mgts_trt.gallery.ranking import Where, pick_person
+from mgts_trt.gallery.probe import Where, pick_person
 from mgts_trt.runtime.people import People
 from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mgts_trt.errors import SourceError
+from mgts_trt.gallery.indexing.remote import find_remote
 from mgts_trt.pictures.image import IMAGE_SUFFIXES, find_images
 
 Kind: TypeAlias = Literal["picture", "video", "stream"]
@@ -95,8 +96,6 @@ def _expand(argument: str) -> list[tuple[str, Kind]]:
             return _files(Path(unquote(urlsplit(argument).path)))
         if scheme in STREAM_SCHEMES:
             return [(argument, "stream")]
-        from mgts_trt.gallery.indexing.remote import find_remote
-
         return [(url, "picture") for url in find_remote(argument)]
     path = Path(argument)
     if path.exists() or not glob.has_magic(argument):

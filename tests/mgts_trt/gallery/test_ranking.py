@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgts_trt.errors import ImageError, QueryError
-from mgts_trt.gallery.ranking import CROP_HEIGHT, Match, find_probe, parse_query, rank, rank_gallery, ranking_sheet
+from mgts_trt.gallery.probe import find_probe, parse_query
+from mgts_trt.gallery.ranking import Match, rank, rank_gallery
+from mgts_trt.gallery.sheet import CROP_HEIGHT, ranking_sheet
 from mgts_trt.pictures.image import crop, read_image, write_image
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.tiny_bundle import make_tiny_bundle
