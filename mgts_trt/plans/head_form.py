@@ -9,15 +9,12 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from mgts_trt.errors import BuildError, PlanError
 from mgts_trt.stages.head import HeadWeights
-
-if TYPE_CHECKING:
-    from mgts_trt.plans.plan import PlanRecord
 
 HeadForm = Literal["graph", "fused"]
 """Where a network's head is computed: in the plan's `graph`, or `fused` into a kernel behind the plan."""
@@ -71,12 +68,12 @@ def save_head(folder: Path, weights: HeadWeights) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def load_head(folder: Path, record: "PlanRecord") -> HeadWeights | None:
+def load_head(folder: Path, form: HeadForm) -> HeadWeights | None:
     """Read the weights of the head that a plan leaves to the kernel.
 
     Args:
         folder: Of a plan that has been verified (`mgts_trt.plans.plan.find_plan`), and this file with it.
-        record: The plan's sidecar.
+        form: Of the plan, as its identity names it.
 
     Returns:
         float32 matrices; None for a plan with its head inside.
@@ -84,7 +81,7 @@ def load_head(folder: Path, record: "PlanRecord") -> HeadWeights | None:
     Raises:
         PlanError: They cannot be read.
     """
-    if record.identity.head == "graph":
+    if form == "graph":
         return None
     path = folder / HEAD_FILE
     try:

@@ -249,7 +249,7 @@ class PersonSearch:
 
         engines = self.runtime.engines
         plan = engines[self._reid]
-        weights = load_head(plan.folder, plan.record)
+        weights = load_head(plan.folder, plan.record.identity.head)
         return GpuPipeline(self.bundle.manifest, self.mode, engines, head_weights=weights, graphs=graphs)
 
     def _letterbox(self, image: Any, clock: "_Clock") -> tuple[Image, Letterbox]:

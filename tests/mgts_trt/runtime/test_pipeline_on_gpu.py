@@ -118,7 +118,7 @@ def test_half_precision_feeds_the_kernel_half_maps(machine):
     }
     plan = engines["mgts"]
     assert {spec.dtype for spec in plan.outputs.values()} == {"float16"}
-    weights = load_head(plan.folder, plan.record)
+    weights = load_head(plan.folder, plan.record.identity.head)
     pipeline = GpuPipeline(bundle.manifest, "box", engines, head_weights=weights)
     with PersonSearch(bundle, mode="box", backend="onnxruntime") as reference:
         for image in SCENES * 2:

@@ -268,14 +268,14 @@ class TestBuild:
         cut = cut_head(bundle.model_path("mgts", precision))
         assert record.outputs == cut.outputs
         assert record.macs == {precision: 8 * 2 * CHANNELS * 27 * PATCH[0] * PATCH[1]}
-        weights = load_head(result.folder, record)
+        weights = load_head(result.folder, record.identity.head)
         for name in ("squeeze", "excite", "fc"):
             np.testing.assert_array_equal(getattr(weights, name), getattr(cut.weights, name), strict=True)
 
     def test_both_forms_side_by_side(self, bundle):
         built = {head: build_plan(bundle, "mgts", "fp16", head=head) for head in ("graph", "fused")}
         assert len(plan_folders(bundle)) == 2
-        assert load_head(built["graph"].folder, built["graph"].record) is None
+        assert load_head(built["graph"].folder, "graph") is None
         assert list(built["graph"].record.outputs) == ["embedding"]
         for head, result in built.items():
             identity = PlanIdentity.of(bundle, "mgts", "fp16", "portable", FLAVOUR, head)
@@ -376,4 +376,4 @@ class TestSidecar:
     def test_weights_that_are_none(self, record, tmp_path):
         (tmp_path / HEAD_FILE).write_bytes(b"PK\x03\x04")
         with pytest.raises(PlanError, match=r"Cannot read .*head\.npz"):
-            load_head(tmp_path, record("fused", {"sha256": "b" * 64, "bytes": 1}))
+            load_head(tmp_path, "fused")
