@@ -20,7 +20,8 @@ from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, model_inputs, start_recording
 from export.references.goldens import record, write_golden
 from export.references.labelled import FOLDER, add_labelled
-from mgts_trt.bundle.bundle import Bundle, BundleFile, Manifest, Model, Training, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.machine.files import file_sha256

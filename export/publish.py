@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mgts_trt.bundle.bundle import MANIFEST
+from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.errors import BundleError
 
 FOLDERS = ("golden", "ranges", "labelled", "parity")

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from mgts_trt._typing import Array, Image
-from mgts_trt.bundle.bundle import Manifest
+from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import mode_patches

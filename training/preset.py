@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mgts_trt.bundle.bundle import Normalisation, Thresholds
+from mgts_trt.bundle.manifest import Normalisation, Thresholds
 from mgts_trt.errors import MgtsError
 
 FOLDER = Path(__file__).resolve().parent / "presets"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from export.onnx_file import ExportError
 from export.recording import Recording, Sizes, start_recording
-from mgts_trt.bundle.bundle import Calibration
+from mgts_trt.bundle.manifest import Calibration
 from mgts_trt.errors import ImageError
 
 FEW = 16

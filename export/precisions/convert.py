@@ -10,7 +10,8 @@ from export.precisions.calibration_set import check_people, read_calibration, re
 from export.precisions.lower import file_name, lower, require_precisions
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, record_people, start_recording
-from mgts_trt.bundle.bundle import Bundle, Manifest, Model, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import Manifest, Model, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 

@@ -14,7 +14,7 @@ from export.precisions.int8 import activations, layer_names, match_layers, to_in
 from export.precisions.ranges import largest, measure_ranges, write_ranges
 from export.recording import Recording, model_inputs
 from mgts_trt._typing import Array
-from mgts_trt.bundle.bundle import BundleFile, Manifest, Model, Quantisation
+from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Quantisation
 from mgts_trt.bundle.recipe import Precision, load_recipe
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from export.recording import Recording, record_people
-from mgts_trt.bundle.bundle import BundleFile, Golden, Manifest
+from mgts_trt.bundle.manifest import BundleFile, Golden, Manifest
 from mgts_trt.evaluation.golden import EMBEDDINGS
 from mgts_trt.pictures.image import write_image
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from export.references.torch_session import TorchSession
-from mgts_trt.bundle.bundle import Bundle, BundleFile, Labelled, Manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, Labelled, Manifest
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.task_run import run_task, save_run
 from mgts_trt.runtime.modes import MODES

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle.bundle import Model
+from mgts_trt.bundle.manifest import Model
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
 from training.models import FCIS, MGTS, FasterRCNN, IDNet

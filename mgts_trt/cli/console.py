@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from mgts_trt.bundle.bundle import MANIFEST, Manifest
+from mgts_trt.bundle.manifest import MANIFEST, Manifest
 from mgts_trt.errors import BundleError, MgtsError
 from mgts_trt.runtime.modes import MODES, Mode
 

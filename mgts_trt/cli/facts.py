@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mgts_trt.bundle.bundle import MANIFEST, Bundle, Calibration, Manifest, Quantisation, Thresholds, Training
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.macs import Work
+from mgts_trt.bundle.manifest import MANIFEST, Calibration, Manifest, Quantisation, Thresholds, Training
 from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import MgtsError, OnnxError, PlanError

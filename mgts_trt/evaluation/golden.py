@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mgts_trt._typing import Array, Image
-from mgts_trt.bundle.bundle import Bundle, Golden
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import Golden
 from mgts_trt.errors import BundleError
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mgts_trt._typing import Floats, Image
-from mgts_trt.bundle.bundle import RelativePath
+from mgts_trt.bundle.manifest import RelativePath
 from mgts_trt.errors import LabelError
 from mgts_trt.pictures.image import read_image
 

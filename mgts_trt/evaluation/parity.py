@@ -13,7 +13,8 @@ import numpy as np
 from rich.table import Table
 
 from mgts_trt._typing import Array, Floats
-from mgts_trt.bundle.bundle import MANIFEST, Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.cli.console import table
 from mgts_trt.errors import MgtsError

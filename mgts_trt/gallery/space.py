@@ -5,7 +5,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from mgts_trt.bundle.bundle import Bundle, Model
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import Model
 from mgts_trt.errors import GalleryError
 from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
 

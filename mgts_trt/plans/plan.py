@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mgts_trt.bundle.bundle import Bundle, Sha256
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import Sha256
 from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import PlanError

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from mgts_trt._typing import Array, Image
-from mgts_trt.bundle.bundle import Manifest
+from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.stages import InstanceMap, Letterbox, Patches, paint_instances, person_patches
 
 Mode = Literal["none", "net", "box"]

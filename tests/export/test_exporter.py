@@ -17,7 +17,8 @@ from export.exporter import STEPS, Export, export_bundle
 from export.graphs.check import Check, CheckedGraph, require
 from export.onnx_file import ExportError
 from mgts_trt import PersonSearch
-from mgts_trt.bundle.bundle import MANIFEST, Bundle
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import BundleError, ImageError
 from mgts_trt.evaluation.parity import compare_bundle

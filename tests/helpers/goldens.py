@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mgts_trt.bundle.bundle import Bundle, BundleFile, Golden, read_manifest, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, Golden, read_manifest, write_manifest
 from mgts_trt.evaluation.golden import EMBEDDINGS
 from mgts_trt.pictures.image import write_image
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from mgts_trt.bundle.bundle import Bundle, BundleFile, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, write_manifest
 from tests.helpers.small_graphs import node
 from tests.helpers.tiny_bundle import EMBEDDING, PATCH
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mgts_trt.bundle.bundle import Bundle, BundleFile, Labelled, read_manifest, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, Labelled, read_manifest, write_manifest
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.evaluation.labelled import LabelledPicture, LabelledSet, Labels
 from mgts_trt.evaluation.task_run import TaskRun, run_task, save_run

@@ -16,15 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mgts_trt.bundle.bundle import (
-    BundleFile,
-    Manifest,
-    Model,
-    Normalisation,
-    Thresholds,
-    Training,
-    write_manifest,
-)
+from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Normalisation, Thresholds, Training, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mgts_trt.bundle.bundle import Normalisation
+from mgts_trt.bundle.manifest import Normalisation
 
 
 class Normalise(nn.Module):

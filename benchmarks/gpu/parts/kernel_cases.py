@@ -7,7 +7,8 @@ import numpy as np
 
 from benchmarks.inputs import spread_boxes
 from mgts_trt._typing import Array, Image
-from mgts_trt.bundle.bundle import Bundle, Manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.bundle.onnx_graph import infer_tensors, load_onnx
 from mgts_trt.runtime.cuda.launch import Launch, Pointer
 from mgts_trt.runtime.gpu import kernels

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from benchmarks.gpu.sides.torch_networks import TorchNetworks
 from mgts_trt._typing import Array, Image
-from mgts_trt.bundle.bundle import Manifest
+from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
 from mgts_trt.stages import Letterbox, expand_boxes
 

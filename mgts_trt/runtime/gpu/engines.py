@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mgts_trt.bundle.bundle import Manifest
+from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.cuda.streams import Stream

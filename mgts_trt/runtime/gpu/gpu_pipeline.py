@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakSet
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle.bundle import Manifest
+from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.pictures.image import as_image
 from mgts_trt.runtime.cuda.array import is_device_array

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mgts_trt.bundle.bundle import FORMAT, MANIFEST, Bundle, read_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import FORMAT, MANIFEST, read_manifest
 from mgts_trt.errors import BundleError
 from tests.helpers.tiny_bundle import make_tiny_bundle
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from mgts_trt.bundle.bundle import Bundle, BundleFile, Calibration, Quantisation, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, Calibration, Quantisation, write_manifest
 from mgts_trt.cli import facts as module
 from mgts_trt.cli.facts import inspect
 from mgts_trt.cli.facts_text import facts_report

@@ -147,7 +147,7 @@ def test_errors_are_one_paragraph(run, bundle: Path, indexed: Path, monkeypatch,
 
 
 def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tmp_path: Path, monkeypatch) -> None:
-    from mgts_trt.bundle.bundle import read_manifest, write_manifest
+    from mgts_trt.bundle.manifest import read_manifest, write_manifest
     from mgts_trt.pictures.image import write_image
 
     other = make_tiny_bundle(tmp_path / "other")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mgts_trt.bundle.bundle import Bundle, read_manifest, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import read_manifest, write_manifest
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.metrics import evaluate_reid, mask_iou

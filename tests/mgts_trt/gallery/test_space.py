@@ -2,7 +2,8 @@ import hashlib
 
 import pytest
 
-from mgts_trt.bundle.bundle import Bundle, read_manifest, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import read_manifest, write_manifest
 from mgts_trt.errors import BundleError, GalleryError
 from mgts_trt.gallery import Space
 from tests.helpers.tiny_bundle import make_tiny_bundle

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch", reason="the baseline is PyTorch")
 from benchmarks.gpu.sides.torch_networks import TorchNetworks  # noqa: E402
 from benchmarks.gpu.sides.torch_pipeline import TorchPipeline  # noqa: E402
 from export.references.torch_session import TorchSession  # noqa: E402
-from mgts_trt.bundle.bundle import Bundle, BundleFile, Manifest, Model, Training  # noqa: E402
+from mgts_trt.bundle.bundle import Bundle  # noqa: E402
+from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training  # noqa: E402
 from mgts_trt.bundle.recipe import MODELS, load_recipe  # noqa: E402
 from mgts_trt.bundle.tensors import TensorSpec  # noqa: E402
 from mgts_trt.pictures.image import read_image  # noqa: E402

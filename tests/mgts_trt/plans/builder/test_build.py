@@ -13,7 +13,8 @@ import pytest
 from onnx import helper
 from rich.console import Console
 
-from mgts_trt.bundle.bundle import Bundle, BundleFile, write_manifest
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, write_manifest
 from mgts_trt.bundle.recipe import Profile
 from mgts_trt.errors import BackendError, BuildError, BundleError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mgts_trt.bundle.bundle import Bundle, BundleFile
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, BundleError
 from mgts_trt.runtime.session.backends import select_runtime
