@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from mgts_trt.errors import MgtsError
+from mgts_trt.pictures.figures import new_figure, save_figure
 
 
 class LogError(MgtsError):
@@ -88,15 +89,13 @@ def plot_losses(log: Path, picture: Path) -> None:
     """Draw a log's losses (pale; strong as a running mean) and learning rate to a PNG; nothing if it has no rows.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed.
+        MgtsError: matplotlib is not installed, or the picture cannot be written.
     """
-    from matplotlib.figure import Figure  # without pyplot, which would look for a display
-
     header, rows = read_log(log)
     if not rows:
         return
     values = np.array(rows, np.float64)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = new_figure(8, 4.5)
     axes = figure.add_subplot(xlabel="iteration", ylabel="loss")
     window = max(1, len(values) // 50)
     for column, name in enumerate(header[2:-1], start=2):
@@ -111,4 +110,4 @@ def plot_losses(log: Path, picture: Path) -> None:
     rate = axes.twinx()
     rate.plot(values[:, 0], values[:, 1], color="grey", linestyle=":", linewidth=1)
     rate.set(ylabel="learning rate (dotted)", yscale="log")
-    figure.savefig(picture, dpi=120)
+    save_figure(figure, picture)

@@ -272,7 +272,7 @@ def _from(saved: int, out: Path) -> str:
 def _plot(out: Path) -> None:
     try:
         plot_losses(out / LOG, out / PLOT)
-    except ModuleNotFoundError:  # matplotlib is an extra; the log holds the same
+    except MgtsError:  # matplotlib is an extra; the log holds the same
         return
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.report import Report
-from mgts_trt.errors import MgtsError
+from mgts_trt.pictures.figures import new_figure, save_figure
 
 
 def plot(report: Report, path: Path) -> bool:
@@ -17,30 +17,17 @@ def plot(report: Report, path: Path) -> bool:
     Raises:
         MgtsError: matplotlib is missing, or the file cannot be written.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise MgtsError("Plots need matplotlib: `pip install matplotlib`.") from error
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     panels = _panels(report)
     if not panels:
         return False
     heights = [height for height, _ in panels]
-    figure, axes = plt.subplots(
-        len(panels), 1, figsize=(10, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
-    )
+    figure = new_figure(10, sum(heights))
+    axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)
     for axis, (_, draw) in zip(axes[:, 0], panels, strict=True):
         draw(axis)
     height, width = report.canvas
     figure.suptitle(f"{report.preset}, {report.people} people, {height}×{width}, {report.device}")
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise MgtsError(f"Cannot write the plot {path}: {error}. Name another folder with --out.") from error
-    finally:
-        plt.close(figure)
+    save_figure(figure, path)
     return True
 
 

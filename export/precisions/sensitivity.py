@@ -23,6 +23,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import MODELS, Precision, load_recipe
 from mgts_trt.cli.console import split
+from mgts_trt.pictures.figures import new_figure, save_figure
 
 LIKE = 0.002
 """Agreements that differ by less are taken for equal: then more is quantised."""
@@ -230,8 +231,6 @@ def draw(studies: Sequence[Study], path: Path) -> None:
     Raises:
         MgtsError: matplotlib is missing, or the file cannot be written.
     """
-    from mgts_trt.pictures.figures import new_figure, save_figure
-
     figure = new_figure(6 * len(studies), 1.2 + 0.22 * max(len(found.single) for found in studies))
     for i, found in enumerate(studies):
         axes = figure.add_subplot(1, len(studies), i + 1)
@@ -241,4 +240,4 @@ def draw(studies: Sequence[Study], path: Path) -> None:
         axes.set_xlabel("agreement with FP32 lost where this alone is INT8")
         axes.tick_params(axis="y", labelsize=7)
         axes.grid(axis="x", alpha=0.3)
-    save_figure(figure, path.parent, path.name)
+    save_figure(figure, path)

@@ -1,4 +1,4 @@
-"""What this machine and a bundle are fit for, and the one command that mends each problem."""
+"""`mgts-trt doctor`: what this machine and a bundle are fit for, and the one command that mends each problem."""
 
 import importlib
 import platform
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import typer
 from rich.text import Text
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.errors import BundleError, PlanError
+from mgts_trt.cli.console import find_bundle, out
+from mgts_trt.cli.options import BundleArgument
+from mgts_trt.errors import BundleError, MgtsError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
@@ -194,3 +197,15 @@ def _fitness(name: str, target: str, gpus: list[Gpu]) -> Finding:
     if runs_on(target, gpus[0].sm):
         return Finding("plans", "ok", f"{name} is whole and runs on {gpus[0].name}")
     return Finding("plans", "info", f"{name} is whole, but not for this GPU ({gpus[0].sm})")
+
+
+def doctor(bundle: BundleArgument = None) -> None:
+    """Say what this machine has, what is missing, and the command that mends it; exit with 1 on a problem."""
+    try:
+        path: Path | None = find_bundle(bundle)
+    except MgtsError:
+        path = None
+    findings = examine(path)
+    out.print(report(findings), soft_wrap=True)
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(1)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.session.backends import Backend
 
 BundleArgument = Annotated[
@@ -18,4 +19,10 @@ PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; by default all available.", min=1)]
 TopOption = Annotated[
     int | None, typer.Option("--people", help="Take the N best detections, whatever their score.", min=1)
+]
+
+
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option(help="none, net or box: the rows of the paper's Table 6; by default the gallery's, or net."),
 ]

@@ -1,12 +1,8 @@
-"""The commands `index`, `search` and `gallery`."""
+"""`mgts-trt search`: a person in a gallery, or in photos."""
 
 import json
 import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,143 +11,16 @@ from rich.markup import escape
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
-from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleArgument, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.machine.files import write_text
 from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
-    from mgts_trt.gallery.indexing.index import IndexReport
     from mgts_trt.gallery.probe import Probe
     from mgts_trt.gallery.ranking import Match, Ranking
     from mgts_trt.runtime.pipeline import PersonSearch
-
-_SHOWN_FAILURES = 20
-
-ModeOption = Annotated[
-    Mode | None,
-    typer.Option(help="none, net or box: the rows of the paper's Table 6; by default the gallery's, or net."),
-]
-GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
-
-gallery_app = typer.Typer(no_args_is_help=True, help="Look after a gallery: info, forget, optimise.")
-
-
-def index(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Photos, videos, folders of them, patterns like 'shop/**/*.jpg', URLs of streams or of "
-            "photos in a bucket.",
-        ),
-    ],
-    gallery: Annotated[
-        str, typer.Option("--gallery", "-g", help="Folder or URL of the gallery; made if it is not there.")
-    ],
-    mode: ModeOption = None,
-    every: Annotated[int, typer.Option(min=1, metavar="N", help="Of videos and streams, every N-th frame.")] = 1,
-    camera: Annotated[str | None, typer.Option(help="Name of the camera.")] = None,
-    camera_pattern: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help=r"The first group of this, found in the path, names the camera: '_c(\d)s'."),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of each live stream, N frames.")] = None,
-    duration: Annotated[
-        float | None, typer.Option(min=0.0, metavar="S", help="Watch each live stream for S seconds.")
-    ] = None,
-    thumbnails: Annotated[bool, typer.Option(help="Keep a small picture of each person.")] = True,
-    backend: BackendOption = "auto",
-    precision: PrecisionOption = "fp32",
-    threads: ThreadsOption = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Share the work among N processes, through Ray.")
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", help="Workers on a Ray cluster: auto for the one this machine is part of, or HOST:PORT."
-        ),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float, typer.Option(min=0.0, metavar="G", help="GPUs of each worker; 0.5 puts two on one. Without, CPUs alone.")
-    ] = 0.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if something could not be read.")] = False,
-) -> None:
-    """Put the people of photos, videos and live streams into a gallery.
-
-    Run it again to go on after an interruption, and after pictures were added or changed: what is there is skipped.
-    """
-    from rich.progress import TextColumn
-
-    from mgts_trt.gallery import Gallery, Space
-    from mgts_trt.gallery.indexing.index import index as run_index
-    from mgts_trt.gallery.indexing.reading import LiveOptions
-    from mgts_trt.gallery.indexing.sources import find_sources
-    from mgts_trt.gallery.store import stored_mode
-    from mgts_trt.runtime.pipeline import PersonSearch
-
-    if workers is None and (ray_address or gpus_per_worker):
-        raise MgtsError("--ray-address and --gpus-per-worker are for several workers. Say how many with --workers N.")
-    found = find_sources(sources, camera=camera, camera_pattern=camera_pattern)
-    opened = Bundle.open(bundle)
-    mode = mode or stored_mode(gallery) or "net"
-    with (
-        nullcontext()
-        if workers
-        else PersonSearch(opened, mode=mode, backend=backend, precision=precision, threads=threads) as pipeline,
-        Gallery.create(gallery, Space.of(opened, mode)) as store,
-        _stopping() as (stop, signals),
-    ):
-        with progress(TextColumn("{task.fields[rate]}")) as bar:
-            task = bar.add_task("indexing", total=None, rate="")
-
-            def on_progress(report: "IndexReport") -> None:
-                done = report.frames + report.skipped + len(report.failures)
-                doing = "stopping" if stop.is_set() else "indexing"
-                rate = f"{report.rate:.1f} images/s"
-                bar.update(task, total=report.expected, completed=done, rate=rate, description=doing)
-
-            if pipeline:
-                report = run_index(
-                    pipeline,
-                    found,
-                    store,
-                    every=every,
-                    thumbnails=thumbnails,
-                    live=LiveOptions(limit, duration),
-                    stop=stop,
-                    on_progress=on_progress,
-                    on_note=warn,
-                )
-            elif workers:
-                from mgts_trt.gallery.indexing.ray_index import index_with_ray
-
-                report = index_with_ray(
-                    bundle,
-                    found,
-                    store,
-                    workers=workers,
-                    address=ray_address,
-                    gpus_per_worker=gpus_per_worker,
-                    threads=threads,
-                    backend=backend,
-                    precision=precision,
-                    every=every,
-                    thumbnails=thumbnails,
-                    stop=stop,
-                    on_progress=on_progress,
-                )
-        if len(report.failures) == 1 == len(found) and not report.frames + report.skipped:
-            raise report.failures[0].error
-        _print_report(report, gallery)
-        notice_untrained(opened.manifest)
-    if signals:
-        raise typer.Exit(128 + signals[0])
-    if report.failures and strict:
-        raise typer.Exit(1)
 
 
 def search(
@@ -225,86 +94,6 @@ def search(
         _write_json(json_file, probe, ranking.matches)
     if ranking.failures and strict:
         raise typer.Exit(1)
-
-
-@gallery_app.command()
-def info(
-    gallery: GalleryArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
-    """Show what a gallery holds, and for which model."""
-    from mgts_trt.gallery import Gallery
-
-    with Gallery.open(gallery) as opened:
-        summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json")
-    if as_json:
-        typer.echo(json.dumps({"gallery": gallery, **summary, "space": space}, indent=2))
-        return
-    shown = table("gallery", gallery)
-    for name, value in {**summary, **space}.items():
-        shown.add_row(name, f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value))
-    out.print(shown)
-
-
-@gallery_app.command()
-def forget(
-    gallery: GalleryArgument,
-    source: Annotated[str, typer.Argument(help="The picture, video or stream, as search shows it.")],
-) -> None:
-    """Remove everybody a picture, video or stream brought, for good."""
-    from mgts_trt.gallery import Gallery
-
-    name = source if "://" in source else os.path.abspath(source)
-    with Gallery.open(gallery) as opened:
-        before = opened.summary()
-        people = opened.forget(name)
-        frames = before.frames - opened.summary().frames
-    if not people and not frames:
-        raise GalleryError(f"The gallery {gallery} has nothing of {name}. Name a source as `search --json` writes it.")
-    out.print(f"Forgot {people} people in {frames} frames of {name}")
-
-
-@gallery_app.command()
-def optimise(gallery: GalleryArgument) -> None:
-    """Gather small files and bring the index up to date; index does so at its end, too."""
-    from mgts_trt.gallery import Gallery
-
-    with Gallery.open(gallery) as opened:
-        opened.optimise()
-        summary = opened.summary()
-    out.print(f"{summary.indexed:,} of {summary.people:,} people are in the index; smaller galleries need none")
-
-
-@contextmanager
-def _stopping() -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that Ctrl-C and SIGTERM set, and which of them did; a second one breaks off at once."""
-    stop, signals = threading.Event(), list[int]()
-
-    def on_signal(number: int, _: object) -> None:
-        if signals:
-            raise KeyboardInterrupt
-        signals.append(number)
-        stop.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop, signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _print_report(report: "IndexReport", gallery: str) -> None:
-    for failure in report.failures[:_SHOWN_FAILURES]:
-        warn(f"not indexed: {failure.error}")
-    if len(report.failures) > _SHOWN_FAILURES:
-        warn(f"… and {len(report.failures) - _SHOWN_FAILURES} more")
-    parts = [f"{report.frames:,} frames with {report.people:,} people indexed"]
-    parts += [f"{report.skipped:,} were there already"] * bool(report.skipped)
-    parts += [f"{report.dropped:,} of live streams passed over"] * bool(report.dropped)
-    parts += [f"{len(report.failures):,} failed and will be tried again next time"] * bool(report.failures)
-    out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {gallery}", soft_wrap=True)
-    if report.interrupted:
-        out.print("Interrupted; what had been searched is stored. Run the same command again to go on.")
 
 
 def _stored_gallery(places: Sequence[str], bundle: Bundle, mode: Mode | None) -> "Gallery | None":

@@ -2,15 +2,12 @@
 
 import platform
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
-from rich.table import Table
 
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import table
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.cpu import cpu_name
 from mgts_trt.runtime.modes import Mode
@@ -156,94 +153,3 @@ def _stages(timings: dict[str, float]) -> list[str]:
 def _percentiles(milliseconds: list[float]) -> Percentiles:
     p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99])
     return Percentiles(p50=p50, p90=p90, p99=p99, mean=float(np.mean(milliseconds)))
-
-
-def bench_table(report: BenchReport) -> Table:
-    """The report as a person reads it, beside the paper's figures."""
-    height, width = report.image_hw
-    canvas_height, canvas_width = report.canvas
-    counts = {result.people for result in report.modes}
-    people = f"{counts.pop()} people" if len(counts) == 1 else f"{min(counts)} to {max(counts)} people, see mode"
-    title = (
-        f"{Path(report.image).name}, {width}×{height}, {people}\n"
-        f"{report.backend} on {report.device} ({report.cpu})\n"
-        f"preset {report.preset}{'' if report.trained else ' (untrained)'}, {report.precision}, "
-        f"canvas {canvas_width}×{canvas_height}; {report.runs} runs, {report.warmup} to warm up"
-    )
-    rows = table("mode", "stage", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s", f">paper, {PAPER_DEVICE}", title=title)
-    rows.caption = _caption(report)
-    for result in report.modes:
-        for i, (stage, times) in enumerate(result.stages.items()):
-            total = stage == "total"
-            paper = PAPER_SECONDS[result.mode] * 1e3 if total else _paper_stage(result.mode, stage)
-            mode = result.mode if people.endswith("people") else f"{result.mode}, {result.people} people"
-            rows.add_row(
-                mode if i == 0 else "",
-                stage,
-                *(f"{value:.1f}" for value in (times.p50, times.p90, times.p99)),
-                f"{result.images_per_second:.2f}" if total else "",
-                f"{paper:.0f} ms" if paper else "",
-                style="bold" if total else None,
-                end_section=total,
-            )
-    return rows
-
-
-def _paper_stage(mode: Mode, stage: str) -> float | None:
-    return PAPER_STAGE_MS.get(stage) if mode == "net" else None
-
-
-def _caption(report: BenchReport) -> str:
-    caption = f"Decoding is not included. Why {report.backend}: {report.reason.rstrip('.')}.\n"
-    caption += "Paper: Table 6 and Sec. 4.7, full-size networks, 1500×900 pixels."
-    if report.preset != "paper":
-        caption += (
-            f"\nThe preset {report.preset} is smaller than the paper's: the columns do not compare like with like."
-        )
-    return caption
-
-
-def bench_plot(report: BenchReport, path: Path) -> None:
-    """Draw p50 by stage, one stacked bar a mode, to a PNG, SVG or PDF file.
-
-    Raises:
-        MgtsError: matplotlib is not installed, or cannot write such a file.
-    """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise MgtsError("Plots need matplotlib: `pip install matplotlib`.") from error
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.6 * len(report.modes)), layout="constrained")
-    for stage in STAGES:
-        lefts, widths = [], []
-        for result in report.modes:
-            before = STAGES[: STAGES.index(stage)]
-            lefts.append(sum(result.stages[s].p50 for s in before if s in result.stages))
-            widths.append(result.stages[stage].p50 if stage in result.stages else 0.0)
-        axes.barh([f"{r.mode} ({r.people} people)" for r in report.modes], widths, left=lefts, label=stage)
-    for i, result in enumerate(report.modes):
-        axes.annotate(
-            f"{result.stages['total'].p50:.0f} ms",
-            (result.stages["total"].p50, i),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    axes.invert_yaxis()
-    axes.margins(x=0.12)
-    axes.set_xlabel("milliseconds a picture (p50)")
-    axes.set_title(
-        f"{report.preset}, {report.precision}, {report.backend} on {report.device} ({report.cpu})", fontsize=10
-    )
-    axes.legend(ncols=len(STAGES), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise MgtsError(
-            f"Cannot write the plot {path}: {error}. Name a .png, .svg or .pdf in a folder that exists."
-        ) from error
-    finally:
-        plt.close(figure)

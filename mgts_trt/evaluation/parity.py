@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from rich.table import Table
 
 from mgts_trt._typing import Array, Floats
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
-from mgts_trt.cli.console import table
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import box_iou, match_boxes
 from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens
@@ -31,26 +29,6 @@ _FAINT = 0.05
 """Golden boxes scored below are left out: which of them survive the NMS is chance, and no threshold lets them pass."""
 
 AT_MOST = ("score", "mask")
-
-_WORDS = {
-    "matched": "golden boxes found",
-    "box_iou": "IoU of boxes found",
-    "score": "difference of scores",
-    "mask": "difference of masks",
-    "cosine": "cosine of embeddings",
-}
-
-_TASK_WORDS = {
-    "box_ap": "box AP at IoU 0.5",
-    "label_mask_iou": "mask IoU with labels",
-    "mask_iou": "mask IoU with ref.",
-    "cosine": "least cosine, ref.",
-    "mean_cosine": "mean cosine, ref.",
-    "reid_map": "re-ID mAP",
-    "reid_top1": "re-ID top-1",
-    "search_map": "search mAP",
-    "search_top1": "search top-1",
-}
 
 
 @dataclass(frozen=True)
@@ -173,36 +151,6 @@ def _cosines(bundle: Bundle, session: Session, case: GoldenCase) -> list[float]:
     return cosines
 
 
-def parity_table(comparisons: list[Comparison], title: str, task: TaskReport | None = None) -> Table:
-    """One row a model, precision and metric, with the worst of all pictures; then those of the task."""
-    rows = table("part", "prec.", "compared", ">ref.", ">here", ">bound", "", title=title)
-    groups: dict[tuple[str, str, str], list[Comparison]] = {}
-    for comparison in comparisons:
-        groups.setdefault((comparison.model, comparison.precision, comparison.metric), []).append(comparison)
-    for (model, precision, metric), group in groups.items():
-        at_most = metric in AT_MOST
-        worst = (max if at_most else min)(group, key=lambda comparison: comparison.value)
-        bound = f"{'≤' if at_most else '≥'} {worst.bound:g}"
-        verdict = _verdict(all(comparison.ok for comparison in group))
-        rows.add_row(model, precision, _WORDS[metric], "", f"{worst.value:.4g}", bound, verdict)
-    if task is None:
-        return rows
-    rows.add_section()
-    for row in task.comparisons:
-        known = row.reference is not None
-        bound = "" if row.bound is None else f"{'±' if known else '≥'} {row.bound:g}"
-        part = row.part if row.part in MODELS else f"mode {row.part}"
-        numbers = (_number(row.reference) if row.reference is not None else "", _number(row.value))
-        verdict = "" if row.bound is None else _verdict(row.ok)
-        rows.add_row(part, row.precision, _TASK_WORDS[row.metric], *numbers, bound, verdict)
-    people = sum(len(picture.boxes) for picture in task.labelled.pictures)
-    rows.caption = (
-        f"Below the line: {people} people in {len(task.labelled.pictures)} labelled pictures; the reference is "
-        f"{task.reference_name}."
-    )
-    return rows
-
-
 def parity_report(
     bundle: Bundle, runtime: Runtime, comparisons: list[Comparison], task: TaskReport | None
 ) -> dict[str, object]:
@@ -264,14 +212,6 @@ def failures(comparisons: list[Comparison], task: TaskReport | None) -> int:
     """How many comparisons are out of tolerance."""
     rows: list[Comparison | TaskComparison] = [*comparisons, *(task.comparisons if task else ())]
     return sum(not row.ok for row in rows)
-
-
-def _verdict(ok: bool) -> str:
-    return "[green]ok[/]" if ok else "[bold red]FAILED[/]"
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.5f}"
 
 
 def _json(row: dict[str, object]) -> dict[str, object]:

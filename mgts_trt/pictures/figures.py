@@ -15,20 +15,21 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure  # without pyplot, which would look for a display
     except ImportError as error:
-        raise MgtsError("Figures need matplotlib: `pip install matplotlib`, or leave out --out.") from error
+        raise MgtsError("Figures need matplotlib, which is not installed: `pip install matplotlib`.") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def save_figure(figure: Any, folder: Path, name: str) -> Path:
-    """Write a figure as a PNG into a folder, which is made if need be.
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a figure to a PNG, SVG or PDF file; its folder is made if need be.
 
     Raises:
-        MgtsError: It cannot be written.
+        MgtsError: It cannot be written, or not in such a format.
     """
-    path = folder / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise MgtsError(f"Cannot write {path}: {error.strerror}. Name a folder that can be written to.") from error
+    except (OSError, ValueError) as error:
+        raise MgtsError(
+            f"Cannot write the figure {path}: {error}. Name a .png, .svg or .pdf in a folder that can be written to."
+        ) from error
     return path

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.macs import macs_text, percent, share
 from mgts_trt.bundle.recipe import Profile, Recipe, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError, MgtsError, PlanError
@@ -26,7 +25,7 @@ from mgts_trt.plans.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verif
 from mgts_trt.version import __version__
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 _HEADLESS = "headless.onnx"
 """What is parsed where the head is left out; it lies in the staging folder until the plan is written."""
@@ -211,29 +210,6 @@ def build_bundle(
         tell(BuildEvent("done", *place, fraction=1.0, result=result))
         results.append(result)
     return results
-
-
-def plan_report(results: Sequence[BuildResult]) -> "Table":
-    """A table for people: one row a plan.
-
-    `work` are the MACs of its convolutions and products, `done in it` the share of these done in the precision.
-    """
-    from mgts_trt.cli.console import table
-
-    rows = table("model", "precision", "target", ">MiB", ">s", ">work", ">done in it", "state")
-    for result in results:
-        record, identity = result.record, result.record.identity
-        rows.add_row(
-            identity.model + (", fused" if identity.head == "fused" else ""),
-            identity.precision,
-            identity.target,
-            f"{record.plan_bytes / 2**20:.1f}",
-            f"{record.seconds:.1f}",
-            macs_text(sum(record.macs.values())),
-            "–" if (part := share(record.macs, identity.precision)) is None else percent(part),
-            "built" if result.fresh else "up to date",
-        )
-    return rows
 
 
 def _resolve_target(target: str, flavour: Flavour, gpus: Sequence[Gpu] | None) -> str:

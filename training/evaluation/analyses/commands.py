@@ -280,7 +280,7 @@ def se(
     if out is not None:
         from mgts_trt.pictures.figures import save_figure
 
-        console.print(str(save_figure(analysis.draw_statistics(statistics), out, "se.png")))
+        console.print(str(save_figure(analysis.draw_statistics(statistics), out / "se.png")))
     histograms = {name: {**results[name], "histogram": values.histogram} for name, values in statistics.items()}
     _write(json_file, {"data": data.value, "mode": mode, "results": histograms})
 
@@ -326,7 +326,7 @@ def _draw_curves(out: Path | None, name: str, curves: "Curves", *, across: str, 
         from mgts_trt.pictures.figures import save_figure
         from training.evaluation.analyses.curves import draw_curves
 
-        console.print(str(save_figure(draw_curves(curves, across=across, title=title), out, name)))
+        console.print(str(save_figure(draw_curves(curves, across=across, title=title), out / name)))
 
 
 def _write(file: Path | None, report: dict[str, Any]) -> None:

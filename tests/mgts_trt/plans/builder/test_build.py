@@ -16,10 +16,11 @@ from rich.console import Console
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile, write_manifest
 from mgts_trt.bundle.recipe import Profile
+from mgts_trt.cli.build import plan_report
 from mgts_trt.errors import BackendError, BuildError, BundleError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder import build, staging
-from mgts_trt.plans.builder.build import BuildEvent, build_bundle, build_plan, parse_targets, plan_report
+from mgts_trt.plans.builder.build import BuildEvent, build_bundle, build_plan, parse_targets
 from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour
 from mgts_trt.plans.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.runtime.session import tensorrt as session

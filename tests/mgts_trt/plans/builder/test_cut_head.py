@@ -11,10 +11,11 @@ from rich.console import Console
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli import console
 from mgts_trt.cli.app import app
+from mgts_trt.cli.build import plan_report
 from mgts_trt.cli.facts import inspect
 from mgts_trt.cli.facts_text import facts_report
 from mgts_trt.errors import BuildError, PlanError
-from mgts_trt.plans.builder.build import build_bundle, build_plan, plan_report
+from mgts_trt.plans.builder.build import build_bundle, build_plan
 from mgts_trt.plans.builder.cut_head import cut_head
 from mgts_trt.plans.flavour import find_flavour
 from mgts_trt.plans.head_form import AUTO, FEATURES, HEAD_FILE, choose_head, load_head

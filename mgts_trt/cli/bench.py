@@ -1,0 +1,150 @@
+"""`mgts-trt bench`: how fast the pipeline is on a photo, as a table and as bars."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, table
+from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.machine.files import write_text
+from mgts_trt.pictures.figures import new_figure, save_figure
+from mgts_trt.runtime.modes import Mode
+from mgts_trt.runtime.people import STAGES
+
+if TYPE_CHECKING:
+    from mgts_trt.evaluation.bench import BenchReport
+
+
+def bench(
+    image: Annotated[Path, typer.Option(help="The photo to run on.")],
+    bundle: BundleArgument = None,
+    mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
+    runs: Annotated[int, typer.Option(help="Measured runs a mode.", min=1)] = 20,
+    warmup: Annotated[int, typer.Option(help="Runs before them that are not measured.", min=0)] = 2,
+    people: TopOption = None,
+    backend: BackendOption = "auto",
+    precision: PrecisionOption = "fp32",
+    threads: ThreadsOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the stages to this .png, .svg or .pdf.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write the annotated photo (of mode net, if it ran) to this .jpg or .png.")
+    ] = None,
+) -> None:
+    """Measure the pipeline on a photo: percentiles by stage and mode, beside the paper's figures."""
+    from mgts_trt.evaluation.bench import bench as run_bench
+    from mgts_trt.pictures.image import read_image, write_image
+
+    modes = parse_modes(mode)
+    pixels = read_image(image)
+    opened = Bundle.open(find_bundle(bundle))
+    with progress() as bar:
+        task = bar.add_task("measuring", total=len(modes) * (runs + warmup))
+        report, found = run_bench(
+            opened,
+            pixels,
+            image_name=str(image),
+            modes=modes,
+            runs=runs,
+            warmup=warmup,
+            precision=precision,
+            backend=backend,
+            threads=threads,
+            top=people,
+            on_run=lambda running: bar.update(task, advance=1, description=f"mode {running}"),
+        )
+    out.print(bench_table(report))
+    notice_untrained(opened.manifest)
+    if json_file:
+        write_text(json_file, report.model_dump_json(indent=2) + "\n")
+    if plot:
+        bench_plot(report, plot)
+    if picture:
+        shown: Mode = "net" if "net" in modes else modes[-1]
+        write_image(picture, found[shown].draw(pixels))
+        out.print(f"Mode {shown} drawn to {picture}")
+
+
+def bench_table(report: "BenchReport") -> Table:
+    """The report as a person reads it, beside the paper's figures."""
+    from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS
+
+    height, width = report.image_hw
+    canvas_height, canvas_width = report.canvas
+    counts = {result.people for result in report.modes}
+    people = f"{counts.pop()} people" if len(counts) == 1 else f"{min(counts)} to {max(counts)} people, see mode"
+    title = (
+        f"{Path(report.image).name}, {width}×{height}, {people}\n"
+        f"{report.backend} on {report.device} ({report.cpu})\n"
+        f"preset {report.preset}{'' if report.trained else ' (untrained)'}, {report.precision}, "
+        f"canvas {canvas_width}×{canvas_height}; {report.runs} runs, {report.warmup} to warm up"
+    )
+    rows = table("mode", "stage", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s", f">paper, {PAPER_DEVICE}", title=title)
+    rows.caption = _caption(report)
+    for result in report.modes:
+        for i, (stage, times) in enumerate(result.stages.items()):
+            total = stage == "total"
+            paper = PAPER_SECONDS[result.mode] * 1e3 if total else _paper_stage(result.mode, stage)
+            mode = result.mode if people.endswith("people") else f"{result.mode}, {result.people} people"
+            rows.add_row(
+                mode if i == 0 else "",
+                stage,
+                *(f"{value:.1f}" for value in (times.p50, times.p90, times.p99)),
+                f"{result.images_per_second:.2f}" if total else "",
+                f"{paper:.0f} ms" if paper else "",
+                style="bold" if total else None,
+                end_section=total,
+            )
+    return rows
+
+
+def _paper_stage(mode: Mode, stage: str) -> float | None:
+    from mgts_trt.evaluation.bench import PAPER_STAGE_MS
+
+    return PAPER_STAGE_MS.get(stage) if mode == "net" else None
+
+
+def _caption(report: "BenchReport") -> str:
+    caption = f"Decoding is not included. Why {report.backend}: {report.reason.rstrip('.')}.\n"
+    caption += "Paper: Table 6 and Sec. 4.7, full-size networks, 1500×900 pixels."
+    if report.preset != "paper":
+        caption += (
+            f"\nThe preset {report.preset} is smaller than the paper's: the columns do not compare like with like."
+        )
+    return caption
+
+
+def bench_plot(report: "BenchReport", path: Path) -> None:
+    """Draw p50 by stage, one stacked bar a mode, to a PNG, SVG or PDF file.
+
+    Raises:
+        MgtsError: matplotlib is not installed, or cannot write such a file.
+    """
+    figure = new_figure(8, 1.2 + 0.6 * len(report.modes))
+    axes = figure.add_subplot()
+    for stage in STAGES:
+        lefts, widths = [], []
+        for result in report.modes:
+            before = STAGES[: STAGES.index(stage)]
+            lefts.append(sum(result.stages[s].p50 for s in before if s in result.stages))
+            widths.append(result.stages[stage].p50 if stage in result.stages else 0.0)
+        axes.barh([f"{r.mode} ({r.people} people)" for r in report.modes], widths, left=lefts, label=stage)
+    for i, result in enumerate(report.modes):
+        axes.annotate(
+            f"{result.stages['total'].p50:.0f} ms",
+            (result.stages["total"].p50, i),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel("milliseconds a picture (p50)")
+    axes.set_title(
+        f"{report.preset}, {report.precision}, {report.backend} on {report.device} ({report.cpu})", fontsize=10
+    )
+    axes.legend(ncols=len(STAGES), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False)
+    save_figure(figure, path)

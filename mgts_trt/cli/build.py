@@ -1,0 +1,84 @@
+"""`mgts-trt build`: a bundle's models into TensorRT plans."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.macs import macs_text, percent, share
+from mgts_trt.cli.console import notice_untrained, out, progress, split, table
+from mgts_trt.plans.head_form import HeadChoice
+
+if TYPE_CHECKING:
+    from mgts_trt.plans.builder.build import BuildResult
+
+
+def build(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    precision: Annotated[
+        str | None, typer.Option(help="Precisions to build, with commas between them; by default all in the bundle.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="portable, current, or compute capabilities like sm_86, with commas between them."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Build this model alone; may be given more than once.")
+    ] = None,
+    head: Annotated[
+        HeadChoice,
+        typer.Option(help="MGTS's head: in the plan's graph, or fused into a kernel behind it; auto is graph as yet."),
+    ] = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
+) -> None:
+    """Build TensorRT plans from a bundle; TensorRT-RTX needs no GPU for it."""
+    from mgts_trt.plans.builder.build import BuildEvent, build_bundle
+
+    opened = Bundle.open(bundle)
+    with progress() as bar:
+        task = bar.add_task("preparing", total=None)
+
+        def on_event(event: BuildEvent) -> None:
+            what = f"{event.model} {event.precision} {event.target}: {event.phase}".removesuffix(": ")
+            bar.update(task, total=event.total, completed=event.index + event.fraction, description=what)
+
+        results = build_bundle(
+            opened,
+            split(precision) if precision else None,
+            split(target) if target else None,
+            models=model,
+            head=head,
+            force=force,
+            on_event=on_event,
+        )
+    out.print(plan_report(results))
+    fresh = sum(result.fresh for result in results)
+    if not fresh:
+        out.print(f"Nothing to do: all {len(results)} plans are up to date. Build them again with --force.")
+    else:
+        out.print(f"{fresh} of {len(results)} plans built in {opened.plans}/")
+    notice_untrained(opened.manifest)
+
+
+def plan_report(results: Sequence["BuildResult"]) -> Table:
+    """A table for people: one row a plan.
+
+    `work` are the MACs of its convolutions and products, `done in it` the share of these done in the precision.
+    """
+    rows = table("model", "precision", "target", ">MiB", ">s", ">work", ">done in it", "state")
+    for result in results:
+        record, identity = result.record, result.record.identity
+        rows.add_row(
+            identity.model + (", fused" if identity.head == "fused" else ""),
+            identity.precision,
+            identity.target,
+            f"{record.plan_bytes / 2**20:.1f}",
+            f"{record.seconds:.1f}",
+            macs_text(sum(record.macs.values())),
+            "–" if (part := share(record.macs, identity.precision)) is None else percent(part),
+            "built" if result.fresh else "up to date",
+        )
+    return rows

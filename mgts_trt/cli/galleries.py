@@ -1,0 +1,61 @@
+"""`mgts-trt gallery`: look after a gallery."""
+
+import json
+import os
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from mgts_trt.cli.console import out, table
+from mgts_trt.errors import GalleryError
+
+GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
+gallery_app = typer.Typer(no_args_is_help=True, help="Look after a gallery: info, forget, optimise.")
+
+
+@gallery_app.command()
+def info(
+    gallery: GalleryArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """Show what a gallery holds, and for which model."""
+    from mgts_trt.gallery import Gallery
+
+    with Gallery.open(gallery) as opened:
+        summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json")
+    if as_json:
+        typer.echo(json.dumps({"gallery": gallery, **summary, "space": space}, indent=2))
+        return
+    shown = table("gallery", gallery)
+    for name, value in {**summary, **space}.items():
+        shown.add_row(name, f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value))
+    out.print(shown)
+
+
+@gallery_app.command()
+def forget(
+    gallery: GalleryArgument,
+    source: Annotated[str, typer.Argument(help="The picture, video or stream, as search shows it.")],
+) -> None:
+    """Remove everybody a picture, video or stream brought, for good."""
+    from mgts_trt.gallery import Gallery
+
+    name = source if "://" in source else os.path.abspath(source)
+    with Gallery.open(gallery) as opened:
+        before = opened.summary()
+        people = opened.forget(name)
+        frames = before.frames - opened.summary().frames
+    if not people and not frames:
+        raise GalleryError(f"The gallery {gallery} has nothing of {name}. Name a source as `search --json` writes it.")
+    out.print(f"Forgot {people} people in {frames} frames of {name}")
+
+
+@gallery_app.command()
+def optimise(gallery: GalleryArgument) -> None:
+    """Gather small files and bring the index up to date; index does so at its end, too."""
+    from mgts_trt.gallery import Gallery
+
+    with Gallery.open(gallery) as opened:
+        opened.optimise()
+        summary = opened.summary()
+    out.print(f"{summary.indexed:,} of {summary.people:,} people are in the index; smaller galleries need none")

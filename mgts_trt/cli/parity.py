@@ -1,0 +1,165 @@
+"""`mgts-trt parity`: a bundle compared with what PyTorch gave at export."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.cli.console import err, find_bundle, notice_untrained, out, parse_modes, progress, split, table, warn
+from mgts_trt.cli.options import BackendOption, BundleArgument, ThreadsOption
+from mgts_trt.errors import MgtsError
+from mgts_trt.machine.files import write_text
+
+if TYPE_CHECKING:
+    from mgts_trt.evaluation.parity import Comparison
+    from mgts_trt.evaluation.task import TaskReport
+
+
+def parity(
+    bundle: BundleArgument = None,
+    precision: Annotated[str | None, typer.Option(help="Precisions to compare; by default all in the bundle.")] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(help="A labelled set of your own, instead of the one in the bundle.")
+    ] = None,
+    task: Annotated[
+        bool | None,
+        typer.Option("--task/--no-task", help="Measure on labelled pictures, too; by default where there are any."),
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Of the task: all, or some of none, net, box with commas between.")] = "all",
+    backend: BackendOption = "auto",
+    threads: ThreadsOption = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the labelled picture that differs most to this .jpg or .png.")
+    ] = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep the numbers in the bundle, under parity/.")] = False,
+) -> None:
+    """Compare a bundle with what PyTorch gave at export: tensors, and results on labelled pictures.
+
+    Exits with 1 if a number is out of tolerance.
+    """
+    from mgts_trt.evaluation.labelled import LabelledSet
+    from mgts_trt.evaluation.parity import compare_bundle, failures, parity_report, record_parity, step_count
+    from mgts_trt.evaluation.task import compare_task
+    from mgts_trt.evaluation.task_picture import worst_picture
+    from mgts_trt.pictures.image import write_image
+    from mgts_trt.runtime.session.backends import select_runtime
+
+    modes = parse_modes(mode)
+    opened = Bundle.open(find_bundle(bundle))
+    own_set = LabelledSet.open(labelled) if labelled and task is not False else None
+    with_task = task if task is not None else own_set is not None or opened.manifest.labelled is not None
+    if picture and not with_task:
+        raise MgtsError("--picture draws a labelled picture, but none are compared. Name a set with --labelled DIR.")
+    precisions = split(precision) if precision else None
+    first = precisions[0] if precisions else "fp32"
+    runtime = select_runtime(opened, tuple(opened.manifest.models), precision=first, backend=backend, threads=threads)
+    with progress() as bar:
+        line = bar.add_task("comparing", total=step_count(opened, precisions))
+        comparisons = compare_bundle(
+            opened,
+            runtime,
+            precisions=precisions,
+            threads=threads,
+            on_step=lambda step: bar.update(line, advance=1, description=step),
+        )
+
+        def on_start(what: str, pictures: int) -> Callable[[], None]:
+            bar.reset(line, total=pictures, description=what)
+            return lambda: bar.advance(line)
+
+        report = None
+        if with_task:
+            report = compare_task(
+                opened,
+                runtime,
+                own_set,
+                precisions=precisions,
+                modes=None if mode == "all" else modes,
+                threads=threads,
+                on_start=on_start,
+            )
+    out.print(parity_table(comparisons, f"{opened.root} on {runtime.backend}, {runtime.device}", report))
+    notice_untrained(opened.manifest)
+    if report and not report.labelled.searchable:
+        warn("nobody is seen in two labelled pictures, so retrieval was not measured.")
+    if json_file:
+        everything = parity_report(opened, runtime, comparisons, report)
+        write_text(json_file, json.dumps(everything, indent=2) + "\n")
+    if picture and report:
+        drawn, summary = worst_picture(report)
+        write_image(picture, drawn)
+        out.print(f"{summary}; drawn to {picture}")
+    if record:
+        out.print(f"Recorded in {', '.join(record_parity(opened, runtime, comparisons, report))}")
+    count = len(comparisons) + (len(report.comparisons) if report else 0)
+    if failed := failures(comparisons, report):
+        err.print(f"[bold red]{failed} of {count} comparisons are out of tolerance.[/]")
+        raise typer.Exit(1)
+    out.print(f"[green]All {count} comparisons are within tolerance.[/]")
+
+
+_WORDS = {
+    "matched": "golden boxes found",
+    "box_iou": "IoU of boxes found",
+    "score": "difference of scores",
+    "mask": "difference of masks",
+    "cosine": "cosine of embeddings",
+}
+_TASK_WORDS = {
+    "box_ap": "box AP at IoU 0.5",
+    "label_mask_iou": "mask IoU with labels",
+    "mask_iou": "mask IoU with ref.",
+    "cosine": "least cosine, ref.",
+    "mean_cosine": "mean cosine, ref.",
+    "reid_map": "re-ID mAP",
+    "reid_top1": "re-ID top-1",
+    "search_map": "search mAP",
+    "search_top1": "search top-1",
+}
+
+
+def parity_table(comparisons: "list[Comparison]", title: str, task: "TaskReport | None" = None) -> Table:
+    """One row a model, precision and metric, with the worst of all pictures; then those of the task."""
+    from mgts_trt.evaluation.parity import AT_MOST
+
+    rows = table("part", "prec.", "compared", ">ref.", ">here", ">bound", "", title=title)
+    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        groups.setdefault((comparison.model, comparison.precision, comparison.metric), []).append(comparison)
+    for (model, precision, metric), group in groups.items():
+        at_most = metric in AT_MOST
+        worst = (max if at_most else min)(group, key=lambda comparison: comparison.value)
+        bound = f"{'≤' if at_most else '≥'} {worst.bound:g}"
+        verdict = _verdict(all(comparison.ok for comparison in group))
+        rows.add_row(model, precision, _WORDS[metric], "", f"{worst.value:.4g}", bound, verdict)
+    if task is None:
+        return rows
+    rows.add_section()
+    for row in task.comparisons:
+        known = row.reference is not None
+        bound = "" if row.bound is None else f"{'±' if known else '≥'} {row.bound:g}"
+        part = row.part if row.part in MODELS else f"mode {row.part}"
+        numbers = (_number(row.reference) if row.reference is not None else "", _number(row.value))
+        verdict = "" if row.bound is None else _verdict(row.ok)
+        rows.add_row(part, row.precision, _TASK_WORDS[row.metric], *numbers, bound, verdict)
+    people = sum(len(picture.boxes) for picture in task.labelled.pictures)
+    rows.caption = (
+        f"Below the line: {people} people in {len(task.labelled.pictures)} labelled pictures; the reference is "
+        f"{task.reference_name}."
+    )
+    return rows
+
+
+def _verdict(ok: bool) -> str:
+    return "[green]ok[/]" if ok else "[bold red]FAILED[/]"
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.5f}"
