@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from export.onnx_file import ExportError
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table, warn
@@ -103,7 +104,7 @@ def sensitivity(
 
     Every other picture sets the scales; the others show what is lost.
     """
-    from export.precisions.sensitivity import draw, parse_models, study
+    from export.precisions.sensitivity import draw, study
 
     opened = Bundle.open(bundle)
     studies = []
@@ -129,3 +130,16 @@ def sensitivity(
     if plot:
         draw(studies, plot)
     notice_untrained(opened.manifest)
+
+
+def parse_models(text: str, bundle: Bundle) -> tuple[str, ...]:
+    """`all`, or some of a bundle's models with commas between them.
+
+    Raises:
+        ExportError: A name is no model of it.
+    """
+    held = tuple(name for name in MODELS if name in bundle.manifest.models)
+    chosen = held if text == "all" else split(text)
+    if unknown := [name for name in chosen if name not in held]:
+        raise ExportError(f"The bundle has no model {unknown[0]!r}; expected all, or some of {', '.join(held)}.")
+    return chosen

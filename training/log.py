@@ -95,7 +95,7 @@ def plot_losses(log: Path, picture: Path) -> None:
     if not rows:
         return
     values = np.array(rows, np.float64)
-    figure = new_figure(8, 4.5)
+    figure = new_figure(6.4, 3.6)
     axes = figure.add_subplot(xlabel="iteration", ylabel="loss")
     window = max(1, len(values) // 50)
     for column, name in enumerate(header[2:-1], start=2):

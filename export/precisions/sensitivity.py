@@ -21,8 +21,7 @@ from export.precisions.lower import Quantiser, file_name, write_half
 from export.recording import model_inputs
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.onnx_graph import read_graph
-from mgts_trt.bundle.recipe import MODELS, Precision, load_recipe
-from mgts_trt.cli.console import split
+from mgts_trt.bundle.recipe import Precision, load_recipe
 from mgts_trt.pictures.figures import new_figure, save_figure
 
 LIKE = 0.002
@@ -71,19 +70,6 @@ class Study:
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON takes it."""
         return asdict(self)
-
-
-def parse_models(text: str, bundle: Bundle) -> tuple[str, ...]:
-    """`all`, or some of a bundle's models with commas between them.
-
-    Raises:
-        ExportError: A name is no model of it.
-    """
-    held = tuple(name for name in MODELS if name in bundle.manifest.models)
-    chosen = held if text == "all" else split(text)
-    if unknown := [name for name in chosen if name not in held]:
-        raise ExportError(f"The bundle has no model {unknown[0]!r}; expected all, or some of {', '.join(held)}.")
-    return chosen
 
 
 def study(bundle: Bundle, name: str, pictures: Sequence[Path], *, by: str, on_step: OnStep, on_note: OnNote) -> Study:

@@ -11,9 +11,10 @@ from tests.helpers.paths import ROOT
 
 pytest.importorskip("torch", reason="the bundle to convert is exported from PyTorch")
 
+from export.commands import parse_models
 from export.onnx_file import ExportError
 from export.precisions.convert import Conversion, convert_bundle
-from export.precisions.sensitivity import group, parse_models, patterns, study
+from export.precisions.sensitivity import group, patterns, study
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
