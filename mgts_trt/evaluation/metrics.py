@@ -9,14 +9,14 @@ Equal scores are one operating point of the curve, and a CMC hit has to outrank 
 depends on the order in which equals happen to lie.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mgts_trt._typing import Array, Bools, Ints
+from mgts_trt._typing import Array, Ints
 from mgts_trt.errors import MetricError
 from mgts_trt.evaluation.boxes import match_boxes
 
@@ -47,19 +47,6 @@ class DetectionResult:
     true_positives: int
     ground_truths: int
     matches: tuple[Ints, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class MaskResult:
-    """How well the masks of the people found fit.
-
-    Attributes:
-        mean_iou: Mean of `ious`, 0…1; NaN where there was no true positive.
-        ious: float64 [T], one a true positive, in the order given.
-    """
-
-    mean_iou: float
-    ious: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,36 +164,6 @@ def evaluate_detection(
         ground_truths=ground_truths,
         matches=tuple(matches),
     )
-
-
-def mask_iou(a: Bools, b: Bools) -> float:
-    """Intersection over union of two masks, bool [H, W]; two empty masks give 0.
-
-    Raises:
-        MetricError: The shapes differ.
-    """
-    if a.shape != b.shape:
-        raise MetricError(f"Masks of shapes {a.shape} and {b.shape} do not lie on the same picture. Pass equal shapes.")
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 0.0
-
-
-def evaluate_masks(images: Iterable[tuple[Sequence[Bools] | Bools, Array, Array]]) -> MaskResult:
-    """Mask IoU over the true positives of a set of images, which may be a generator: one image is held at a time.
-
-    Args:
-        images: Of each image, the predicted masks, N of bool [H, W]; the instance map of the ground truth, [H, W],
-            k + 1 where the person of row k is visible; and the detections' matches [N]: a row k, or -1.
-
-    Raises:
-        MetricError: Shapes or lengths differ.
-    """
-    ious: list[float] = []
-    for i, (masks, instances, matches) in enumerate(images):
-        if len(masks) != len(matches):
-            raise MetricError(f"Image {i} has {len(masks)} masks but {len(matches)} matches. Pass one a detection.")
-        ious += [mask_iou(masks[n], instances == k + 1) for n, k in enumerate(matches) if k >= 0]
-    return MaskResult(float(np.mean(ious)) if ious else float("nan"), np.array(ious, np.float64))
 
 
 def evaluate_search(

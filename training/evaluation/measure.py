@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import MetricError
+from mgts_trt.evaluation.mask_metrics import MaskResult, evaluate_masks
 from mgts_trt.evaluation.metrics import (
     DetectionResult,
     IouThreshold,
-    MaskResult,
     RankingResult,
     evaluate_detection,
-    evaluate_masks,
     evaluate_reid,
     evaluate_search,
 )

@@ -7,14 +7,8 @@ from hypothesis import strategies as st
 
 from mgts_trt.errors import MetricError
 from mgts_trt.evaluation import metrics
-from mgts_trt.evaluation.metrics import (
-    average_precision,
-    evaluate_detection,
-    evaluate_masks,
-    evaluate_reid,
-    evaluate_search,
-    mask_iou,
-)
+from mgts_trt.evaluation.mask_metrics import evaluate_masks, mask_iou
+from mgts_trt.evaluation.metrics import average_precision, evaluate_detection, evaluate_reid, evaluate_search
 
 patient = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """A busy machine is no defect of the code."""

@@ -13,7 +13,8 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import read_manifest, write_manifest
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.labelled import LabelledSet
-from mgts_trt.evaluation.metrics import evaluate_reid, mask_iou
+from mgts_trt.evaluation.mask_metrics import mask_iou
+from mgts_trt.evaluation.metrics import evaluate_reid
 from mgts_trt.evaluation.task import TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
 from mgts_trt.evaluation.task_picture import Difference, worst_picture
 from mgts_trt.evaluation.task_run import PackedMask, TaskRun, load_run, save_run
