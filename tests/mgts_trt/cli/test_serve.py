@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import mgts_trt
 from mgts_trt.errors import MgtsError
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
@@ -60,6 +61,7 @@ def test_without_its_packages(refuse, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     for name in [name for name in sys.modules if name.startswith("mgts_trt.service")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(mgts_trt, "service", raising=False)  # which the import below would otherwise put in its place
     assert "pip install 'mgts-trt[serve]'" in refuse()
 
 
