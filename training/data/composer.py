@@ -11,14 +11,61 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Image
 from training.data.backgrounds import EmptyScenes
-from training.data.cutouts import CutOut, cut_out, find_people, resize_cutout
+from training.data.cutouts import SOLID, CutOut, cut_out, find_people, resize_cutout
 from training.data.files import DataError, Instances, instance_boxes, keep_instances
 from training.data.picture import Perspective, Picture, draw_perspective
 from training.data.scene import UNKNOWN, Scene, Scenes
 from training.data.transforms import crop, flip, jitter_colour, to_canvas
 
+# Pairs are ranges, drawn from uniformly. "By eye" means that composed scenes look plausible with the number; what the
+# trained networks owe to it was not measured.
+
 _MAX_ENLARGEMENT = 2.2
-"""A cut-out shown larger than this is visibly blurred, which would give it away."""
+"""By eye: a cut-out shown larger than this is visibly blurred, which would give it away."""
+
+_STATURE = (0.93, 1.07)
+"""Of a person, in shares of the mean: people are not all equally tall. Adults of one sex vary by 4 % (one standard
+deviation), as this range does."""
+
+_WINDOW = (0.75, 1.0)
+"""Share of the widest possible window that a scene shows of its background; by eye: one background gives many scenes,
+and its picture is enlarged by a third at most."""
+
+_DEEPEST = 1.1
+"""Lowest row of a person's feet, in shares of the scene's height: a little below it, so that some people
+lack their feet, as those near a camera do. By eye."""
+
+_MIRRORED = 0.5
+"""Share of backgrounds and of people that are mirrored: streets and people have no preferred side."""
+
+_NARROWING = (0.92, 1.08)
+"""Factor of the width of a cut-out beside its height: people are not all equally broad. By eye."""
+
+_NARROWING_OF_CROPS = (0.72, 0.92)
+"""The same of a cut-out whose dataset brings all people to one shape (`CutOut.reshaped`). Measured: the median cut-out
+of Market-1501 is 0.50 times as wide as high, that of Penn-Fudan 0.38, a factor of 0.76."""
+
+_FEATHER = (0.6, 1.1)
+"""Standard deviation of the blur of a pasted edge, pixels: by eye, as sharp as photographs are."""
+
+_OUTSIDE = 0.3
+"""Greatest share of a person's width that may lie beyond the left or right edge of the scene. By eye; it keeps the
+people labelled, together with what hides them."""
+
+_DECOY_HEIGHTS = (32, 0.5)
+"""Least height of a decoy in pixels, and greatest in shares of the scene's height: as a small and a middling person."""
+
+_CAMERA_SHARE = 0.5
+"""Share of the scenes that get each of the three faults of a camera below, so that clean pictures occur too."""
+
+_BLUR = (0.4, 1.2)
+"""Standard deviation of a camera's blur, pixels: from hardly to plainly visible, by eye."""
+
+_NOISE = (1, 6)
+"""Standard deviation of a camera's noise, grey levels of 0 … 255: from a sunny day to dusk, by eye."""
+
+_JPEG = (50, 95)
+"""Quality of JPEG, the second excluded: from a surveillance camera's to a photograph's (OpenCV writes 95)."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +74,16 @@ class Composition:
 
     Attributes:
         size: Greatest height and width of a scene, pixels. A scene reaches one of them; a background less wide than
-            that gives a scene less wide, down to a square.
-        people: Least and most people pasted into a scene.
-        heights: Least and most height of a pasted person, in shares of the scene's height.
+            that gives a scene less wide, down to a square. By default the canvas of the preset `edge`.
+        people: Least and most people pasted into a scene. By default by eye: a street, not a crowd.
+        heights: Least and most height of a pasted person, in shares of the scene's height. By default those of
+            Penn-Fudan (measured: 98 of 100 people lie between 0.11 and 0.91).
         hidden: A person of whom more than this share is hidden, behind others or past the picture's edge, is not
-            labelled.
-        decoys: Most things pasted into a scene that have soft edges as people have, but are nobody.
-        colour: Strength of the colour jitter, for each person and for the scene; see `jitter_colour`.
+            labelled. By default by eye: of less than three tenths nobody could tell who it is.
+        decoys: Most things pasted into a scene that have soft edges as people have, but are nobody. By default fewer
+            than the people, since only their edges are to teach anything.
+        colour: Strength of the colour jitter, for each person and for the scene; see `jitter_colour`. By default by
+            eye: the two together are about as strong as the augmentation of photographed scenes.
     """
 
     size: tuple[int, int] = (480, 800)
@@ -121,8 +171,7 @@ class Composer:
             if cutout is None:
                 raise DataError(f"The mask of {scene.name} changed since the composer was made. Make it anew.")
             height = self._draw_height(cutout, perspective, len(picture.image), generator)
-            # People are not all equally tall.
-            feet = perspective.feet(height / generator.uniform(0.93, 1.07))
+            feet = perspective.feet(height / generator.uniform(*_STATURE))
             plans.append((feet, height, cutout, int(self._people.identities[person])))
         # The farthest first: whoever stands nearer is in front.
         for feet, height, cutout, identity in sorted(plans, key=lambda plan: plan[0]):
@@ -153,11 +202,11 @@ class Composer:
         height, width = scene.image.shape[:2]
         rows, columns = self._composition.size
         # A window as wide as the greatest scene, or less wide where the background is.
-        widest = generator.uniform(0.75, 1) * np.array((min(width, height * columns / rows), min(height, width)))
+        widest = generator.uniform(*_WINDOW) * np.array((min(width, height * columns / rows), min(height, width)))
         size = np.maximum(np.floor(widest).astype(int), 1)
         x1, y1 = (int(generator.integers(room + 1)) for room in np.array((width, height)) - size)
         scene = crop(scene, (x1, y1, x1 + int(size[0]), y1 + int(size[1])))
-        if generator.random() < 0.5:
+        if generator.random() < _MIRRORED:
             scene = flip(scene)
         canvas, letterbox = to_canvas(scene, self._composition.size, (0, 0, 0))
         height, width = letterbox.content_hw
@@ -173,7 +222,7 @@ class Composer:
     ) -> float:
         """A height that the cut-out bears and at which the feet are in the picture or a little below."""
         low, high = (share * rows for share in self._composition.heights)
-        lowest = perspective.slope * (1.1 * rows - perspective.horizon)
+        lowest = perspective.slope * (_DEEPEST * rows - perspective.horizon)
         high = max(low, min(high, _MAX_ENLARGEMENT * cutout.height, lowest))
         return math.exp(generator.uniform(math.log(low), math.log(high)))
 
@@ -186,14 +235,15 @@ class Composer:
         identity: int,
         generator: np.random.Generator,
     ) -> None:
-        narrowing = generator.uniform(0.72, 0.92) if cutout.reshaped else generator.uniform(0.92, 1.08)
-        image, opacity = resize_cutout(cutout, height, generator.uniform(0.6, 1.1), narrowing)
-        if generator.random() < 0.5:
+        narrowing = generator.uniform(*(_NARROWING_OF_CROPS if cutout.reshaped else _NARROWING))
+        image, opacity = resize_cutout(cutout, height, generator.uniform(*_FEATHER), narrowing)
+        if generator.random() < _MIRRORED:
             image, opacity = image[:, ::-1], opacity[:, ::-1]
         image = jitter_colour(np.ascontiguousarray(image), generator, generator.uniform(0, self._composition.colour))
-        left = round(generator.uniform(-0.3 * image.shape[1], picture.image.shape[1] - 0.7 * image.shape[1]))
+        width = image.shape[1]
+        left = round(generator.uniform(-_OUTSIDE * width, picture.image.shape[1] - (1 - _OUTSIDE) * width))
         # The mask ends a margin above the bottom of the cut-out's picture.
-        bottom = np.flatnonzero((opacity >= 0.5).any(1)).max(initial=-1) + 1
+        bottom = np.flatnonzero((opacity >= SOLID).any(1)).max(initial=-1) + 1
         top = round(feet) - int(bottom)
         image = picture.light(image, opacity, (left, top))
         picture.paste(image, opacity, (left, top), feet, identity)
@@ -204,10 +254,11 @@ class Composer:
         scene = self._scenes[int(self._people.scenes[person])]
         cutout = cut_out(scene, int(self._people.rows[person]))
         texture = self._backgrounds[int(generator.integers(len(self._backgrounds)))]
-        height = math.exp(generator.uniform(math.log(32), math.log(0.5 * picture.image.shape[0])))
+        least, share = _DECOY_HEIGHTS
+        height = math.exp(generator.uniform(math.log(least), math.log(share * picture.image.shape[0])))
         if cutout is None:
             return
-        _, opacity = resize_cutout(cutout, height, generator.uniform(0.6, 1.1))
+        _, opacity = resize_cutout(cutout, height, generator.uniform(*_FEATHER))
         rows, columns = opacity.shape
         if rows > texture.image.shape[0] or columns > texture.image.shape[1]:
             return
@@ -233,13 +284,13 @@ class Composer:
 
 def _through_camera(image: Image, generator: np.random.Generator) -> Image:
     """Blur, noise and JPEG's artefacts over the whole picture, each in about half the scenes."""
-    if generator.random() < 0.5:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(0.4, 1.2)), np.uint8)
-    if generator.random() < 0.5:
-        noise = generator.standard_normal(image.shape[:2], np.float32) * generator.uniform(1, 6)
+    if generator.random() < _CAMERA_SHARE:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(*_BLUR)), np.uint8)
+    if generator.random() < _CAMERA_SHARE:
+        noise = generator.standard_normal(image.shape[:2], np.float32) * generator.uniform(*_NOISE)
         image = np.clip(image + noise[..., None], 0, 255).astype(np.uint8)
-    if generator.random() < 0.5:
-        quality = int(generator.integers(50, 95))
+    if generator.random() < _CAMERA_SHARE:
+        quality = int(generator.integers(*_JPEG))
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
         image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]

@@ -7,8 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mgts_trt._typing import Floats, Image
+from training.data.cutouts import SOLID
 from training.data.files import Instances
 from training.data.scene import UNKNOWN, Scene
+
+_CAMERA_LEVEL = (0.75, 1.1)
+"""How high above the feet of a background's tallest person the camera is, in heights of that person: in the hand of
+somebody who stands there. Measured: Penn-Fudan's people grow with how low they stand as from 0.98 (median; quartiles
+0.84 and 1.24)."""
+
+_HORIZON = (0.35, 0.55)
+"""Row of the horizon in an empty background, in shares of its height: a camera held nearly level. By eye."""
+
+_NEAREST = (0.4, 0.9)
+"""Height of somebody who stands at the lower edge of an empty background, in shares of its height. By eye; the second
+is the tallest that a `Composition` pastes by default."""
+
+_LIGHTING = 1 / 3
+"""How far something's brightness moves to that of the place where it is pasted, in the logarithm: a dark coat on a
+bright street stays dark. By eye."""
+
+_GAINS = (0.7, 1.3)
+"""Least and greatest change of brightness by the place: more would wash people out. By eye."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +58,10 @@ def draw_perspective(background: Scene, generator: np.random.Generator) -> Persp
         tallest = int(np.where(whole | ~whole.any(), heights, -1).argmax())
         height, feet = max(float(heights[tallest]), 1.0), float(background.boxes[tallest, 3])
         # The horizon is at eye level of the camera, about a person's own height above the feet.
-        level = height * generator.uniform(0.75, 1.1)
+        level = height * generator.uniform(*_CAMERA_LEVEL)
         return Perspective(feet - level, height / level)
-    horizon = rows * generator.uniform(0.35, 0.55)
-    return Perspective(horizon, rows * generator.uniform(0.4, 0.9) / (rows - horizon))
+    horizon = rows * generator.uniform(*_HORIZON)
+    return Perspective(horizon, rows * generator.uniform(*_NEAREST) / (rows - horizon))
 
 
 class Picture:
@@ -67,13 +87,13 @@ class Picture:
 
         Args:
             image: uint8 [h, w, 3].
-            opacity: float32 [h, w], 0 … 1; the thing itself is where it is at least ½.
+            opacity: float32 [h, w], 0 … 1; the thing itself is where it is at least `SOLID`.
             corner: Column and row of the top left pixel; may lie outside.
             feet: Row where it stands.
             identity: Of a person, who gets the next row; None for a thing, which gets none.
         """
         if identity is not None:
-            self.full.append(int(np.count_nonzero(opacity >= 0.5)))
+            self.full.append(int(np.count_nonzero(opacity >= SOLID)))
             self.identities.append(identity)
             self._feet.append(feet)
         here, there = _overlap(opacity.shape, corner, self.instances.shape)
@@ -86,7 +106,7 @@ class Picture:
         mixed = target + (image[here].astype(np.float32) - target) * opacity[..., None]
         self.image[there] = np.rint(mixed).astype(np.uint8)
         # A thing hides who is behind it and is nobody.
-        instances[opacity >= 0.5] = 0 if identity is None else len(self.full)
+        instances[opacity >= SOLID] = 0 if identity is None else len(self.full)
 
     def light(self, image: Image, opacity: Floats, corner: tuple[int, int]) -> Image:
         """Bring something's brightness a third of the way to that of the place where it is to be pasted."""
@@ -95,7 +115,8 @@ class Picture:
             return image
         around = float(self.image[there].mean())
         own = float(np.average(image.mean(2), weights=opacity + 1e-6))
-        gain = min(max(((around + 1) / (own + 1)) ** (1 / 3), 0.7), 1.3)
+        # One grey level more on both sides: black has no brightness to multiply.
+        gain = min(max(((around + 1) / (own + 1)) ** _LIGHTING, _GAINS[0]), _GAINS[1])
         return np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
 
     def visible_rows(self, hidden: float) -> NDArray[np.intp]:

@@ -11,6 +11,16 @@ from mgts_trt.stages import Letterbox
 from training.data.files import DataError, keep_instances
 from training.data.scene import Scene
 
+# Greatest changes of `jitter_colour` at strength 1, in the logarithm where not said otherwise: a gain of exp(±0.45) is
+# 0.64 … 1.57. By eye: people stay recognisable, as they must for re-ID; what each is worth was not measured.
+_GAIN = 0.45
+_TINT = 0.08
+"""Of each of the three colours by itself: the white balance of cameras differs, but hardly more."""
+_GAMMA = 0.3
+_CONTRAST = 0.35
+_SATURATION = (-0.6, 0.4)
+"""Least and greatest: pale pictures are more common than garish ones."""
+
 
 def to_canvas(scene: Scene, canvas_hw: tuple[int, int], pad: tuple[int, int, int]) -> tuple[Scene, Letterbox]:
     """Letterbox a scene as deployment does: the picture by `Letterbox.apply`, the boxes with it.
@@ -52,7 +62,8 @@ def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0
     Args:
         scene: Any scene.
         window: x1, y1, x2, y2 in whole pixels of the picture.
-        min_visible: Least share of a box's area that must lie in the window, 0 … 1.
+        min_visible: Least share of a box's area that must lie in the window, 0 … 1. By default as little as a
+            `Composition` labels.
 
     Raises:
         DataError: a window that is empty or leaves the picture.
@@ -111,11 +122,11 @@ def jitter_colour(image: Image, generator: np.random.Generator, strength: float)
     """
     if strength <= 0:
         return image
-    gain = math.exp(generator.uniform(-0.45, 0.45) * strength)
-    tint = np.exp(generator.uniform(-0.08, 0.08, 3) * strength)
-    gamma = math.exp(generator.uniform(-0.3, 0.3) * strength)
-    contrast = math.exp(generator.uniform(-0.35, 0.35) * strength)
-    saturation = math.exp(generator.uniform(-0.6, 0.4) * strength)
+    gain = math.exp(generator.uniform(-_GAIN, _GAIN) * strength)
+    tint = np.exp(generator.uniform(-_TINT, _TINT, 3) * strength)
+    gamma = math.exp(generator.uniform(-_GAMMA, _GAMMA) * strength)
+    contrast = math.exp(generator.uniform(-_CONTRAST, _CONTRAST) * strength)
+    saturation = math.exp(generator.uniform(*_SATURATION) * strength)
     levels = (np.arange(256, dtype=np.float64) / 255) ** gamma
     curves = ((levels[:, None] - 0.5) * contrast + 0.5) * gain * tint
     table = np.rint(np.clip(curves, 0, 1) * 255).astype(np.uint8)
@@ -128,8 +139,10 @@ def jitter_colour(image: Image, generator: np.random.Generator, strength: float)
 class Augmentation:
     """What training does to a scene before the letterbox, so that people of all sizes and colours occur.
 
+    The defaults are by eye but for `flip`. What detector and mask net train with is said by the preset.
+
     Attributes:
-        flip: Probability of the mirror image.
+        flip: Probability of the mirror image; by default a half, for neither side is preferred.
         zoom: Range of the scale jitter, log-uniform. Above 1, a window of 1/zoom of each side is cut out around one of
             the people; below 1, the picture gets a border at the right and below.
         colour: Strength of `jitter_colour`, drawn from 0 to this.
