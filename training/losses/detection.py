@@ -15,22 +15,32 @@ POSITIVE, NEGATIVE, IGNORED = 1, 0, -1
 """Labels of anchors and regions."""
 
 ANCHORS = 256
-"""Anchors of an image that enter the RPN's loss, at most half of them positive."""
+"""Anchors of an image that enter the RPN's loss (Ren et al., Sec. 3.1.3; torchvision has the same)."""
+
+ANCHORS_POSITIVE = 0.5
+"""Greatest share of positives among them (Ren et al., Sec. 3.1.3: a ratio of up to 1:1)."""
 
 ANCHOR_POSITIVE, ANCHOR_NEGATIVE = 0.7, 0.3
-"""IoU from which an anchor is positive, and below which it is negative."""
+"""IoU from which an anchor is positive, and below which it is negative (Ren et al., Sec. 3.1.2)."""
 
 ANCHOR_BETA = 1 / 9
-"""Where the RPN's smooth L1 turns linear; the second stage's does at 1."""
+"""Where the RPN's smooth L1 turns linear: 1/σ² with σ = 3 in Faster R-CNN's published code, and torchvision's number.
+The second stage's does at 1, as published (Girshick, Fast R-CNN, ICCV 2015, Eq. 3)."""
 
 REGIONS = 128
-"""Regions of an image that enter the second stage's loss, at most a quarter of them positive."""
+"""Regions of an image that enter the second stage's loss. Faster R-CNN's published code draws 128, and FCIS
+takes the 128 hardest (Sec. 3.3)."""
+
+REGIONS_POSITIVE = 0.25
+"""Greatest share of positives among those drawn (Fast R-CNN, Sec. 2.3)."""
 
 REGION_IOU = 0.5
-"""IoU from which a region is positive."""
+"""IoU from which a region is positive (Fast R-CNN, Sec. 2.3; FCIS, Sec. 3.3). Below it all are negative, as in
+torchvision and in FCIS's published configuration; Fast R-CNN leaves out those under 0.1."""
 
 IGNORED_COVER = 0.5
-"""Share of its area from which an otherwise negative box counts as lying on an ignored one."""
+"""Share of its area from which an otherwise negative box counts as lying on an ignored one: the measure by which
+pedestrian detectors and COCO's crowds are evaluated (Dollár et al., PAMI 2012), at the usual ½."""
 
 
 class Truth(NamedTuple):
@@ -107,7 +117,7 @@ def _cover(boxes: Tensor, ignored: Tensor) -> Tensor:
     low = torch.maximum(boxes[:, None, :2], ignored[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], ignored[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(dim=-1).amax(dim=1)
-    return shared / ops.box_area(boxes).clamp(min=1e-6)
+    return shared / ops.box_area(boxes).clamp(min=1e-6)  # a box without an area is covered by none
 
 
 def sample(labels: Tensor, count: int, positive_share: float, generator: torch.Generator) -> Tensor:
@@ -141,14 +151,16 @@ def rpn_losses(
     *,
     inside_hw: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The RPN's loss on one image (Ren et al., Eq. 1), averaged over the sampled anchors.
+    """The RPN's loss on one image (Ren et al., Eq. 1), both parts averaged over the sampled anchors.
+
+    Eq. 1 divides the boxes' part by the number of cells and weighs it by λ = 10, which comes to about the same.
 
     Args:
         logits: Objectness [M].
         deltas: [M, 4].
         anchors: [M, 4].
         truth: In the anchors' coordinates.
-        generator: Draws `ANCHORS` anchors, see `sample`.
+        generator: Draws `ANCHORS` anchors, see `sample`; a CPU generator.
         inside_hw: Ignore anchors that cross the border of an image of this height and width, as Faster R-CNN did.
             None keeps them: on a small canvas hardly any large anchor lies inside.
 
@@ -161,7 +173,7 @@ def rpn_losses(
     if inside_hw is not None:
         limit = anchors.new_tensor([inside_hw[1], inside_hw[0]])
         labels[(anchors[:, :2] < 0).any(dim=1) | (anchors[:, 2:] > limit).any(dim=1)] = IGNORED
-    rows = sample(labels, ANCHORS, 0.5, generator)
+    rows = sample(labels, ANCHORS, ANCHORS_POSITIVE, generator)
     positives = rows[labels[rows] == POSITIVE]
     objectness = functional.binary_cross_entropy_with_logits(logits[rows], labels[rows].float(), reduction="sum")
     targets = encode_boxes(truth.boxes[matches[positives]], anchors[positives])
@@ -206,9 +218,9 @@ def candidate_regions(proposals: Tensor, truth: Truth) -> Regions:
 
 
 def sample_regions(proposals: Tensor, truth: Truth, generator: torch.Generator) -> Regions:
-    """`REGIONS` of the candidates, at most a quarter of them positive (Girshick, Fast R-CNN, ICCV 2015, Sec. 2.3)."""
+    """`REGIONS` of the candidates, at most `REGIONS_POSITIVE` of them positive (Fast R-CNN, Sec. 2.3)."""
     candidates = candidate_regions(proposals, truth)
-    rows = sample(candidates.labels, REGIONS, 0.25, generator)
+    rows = sample(candidates.labels, REGIONS, REGIONS_POSITIVE, generator)
     return Regions(*(part[rows] for part in candidates))
 
 
