@@ -13,10 +13,11 @@ from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
 from training.preset import Preset
 
 BOX_WEIGHTS = (10.0, 5.0)
-"""Of the second stage's regression targets: centre, size (Fast R-CNN's normalisation by 0.1 and 0.2)."""
+"""Of the second stage's regression targets: centre, size (Faster R-CNN's published code divides them by 0.1 and 0.2;
+torchvision has the same weights)."""
 
 SAMPLES = 2
-"""RoIAlign's samples a bin and axis."""
+"""RoIAlign's samples a bin and axis: the 2 × 2 of Mask R-CNN (He et al., ICCV 2017, Sec. 3) and of torchvision."""
 
 
 class Detections(NamedTuple):

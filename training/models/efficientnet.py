@@ -18,12 +18,15 @@ STAGES = (
     (192, 5, 2, 6),
     (320, 3, 1, 6),
 )
-"""Of the whole architecture."""
+"""Of the whole architecture (EfficientNet-B0; Tan & Le, Table 1)."""
 
 STEM = 32
+"""Channels of the first convolution (Tan & Le, Table 1)."""
+
 _AT_STRIDE_16 = 5
 """Stages up to stride 16, which are this network's conv1 … conv4; what follows is its conv5."""
 
+# eps: that of the published network, whose weights belong to it.
 _layer = partial(
     Conv2dNormActivation, norm_layer=partial(nn.BatchNorm2d, eps=1e-3), activation_layer=nn.ReLU6, inplace=True
 )

@@ -10,10 +10,10 @@ from torchvision import ops
 from training.preset import RPNPreset
 
 STRIDE = 16
-"""Canvas pixels a cell of the feature map, in both networks."""
+"""Canvas pixels a cell of the feature map, in both networks (Sec. 3.2)."""
 
 _LARGEST_GROWTH = math.log(1000 / 16)
-"""Of a side in one regression: keeps exp from overflowing (Faster R-CNN's own bound)."""
+"""Logarithm of a side's growth in one regression: keeps exp from overflowing (torchvision's `bbox_xform_clip`)."""
 
 
 def anchor_boxes(
