@@ -19,15 +19,6 @@ from training.preset import Preset
 
 Freeze = Literal["paper", "first", "none"]
 
-AUGMENTATION = Augmentation(zoom=(0.6, 1.8), min_visible=0)
-"""Of training's scenes. It keeps everyone of whom anything is visible: `SEEN` decides who is a person still."""
-
-SEEN = 0.4
-"""Share of a person's box that a crop must leave for it to be a person still; with less it is ignored."""
-
-SMALLEST = 4.0
-"""Canvas pixels of either side from which a person is learnt; a smaller one is ignored."""
-
 
 class TaskError(MgtsError):
     """A task that cannot be trained as asked."""
@@ -48,23 +39,24 @@ def draw_scene(scene: Scene, preset: Preset, rng: np.random.Generator | None) ->
 
     Args:
         scene: The picture and its people.
-        preset: Has the canvas and the colour beside the picture.
-        rng: Augments the scene (`AUGMENTATION`). None draws it as deployment does.
+        preset: Has the canvas, the colour beside the picture, and `augmentation.scenes`.
+        rng: Augments the scene. None draws it as deployment does.
 
     Returns:
         Canvas uint8 [Hc, Wc, 3] and its people. Boxes are cut to what is seen of the picture.
     """
     height, width = scene.image.shape[:2]
-    whole = _areas(scene.boxes)
+    how, whole = preset.augmentation.scenes, _areas(scene.boxes)
     # Rows stand in for identities: they tell which people a crop has left.
     inside = np.clip(scene.boxes, 0, (width, height, width, height)).astype(np.float32)
     scene = replace(scene, boxes=inside, identities=np.arange(len(inside)))
     if rng is not None:
-        scene = AUGMENTATION(scene, rng, preset.pad)
+        # Everyone of whom anything is visible stays: `seen` decides who is a person still.
+        scene = Augmentation(zoom=how.zoom, colour=how.colour, min_visible=0)(scene, rng, preset.pad)
     seen, whole = _areas(scene.boxes), whole[scene.identities]
     drawn, _ = to_canvas(scene, preset.canvas, preset.pad)
     sides = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).min(axis=1)
-    people = (seen >= SEEN * whole) & (sides >= SMALLEST)
+    people = (seen >= how.seen * whole) & (sides >= how.smallest)
     ignored = ~people & (seen > 0)
     instances = None
     if drawn.instances is not None:

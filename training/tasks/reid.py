@@ -28,11 +28,9 @@ Freeze = Literal["first", "none"]
 COMPONENTS = ("O", "OE", "F", "FE", "B", "BE", "OF", "OFE")
 """What a network may see (Table 4): original, masked foreground, masked background; E with expanded RoIs."""
 
-BOX_JITTER = 0.05
-"""A box's sides move by up to this share of its size, as a detector's would."""
-COLOUR_JITTER = 0.5
-ERASED = 0.5
-"""Share of the patches of which a part is erased (random erasing, Zhong et al., AAAI 2020)."""
+ERASED_SIDES = (0.1, 0.5)
+"""Range of the sides of an erased part, in shares of the patch's: a hundredth to a quarter of its area. Random erasing
+as published takes areas of 0.02 to 0.4 (Zhong et al., AAAI 2020), torchvision's up to 0.33; less here, by eye."""
 
 
 class ReidTaskError(MgtsError):
@@ -68,19 +66,20 @@ class ReidTask:
     labelled person once, and unlabelled people up to their share.
 
     Args:
-        preset: Sizes of network, canvas and patches; γ.
+        preset: Sizes of network, canvas and patches; γ; `augmentation.patches`.
         scenes: The dataset; read once, whole, to find its people.
         model: `mgts` (two streams) or `idnet` (one).
         mode: Where the mask comes from: the scenes' instance maps (`net`), or the tight box (`box`). `none` is for
             IDNet on what needs no mask. By default `none` there and `net` elsewhere.
         components: One of `COMPONENTS`. By default what deployment sees: `OFE` for MGTS, `O` for IDNet.
         seed: Of the initial weights, order and augmentation; not negative.
-        batch_size: People in a batch.
+        batch_size: People in a batch (Sec. 4.3: 128).
         augment: Flip both patches together, move the box and change the colours a little, and erase parts.
         order: `people` draws people one by one. `scenes` keeps those of a scene together, which reads fewer pictures.
             `identities` keeps `per_identity` people of an identity together (P × K sampling).
-        per_identity: K of order `identities`; an identity with fewer people repeats some.
-        unlabelled: Greatest share of unlabelled people in an epoch, 0 … 1 (1 excluded).
+        per_identity: K of order `identities` (Hermans et al., 2017: 4); an identity with fewer people repeats some.
+        unlabelled: Greatest share of unlabelled people in an epoch, 0 … 1 (1 excluded). By default at least half of
+            what is computed has a loss; the paper names no share.
         box_share: In mode `net`, the share of patches, 0 … 1, whose mask is the tight box nevertheless: one network
             then serves both modes.
         freeze: "first" freezes conv1, conv2 and the batch normalisations in them; "none" trains everything.
@@ -207,15 +206,15 @@ class ReidTask:
 
     def _patches(self, scene: Scene, row: int, letterbox: Letterbox, rng: np.random.Generator | None) -> Patches:
         """One person's pair of patches."""
-        canvas, box = scene.image, scene.boxes[row]
+        canvas, box, how = scene.image, scene.boxes[row], self._preset.augmentation.patches
         if rng is not None:
             sides = np.tile(box[2:] - box[:2], 2)
-            box = box + rng.uniform(-BOX_JITTER, BOX_JITTER, 4) * sides
+            box = box + rng.uniform(-how.box_jitter, how.box_jitter, 4) * sides
         box = letterbox.clip(box)
         if rng is not None:
             x1, y1, x2, y2 = expand_boxes(box, self._gamma, letterbox.content_hw)[0].tolist()
             canvas = canvas.copy()
-            canvas[y1:y2, x1:x2] = jitter_colour(np.ascontiguousarray(canvas[y1:y2, x1:x2]), rng, COLOUR_JITTER)
+            canvas[y1:y2, x1:x2] = jitter_colour(np.ascontiguousarray(canvas[y1:y2, x1:x2]), rng, how.colour)
         masked = self.mode == "net" and not (rng is not None and rng.random() < self._box_share)
         patches = _cut(self._preset, canvas, box, scene.instances if masked else None, self._gamma, letterbox)
         if rng is not None:
@@ -227,9 +226,9 @@ class ReidTask:
         if rng.random() < 0.5:
             for values in (patches.foreground, patches.original):
                 values[:] = values[..., ::-1].copy()
-        if rng.random() < ERASED:
+        if rng.random() < self._preset.augmentation.patches.erased:
             height, width = self._preset.patch
-            h, w = (max(1, int(side * rng.uniform(0.1, 0.5))) for side in (height, width))
+            h, w = (max(1, int(side * rng.uniform(*ERASED_SIDES))) for side in (height, width))
             y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
             patches.original[..., y : y + h, x : x + w] = 0
             # What hides a person is not in the person's mask; a box as mask does not tell the two apart.

@@ -1,3 +1,5 @@
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torchvision import ops
 from mgts_trt.stages import Letterbox
 from tests.helpers.drawn_scenes import Drawn, backward, drawn, drawn_scene, fit
 from training.data.scene import UNKNOWN, Scene
+from training.data.transforms import flip
 from training.preset import Preset, load_preset
 from training.tasks.canvas import TaskError, draw_scene
 from training.tasks.detector import DetectorTask
@@ -89,6 +92,32 @@ def test_augmentation_varies(tiny: Preset) -> None:
             flips.add(bool(truth.boxes[0, 0] > truth.boxes[1, 0]))
     assert len(set(truths)) == 12
     assert flips == {True, False}
+
+
+def altered(preset: Preset, **scenes: Any) -> Preset:
+    """The preset with other numbers in `augmentation.scenes`."""
+    how = preset.augmentation
+    how = how.model_copy(update={"scenes": how.scenes.model_copy(update=scenes)})
+    return preset.model_copy(update={"augmentation": how})
+
+
+def test_the_preset_says_how_scenes_are_altered(tiny: Preset) -> None:
+    scene, still = drawn_scene(0), altered(tiny, zoom=(1.0, 1.0), colour=0.0)
+    plain = draw_scene(scene, tiny, None)[0]
+    for seed in range(4):
+        canvas = draw_scene(scene, still, np.random.default_rng(seed))[0]
+        assert np.array_equal(canvas, plain) or np.array_equal(canvas, draw_scene(flip(scene), tiny, None)[0])
+    nearer = draw_scene(scene, altered(still, zoom=(1.5, 1.5)), np.random.default_rng(0))[1]
+    sizes = torch.cat([nearer.boxes, nearer.ignored])
+    assert float((sizes[:, 3] - sizes[:, 1]).max()) > 1.3 * (scene.boxes[:, 3] - scene.boxes[:, 1]).max()
+
+
+def test_the_preset_says_who_is_a_person_still(tiny: Preset) -> None:
+    rows = [[-60, 0, 30, 60], [60, 20, 63, 60]]
+    scene = Scene("", np.zeros((*tiny.canvas, 3), np.uint8), np.array(rows, np.float32), np.full(2, UNKNOWN))
+    assert draw_scene(scene, tiny, None)[1].boxes.shape == (0, 4)
+    assert draw_scene(scene, altered(tiny, seen=0.3), None)[1].boxes.tolist() == [[0, 0, 30, 60]]
+    assert draw_scene(scene, altered(tiny, smallest=3.0), None)[1].boxes.tolist() == [[60, 20, 63, 60]]
 
 
 def test_a_batch_depends_on_seed_and_iteration_alone(tiny: Preset) -> None:

@@ -170,6 +170,22 @@ def test_augmentation_alters_both_patches_alike(tiny: Preset) -> None:
     assert 3 < erased < 24
 
 
+def test_the_preset_says_how_patches_are_altered(tiny: Preset) -> None:
+    def batch(augment: bool = True, **patches: float) -> np.ndarray:
+        how = tiny.augmentation.model_copy(update={"patches": tiny.augmentation.patches.model_copy(update=patches)})
+        preset = tiny.model_copy(update={"augmentation": how})
+        return reid(preset, augment=augment, batch_size=12).batch(0).inputs["original"].numpy()
+
+    plain = batch(augment=False)
+    still = {"box_jitter": 0.0, "colour": 0.0, "erased": 0.0}
+    for patch, before in zip(batch(**still), plain, strict=True):
+        assert np.array_equal(patch, before) or np.array_equal(patch, before[..., ::-1])
+    for name in still:
+        changed = batch(**{**still, name: 0.4})
+        same = [np.array_equal(a, b) or np.array_equal(a, b[..., ::-1]) for a, b in zip(changed, plain, strict=True)]
+        assert not all(same), name
+
+
 @pytest.mark.parametrize(("model", "components"), [("mgts", "OFE"), ("idnet", "O"), ("idnet", "BE")])
 def test_learns(tiny: Preset, tmp_path: Path, model: Any, components: str) -> None:
     """The loss falls well below its start once the centres are known: four identities, each a picture of its own."""
