@@ -33,6 +33,8 @@ PLOT = "loss.png"
 Amp = Literal["off", "bf16", "fp16"]
 _HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _SMALLEST_SCALE = torch.finfo(torch.float16).tiny
+"""Loss scale at which fp16 has plainly failed: its smallest normal number, 2⁻¹⁴, to which PyTorch comes by halving its
+first scale 30 times."""
 
 
 class TrainingError(MgtsError):

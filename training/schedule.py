@@ -29,12 +29,12 @@ class Schedule(BaseModel):
     length: int = Field(ge=1)
     optimizer: Literal["sgd", "adamw"]
     lr: float = Field(gt=0, description="at its highest")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; Faster R-CNN's, for the paper names none")
     weight_decay: float = Field(ge=0)
     warmup: int = Field(0, ge=0, description="the learning rate rises linearly over it")
     decay: Literal["steps", "cosine"]
     milestones: tuple[int, ...] = Field((), description="of steps: from each on the learning rate is multiplied")
-    factor: float = Field(0.1, gt=0, le=1, description="of steps")
+    factor: float = Field(0.1, gt=0, le=1, description="of steps (Sec. 4.3)")
     clip: float | None = Field(None, gt=0, description="greatest norm of the gradient")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then the result")
 
