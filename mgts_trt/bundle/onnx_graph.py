@@ -145,6 +145,9 @@ def infer_tensors(model: Any, sizes: Mapping[str, int]) -> dict[str, Tensor]:
     Args:
         model: Without functions of its own.
         sizes: Dynamic dimension → size.
+
+    Returns:
+        Name → element type, and shape where ONNX's inference finds all of it, else None.
     """
     from onnx import helper, shape_inference
 

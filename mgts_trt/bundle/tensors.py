@@ -33,12 +33,15 @@ class TensorSpec(BaseModel):
 
 
 def check_arrays(what: str, specs: Mapping[str, TensorSpec], arrays: Mapping[str, Array]) -> None:
-    """Raise `BackendError` unless `arrays` are exactly the tensors `specs` describes.
+    """Check that `arrays` are exactly the tensors `specs` describes: names, types and shapes.
 
     Args:
         what: Named in the message: `"inputs of detector"`.
         specs: Name → expected tensor.
-        arrays: Name → array.
+        arrays: Name → array, of any shape.
+
+    Raises:
+        BackendError: A tensor is missing, unknown, or of another type or shape.
     """
     if missing := sorted(specs.keys() - arrays.keys()):
         raise BackendError(f"{what}: {', '.join(missing)} missing; expected {', '.join(sorted(specs))}.")

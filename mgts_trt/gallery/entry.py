@@ -51,7 +51,15 @@ def entry_of(image: object, frame: Frame, people: People, thumbnails: bool = Tru
 
 
 def thumbnail(image: Image, box: Floats) -> bytes:
-    """The content of a box (xyxy, pixels of `image`) as a JPEG of at most 192 × 192 pixels; never enlarged."""
+    """The content of a box as a JPEG, scaled down to fit into 192 × 192 pixels; never enlarged.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        box: float32 [4], xyxy, pixels of `image`; cut at its edges, see `mgts_trt.pictures.image.crop`.
+
+    Returns:
+        The bytes of a JPEG file.
+    """
     from mgts_trt.pictures.image import crop
 
     picture = crop(image, box)

@@ -61,7 +61,7 @@ def parse_query(text: str) -> tuple[Path, Where]:
 
 
 def box_text(box: Floats) -> str:
-    """A box as `parse_query` reads one: x,y,w,h, in whole pixels."""
+    """A box [4], xyxy in pixels, as `parse_query` reads one: x,y,w,h, rounded to whole pixels."""
     x1, y1, x2, y2 = box.tolist()
     return f"{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
 

@@ -47,6 +47,12 @@ def decode_image(data: bytes, name: str | Path) -> Image:
     Args:
         data: The content.
         name: What errors call it.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        ImageError: It is cut short, too large, not 8- or 16-bit, or not a picture.
     """
     path = Path(name)
     _check_complete(path, data)
@@ -71,6 +77,9 @@ def as_image(image: object) -> Image:
     Args:
         image: uint8 [H, W, 3], RGB, in host memory: a NumPy array, or anything that offers `__array_interface__`,
             `__array__` or a host `__dlpack__`. It is copied only where its rows are not contiguous.
+
+    Returns:
+        uint8 [H, W, 3], H, W ≥ 1.
 
     Raises:
         ImageError: another shape or type, an empty picture, or memory of a device.
@@ -342,7 +351,15 @@ def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
 
 
 def crop(image: Image, box: Floats) -> Image:
-    """The pixels of a box, cut at the picture's edges; at least one."""
+    """The pixels of a box, cut at the picture's edges; at least one.
+
+    Args:
+        image: uint8 [H, W, 3].
+        box: float [4], xyxy, pixels of `image`; it is rounded outwards.
+
+    Returns:
+        uint8 [h, w, 3], h, w ≥ 1, contiguous; it may share `image`'s memory.
+    """
     height, width = image.shape[:2]
     x1, y1 = (int(np.clip(np.floor(value), 0, size - 1)) for value, size in zip(box[:2], (width, height), strict=True))
     x2, y2 = (

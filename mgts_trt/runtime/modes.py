@@ -23,6 +23,17 @@ def mode_patches(
     """The re-ID patches of boxes on a canvas, as `mode` makes them: see `stages.person_patches`.
 
     Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E".
+
+    Args:
+        manifest: γ, size and normalisation of the patches.
+        mode: Chooses γ alone; the mask comes from `instance_map`.
+        canvas: uint8 [Hc, Wc, 3], RGB.
+        boxes: float [N, 4], xyxy, canvas pixels.
+        instance_map: uint16 [Hc, Wc], or None: then the tight boxes are the masks.
+        letterbox: Where the picture lies on the canvas.
+
+    Returns:
+        float32 [N, 3, h, w], normalised: foreground and original.
     """
     return person_patches(
         canvas,
@@ -37,7 +48,18 @@ def mode_patches(
 
 
 def mode_instance_map(manifest: Manifest, mode: Mode, boxes: Array, scores: Array, masks: Array) -> InstanceMap | None:
-    """The mask net's rows painted with the bundle's thresholds in mode `net`; None in the others."""
+    """The mask net's rows painted with the bundle's thresholds in mode `net`; None in the others.
+
+    Args:
+        manifest: Canvas and thresholds.
+        mode: `net`, or another.
+        boxes: float32 [K, 4], xyxy, canvas pixels.
+        scores: float32 [K], 0 … 1.
+        masks: float32 [K, m, m], probabilities over the boxes.
+
+    Returns:
+        uint16 [Hc, Wc]: see `stages.paint_instances`.
+    """
     if mode != "net":
         return None
     return paint_instances(

@@ -102,7 +102,7 @@ class People:
         return mask
 
     def draw(self, image: Image) -> Image:
-        """A copy of the picture with boxes, scores and masks drawn on it, uint8 [H, W, 3]."""
+        """A copy of the picture, uint8 [H, W, 3] RGB, with boxes, scores and masks drawn on it, of the same shape."""
         from mgts_trt.pictures.draw import draw_people
 
         return draw_people(image, self.boxes, self.scores, self.masks)

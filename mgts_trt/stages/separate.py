@@ -146,6 +146,9 @@ def person_patches(
         mean: Per channel, on the scale of 0..255.
         std: Per channel, on the scale of 0..255.
         content_hw: Height and width of the picture on the canvas.
+
+    Returns:
+        A row for each box, N = 0 included; patches float32 [N, 3, h, w].
     """
     boxes = np.asarray(boxes).reshape(-1, 4)
     n, (height, width) = len(boxes), patch_hw

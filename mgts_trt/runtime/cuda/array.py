@@ -108,7 +108,10 @@ class PinnedArray(_Laid):
 
     @property
     def array(self) -> Array:
-        """For the host, which must have waited for copies from and to it. Ask anew for each use."""
+        """A view of the pinned memory, of this type and shape, C-contiguous and writable.
+
+        The host must have waited for copies from and to it. Ask anew for each use.
+        """
         view = self.buffer.view(self.pointer - self.buffer.pointer, self.nbytes)
         return view.view(self.dtype).reshape(self.shape)
 
@@ -118,7 +121,11 @@ class PinnedArray(_Laid):
 
 
 def check_alike(destination: DeviceArray | PinnedArray | Array, source: DeviceArray | PinnedArray | Array) -> None:
-    """Raise `BackendError` unless a copy between the two keeps every element where it is."""
+    """Check that a copy between two arrays, of any shape, keeps every element where it is.
+
+    Raises:
+        BackendError: They differ in shape or type, or one in pageable memory is not C-contiguous.
+    """
     if (destination.shape, destination.dtype) != (source.shape, source.dtype):
         raise BackendError(f"Cannot copy {_text(source)} to {_text(destination)}: shape and type must be the same.")
     for array in (destination, source):
@@ -140,17 +147,18 @@ def as_device_array(
     """Another library's device array, without a copy.
 
     Args:
-        array: Anything with `__cuda_array_interface__` (PyTorch, CuPy, Numba, PyCUDA) or `__dlpack__`.
+        array: Anything with `__cuda_array_interface__` (PyTorch, CuPy, Numba, PyCUDA) or `__dlpack__`; of any shape and
+            type unless `spec` names them, C-contiguous.
         device: Where it must be.
         stream: Will read it; it is made to wait for the producer's stream, if the producer names one.
         spec: The element type and shape it must have.
         what: Named in errors.
 
     Returns:
-        The array; it keeps `array` alive.
+        The array, with the shape and type of `array`, which it keeps alive.
 
     Raises:
-        BackendError: It is not on this device, not contiguous, or not as `spec` says.
+        BackendError: It offers neither interface, is not on this device, not contiguous, or not as `spec` says.
     """
     if isinstance(array, DeviceArray):
         if array.device.ordinal != device.ordinal:

@@ -73,22 +73,33 @@ class DeviceLayer(ArrayDevice, Protocol):
         ...
 
     def array(self, shape: Sequence[int], dtype: Any, stream: Stream) -> DeviceArray:
-        """An uninitialised array in device memory of its own."""
+        """An uninitialised, C-contiguous array of this shape in device memory of its own, for use from `stream` on.
+
+        Raises:
+            BackendError: The device has no room for it.
+        """
         ...
 
     def pinned(self, shape: Sequence[int], dtype: Any) -> PinnedArray:
-        """An uninitialised array in pinned host memory of its own."""
+        """An uninitialised, C-contiguous array of this shape in pinned host memory of its own.
+
+        Raises:
+            BackendError: The host has no room for it.
+        """
         ...
 
     def copy(self, destination: Memory, source: Memory, stream: Stream) -> None:
-        """Copy a whole array into one of the same shape and type.
+        """Copy a whole array, of any shape, into one of the same shape and type.
 
         From or to pageable memory the host waits for the copy; a capture refuses that.
+
+        Raises:
+            BackendError: See `mgts_trt.runtime.cuda.array.check_alike`; or pageable memory under a capture.
         """
         ...
 
     def fill(self, destination: DeviceArray, byte: int, stream: Stream) -> None:
-        """Set every byte, 0…255."""
+        """Queue setting every byte of an array, of any shape and type, to `byte`, 0 … 255."""
         ...
 
     def launch(self, launch: Launch, stream: Stream) -> None:

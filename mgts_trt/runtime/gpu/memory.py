@@ -14,7 +14,7 @@ from mgts_trt.runtime.cuda.streams import Stream
 
 
 def at(array: DeviceArray) -> Pointer:
-    """An array's address, as a kernel takes it."""
+    """The address of an array's first element, whatever its shape and type, as a kernel takes it."""
     return Pointer(array.pointer)
 
 
@@ -35,13 +35,22 @@ class Mirrored:
         layer.copy(self.host, self.device, stream)
 
     def upload(self, layer: DeviceLayer, stream: Stream, rows: Array) -> None:
-        """Write the first rows from host memory, and queue their copy to the device."""
+        """Write the first rows from host memory, and queue their copy to the device.
+
+        Args:
+            layer: The device.
+            stream: Copies.
+            rows: [count, …], as the array but for the number of rows: count ≤ its own.
+
+        Raises:
+            BackendError: There are more rows than the array has.
+        """
         count = len(rows)
         self.host.rows(0, count).array[...] = rows
         layer.copy(self.device.rows(0, count), self.host.rows(0, count), stream)
 
     def read(self, count: int) -> Array:
-        """The first `count` rows on the host, a copy."""
+        """The first `count` rows, [count, …], a copy of the host's side; the host must have waited for the download."""
         return self.host.rows(0, count).array.copy()
 
 
@@ -57,7 +66,11 @@ class Arena:
         self._owned: dict[int, tuple[Any, Stream]] = {}
 
     def array(self, shape: Sequence[int], dtype: Any, stream: Stream, *, zero: bool = False) -> DeviceArray:
-        """A new array, for use on `stream` and after it; uninitialised unless `zero`."""
+        """A new C-contiguous array of this shape, for use on `stream` and after it; uninitialised unless `zero`.
+
+        Raises:
+            BackendError: The device has no room for it.
+        """
         array = self._device.array(shape, dtype, stream)
         self._owned[array.pointer] = array.owner, stream
         if zero:
@@ -69,7 +82,7 @@ class Arena:
         return Mirrored(self.array(shape, dtype, stream), self._device.pinned(shape, dtype))
 
     def free(self, array: DeviceArray) -> None:
-        """Free one array, after what is queued on its stream."""
+        """Free one array that `array` or `mirrored` made, of any shape, after what is queued on its stream."""
         buffer, stream = self._owned.pop(array.pointer)
         buffer.free(stream)
 

@@ -41,7 +41,18 @@ class Head(Protocol):
     """`graph` or `fused`."""
 
     def place(self, outputs: dict[str, DeviceArray], arena: Arena, stream: Stream) -> PlacedHead:
-        """Prepare it behind an engine that writes these outputs, [places, …] each."""
+        """Prepare it behind an engine.
+
+        Args:
+            outputs: What the engine writes, by name, a row for each of up to `places` people. Form `graph`: `embedding`
+                float32 [places, d]. Form `fused`: the two maps of `plans.head_form.FEATURES`, float16 or float32
+                [places, C, h, w].
+            arena: Owns the memory it needs.
+            stream: That memory is for use on it and after it.
+
+        Raises:
+            BackendError: The device has no room.
+        """
         ...
 
     def close(self) -> None:

@@ -25,10 +25,10 @@ class Session(Protocol):
         """Run the model once.
 
         Args:
-            inputs: Name → array, exactly as `self.inputs` describes.
+            inputs: Name → array in host memory, of exactly the type and shape that `self.inputs` says.
 
         Returns:
-            Name → array, as `self.outputs` describes.
+            Name → array, of the type and shape that `self.outputs` says, with the inputs' `N` rows where it varies.
 
         Raises:
             BackendError: An input is missing, unknown, or of the wrong type or shape; or the backend fails.
