@@ -64,6 +64,10 @@ def read_mask(path: Path, image_hw: tuple[int, int]) -> Instances:
 def instance_boxes(instances: Instances, count: int) -> Floats:
     """The bounding boxes of instances 1 … `count`.
 
+    Args:
+        instances: uint16 [H, W], 0 for background and k + 1 where the person of row k is visible.
+        count: How many rows; greater numbers in the map are passed over.
+
     Returns:
         float32 [count, 4], xyxy: x1 and y1 are the first column and row, x2 and y2 lie one past the last. Zeros for
         an instance without pixels.
@@ -77,7 +81,15 @@ def instance_boxes(instances: Instances, count: int) -> Floats:
 
 
 def keep_instances(instances: Instances, kept: NDArray[np.intp]) -> Instances:
-    """An instance map of the rows `kept` alone, renumbered in their order; the others become background."""
+    """An instance map of some rows alone.
+
+    Args:
+        instances: uint16 [H, W], k + 1 where the person of row k is visible.
+        kept: int64 [K], distinct rows; those that are nowhere visible may be among them.
+
+    Returns:
+        uint16 [H, W], k + 1 where the person of row `kept[k]` is visible; all others are background.
+    """
     numbers = np.zeros(int(instances.max(initial=0)) + 2, np.uint16)
     present = kept + 1 < len(numbers)
     numbers[kept[present] + 1] = np.flatnonzero(present) + 1

@@ -109,7 +109,16 @@ class Picture:
         instances[opacity >= SOLID] = 0 if identity is None else len(self.full)
 
     def light(self, image: Image, opacity: Floats, corner: tuple[int, int]) -> Image:
-        """Bring something's brightness a third of the way to that of the place where it is to be pasted."""
+        """Bring something's brightness a third of the way to that of the place where it is to be pasted.
+
+        Args:
+            image: uint8 [h, w, 3].
+            opacity: float32 [h, w], 0 … 1: what counts of it.
+            corner: Column and row of the top left pixel; may lie outside.
+
+        Returns:
+            uint8 [h, w, 3]; `image` itself where nothing of it would lie on the picture.
+        """
         there = _overlap(opacity.shape, corner, self.instances.shape)[1]
         if not self.image[there].size:
             return image
@@ -120,7 +129,11 @@ class Picture:
         return np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8)
 
     def visible_rows(self, hidden: float) -> NDArray[np.intp]:
-        """The rows of those of whom at most the share `hidden` (0 ≤ hidden < 1) is hidden, and anything is seen."""
+        """Whom to label: int64 [K], ascending rows of those of whom at most `hidden` is hidden, and anything is seen.
+
+        Args:
+            hidden: Share of a person's pixels, 0 ≤ hidden < 1.
+        """
         seen = np.bincount(self.instances.ravel(), minlength=len(self.full) + 1)[1:]
         # In pixels, with room for the rounding of 1 - hidden.
         return np.flatnonzero((seen > 0) & (seen + 1e-6 >= (1 - hidden) * np.array(self.full)))

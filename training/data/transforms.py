@@ -119,6 +119,9 @@ def jitter_colour(image: Image, generator: np.random.Generator, strength: float)
         image: uint8 [H, W, 3], RGB.
         generator: The only source of chance.
         strength: 0 leaves the picture alone; 1 is strong (gains of 0.6 … 1.6).
+
+    Returns:
+        uint8 [H, W, 3]; `image` itself at strength 0.
     """
     if strength <= 0:
         return image

@@ -213,10 +213,17 @@ def describe_search(
 
     Args:
         bundle: With the models of the mode.
-        picture: The picture of a name; each is asked for once.
-        queries: From `training.data.protocols`, or the like.
+        picture: The picture of a name, uint8 [H, W, 3] RGB; each is asked for once.
+        queries: From `training.data.protocols`, or the like; Q of them, boxes [4] xyxy in pixels of their pictures.
         mode: Of the pipeline.
         on_step: Called after each picture.
+
+    Returns:
+        Embeddings [Q, d] of the queries, and boxes [N, 4] (xyxy, pixels of the picture) and embeddings [N, d] of each
+        gallery picture.
+
+    Raises:
+        ImageError: A query's box lies outside its picture.
     """
     galleries = {name for query in queries for name, _ in query.gallery}
     rows_of: dict[str, list[int]] = {}

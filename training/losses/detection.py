@@ -218,7 +218,16 @@ def candidate_regions(proposals: Tensor, truth: Truth) -> Regions:
 
 
 def sample_regions(proposals: Tensor, truth: Truth, generator: torch.Generator) -> Regions:
-    """`REGIONS` of the candidates, at most `REGIONS_POSITIVE` of them positive (Fast R-CNN, Sec. 2.3)."""
+    """`REGIONS` of the candidates, at most `REGIONS_POSITIVE` of them positive (Fast R-CNN, Sec. 2.3).
+
+    Args:
+        proposals: xyxy, [R, 4].
+        truth: In the proposals' coordinates.
+        generator: A CPU generator.
+
+    Returns:
+        S ≤ `REGIONS` regions: boxes [S, 4], labels and matches int64 [S], positives first.
+    """
     candidates = candidate_regions(proposals, truth)
     rows = sample(candidates.labels, REGIONS, REGIONS_POSITIVE, generator)
     return Regions(*(part[rows] for part in candidates))

@@ -62,6 +62,9 @@ class OIM(nn.Module):
             x: Embeddings [N, d] of length 1.
             labels: int64 [N]: 0 … L−1, or `UNKNOWN`.
 
+        Returns:
+            A scalar, never negative.
+
         Raises:
             LabelError: The labels are not N integers of that range.
         """

@@ -55,7 +55,7 @@ def mask_losses(logits: Tensor, regions: Regions, boxes: Tensor, instances: Tens
         logits: `mask_logits`, [R, m, m].
         regions: The R regions.
         boxes: The regions in canvas pixels, [R, 4].
-        instances: The canvas's instance map; None where there is none.
+        instances: The canvas's instance map, int64 [Hc, Wc]; None where there is none.
 
     Returns:
         Cross-entropy averaged over the cells, [R], and whether it counts, bool [R]: it is 0 and does not for negatives,
@@ -76,7 +76,10 @@ def mask_losses(logits: Tensor, regions: Regions, boxes: Tensor, instances: Tens
 
 
 def hardest(losses: Tensor, count: int) -> Tensor:
-    """Rows of the `count` greatest losses [R] (online hard example mining, Shrivastava et al., CVPR 2016)."""
+    """Rows of the `count` greatest of the losses [R], int64 [min(count, R)], the greatest first.
+
+    Online hard example mining (Shrivastava et al., CVPR 2016), but without its NMS among the regions, as FCIS does.
+    """
     return losses.detach().topk(min(count, len(losses))).indices
 
 

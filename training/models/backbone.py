@@ -21,13 +21,16 @@ class Backbone(Protocol):
         """[B, 3, H, W] → [B, conv4_channels, H/16, W/16]; VGG, whose conv5 has stride 16 too, gives that."""
 
     def conv5(self, conv4: Tensor) -> Tensor:
-        """What `conv4` gave → [B, conv5_channels, …], at stride 32, or at 16 where dilated or where nothing follows."""
+        """What `conv4` gave → [B, conv5_channels, …], at stride 32, or at 16 where dilated or where nothing follows.
+
+        The size is [⌈H/32⌉, ⌈W/32⌉] or that of `conv4`.
+        """
 
     def first_layers(self) -> Sequence[nn.Module]:
         """conv1 and conv2: what has a stride below or at 4 (Sec. 4.3 freezes it)."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """conv5 of conv4."""
+        """conv5 of conv4: [B, 3, H, W] → [B, conv5_channels, …]."""
 
 
 def create_backbone(preset: BackbonePreset, *, dilate_last: bool = False) -> Backbone:

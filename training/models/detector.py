@@ -71,8 +71,9 @@ class FasterRCNN(nn.Module):
         return self.classes(hidden), self.deltas(hidden)
 
     def refine(self, logits: Tensor, deltas: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
-        """Second-stage boxes [R, 4] and margins [R]: the person's logit minus the background's.
+        """Logits [R, 2], deltas [R, 4] and proposals [R, 4] → second-stage boxes [R, 4] and margins [R].
 
+        A margin is the person's logit minus the background's; boxes are xyxy in canvas pixels, cut to the canvas.
         Boxes are ranked by margin, not probability: far from the decision the softmax saturates and would tie.
         """
         boxes = clip_boxes(decode_boxes(deltas, proposals, BOX_WEIGHTS), self.canvas_hw)

@@ -84,7 +84,7 @@ class EfficientNetLite(nn.Module):
         return y
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] → the last stage."""
+        """[B, 3, H, W] → the last stage's, [B, conv5_channels, …], see `conv5`."""
         return self.conv5(self.conv4(x))
 
     def first_layers(self) -> list[nn.Module]:
@@ -93,6 +93,8 @@ class EfficientNetLite(nn.Module):
 
     def from_published(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The published weights (efficientnet-pytorch's names) under this network's own names; `head` stays as it is.
+
+        Shapes are not looked at: loading refuses those that do not fit.
 
         Raises:
             KeyError: `state` lacks one of the layers this network has.

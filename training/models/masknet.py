@@ -65,7 +65,10 @@ class FCIS(nn.Module):
         return functional.interpolate(self.normalise(image), self.input_hw, mode="bilinear", align_corners=False)
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, h, w] → conv4 (for the RPN) and the reduced conv5 (for the maps), both at stride 16."""
+        """[B, 3, h, w] → conv4 (for the RPN) and the reduced conv5 (for the maps), both at stride 16.
+
+        They are [B, conv4_channels, ⌈h/16⌉, ⌈w/16⌉] and [B, reduced, ⌈h/16⌉, ⌈w/16⌉].
+        """
         conv4 = self.backbone.conv4(x)
         return conv4, functional.relu(self.reduce(self.backbone.conv5(conv4)))
 
@@ -101,17 +104,20 @@ class FCIS(nn.Module):
         return margins, torch.sigmoid(person[:, 0] - person[:, 1])
 
     def move(self, deltas: Tensor, proposals: Tensor) -> Tensor:
-        """Proposals [R, 4] moved by deltas [R, 4], on the network's input."""
+        """Proposals [R, 4] moved by deltas [R, 4] and cut to the network's input: xyxy [R, 4], its pixels."""
         return clip_boxes(decode_boxes(deltas, proposals, BOX_WEIGHTS), self.input_hw)
 
     def suppress(self, boxes: Tensor, margins: Tensor, masks: Tensor) -> Instances:
-        """Final NMS on the network's input; boxes come back in canvas pixels, best first."""
+        """Final NMS: boxes [R, 4] in pixels of the network's input, margins [R], masks [R, m, m] → what is left.
+
+        Boxes come back in canvas pixels, best first.
+        """
         keep = ops.nms(boxes, margins, self.final_nms)
         return Instances(boxes[keep] * self.to_canvas, torch.sigmoid(margins[keep]), masks[keep])
 
     @torch.no_grad()
     def forward(self, image: Tensor) -> Instances:
-        """Segment people on one canvas, uint8 [Hc, Wc, 3]. Every survivor of the NMS is returned."""
+        """Segment people on one canvas, uint8 [Hc, Wc, 3]. All survivors of the NMS are returned, however faint."""
         conv4, conv5 = self.features(self.resize(image))
         logits, deltas = self.rpn(conv4)
         proposals = self.rpn.propose(logits[0], deltas[0], self.rpn.anchors(conv4), self.input_hw)

@@ -38,12 +38,12 @@ class MGTS(nn.Module):
         self.fc = nn.Linear(channels, preset.embedding, bias=False)
 
     def head(self, f: Tensor, o: Tensor) -> Tensor:
-        """The paper's head on two feature maps [N, c, h, w] → [N, d], L2-normalised."""
+        """The paper's head (Eq. 1–2) on two feature maps [N, c, h, w] → embeddings [N, d] of length 1."""
         reweighted = self.se(torch.cat([f, o], dim=1))
         return functional.normalize(self.fc(reweighted.mean(dim=(2, 3))), dim=1)
 
     def forward(self, foreground: Tensor, original: Tensor) -> Tensor:
-        """Normalised patches [N, 3, 256, 128], twice → embeddings [N, d] of length 1."""
+        """Normalised patches [N, 3, h, w] (256 × 128 in Sec. 4.3), twice → embeddings [N, d] of length 1 (Eq. 2)."""
         return self.head(self.f_net(foreground), self.o_net(original))
 
 
@@ -57,5 +57,5 @@ class IDNet(nn.Module):
         self.fc = nn.Linear(self.o_net.conv5_channels, preset.embedding, bias=False)
 
     def forward(self, original: Tensor) -> Tensor:
-        """Normalised patches [N, 3, 256, 128] → embeddings [N, d] of length 1."""
+        """Normalised patches [N, 3, h, w] (256 × 128 in Sec. 4.3) → embeddings [N, d] of length 1."""
         return functional.normalize(self.fc(self.o_net(original).mean(dim=(2, 3))), dim=1)

@@ -49,7 +49,7 @@ class ResNet(nn.Module):
         return y
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W] → conv5_3."""
+        """[B, 3, H, W] → conv5_3, [B, conv5_channels, …], see `conv5`."""
         return self.conv5(self.conv4(x))
 
     def first_layers(self) -> list[nn.Module]:

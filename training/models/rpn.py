@@ -40,7 +40,16 @@ def anchor_boxes(
 
 
 def encode_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """Regression targets that `decode_boxes` turns back into `boxes` (R-CNN's parametrisation). [N, 4] each."""
+    """Regression targets that `decode_boxes` turns back into `boxes` (R-CNN's parametrisation; Ren et al., Eq. 2).
+
+    Args:
+        boxes: xyxy, [N, 4], each with a width and a height.
+        anchors: xyxy, [N, 4], alike.
+        weights: Factors of the centres' shifts and of the sides' growths.
+
+    Returns:
+        [N, 4] = (dx, dy, dw, dh): shifts in shares of the anchor's sides, growths in the logarithm.
+    """
     size, centre = _size_and_centre(boxes)
     anchor_size, anchor_centre = _size_and_centre(anchors)
     shift = (centre - anchor_centre) / anchor_size * weights[0]
@@ -62,7 +71,7 @@ def _size_and_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def clip_boxes(boxes: Tensor, canvas_hw: tuple[int, int]) -> Tensor:
-    """`boxes` [N, 4] cut off at the canvas's borders."""
+    """Boxes [N, 4], xyxy, cut off at the borders of a canvas of this height and width, [N, 4]."""
     # minimum/maximum with a constant, rather than indexing: one op each in the exported graph.
     limit = torch.tensor([canvas_hw[1], canvas_hw[0]] * 2, dtype=boxes.dtype, device=boxes.device)
     return torch.minimum(torch.clamp(boxes, min=0), limit)
@@ -92,7 +101,7 @@ class RPN(nn.Module):
         return logits, deltas
 
     def anchors(self, features: Tensor) -> Tensor:
-        """The anchors of this feature map, [h·w·A, 4]."""
+        """The anchors of a feature map [B, C, h, w]: float32 [h·w·A, 4], see `anchor_boxes`."""
         shape = (features.shape[-2], features.shape[-1])
         return anchor_boxes(shape, self.preset.scales, self.preset.ratios).to(features.device)
 

@@ -33,12 +33,12 @@ class VGG(nn.Sequential):
         self.conv4_channels = self.conv5_channels = channels
 
     def conv4(self, x: Tensor) -> Tensor:
-        """conv5_3: VGG has no other map at stride 16."""
+        """[B, 3, H, W] → conv5_3, [B, widths[-1], H // 16, W // 16]: VGG has no other map at stride 16."""
         y: Tensor = self(x)
         return y
 
     def conv5(self, conv4: Tensor) -> Tensor:
-        """What `conv4` gave is conv5_3 already."""
+        """What `conv4` gave is conv5_3 already: [B, widths[-1], H // 16, W // 16] → the same."""
         return conv4
 
     def first_layers(self) -> list[nn.Module]:

@@ -168,7 +168,11 @@ class ReidTask:
         )
 
     def losses(self, batch: ReidBatch) -> dict[str, Tensor]:
-        """The OIM loss of a batch; in training mode OIM then remembers the batch."""
+        """The OIM loss of a batch of B people, `oim`, a scalar (Eq. 3); in training mode OIM then remembers the batch.
+
+        Raises:
+            LabelError: A label is none of the dataset's.
+        """
         network = self.modules["network"]
         for layer in self._frozen:
             layer.eval()

@@ -31,7 +31,15 @@ def load_network(path: Path, preset: Preset, model: str, device: str) -> nn.Modu
 
 
 def as_arrays(forward: Callable[..., Tensor], device: str) -> Callable[[dict[str, Array]], Array]:
-    """A function of PyTorch tensors by name as one of NumPy arrays, for `measure.describe_people`."""
+    """A function of PyTorch tensors by name as one of NumPy arrays, for `training.evaluation.measure.describe_people`.
+
+    Args:
+        forward: Takes tensors by name, [N, …] each, and gives one, [N, D]: a re-ID network, or part of one.
+        device: The function's tensors lie there.
+
+    Returns:
+        The same of arrays: float32 [N, …] by name → [N, D] in host memory. No gradients are kept.
+    """
 
     def run(inputs: dict[str, Array]) -> Array:
         with torch.inference_mode():
