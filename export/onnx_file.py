@@ -92,7 +92,15 @@ def tensor_specs(path: Path) -> tuple[dict[str, TensorSpec], dict[str, TensorSpe
 
 
 def require_runs(path: Path, inputs: dict[str, Array]) -> None:
-    """Raise `ExportError` unless ONNX Runtime runs the file as it is and gives finite numbers."""
+    """Check that ONNX Runtime runs a file as it is and gives finite numbers.
+
+    Args:
+        path: The ONNX file.
+        inputs: By name, of the types and shapes that the file says.
+
+    Raises:
+        ExportError: It does not run, or an output is not finite.
+    """
     try:
         session = open_session(path.read_bytes())
         outputs = {o.name: array for o, array in zip(session.get_outputs(), session.run(None, inputs), strict=True)}

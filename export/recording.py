@@ -66,7 +66,17 @@ def record_people(recording: Recording) -> None:
 
 
 def model_inputs(name: str, recording: Recording, manifest: Manifest) -> dict[str, Array]:
-    """What a model is given for a picture whose people, for a re-ID network, have been recorded."""
+    """What a model is given for a picture whose people, for a re-ID network, have been recorded.
+
+    Args:
+        name: Of the model.
+        recording: For a re-ID network with `persons.boxes`, float32 [N, 4] (xyxy, canvas pixels).
+        manifest: γ, and size and normalisation of the patches.
+
+    Returns:
+        By name: `image` uint8 [Hc, Wc, 3]; or `original`, and for MGTS `foreground`, float32 [N, 3, h, w], whose mask
+        is the tight box.
+    """
     wanted = load_recipe(name).inputs
     if "image" in wanted:
         return {"image": recording.canvas}

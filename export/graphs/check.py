@@ -119,7 +119,7 @@ class CheckedGraph:
         self.session = open_session(model)
 
     def run(self, inputs: dict[str, Array]) -> dict[str, Tensor]:
-        """Outputs and taps by name."""
+        """The model's inputs by name → outputs and taps by name, of the shapes that the graph's class says."""
         arrays = self.session.run(self.outputs, inputs)
         return {name: torch.from_numpy(array) for name, array in zip(self.outputs, arrays, strict=True)}
 
@@ -138,7 +138,7 @@ class CheckedGraph:
 
     @torch.no_grad()
     def check_patches(self, what: str, inputs: dict[str, Array]) -> list[Check]:
-        """Check a re-ID network on patches [N, 3, 256, 128] by input name."""
+        """Check a re-ID network on normalised patches, float32 [N, 3, h, w] by input name."""
         got = self.run(inputs)["embedding"]
         want = self.network(*(torch.from_numpy(array) for array in inputs.values()))
         cosine = torch.nn.functional.cosine_similarity(got, want, dim=1)

@@ -26,7 +26,13 @@ FINAL_NMS_ROUNDS = 32
 
 
 class DetectorGraph(nn.Module):
-    """Faster R-CNN: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], sorted, zero-padded."""
+    """Faster R-CNN: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], sorted, zero-padded.
+
+    Boxes are xyxy in canvas pixels, scores 0 … 1, K the preset's `proposals`. Taps, with M anchors: `features`
+    [1, C, h, w], `rpn_logits` [M], `rpn_deltas` [M, 4]; `candidates` [min(candidates, M), 4], which enter the first
+    NMS, `proposals` [K, 4], which leave it, and `proposed` [K], 1 where there is one; `roi_boxes` [K, 4] and
+    `roi_margins` [K], which enter the final NMS. All are float32.
+    """
 
     inputs: ClassVar = ("image",)
     outputs: ClassVar = ("boxes", "scores")
@@ -59,7 +65,12 @@ class DetectorGraph(nn.Module):
 
 
 class MaskNetGraph(nn.Module):
-    """FCIS: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], `masks` [K, m, m]."""
+    """FCIS: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], `masks` [K, m, m], sorted, zero-padded.
+
+    Boxes are xyxy in canvas pixels, scores and masks 0 … 1, masks over their boxes. Taps are those of the detector in
+    pixels of the network's input, but for `conv4` and `conv5` [1, C, h, w] instead of `features`; and `roi_masks`
+    [K, m, m] beside `roi_boxes`.
+    """
 
     inputs: ClassVar = ("image",)
     outputs: ClassVar = ("boxes", "scores", "masks")
@@ -89,12 +100,17 @@ class MaskNetGraph(nn.Module):
         )  # fmt: skip
 
     def assemble(self, maps: Tensor, boxes: Tensor) -> Tensor:
-        """Position-sensitive assembling at this network's sizes."""
+        """Position-sensitive assembling (FCIS, Sec. 3.1): maps [1, C · k · k, h, w], boxes [R, 4] → [R, C, m, m].
+
+        Boxes are xyxy in pixels of the network's input.
+        """
         return assemble(maps, boxes, self.network.bins, self.network.mask_size, STRIDE)
 
 
 class MGTSGraph(nn.Module):
-    """MGTS: `foreground`, `original` [N, 3, 256, 128] → `embedding` [N, 128].
+    """MGTS: normalised patches `foreground`, `original` [N, 3, h, w] → `embedding` [N, d] of length 1 (Eq. 1–2).
+
+    Taps: `foreground_features` and `original_features`, the streams' conv5_3 [N, C, h′, w′]. All are float32.
 
     The head is the algebraic one. Re-weighting scales whole channels, so it commutes with average pooling:
     GAP(F · w) = w · GAP(F). Concatenation, re-weighting and the second pooling of feature maps become products of
@@ -118,7 +134,10 @@ class MGTSGraph(nn.Module):
 
 
 class IDNetGraph(nn.Module):
-    """IDNet: `original` [N, 3, 256, 128] → `embedding` [N, 128]."""
+    """IDNet: normalised patches `original` [N, 3, h, w] → `embedding` [N, d] of length 1.
+
+    Tap: `original_features`, the stream's conv5_3 [N, C, h′, w′].
+    """
 
     inputs: ClassVar = ("original",)
     outputs: ClassVar = ("embedding",)
@@ -148,6 +167,13 @@ def propose(
     rpn: RPN, features: Tensor, logits: Tensor, deltas: Tensor, canvas_hw: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`RPN.propose` with a fixed number of places.
+
+    Args:
+        rpn: Anchors and selection.
+        features: [1, C, h, w]; its size gives the M anchors.
+        logits: [M].
+        deltas: [M, 4].
+        canvas_hw: What to clip to.
 
     Returns:
         The boxes that enter the NMS [candidates, 4], best first; those it leaves [R, 4], zero where fewer than R do;
@@ -182,7 +208,10 @@ def rank_and_suppress(boxes: Tensor, margins: Tensor, valid: Tensor, threshold: 
 
 
 def unit_length(x: Tensor) -> Tensor:
-    """`functional.normalize` along dimension 1, by broadcasting: its expand_as becomes Shape and Expand nodes."""
+    """Rows [N, d] brought to length 1; rows shorter than 1e-12 stay shorter.
+
+    `functional.normalize`, by broadcasting: its expand_as becomes Shape and Expand nodes.
+    """
     return x / torch.clamp(torch.linalg.vector_norm(x, dim=1, keepdim=True), min=1e-12)
 
 

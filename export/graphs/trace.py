@@ -22,7 +22,8 @@ def export_onnx(graph: Graph, inputs: dict[str, Tensor], path: Path, *, dynamic:
 
     Args:
         graph: In evaluation mode.
-        inputs: Example inputs by name. Each must be a tensor of its own: tracing merges inputs that are one object.
+        inputs: Example inputs by name, of the shapes that the graph's class says. Each must be a tensor of its own:
+            tracing merges inputs that are one object.
         path: The file to write.
         dynamic: Name of the first dimension of every input where it varies.
 

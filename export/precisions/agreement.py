@@ -21,9 +21,13 @@ def agreement(
     net's is multiplied by the mean IoU of the matched masks. Of a re-ID network: the mean cosine of the embeddings.
 
     Args:
-        reference: Outputs by name of each picture, in float32; unsorted or zero rows are as the models give them.
-        found: Outputs of the other form.
-        least_score: Boxes of the reference that count.
+        reference: Outputs by name of each picture, float32: `boxes` [K, 4] (xyxy, canvas pixels) and `scores` [K], of a
+            mask net also `masks` [K, m, m], or `embedding` [N, d] of length 1. Rows without a person have score 0.
+        found: Outputs of the other form, as many pictures; of embeddings the same N people.
+        least_score: Score, 0 … 1, from which boxes of the reference count.
+
+    Returns:
+        −1 … 1 for embeddings, else 0 … 1.
 
     Raises:
         MetricError: The reference finds nobody in any picture.

@@ -31,7 +31,7 @@ class Histogram:
         self._limit = 0.0  # upper edge of the last bin
 
     def add(self, values: Array) -> None:
-        """Count the magnitudes of an array."""
+        """Count the magnitudes of a float array of any shape, all of them finite."""
         magnitudes = np.abs(values).ravel()
         largest = float(magnitudes.max(initial=0))
         self.largest = max(self.largest, largest)
@@ -79,8 +79,11 @@ def calibrate(
     Args:
         model: In float32, with inferred types.
         tensors: Names of float32 tensors inside it.
-        inputs: Arrays by name, one mapping a run.
+        inputs: The model's inputs by name, of the types and shapes it asks for; one mapping a run.
         on_step: Called after each run.
+
+    Returns:
+        A histogram of each tensor's magnitudes, over all its elements and all runs.
 
     Raises:
         ExportError: There are no inputs, or a value is not finite.

@@ -58,7 +58,7 @@ class Tensors:
         return node.op_type in LAYERS and node.input[1] in self.constant and bool(self.data(node))
 
     def values(self, name: str) -> np.ndarray | None:
-        """The values of an initialiser, or of one behind a Cast; None for other tensors."""
+        """The values of an initialiser, or of one behind a Cast, in its shape and stored type; None for others."""
         if name in self.maker and self.maker[name].op_type == "Cast":
             name = self.maker[name].input[0]
         return numpy_helper.to_array(self.initializers[name]) if name in self.initializers else None

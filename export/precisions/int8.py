@@ -160,7 +160,15 @@ def to_int8(
 
 
 def quantise_weight(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """A weight as int8 and float16 scales, one for each index of `axis`: values ≈ integers · scales."""
+    """A weight as int8 with scales, symmetric, one for each output channel: values ≈ integers · scales.
+
+    Args:
+        values: Finite floats of any shape, `axis` of size C.
+        axis: Of the output channels.
+
+    Returns:
+        Integers −127 … 127, int8, with the shape of `values`; scales, positive float16 [C].
+    """
     values = values.astype(np.float64)
     others = tuple(i for i in range(values.ndim) if i != axis)
     scales = np.maximum(np.abs(values).max(others) / LEVELS, _LEAST_SCALE).astype(np.float16)

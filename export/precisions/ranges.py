@@ -53,10 +53,10 @@ def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> 
 
     Args:
         model: In float32, with inferred types.
-        inputs: Arrays by name, one mapping a run.
+        inputs: The model's inputs by name, of the types and shapes it asks for; one mapping a run.
 
     Returns:
-        In the order of the graph.
+        In the order of the graph, each over all elements of its tensor and all runs.
 
     Raises:
         ExportError: There are no inputs, or a value is not finite; the message names the layer.
