@@ -97,7 +97,7 @@ def plot_losses(log: Path, picture: Path) -> None:
     values = np.array(rows, np.float64)
     figure = new_figure(6.4, 3.6)
     axes = figure.add_subplot(xlabel="iteration", ylabel="loss")
-    window = max(1, len(values) // 50)
+    window = max(1, len(values) // 50)  # short enough to show warm-up and decay
     for column, name in enumerate(header[2:-1], start=2):
         if column > 2 and len(header) == 5:
             continue  # the only loss is the sum

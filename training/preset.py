@@ -21,7 +21,17 @@ class _Strict(BaseModel):
 
 
 class RPNPreset(_Strict):
-    """A region proposal network (Sec. 3.2)."""
+    """A region proposal network (Sec. 3.2).
+
+    Attributes:
+        channels: Of its 3×3 convolution.
+        scales: Sides of squares of the anchors' areas, pixels of the network's input.
+        ratios: Heights of anchors over their widths.
+        candidates: Best anchors that enter the NMS.
+        proposals: Boxes that leave it at most.
+        nms: IoU from which it drops the worse of two boxes.
+        nms_rounds: Of the NMS's static form in the exported graph, see `export.graphs.nms.cluster_nms`.
+    """
 
     channels: int
     scales: tuple[float, ...]
@@ -29,7 +39,7 @@ class RPNPreset(_Strict):
     candidates: int
     proposals: int
     nms: float
-    nms_rounds: int = Field(ge=2, multiple_of=2, description="see export.graphs.nms.cluster_nms")
+    nms_rounds: int = Field(ge=2, multiple_of=2)
 
     @property
     def anchors_per_cell(self) -> int:
@@ -81,18 +91,37 @@ BackbonePreset: TypeAlias = Annotated[VGGPreset | ResNetPreset | EfficientNetLit
 
 
 class DetectorPreset(_Strict):
-    """Faster R-CNN."""
+    """Faster R-CNN (Sec. 3.2).
+
+    Attributes:
+        backbone: Up to stride 16.
+        hidden: Units of fc6 and of fc7.
+        dropout: Share of them dropped while training.
+        roi_size: Bins of a region along each side.
+        final_nms: IoU from which the last NMS drops the worse of two boxes.
+        rpn: Its proposals.
+    """
 
     backbone: BackbonePreset
     hidden: int
-    dropout: float = Field(ge=0, lt=1, description="after fc6 and fc7, while training")
+    dropout: float = Field(ge=0, lt=1)
     roi_size: int
     final_nms: float
     rpn: RPNPreset
 
 
 class MaskNetPreset(_Strict):
-    """FCIS for one class."""
+    """FCIS for one class (Li et al., CVPR 2017).
+
+    Attributes:
+        input: Height and width to which the canvas is resized inside the network.
+        backbone: conv4 at stride 16 and conv5, which is dilated.
+        reduced: Channels of the 1×1 convolution behind conv5.
+        bins: k, for k × k position-sensitive maps.
+        mask_size: m, cells of a mask along each side; a multiple of `bins`.
+        final_nms: IoU from which the last NMS drops the worse of two boxes.
+        rpn: Its proposals, in pixels of `input`.
+    """
 
     input: tuple[int, int]
     backbone: BackbonePreset
@@ -110,7 +139,12 @@ class MaskNetPreset(_Strict):
 
 
 class ReidPreset(_Strict):
-    """One stream of MGTS or IDNet, and the SE block's reduction."""
+    """One stream of MGTS or IDNet, and the SE block's reduction (Sec. 3.3).
+
+    Attributes:
+        backbone: Of each stream.
+        reduction: How many times fewer units W₁ of Eq. 1 has than channels.
+    """
 
     backbone: BackbonePreset
     reduction: int
@@ -166,7 +200,22 @@ class AugmentationPreset(_Strict):
 
 
 class Preset(_Strict):
-    """Everything that distinguishes one size of the system from another."""
+    """Everything that distinguishes one size of the system from another.
+
+    Attributes:
+        name: Written into checkpoints and bundles.
+        canvas: Height and width, pixels.
+        patch: Height and width of a re-ID patch, pixels (Sec. 4.3: 256 and 128).
+        gamma: RoI expand ratio γ (Table 5).
+        embedding: d, numbers of an embedding (Sec. 4.3: 128).
+        weights: How ONNX files store weights.
+        normalisation: Mean and standard deviation of the pixels, RGB, on the scale of 0 … 255.
+        thresholds: From which scores and mask probabilities on something is shown.
+        detector: The detector.
+        masknet: The mask net.
+        reid: MGTS and IDNet.
+        augmentation: How training alters pictures at random.
+    """
 
     name: str
     canvas: tuple[int, int]
