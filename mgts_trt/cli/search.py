@@ -44,6 +44,10 @@ def search(
     exact: Annotated[bool, typer.Option("--exact", help="Compare with everybody in the gallery, without index.")] = (
         False
     ),
+    include_own: Annotated[
+        bool,
+        typer.Option("--include-own", help="Compare with the people of the probe's own photo, too."),
+    ] = False,
     mode: ModeOption = None,
     backend: BackendOption = "auto",
     precision: PrecisionOption = "fp32",
@@ -70,18 +74,18 @@ def search(
             "`mgts-trt index`, or leave --where out."
         )
     chosen_mode = stored.space.mode if stored else mode or "net"
-    scenes = {} if stored else _scenes(gallery, photo)
+    scenes = {} if stored else _scenes(gallery)
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
         probe = find_probe(pipeline, photo, place)
         if stored:
-            ranking = rank_gallery(stored, probe, top=top, where=chosen, exact=exact)
+            ranking = rank_gallery(stored, probe, top=top, where=chosen, exact=exact, include_own=include_own)
             names = _short_names([match.source for match in ranking.matches])
             compared = f"{ranking.people:,} people in the gallery {gallery[0]}{f', where {where}' if where else ''}"
         else:
-            ranking = _rank_scenes(pipeline, probe, scenes, top)
+            ranking = _rank_scenes(pipeline, probe, scenes, top, include_own)
             names = [str(scenes[Path(match.source)]) for match in ranking.matches]
-            read = len(scenes) - len(ranking.failures)
-            compared = f"{ranking.people} people in {read} of {len(scenes)} scenes compared"
+            others = len(scenes) - ranking.own
+            compared = f"{ranking.people} people in {others - len(ranking.failures)} of {others} scenes compared"
         _print_ranking(probe, ranking.matches, names)
         for failure in ranking.failures:
             warn(f"skipped: {failure}")
@@ -119,8 +123,8 @@ def _stored_gallery(places: Sequence[str], bundle: Bundle, mode: Mode | None) ->
     return gallery
 
 
-def _scenes(places: Sequence[str], photo: Path) -> dict[Path, Path]:
-    """Scene → name, without the probe's own photo."""
+def _scenes(places: Sequence[str]) -> dict[Path, Path]:
+    """Scene → name."""
     from mgts_trt.pictures.image import list_pictures
 
     for place in places:
@@ -129,16 +133,17 @@ def _scenes(places: Sequence[str], photo: Path) -> dict[Path, Path]:
                 f"There is no {place}: a gallery made by `mgts-trt index`, a photo, or a folder of photos is expected. "
                 "Check the path's spelling."
             )
-    pictures = list_pictures([Path(place) for place in places])
-    return {path: name for path, name in pictures if not (photo.exists() and path.samefile(photo))}
+    return dict(list_pictures([Path(place) for place in places]))
 
 
-def _rank_scenes(pipeline: "PersonSearch", probe: "Probe", scenes: dict[Path, Path], top: int) -> "Ranking":
+def _rank_scenes(
+    pipeline: "PersonSearch", probe: "Probe", scenes: dict[Path, Path], top: int, include_own: bool
+) -> "Ranking":
     from mgts_trt.gallery.ranking import rank
 
     with progress() as bar:
         task = bar.add_task("searching", total=len(scenes))
-        return rank(pipeline, probe, scenes, top=top, on_scene=lambda _: bar.advance(task))
+        return rank(pipeline, probe, scenes, top=top, include_own=include_own, on_scene=lambda _: bar.advance(task))
 
 
 def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[str]) -> None:

@@ -1,4 +1,8 @@
-"""The people of a gallery, or of a pile of scenes, ranked by likeness to a probe (Sec. 1, Fig. 7)."""
+"""The people of a gallery, or of a pile of scenes, ranked by likeness to a probe (Sec. 1, Fig. 7).
+
+The probe's own photo is no match, as in the protocols of re-ID: its people are left out, wherever the photo lies, by
+the digest of its file. `include_own` turns that off.
+"""
 
 import datetime as dt
 import hashlib
@@ -12,11 +16,12 @@ from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError, QueryError
 from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.probe import Probe
-from mgts_trt.pictures.image import crop, decode_image, read_file, read_image
+from mgts_trt.pictures.image import crop, decode_image, read_file
 from mgts_trt.runtime.pipeline import PersonSearch
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.store import Gallery
+    from mgts_trt.gallery.tables import Person
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class Ranking(NamedTuple):
     """How many were compared."""
     failures: list[MgtsError]
     """Of scenes that could not be read."""
+    own: int = 0
+    """How many scenes were left out because they are the probe's own photo."""
 
 
 def rank(
@@ -85,6 +92,7 @@ def rank(
     scenes: Iterable[Path],
     *,
     top: int = 10,
+    include_own: bool = False,
     on_scene: Callable[[Path], None] = lambda _: None,
 ) -> Ranking:
     """Everybody in the scenes compared with the probe; a scene that cannot be read costs itself alone.
@@ -94,6 +102,7 @@ def rank(
         probe: Whom to find.
         scenes: Photos.
         top: How many matches to keep, at least 1. Among equals the earlier goes first.
+        include_own: Compare with the people of the probe's own photo, too.
         on_scene: Called before each scene.
 
     Raises:
@@ -103,11 +112,15 @@ def rank(
     if top < 1:
         raise QueryError(f"The {top} best matches were asked for; ask for at least 1.")
     best: list[tuple[float, int, Match]] = []
-    compared, failures = 0, list[MgtsError]()
+    compared, own, failures = 0, 0, list[MgtsError]()
     for path in scenes:
         on_scene(path)
         try:
-            image = read_image(path)
+            data = read_file(path)
+            if not include_own and hashlib.sha256(data).hexdigest() == probe.sha256:
+                own += 1
+                continue
+            image = decode_image(data, path)
             people = search(image)
         except ImageError as error:
             failures.append(error)
@@ -119,13 +132,20 @@ def rank(
             box = people.boxes[row]
             match = Match(likeness, str(path), box, float(people.scores[row]), crop(image, box))
             (heapq.heappush if len(best) < top else heapq.heapreplace)(best, (likeness, -compared, match))
-    return Ranking([match for _, _, match in sorted(best, key=lambda item: item[:2], reverse=True)], compared, failures)
+    matches = [match for _, _, match in sorted(best, key=lambda item: item[:2], reverse=True)]
+    return Ranking(matches, compared, failures, own)
 
 
 def rank_gallery(
-    gallery: "Gallery", probe: Probe, *, top: int = 10, where: Filter | None = None, exact: bool = False
+    gallery: "Gallery",
+    probe: Probe,
+    *,
+    top: int = 10,
+    where: Filter | None = None,
+    exact: bool = False,
+    include_own: bool = False,
 ) -> Ranking:
-    """Everybody in a gallery compared with the probe, but for those of the probe's own photo.
+    """Everybody in a gallery compared with the probe.
 
     Args:
         gallery: Of the space of the pipeline that made the probe.
@@ -133,13 +153,12 @@ def rank_gallery(
         top: How many matches to give, at least 1.
         where: Compare with those it holds for alone; `people` counts all the same.
         exact: Compare with everybody, without the gallery's index.
+        include_own: Compare with the people of the probe's own photo, too.
 
     Raises:
         GalleryError: See `Gallery.search`.
-        ImageError: The probe's photo cannot be read.
     """
-    own = Condition("sha256", "!=", hashlib.sha256(read_file(probe.source)).hexdigest())
-    conditions = (*where.conditions, own) if where else (own,)
+    own = None if include_own else probe.sha256
     matches = [
         Match(
             person.likeness or 0.0,
@@ -152,6 +171,34 @@ def rank_gallery(
             person.camera,
             live=not person.sha256,
         )
-        for person in gallery.search(probe.embedding, top=top, where=Filter(conditions), exact=exact)
+        for person in similar_people(gallery, probe.embedding, own=own, top=top, where=where, exact=exact)
     ]
     return Ranking(matches, gallery.count(), [])
+
+
+def similar_people(
+    gallery: "Gallery",
+    embedding: Floats,
+    *,
+    own: str | None,
+    top: int = 10,
+    where: Filter | None = None,
+    exact: bool = False,
+) -> "list[Person]":
+    """The people of a gallery most like an embedding, but for those of the probe's own photo.
+
+    Args:
+        gallery: Of the embedding's space.
+        embedding: float32 [d], of length 1.
+        own: SHA-256 of the file of the probe's photo; None leaves nobody out.
+        top: How many to give, at least 1.
+        where: Search among those it holds for alone.
+        exact: Compare with everybody, without the gallery's index.
+
+    Raises:
+        GalleryError: See `Gallery.search`.
+    """
+    conditions = where.conditions if where else ()
+    if own is not None:
+        conditions = (*conditions, Condition("sha256", "!=", own))
+    return gallery.search(embedding, top=top, where=Filter(conditions) if conditions else None, exact=exact)

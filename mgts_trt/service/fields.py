@@ -1,12 +1,12 @@
 """Form fields that hold more than one value, as clients write them."""
 
 import json
-import math
 
 import numpy as np
 
 from mgts_trt._typing import Floats
-from mgts_trt.gallery.probe import Where
+from mgts_trt.errors import QueryError
+from mgts_trt.gallery.probe import Where, parse_box, parse_point
 from mgts_trt.service.limits import MOST_BOXES
 from mgts_trt.service.refusal import Refusal
 
@@ -46,18 +46,12 @@ def read_where(box: str | None, point: str | None) -> Where:
     """
     if box is not None and point is not None:
         raise _bad("point", "a box or a point is expected, not both")
-    if box is not None:
-        values = _floats(box)
-        if len(values) != 4 or min(values[2:]) <= 0:
-            raise _bad("box", "x,y,w,h in pixels are expected: the upper left corner, width and height above 0")
-        x, y, w, h = values
-        return (x, y, x + w, y + h)
-    if point is not None:
-        values = _floats(point)
-        if len(values) != 2:
-            raise _bad("point", "x,y in pixels are expected")
-        return (values[0], values[1])
-    return None
+    try:
+        return parse_box(box) if box is not None else parse_point(point) if point is not None else None
+    except QueryError as error:
+        raise Refusal(
+            400, f"The form field {'point' if box is None else 'box'} cannot be read: {error}", "field"
+        ) from None
 
 
 def read_name(text: str | None, field: str) -> str | None:
@@ -76,14 +70,6 @@ def file_name(text: str | None) -> str:
     """What to call a file a client sends, whatever it calls it."""
     name = "".join(c for c in text or "" if c.isprintable()).strip()[:_LONGEST_NAME]
     return name or "the picture"
-
-
-def _floats(text: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        return []
-    return values if all(map(math.isfinite, values)) else []
 
 
 def _numbers(text: str, field: str, axes: int) -> Floats:

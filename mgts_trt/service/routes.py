@@ -18,6 +18,7 @@ from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Frame, Person, entry_of, parse_filter
 from mgts_trt.gallery.probe import Where, pick_person
+from mgts_trt.gallery.ranking import similar_people
 from mgts_trt.runtime.people import People
 from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job
@@ -149,21 +150,29 @@ async def search(
             examples=["camera=3,time>=10"],
         ),
     ] = None,
+    include_own: Annotated[
+        bool, Form(description="Whether people of the probe's own picture, known by its content, are matches, too")
+    ] = False,
 ) -> Matches:
-    """Find a person in the gallery. Without box and point, the probe is the largest person of the picture."""
+    """Find a person in the gallery. Without box and point, the probe is the largest person of the picture.
+
+    The people of the probe's own picture are left out, if it is in the gallery: it would only find itself.
+    """
     gallery = service.gallery
     conditions = parse_filter(where) if where and where.strip() else None
     place = read_where(box, point)
     if (image is None) == (embedding is None):
         raise Refusal(400, "A probe is expected: either an image or an embedding.", "field")
     if image is None:
-        probe, vector = None, read_embedding(embedding or "", gallery.space.embedding)
+        probe, vector, own = None, read_embedding(embedding or "", gallery.space.embedding), None
     else:
+        own = None if include_own else await asyncio.to_thread(_sha256, image.file)
         given = np.array([place], np.float32) if place is not None and len(place) == 4 else None
         job = Job(_loader(service, image), lambda _, people: _probe(people, place), given)
         probe, vector = await service.run(job)
     found, people = await asyncio.gather(
-        asyncio.to_thread(gallery.search, vector, top=top, where=conditions), asyncio.to_thread(gallery.count)
+        asyncio.to_thread(similar_people, gallery, vector, own=own, top=top, where=conditions),
+        asyncio.to_thread(gallery.count),
     )
     matches = [_match(rank, person) for rank, person in enumerate(found, 1)]
     return Matches(probe=probe, people=people, matches=matches)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     result = json.loads((tmp_path / "r.json").read_text())
     assert [match["rank"] for match in result["matches"]] == [1, 2, 3]
     assert not any(match["source"].endswith("0000.png") for match in result["matches"])
+    assert run(*query, "--include-own", "--json", tmp_path / "own.json")[0] == 0
+    assert json.loads((tmp_path / "own.json").read_text())["matches"][0]["source"].endswith("0000.png")
     assert read_image(tmp_path / "s.png").shape[1] > 400
     code, out, _ = run(*query, "--where", "camera=7", "--exact", "--json", tmp_path / "r.json")
     assert code == 0
@@ -96,6 +99,9 @@ def test_search_without_an_index(run, bundle: Path, tmp_path: Path) -> None:
     matches = json.loads((tmp_path / "r.json").read_text())["matches"]
     assert len(matches) == 2
     assert matches[0]["likeness"] >= matches[1]["likeness"]
+    shutil.copy(folder / "0001.png", folder / "copy.png")
+    assert "people in 3 of 4 scenes compared" in run(*query)[1]  # so is a copy of it
+    assert "people in 5 of 6 scenes compared" in run(*query, "--include-own")[1]
     assert run(*query, "--strict")[0] == 1
 
 

@@ -134,6 +134,11 @@ def test_ranking(search: PersonSearch, photos: Path) -> None:
     ]
     with pytest.raises(QueryError, match="The 0 best"):
         rank(search, probe, paths, top=0)
+    everywhere = [*paths, photos / "probe.png"]
+    others = rank(search, probe, everywhere)
+    assert (others.own, others.people) == (1, found.people)
+    assert [match.to_dict() for match in others.matches] == [match.to_dict() for match in found.matches]
+    assert rank(search, probe, everywhere, include_own=True).people > found.people
 
 
 def test_a_broken_scene_costs_itself_alone(search: PersonSearch, photos: Path, tmp_path: Path) -> None:
@@ -207,5 +212,9 @@ def test_a_gallery(search: PersonSearch, photos: Path, tmp_path: Path) -> None:
         )
         assert (found.people, once.people) == (7, 5)
         assert found.matches[0].crop.shape == (HEIGHT, WIDTH, 3)
+        with_own = rank_gallery(gallery, probe, include_own=True).matches
+        assert {match.source for match in with_own} - {
+            match.source for match in rank_gallery(gallery, probe).matches
+        } == {str(photos / "probe.png")}
         third = rank_gallery(gallery, probe, where=parse_filter("camera=3")).matches
         assert {(Path(match.source).name, match.camera) for match in third} == {("3.png", "3")}

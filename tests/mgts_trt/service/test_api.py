@@ -60,7 +60,8 @@ def test_index_then_search(client) -> None:
     again = schemas.Indexed.model_validate(client.post("/index", files=files, data={"camera": "7"}).json())
     assert (again.indexed, again.people) == (3, 0)
 
-    response = client.post("/search", files=upload(photos[1]), data={"box": "16,0,16,32", "where": "camera=7"})
+    fields = {"box": "16,0,16,32", "where": "camera=7", "include_own": "true"}
+    response = client.post("/search", files=upload(photos[1]), data=fields)
     ranking = schemas.Matches.model_validate(response.json())
     assert ranking.probe.box == [16, 0, 32, 32]
     assert ranking.people >= 3
@@ -77,7 +78,9 @@ def test_index_then_search(client) -> None:
 def test_search_by_point_by_largest_and_by_embedding(client) -> None:
     photo = picture((0, 0), (1, 5), seed=9)
     client.post("/index", files=upload(photo, "two.png", "images"), data={"source": "door"})
-    by_point = client.post("/search", files=upload(photo), data={"point": "88,50", "top": "1"}).json()
+    by_point = client.post(
+        "/search", files=upload(photo), data={"point": "88,50", "top": "1", "include_own": "true"}
+    ).json()
     assert by_point["probe"]["box"] == [80, 32, 96, 64]
     assert [match["source"] for match in by_point["matches"]] == ["door"]
     assert client.post("/search", files=upload(photo)).json()["probe"] is not None
@@ -86,6 +89,48 @@ def test_search_by_point_by_largest_and_by_embedding(client) -> None:
     by_embedding = client.post("/search", data={"embedding": embedding, "top": "1", "where": "source=door"}).json()
     assert by_embedding["probe"] is None
     assert by_embedding["matches"][0]["box"] == [80, 32, 96, 64]
+
+
+@pytest.mark.parametrize("place", [{}, {"box": "16,0,16,32"}, {"point": "20,8"}])
+def test_the_probes_own_picture_is_left_out(client, place: dict[str, str]) -> None:
+    photo, other = picture((0, 1), seed=30), picture((0, 1), seed=31)
+    for data, name in ((photo, "own.png"), (photo, "copy.png"), (other, "other.png")):
+        client.post("/index", files=upload(data, name, "images"), data={"camera": "own"})
+
+    def sources(**fields: str) -> set[str]:
+        asked = {**place, "where": "camera=own", **fields}
+        answer = client.post("/search", files=upload(photo), data=asked).json()
+        return {match["source"] for match in answer["matches"]}
+
+    assert sources() == {"other.png"}
+    assert sources(include_own="false") == {"other.png"}
+    assert sources(include_own="true") == {"own.png", "copy.png", "other.png"}
+
+
+def test_the_service_ranks_as_the_command_does(service: Running, client, tmp_path) -> None:
+    from mgts_trt.gallery import Gallery
+    from mgts_trt.gallery.probe import find_probe
+    from mgts_trt.gallery.ranking import rank_gallery
+    from mgts_trt.runtime.pipeline import PersonSearch
+
+    photos = [picture((0, column), (1, column + 2), seed=40 + column) for column in range(3)]
+    for n, photo in enumerate(photos):
+        client.post("/index", files=upload(photo, f"rank{n}.png", "images"))
+    (tmp_path / "probe.png").write_bytes(photos[0])
+    with (
+        PersonSearch.open(service.log.parent / "bundle", mode="net", threads=1) as search,
+        Gallery.open(service.log.parent / "gallery") as gallery,
+    ):
+        probe = find_probe(search, tmp_path / "probe.png", (16.0, 8.0))
+        for own in (False, True):
+            fields = {"point": "16,8", "top": "50", "include_own": str(own)}
+            asked = client.post("/search", files=upload(photos[0]), data=fields).json()["matches"]
+            ranked = rank_gallery(gallery, probe, top=50, include_own=own).matches
+            assert {match["source"] for match in asked} >= {"rank1.png", "rank2.png"}
+            assert ("rank0.png" in {match["source"] for match in asked}) is own
+            # Equals come in any order; the likeness of a place is the same.
+            assert [match["likeness"] for match in asked] == pytest.approx([m.likeness for m in ranked], abs=1e-5)
+            assert sorted(match["source"] for match in asked) == sorted(match.source for match in ranked)
 
 
 def test_a_broken_picture_among_others_costs_itself_alone(client) -> None:
