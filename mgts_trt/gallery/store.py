@@ -32,9 +32,6 @@ from mgts_trt.gallery.tables import (
 )
 from mgts_trt.runtime.modes import Mode
 
-OPTIMISE_EVERY = 256
-"""Calls of `Gallery.add` after which whoever makes many should call `Gallery.optimise`: each leaves small files."""
-
 
 @dataclass(frozen=True)
 class Summary:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeAlias
 
-from mgts_trt.gallery.store import OPTIMISE_EVERY
+from mgts_trt.gallery.commits import OPTIMISE_EVERY, Commits
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Entry, Gallery
@@ -37,7 +37,7 @@ class Writer:
         optimise_every: int = OPTIMISE_EVERY,
     ) -> None:
         self._gallery, self._on_commit = gallery, on_commit
-        self._optimise_every, self._commits = optimise_every, 0
+        self._commits = Commits(gallery, lambda: self._optimiser.submit(self._optimise), optimise_every)
         self._optimiser = ThreadPoolExecutor(1, "mgts-optimiser")
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mgts-writer", daemon=True)
@@ -65,7 +65,7 @@ class Writer:
 
     def _commit(self, batch: "Sequence[Item]") -> None:
         try:
-            self._gallery.add([entry for entry, _ in batch])
+            self._commits.add([entry for entry, _ in batch])
         except Exception as error:
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
@@ -76,9 +76,6 @@ class Writer:
         self._on_commit(len(batch))
         for _, written in batch:
             written.set_result(None)
-        self._commits += 1
-        if not self._commits % self._optimise_every:
-            self._optimiser.submit(self._optimise)
 
     def _optimise(self) -> None:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mgts_trt.errors import GalleryError, ImageError
+from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.reading import (
@@ -24,7 +25,7 @@ from mgts_trt.gallery.indexing.reading import (
 )
 from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.gallery.space import Space
-from mgts_trt.gallery.store import OPTIMISE_EVERY, Gallery
+from mgts_trt.gallery.store import Gallery
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -204,11 +205,12 @@ class _Writer:
     def __init__(
         self, gallery: Gallery, thumbnails: bool, batch: int, latency: float, optimise: bool, stop: threading.Event
     ) -> None:
-        self._stop, self._optimise = stop, optimise
-        self._gallery, self._thumbnails, self._batch, self._latency = gallery, thumbnails, batch, latency
+        self._stop, self._optimise = stop, gallery.optimise if optimise else None
+        self._commits = Commits(gallery, self._optimise)
+        self._thumbnails, self._batch, self._latency = thumbnails, batch, latency
         self._channel = Channel[tuple[Picture, People]](ROOM)
         self._error: Exception | None = None
-        self._commits = self.frames = self.people = 0
+        self.frames = self.people = 0
         self._thread = threading.Thread(target=self._run, name="write")
         self._thread.start()
 
@@ -226,8 +228,8 @@ class _Writer:
     def _run(self) -> None:
         try:
             self._write()
-            if self._optimise and self._commits and not self._stop.is_set():
-                self._gallery.optimise()
+            if self._optimise and self._commits.count and not self._stop.is_set():
+                self._optimise()
         except Exception as error:
             self._error = error
             self._channel.close()
@@ -254,9 +256,6 @@ class _Writer:
         return replace(entry, people=replace(people, instance_map=None))
 
     def _commit(self, entries: Sequence[Entry]) -> None:
-        self._gallery.add(entries)
+        self._commits.add(entries)
         self.frames += len(entries)
         self.people += sum(len(entry.people) for entry in entries)
-        self._commits += 1
-        if self._optimise and not self._commits % OPTIMISE_EVERY:
-            self._gallery.optimise()

@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mgts_trt.errors import BackendError, GalleryError, MgtsError, SourceError
+from mgts_trt.gallery.commits import OPTIMISE_EVERY
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.index import IndexReport, index
 from mgts_trt.gallery.indexing.ray_cluster import connected, import_ray
 from mgts_trt.gallery.indexing.reading import Failure, count_expected
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.store import OPTIMISE_EVERY, Gallery
+from mgts_trt.gallery.store import Gallery
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import Backend
