@@ -28,7 +28,7 @@ picture and reads results; each more costs the memory of a slot."""
 
 
 class GpuPipeline:
-    """The three engines, the kernels between them, and the pictures in flight.
+    """See `mgts_trt.runtime.protocol.Pipeline`: the engines, the kernels between them, and the pictures in flight.
 
     Args:
         manifest: The bundle's.
@@ -66,19 +66,19 @@ class GpuPipeline:
 
     @property
     def graph_refusals(self) -> Mapping[str, str]:
-        """Model → why its runs could not be captured, and are launched plainly."""
+        """See `Pipeline.graph_refusals`."""
         return dict(self._policy.refusals)
 
     def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
-        """See `PersonSearch.__call__`."""
+        """See `Pipeline.search`."""
         return self._call(image, lambda slot: slot.detect(top), stream)
 
     def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
-        """See `PersonSearch.embed`."""
+        """See `Pipeline.embed`."""
         return self._call(image, lambda slot: slot.place(given_boxes(boxes, slot.letterbox)), stream)
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
-        """See `PersonSearch.stream`."""
+        """See `Pipeline.stream`."""
         stream: PeopleStream[Any] = PeopleStream(
             images, lambda image: self._begin(image, lambda slot: slot.detect(top), None), depth, errors
         )
@@ -87,7 +87,7 @@ class GpuPipeline:
         return stream
 
     def close(self) -> None:
-        """End streams, wait for calls in other threads, and free everything. Closing twice is harmless."""
+        """See `Pipeline.close`. Ends streams, and waits for calls in other threads."""
         with self._lock:
             streams = list(self._streams)
         for stream in streams:

@@ -1,5 +1,6 @@
 import json
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
-from mgts_trt.runtime.modes import MODES, Mode
+from mgts_trt.runtime import pipeline
+from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES, Mode
+from mgts_trt.runtime.session.backends import Runtime
+from mgts_trt.runtime.session.base import Session
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
 GREY = 90
@@ -164,6 +169,41 @@ def test_a_closed_pipeline_says_so(bundle: Bundle) -> None:
     search.close()
     with pytest.raises(BackendError, match="closed"):
         search(scene())
+
+
+def test_what_it_opens_is_closed_and_what_it_is_given_stays_open(bundle: Bundle) -> None:
+    given = {model: OnnxRuntimeSession(bundle, model, "fp32") for model in MODELS_OF_MODE["box"]}
+    with PersonSearch(bundle, mode="box", sessions=given) as search:
+        assert (search.runtime.backend, search.precision) == ("onnxruntime", "fp32")
+        assert len(search(scene((0, 0)))) == 1
+    with pytest.raises(BackendError, match="closed"):
+        search(scene())
+    assert all(given[model].run(zeros(given[model])) for model in given)
+
+
+@pytest.mark.parametrize("fails", [None, "mgts"])
+def test_all_sessions_are_closed_even_if_one_does_not_open(bundle: Bundle, monkeypatch, fails: str | None) -> None:
+    opened = []
+
+    def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None) -> Session:
+        if model == fails:
+            raise BackendError("There is no memory for a session.")
+        opened.append(OnnxRuntimeSession(bundle, model, precision, threads=threads))
+        return opened[-1]
+
+    monkeypatch.setattr(pipeline, "open_session", open_session)
+    with pytest.raises(BackendError, match="no memory for a session") if fails else nullcontext():
+        PersonSearch(bundle, mode="net").close()
+    assert [session.model for session in opened] == [model for model in MODELS_OF_MODE["net"] if model != fails]
+    for session in opened:
+        with pytest.raises(BackendError, match=f"session of {session.model} is closed"):
+            session.run(zeros(session))
+
+
+def zeros(session: Session) -> dict[str, np.ndarray]:
+    """Inputs of one row."""
+    shapes = {name: [1 if isinstance(size, str) else size for size in t.shape] for name, t in session.inputs.items()}
+    return {name: np.zeros(shape, session.inputs[name].dtype) for name, shape in shapes.items()}
 
 
 def test_unknown_mode(bundle: Bundle) -> None:

@@ -1,0 +1,39 @@
+"""What a pipeline is: person search in one mode on one backend."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from mgts_trt._typing import Array
+from mgts_trt.runtime.people import People
+from mgts_trt.runtime.stream import Errors, PeopleStream
+
+
+class Pipeline(Protocol):
+    """What `PersonSearch` hands its calls to, whose docstrings say what each argument is and what each call raises.
+
+    Several threads may call it at once.
+    """
+
+    @property
+    def graph_refusals(self) -> Mapping[str, str]:
+        """See `PersonSearch.graph_refusals`."""
+        ...
+
+    def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
+        """See `PersonSearch.__call__`."""
+        ...
+
+    def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
+        """See `PersonSearch.embed`."""
+        ...
+
+    def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
+        """See `PersonSearch.stream`."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds, but not the sessions or engines it was given. Closing twice is harmless.
+
+        Calls afterwards raise `BackendError`.
+        """
+        ...
