@@ -1,6 +1,8 @@
 """The people found in one picture."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -25,6 +27,7 @@ class People:
         for box, score in zip(people.boxes, people.scores):
             print(box, score)
         similarity = people.embeddings @ probe.embeddings[0]      # cosines
+        sure = people[people.scores >= 0.9]                       # some of them
         ```
 
     Attributes:
@@ -52,6 +55,26 @@ class People:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | Array) -> Self:
+        """Some of the people, in the order asked for; of the same picture, with its timings.
+
+        Args:
+            rows: What picks rows of a NumPy array: bool [N], indices, a slice, or the index of one person.
+
+        Raises:
+            IndexError: An index is not below N, or so many booleans as people are expected.
+        """
+        chosen = np.arange(len(self))[rows].reshape(-1)
+        return replace(
+            self,
+            boxes=self.boxes[chosen],
+            scores=self.scores[chosen],
+            embeddings=self.embeddings[chosen],
+            instances=self.instances[chosen],
+            crops=self.crops[chosen],
+            canvas_boxes=self.canvas_boxes[chosen],
+        )
 
     @property
     def masks(self) -> Bools | None:
