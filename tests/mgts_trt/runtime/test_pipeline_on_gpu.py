@@ -10,23 +10,18 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cache import VARIABLE
-from mgts_trt.machine.gpus import Gpu
 from mgts_trt.pictures.image import read_image
 from mgts_trt.plans.builder.build import build_plan
-from mgts_trt.plans.flavour import Flavour, find_flavour
+from mgts_trt.plans.flavour import find_flavour
 from mgts_trt.plans.head_form import load_head
 from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES
-from mgts_trt.runtime.session import backends, tensorrt
-from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan
+from mgts_trt.runtime.session import tensorrt
+from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.gpu_networks import assert_same
 from tests.helpers.headed_mgts import put_headed_mgts
-from tests.helpers.reference_kernels import register_kernels
-from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.simulated_machine import TARGET, simulated_machine
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
-
-A4000 = Gpu("NVIDIA RTX A4000", (8, 6), 16 << 30, "550.54")
-TARGET = "sm_86"
 
 
 def scene(*cells, scale=1):
@@ -50,18 +45,9 @@ def headed(tmp_path_factory):
 def machine(headed, tmp_path, monkeypatch):
     """A machine with a simulated GPU and TensorRT; returns it, and a bundle with plans."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    module = FakeTensorRT(SimulatedDevice(seed=7))
-    register_kernels(module.device)
-    flavour = Flavour("tensorrt_rtx", module.__version__, module)
-    for where in (tensorrt, backends):
-        monkeypatch.setattr(where, "find_gpus", lambda: [A4000])
-    monkeypatch.setattr(tensorrt, "find_flavour", lambda: flavour)
-    monkeypatch.setattr(tensorrt, "require_flavour", lambda: flavour)
-    monkeypatch.setattr(tensorrt, "_first_gpu", lambda: module.device)
     bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
-    for model in bundle.manifest.models:
-        write_plan(bundle, model, flavour, TARGET)
-    write_plan(bundle, "mgts", flavour, TARGET, head="fused")
+    module = simulated_machine(monkeypatch, bundle)
+    write_plan(bundle, "mgts", tensorrt.require_flavour(), TARGET, head="fused")
     return module, bundle
 
 
