@@ -1,4 +1,4 @@
-"""A real `mgts-trt serve` in a process of its own, on the tiny bundle."""
+"""A real `mgts-trt serve` in a process of its own."""
 
 import os
 import re
@@ -39,9 +39,11 @@ class Running:
 
 
 @contextmanager
-def serving(folder: Path, *options: object, environment: dict[str, str] | None = None) -> Iterator[Running]:
-    """Start it in `folder`, on a port that is free; end it if it still runs."""
-    bundle = make_tiny_bundle(folder / "bundle")
+def serving(
+    folder: Path, *options: object, bundle: Path | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Running]:
+    """Start it in `folder`, on a port that is free, with a bundle or the tiny one; end it if it still runs."""
+    bundle = bundle or make_tiny_bundle(folder / "bundle")
     log = folder / "log.txt"
     command = [sys.executable, "-m", "mgts_trt", "serve", bundle, "--port", 0, "--threads", 1, *options]
     with log.open("wb") as written:
