@@ -1,5 +1,7 @@
 """What HTTP costs: pictures a second and latencies of `mgts-trt serve`, beside the bare pipeline's.
 
+Also what a request costs that finds nobody: `GET /healthz` over one connection that is kept alive.
+
 python -m benchmarks.service BUNDLE --image PHOTO
 """
 
@@ -50,6 +52,8 @@ class ServiceReport(BaseModel):
     backend: str
     rounds: int
     levels: list[Level]
+    kept_alive_p50_ms: float
+    """Of `GET /healthz`, over one connection."""
 
 
 @app.command()
@@ -84,6 +88,7 @@ def main(
                     seconds[count].append(time.perf_counter() - start)
                     latencies[count] += found
                 bar.advance(task)
+        kept_alive = _ask_health(url)
         report = ServiceReport(
             environment=environment(),
             bundle=search.bundle.manifest.preset,
@@ -92,6 +97,7 @@ def main(
             backend=search.runtime.backend,
             rounds=rounds,
             levels=[_level(count, pictures * rounds, sum(seconds[count]), latencies[count]) for count in counts],
+            kept_alive_p50_ms=round(float(np.median(kept_alive)) * 1e3, 3),
         )
     shown = table("clients", ">pictures/s", ">p50 ms", ">p95 ms", ">p99 ms")
     for level in report.levels:
@@ -99,6 +105,7 @@ def main(
         numbers = (level.p50_ms, level.p95_ms, level.p99_ms)
         shown.add_row(name, f"{level.pictures_per_second:.2f}", *(f"{number:.0f}" for number in numbers))
     out.print(shown)
+    out.print(f"GET /healthz over one connection: p50 {report.kept_alive_p50_ms:.2f} ms")
     if json_file:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
 
@@ -127,6 +134,17 @@ async def _ask(url: str, data: bytes, clients: int, pictures: int) -> list[float
     async with httpx.AsyncClient(base_url=url, timeout=600) as session:
         await asyncio.gather(*(client(session) for _ in range(clients)))
     return found
+
+
+def _ask_health(url: str, requests: int = 100) -> list[float]:
+    """Seconds of each request over one connection, after the first."""
+    found = []
+    with httpx.Client(base_url=url, timeout=600) as session:
+        for _ in range(requests + 1):
+            start = time.perf_counter()
+            session.get("/healthz").raise_for_status()
+            found.append(time.perf_counter() - start)
+    return found[1:]
 
 
 def _level(clients: int, pictures: int, seconds: float, latencies: list[float]) -> Level:

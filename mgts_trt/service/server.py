@@ -58,7 +58,11 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server((str(address[0]), port), family=family, backlog=_BACKLOG)
+        listener = socket.create_server((str(address[0]), port), family=family, backlog=_BACKLOG)
+        # Connections inherit it. asyncio would set it only for sockets made with the protocol TCP named, and this one
+        # is not; an answer's body would then wait for the client to acknowledge its head, some 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         raise MgtsError(
             f"Cannot listen on {host}, port {port}: {error.strerror}. Name another with --host and --port."

@@ -24,6 +24,7 @@ def test_command(monkeypatch, tmp_path: Path) -> None:
     assert exit_.value.code == 0
     report = ServiceReport.model_validate_json((tmp_path / "report.json").read_text())
     assert [level.clients for level in report.levels] == [0, 1, 3]
+    assert report.kept_alive_p50_ms > 0
     for level in report.levels:
         assert level.pictures == 8
         assert 0 < level.p50_ms <= level.p95_ms <= level.p99_ms
