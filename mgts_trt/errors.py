@@ -4,6 +4,11 @@ Each message says what is wrong (with the offending value), what was expected, a
 one paragraph and exits with code 2; `--debug` shows the traceback.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class MgtsError(Exception):
     """Base of all errors this package raises on purpose."""
@@ -63,3 +68,13 @@ class SourceError(GalleryError):
 
 class QueryError(MgtsError):
     """A probe that cannot be searched for."""
+
+
+def first_fault(error: "ValidationError") -> str:
+    """Where a pydantic model does not hold, and what is wrong there: `at golden.0.name: Field required`.
+
+    Only the first fault: what follows is often its consequence.
+    """
+    fault = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "its top"
+    return f"at {where}: {fault['msg'].removeprefix('Value error, ')}"

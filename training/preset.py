@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mgts_trt.bundle.manifest import Normalisation, Thresholds
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import MgtsError, first_fault
 
 FOLDER = Path(__file__).resolve().parent / "presets"
 
@@ -251,5 +251,7 @@ def load_preset(name: str) -> Preset:
         raise PresetError(
             f"There is no preset {name!r}; there are {known}, or name a .toml file of your own."
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise PresetError(f"The preset {path} is malformed: {error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PresetError(f"The preset {path} is malformed: {error}.") from error
+    except ValidationError as error:
+        raise PresetError(f"The preset {path} is malformed {first_fault(error)}.") from error

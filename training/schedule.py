@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn, optim
 
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import MgtsError, first_fault
 
 FOLDER = Path(__file__).resolve().parent / "schedules"
 
@@ -121,5 +121,7 @@ def load_schedule(name: str, part: str) -> Schedule:
         raise ScheduleError(
             f"There is no schedule {name!r}; there are {known}, or name a .toml file of your own."
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
-        raise ScheduleError(f"The schedule {path} is malformed: {error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ScheduleError(f"The schedule {path} is malformed: {error}.") from error
+    except ValidationError as error:
+        raise ScheduleError(f"The schedule {path} is malformed in [{part}] {first_fault(error)}.") from error

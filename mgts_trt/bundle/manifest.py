@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.errors import BundleError
+from mgts_trt.errors import BundleError, first_fault
 from mgts_trt.machine.files import file_sha256
 
 FORMAT = 1
@@ -192,10 +192,8 @@ def read_manifest(root: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its top"
         raise BundleError(
-            f"{path} is not a manifest this version understands: at {where}: {first['msg']}. "
+            f"{path} is not a manifest this version understands: {first_fault(error)}. "
             "Copy the bundle again, or export it again."
         ) from error
 

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.errors import RecipeError
+from mgts_trt.errors import RecipeError, first_fault
 
 MODELS = ("detector", "masknet", "mgts", "idnet")
 """Every model of a bundle, in the order the pipeline meets them."""
@@ -193,6 +193,4 @@ def read_recipe(path: Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"The recipe {path} is wrong at {where or 'its top'}: {first['msg']}.") from error
+        raise RecipeError(f"The recipe {path} is wrong {first_fault(error)}.") from error

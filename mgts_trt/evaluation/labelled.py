@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.bundle.manifest import RelativePath
-from mgts_trt.errors import LabelError
+from mgts_trt.errors import LabelError, first_fault
 from mgts_trt.pictures.image import read_image
 
 LABELS = "labels.json"
@@ -187,9 +187,6 @@ def _read_labels(folder: Path) -> Labels:
     try:
         return Labels.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "its top"
         raise LabelError(
-            f"{path} is wrong at {where}: {first['msg'].removeprefix('Value error, ')}. Correct it; docs/bundle.md "
-            "says what it holds."
+            f"{path} is wrong {first_fault(error)}. Correct it; docs/bundle.md says what it holds."
         ) from error

@@ -23,7 +23,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Sha256
 from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.errors import PlanError
+from mgts_trt.errors import PlanError, first_fault
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.plans.flavour import Flavour, FlavourName, title
 from mgts_trt.plans.head_form import HEAD_FILE, HeadForm, choose_head
@@ -215,9 +215,7 @@ class PlanRecord(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "its top"
-            raise PlanError(f"{path} is altered: at {where}: {first['msg']}. {_rebuild(folder)}") from error
+            raise PlanError(f"{path} is altered: {first_fault(error)}. {_rebuild(folder)}") from error
 
 
 def this_platform() -> str:
