@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import find_bundle, notice_untrained, out
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, warn
 from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
 from mgts_trt.runtime.modes import Mode
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
 
 KEY_VARIABLE = "MGTS_API_KEY"
+_SHORTEST_KEY = 16
 
 
 def serve(
@@ -106,6 +107,13 @@ def _find_key(path: Path | None) -> str | None:
             f"The key in {place} is empty or holds more than printable ASCII characters. "
             "Make one with: openssl rand -hex 32"
         )
+    if len(key) < _SHORTEST_KEY:
+        raise MgtsError(
+            f"The key in {place} has {len(key)} characters, at least {_SHORTEST_KEY} are expected: shorter ones can be "
+            "guessed. Make one with: openssl rand -hex 32"
+        )
+    if path is not None and path.stat().st_mode & 0o077:
+        warn(f"others on this machine may read the key in {path}; keep them out with: chmod 600 {path}")
     return key
 
 

@@ -1,5 +1,6 @@
 """The application: routes, page, and what becomes of errors."""
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from mgts_trt.errors import FilterError, ImageError
+from mgts_trt.errors import FilterError, GalleryError, ImageError
 from mgts_trt.service.api_page import STYLE, describe
 from mgts_trt.service.api_page import page as reference_page
 from mgts_trt.service.core import Service
@@ -18,6 +19,8 @@ from mgts_trt.service.guard import Guard
 from mgts_trt.service.refusal import Refusal, answer
 from mgts_trt.service.routes import router
 from mgts_trt.version import __version__
+
+logger = logging.getLogger("mgts_trt.service")
 
 PAGE = Path(__file__).parent / "page"
 _ROUTING = {
@@ -79,6 +82,12 @@ def make_app(service: Service, *, key: str | None = None, hosts: Collection[str]
     async def unusable(request: Request, error: Exception) -> Response:
         service.metrics.rejected.labels("picture" if isinstance(error, ImageError) else "field").inc()
         return answer(400, str(error))
+
+    @app.exception_handler(GalleryError)
+    async def unavailable(request: Request, error: Exception) -> Response:
+        logger.error("%s %s: %s", request.method, request.url.path, error)
+        service.metrics.rejected.labels("gallery").inc()
+        return answer(503, "The gallery cannot be read or written now. The service's log says why.")
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

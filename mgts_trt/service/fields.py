@@ -31,11 +31,11 @@ def read_embedding(text: str, length: int) -> Floats:
     Raises:
         Refusal: 400, it is not that.
     """
-    vector = _numbers(text, "embedding", 1)
+    vector = _numbers(text, "embedding", 1).astype(np.float64)  # the square of a large float32 is none
     norm = float(np.linalg.norm(vector))
     if vector.shape != (length,) or norm == 0:
         raise _bad("embedding", f"a JSON list of {length} numbers, not all zero, is expected; POST /embed makes one")
-    return vector / np.float32(norm)
+    return (vector / norm).astype(np.float32)
 
 
 def read_where(box: str | None, point: str | None) -> Where:

@@ -23,8 +23,14 @@ OPEN = ("/", "/healthz", "/docs", "/docs/style.css", "/openapi.json")
 LINGER = 1.0
 """Seconds for which a body that is not wanted is read on and dropped: a client that is still sending when the
 connection closes may lose the answer."""
+KNOWN = "mgts_trt.known"
+"""In a request's scope: whether it bears the key, or needs none."""
 GONE = 499
 """Status in `/metrics` of requests whose client went away, as nginx has it."""
+
+_WRONG_KEY = "wrong_key"
+_GUESS_SECONDS = 1.0
+"""After which a wrong key is answered: guesses are slow."""
 
 _POLICY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -84,6 +90,9 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = {**scope, KNOWN: self._key is None or self._bears_key(Headers(scope=scope))}
+        if scope["method"] == "HEAD":  # as GET; the server leaves the body out, since it still knows what was asked
+            scope["method"] = "GET"
         start = time.perf_counter()
         body = _Body(receive, self._limits.body, expected=_has_body(Headers(scope=scope)))
         reply = _Reply(send, body)
@@ -102,6 +111,8 @@ class Guard:
             self._check(scope, takes_body)
         except Refusal as refusal:
             self._metrics.rejected.labels(refusal.reason).inc()
+            if refusal.reason == _WRONG_KEY:
+                await asyncio.sleep(_GUESS_SECONDS)
             await self._answer(refusal, scope, body, reply)
             return
         if not takes_body:
@@ -120,12 +131,10 @@ class Guard:
             raise Refusal(503, "The service is shutting down. Try again in a while.", "closing", {"Retry-After": "10"})
         if self._key is None:
             self._check_origin(headers)
-        elif not self._is_open(scope["path"]):
-            given = headers.get("x-api-key")
-            if given is None:
-                raise Refusal(401, "This service needs a key. Send it in the header X-API-Key.", "key")
-            if not hmac.compare_digest(_digest(given), self._key):
-                raise Refusal(401, "The key in the header X-API-Key is not this service's.", "key")
+        elif not scope[KNOWN] and "x-api-key" in headers:
+            raise Refusal(401, "The key in the header X-API-Key is not this service's.", _WRONG_KEY)
+        elif not scope[KNOWN] and not self._is_open(scope["path"]):
+            raise Refusal(401, "This service needs a key. Send it in the header X-API-Key.", "key")
         if not takes_body:
             return
         length = headers.get("content-length", "")
@@ -133,6 +142,10 @@ class Guard:
             raise too_large(self._limits.body)
         if self._turnstile.admitted >= self._limits.requests:
             raise Refusal(429, "Too many requests wait already. Try again in a second.", "queue", {"Retry-After": "1"})
+
+    def _bears_key(self, headers: Headers) -> bool:
+        given = headers.get("x-api-key")
+        return given is not None and self._key is not None and hmac.compare_digest(_digest(given), self._key)
 
     def _check_origin(self, headers: Headers) -> None:
         host = headers.get("host", "")

@@ -23,6 +23,7 @@ from mgts_trt.runtime.people import People
 from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job
 from mgts_trt.service.fields import file_name, read_boxes, read_embedding, read_name, read_where
+from mgts_trt.service.guard import KNOWN
 from mgts_trt.service.limits import MOST_MATCHES
 from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.schemas import (
@@ -189,21 +190,21 @@ async def thumbnail(service: TheService, person_id: Annotated[str, Path(alias="i
     person = await asyncio.to_thread(service.gallery.person, person_id)
     if person is None or not person.thumbnail:
         raise Refusal(404, "There is no thumbnail of such a person in the gallery.", "unknown")
-    # An id holds the hash of the picture: what it shows never changes.
-    return Response(person.thumbnail, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
+    return Response(person.thumbnail, media_type="image/jpeg")  # no browser keeps it: who is forgotten is to be gone
 
 
 @router.get("/healthz", responses=_failures(503), tags=["service"])
-async def healthz(service: TheService) -> Health:
-    """Whether the service is up, and what it serves. Needs no key."""
-    search = service.search
+async def healthz(service: TheService, request: Request) -> Health:
+    """Whether the service is up, and what it serves. Needs no key; with it, also how much the gallery holds."""
+    search, told = service.search, service.has_gallery and request.scope[KNOWN]
     return Health(
         version=__version__,
         preset=search.bundle.manifest.preset,
         mode=search.mode,
         backend=search.runtime.backend,
         device=search.runtime.device,
-        gallery=await asyncio.to_thread(service.size) if service.has_gallery else None,
+        has_gallery=service.has_gallery,
+        gallery=await asyncio.to_thread(service.size) if told else None,
         key_needed=service.key_needed,
     )
 

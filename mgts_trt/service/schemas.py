@@ -122,5 +122,6 @@ class Health(BaseModel):
     mode: Mode
     backend: str
     device: str
-    gallery: GallerySize | None = Field(description="Null where the service has none")
+    has_gallery: bool = Field(description="Whether there is a gallery to search")
+    gallery: GallerySize | None = Field(description="How much it holds; null without one, or without the key")
     key_needed: bool = Field(description="Whether requests need the header X-API-Key")

@@ -60,9 +60,12 @@ async function look() {
   if (away) {
     setText(line, "The service does not answer. Trying again…");
   } else {
-    const gallery = health.gallery
-      ? `${people(health.gallery.people)} from ${count(health.gallery.frames, "picture", "pictures")}`
-      : "no gallery";
+    const size = health.gallery;
+    const gallery = size
+      ? `${people(size.people)} from ${count(size.frames, "picture", "pictures")}`
+      : health.has_gallery
+        ? "a gallery"
+        : "no gallery";
     setText(line, `${gallery} · mode ${health.mode} · ${health.backend}, ${health.device}`);
     showAdvice();
   }
@@ -82,8 +85,8 @@ async function poll() {
 
 /** How to come to a gallery, where there is none or nobody in it. */
 function showAdvice() {
-  const { gallery } = health;
-  const needed = !gallery || gallery.people === 0;
+  const { has_gallery: gallery } = health;
+  const needed = !gallery || health.gallery?.people === 0;
   $("empty").hidden = !needed;
   $("search").hidden = $("search-status").hidden = !gallery;
   showAdd();
@@ -208,7 +211,7 @@ function forgetProbe() {
 async function search(box) {
   if (picture.drawing) setDrawing(false);
   probe = box;
-  if (!health?.gallery) {
+  if (!health?.has_gallery) {
     if (!health) showError("search-alert", new ServiceAway(), () => search(box));
     return;
   }
@@ -260,7 +263,7 @@ function bringIntoView(element) {
 // ------------------------------------------------------------------ adding to the gallery
 
 function showAdd() {
-  $("add").hidden = !health?.gallery || photos.length === 0;
+  $("add").hidden = !health?.has_gallery || photos.length === 0;
   $("add-button").disabled = adding;
   setText($("add-button"), photos.length > 1 ? `Add ${photos.length} photos to gallery` : "Add to gallery");
 }

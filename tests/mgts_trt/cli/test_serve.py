@@ -48,6 +48,24 @@ def test_keys_that_are_none(refuse, monkeypatch, tmp_path: Path, key: str) -> No
     assert "$MGTS_API_KEY" in refuse()
 
 
+def test_a_key_that_can_be_guessed(refuse, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("fifteen-letters")
+    said = refuse("--key-file", tmp_path / "key")
+    assert "has 15 characters, at least 16 are expected" in said
+    assert "openssl rand" in said
+
+
+def test_a_key_that_others_may_read(tmp_path: Path, capsys) -> None:
+    from mgts_trt.cli.serve import _find_key
+
+    path = tmp_path / "key"
+    path.write_text("k" * 16)
+    for mode, told in ((0o644, True), (0o640, True), (0o600, False), (0o400, False)):
+        path.chmod(mode)
+        assert _find_key(path) == "k" * 16
+        assert (f"chmod 600 {path}" in " ".join(capsys.readouterr().err.split())) is told
+
+
 def test_a_key_file_that_is_missing(refuse, tmp_path: Path) -> None:
     assert "Cannot read the key" in refuse("--key-file", tmp_path / "none")
 

@@ -154,6 +154,22 @@ def test_healthz_and_metrics(client) -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/docs", "/openapi.json", "/nothing", "/search"])
+def test_head_is_get_without_a_body(client, path: str) -> None:
+    head, got = client.head(path), client.get(path)
+    assert head.status_code == got.status_code
+    assert head.content == b""
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+def test_thumbnails_are_kept_nowhere(client) -> None:
+    """Who is forgotten is to be gone from browsers, too."""
+    client.post("/index", files=upload(picture((0, 4), seed=50), "kept.png", "images"))
+    probe = upload(picture((0, 4), seed=51))
+    match = client.post("/search", files=probe, data={"where": "source=kept.png"}).json()["matches"][0]
+    assert client.get(match["thumbnail"]).headers["cache-control"] == "no-store"
+
+
 def test_openapi_and_docs(client) -> None:
     description = client.get("/openapi.json").json()
     assert {"/detect", "/embed", "/index", "/search", "/people/{id}/thumbnail", "/healthz"} <= set(description["paths"])

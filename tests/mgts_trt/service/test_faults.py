@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from mgts_trt.errors import BackendError
+from mgts_trt.errors import BackendError, GalleryError
 from mgts_trt.service.app import make_app
 from mgts_trt.service.counters import Metrics
 from mgts_trt.service.guard import Turnstile
@@ -41,6 +41,19 @@ def test_a_stranger_learns_nothing_of_a_fault_but_the_log_does(caplog) -> None:
     assert "nosniff" in response.headers["x-content-type-options"]
     assert "/secret/plan" in caplog.text
     assert b'mgts_requests_total{route="/detect",status="500"} 1.0' in metrics.text()
+
+
+def test_a_gallery_that_fails_is_no_fault_of_the_client(caplog) -> None:
+    async def run(job: object) -> None:
+        raise GalleryError("Cannot write /secret/gallery: Read-only file system.")
+
+    with caplog.at_level(logging.ERROR):
+        response, metrics = ask(run)
+    assert response.status_code == 503
+    assert "gallery cannot be read or written" in response.json()["error"]
+    assert "/secret" not in response.text
+    assert "/secret/gallery" in caplog.text
+    assert b'mgts_rejected_total{reason="gallery"} 1.0' in metrics.text()
 
 
 def test_time_is_up_while_the_pipeline_works() -> None:

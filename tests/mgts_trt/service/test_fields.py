@@ -56,6 +56,13 @@ def test_embeddings_have_length_1(values: list[float]) -> None:
     assert np.linalg.norm(read_embedding(json.dumps(values), 4)) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("value", [3.4e38, 1e-45, -3.4e38, 1e-30])
+def test_embeddings_at_the_ends_of_float32(value: float) -> None:
+    vector = read_embedding(json.dumps([value] * 128), 128)
+    assert vector.dtype == np.float32
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.parametrize("values", [[1, 2, 3], [0, 0, 0, 0], [1, 2, 3, math.inf], [[1, 2, 3, 4]], "text"])
 def test_embeddings_that_are_none(values) -> None:
     with pytest.raises(Refusal, match="embedding"):

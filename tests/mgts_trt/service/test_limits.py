@@ -55,6 +55,15 @@ def test_key(service: Running, path: str, key: str | None, status: int) -> None:
             assert client.get(path).json()["key_needed"] is True
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/"])
+def test_a_wrong_key_is_answered_late_everywhere(service: Running, path: str) -> None:
+    """A guess must not be quicker, or tell more, at an address that needs no key."""
+    with service.client() as client:
+        start = time.monotonic()
+        assert client.get(path, headers={"X-API-Key": "wrong"}).status_code == 401
+        assert time.monotonic() - start >= 1
+
+
 def test_without_a_gallery_there_is_nothing_to_search(service: Running) -> None:
     with service.client(**{"X-API-Key": KEY}) as client:
         response = client.post("/search", files={"image": picture((0, 0))})

@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.running_service import serving
 from tests.helpers.tiny_bundle import CANVAS, CELL
 
-KEY = "a-key-for-tests"
+KEY = "a-key-for-the-tests"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
     "--headless",
@@ -120,7 +120,7 @@ def visit(browser: Any, served: Served) -> Iterator[Visit]:
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("dialog", lambda dialog: faults.append(dialog.message))
         response = page.goto(served.url)
-        page.locator("#service", has_text="people").wait_for()
+        page.locator("#service", has_text="mode net").wait_for()
         assert "unsafe" not in response.headers["content-security-policy"]
         return page
 
@@ -275,6 +275,9 @@ def test_add_to_gallery(visit: Visit, served: Served, tmp_path: Path):
     page.locator("#photo-status", has_text="1 photo with 1 person added").wait_for()
     page.get_by_label("Filter").fill("camera=garden")
     page.locator(".box").click()
+    page.locator("#search-status", has_text="Nobody matches").wait_for()  # the photo itself is no match
+    show(page, make_picture(tmp_path / "another.png", shorts=4))
+    page.locator(".box").click()
     assert first_match(page) == "added.png"
 
 
@@ -299,10 +302,16 @@ def test_service_away_and_back(visit: Visit, served: Served):
     page.locator("#photo-status", has_text="2 people found").wait_for()
 
 
-@pytest.mark.parametrize(("gallery", "advice"), [({"people": 0, "frames": 0}, "empty"), (None, "has no gallery")])
-def test_advice_without_a_gallery(visit: Visit, gallery: dict[str, int] | None, advice: str):
+@pytest.mark.parametrize(
+    ("found", "advice"),
+    [
+        ({"has_gallery": True, "gallery": {"people": 0, "frames": 0}}, "empty"),
+        ({"has_gallery": False, "gallery": None}, "has no gallery"),
+    ],
+)
+def test_advice_without_a_gallery(visit: Visit, found: dict[str, Any], advice: str):
     page = visit()
-    page.route("**/healthz", lambda route: route.fulfill(json={**route.fetch().json(), "gallery": gallery}))
+    page.route("**/healthz", lambda route: route.fulfill(json={**route.fetch().json(), **found}))
     page.reload()
     page.locator("#empty-text", has_text=advice).wait_for()
     assert "mgts-trt index" in page.locator("#empty-command").text_content()
