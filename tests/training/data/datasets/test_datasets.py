@@ -7,7 +7,7 @@ from mgts_trt.errors import ImageError
 from tests.helpers.training_scenes import check_scene, save
 from training.data.datasets.market1501 import SMALLEST_MASK, Market1501
 from training.data.datasets.penn_fudan import PennFudan
-from training.data.datasets.splits import Joined, Subset, market1501_split, penn_fudan_split
+from training.data.datasets.splits import MARKET_HELD_OUT, Joined, Subset, market1501_split, penn_fudan_split
 from training.data.datasets.tud_campus import tud_campus
 from training.data.files import DataError
 from training.data.scene import UNKNOWN
@@ -70,13 +70,17 @@ def test_penn_fudan_names_the_broken_file(penn_fudan, harm, message):
 
 
 def test_penn_fudan_real(shared_data):
-    scenes = PennFudan(shared_data / "penn_fudan")
-    assert len(scenes) == 141
-    for index in (0, 70, 140):
+    folder = shared_data / "penn_fudan"
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    scenes = PennFudan(folder)
+    assert len(scenes) == len(names)
+    for index in (0, len(names) // 2, len(names) - 1):
         check_scene(scenes[index])
         assert_boxes_are_extents(scenes[index])
-    train, held_out = penn_fudan_split(shared_data / "penn_fudan")
-    assert (len(train), len(held_out)) == (112, 29)
+        assert scenes[index].name == names[index]
+    train, held_out = penn_fudan_split(folder)
+    assert [held_out[i].name for i in range(len(held_out))] == names[::5]
+    assert len(train) == len(names) - len(held_out)
 
 
 # Market-1501
@@ -182,18 +186,27 @@ def test_market_split_needs_identities_on_both_sides(market, held_out):
 
 
 def test_market_real(shared_data):
-    train, held_out = market1501_split(shared_data / "market1501")
-    assert len(train) + len(held_out) == 9924
-    assert (train.identity_count, held_out.identity_count) == (450, 150)
-    first, last = held_out[0], train[len(train) - 1]
-    assert (int(first.identities[0]), int(last.identities[0])) == (0, 449)
-    assert last.name < first.name
-    sample = [train[i] for i in range(0, len(train), 100)]
-    for scene in sample:
-        check_scene(scene)
-        assert scene.image.shape == (128, 64, 3)
-        assert 1 <= scene.camera <= 6
-    assert sum(scene.instances is not None for scene in sample) > 0.9 * len(sample)
+    folder = shared_data / "market1501"
+    people = sorted(path.name for path in (folder / "images").iterdir())
+    crops = sorted(path.name for path in (folder / "images").glob("*/*.jpg"))
+    train, held_out = market1501_split(folder)
+    assert len(train) + len(held_out) == len(crops)
+    masked = []
+    for scenes, names, identities in (
+        (train, crops[: len(train)], people[:-MARKET_HELD_OUT]),
+        (held_out, crops[len(train) :], people[-MARKET_HELD_OUT:]),
+    ):
+        assert scenes.identity_count == len(identities)
+        for index in range(0, len(scenes), 100):
+            scene = scenes[index]
+            check_scene(scene)
+            assert scene.name == names[index]
+            assert scene.name.startswith(f"{identities[scene.identities[0]]}_c{scene.camera}s")
+            assert scene.image.shape == (128, 64, 3)
+            masked.append(scene.instances is not None)
+        first, last = scenes[0], scenes[len(scenes) - 1]
+        assert (int(first.identities[0]), int(last.identities[0])) == (0, len(identities) - 1)
+    assert np.mean(masked) > 0.9
 
 
 # Subsets and unions
