@@ -113,8 +113,10 @@ def train(
     identity = {"model": model, "preset": preset, "seed": seed, **schedule.model_dump(), **(settings or {})}
     identity = json.loads(json.dumps(identity))  # plain values, as a state file may hold them
     run = _Run(task, schedule, identity, torch.device(device), amp)
-    if fresh:
-        for name in (STATE, LOG, PLOT, f"{model}.safetensors"):
+    for name in (STATE, LOG, PLOT, f"{model}.safetensors"):
+        for left in out.glob(f".{name}.*"):
+            left.unlink(missing_ok=True)  # of a run killed while it wrote
+        if fresh:
             (out / name).unlink(missing_ok=True)
     run.resume(out / STATE)
     end = schedule.length if stop_at is None else min(stop_at, schedule.length)
@@ -231,8 +233,6 @@ class _Run:
 
     def resume(self, path: Path) -> None:
         """Go on from a state, if there is one."""
-        for left in path.parent.glob(f".{path.name}.*"):
-            left.unlink(missing_ok=True)  # of a run killed while it wrote
         if not path.exists():
             return
         try:

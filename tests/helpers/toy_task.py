@@ -3,8 +3,11 @@
 import itertools
 import os
 import signal
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -60,22 +63,49 @@ def run(out: Path, schedule: Schedule = STEPS, task: ToyTask | None = None, **op
     return train(task or ToyTask(), schedule, out, **options)
 
 
-def work(out: Path, schedule: Schedule, die: str | None) -> None:
-    """Run with many checkpoints.
-
-    Args:
-        out: Folder of the run.
-        schedule: Of the run.
-        die: When to die in writing the third checkpoint: `before` it, when `half` of it or the `whole` is written.
-    """
+def work(out: Path, schedule: Schedule, arm: Callable[[], None] | None) -> None:
+    """Run with many checkpoints; `arm` is called before, and sees to it that this process dies."""
     torch.set_num_threads(1)
     loop.plot_losses = lambda log, picture: picture.touch()
-    if die is not None:
-        _die_in_the_third_save(die)
+    if arm is not None:
+        arm()
     run(out, schedule, checkpoint_every=3)
 
 
-def _die_in_the_third_save(moment: str) -> None:
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_call(number: int) -> None:
+    """Die at the call of that number from now on, counted from 1: of Python's functions and C's, this thread's only.
+
+    Counted, not timed: the moment is the same on every machine, however busy.
+    """
+    calls = itertools.count(1)
+
+    def profile(_frame: FrameType, event: str, _argument: Any) -> None:
+        if event in ("call", "c_call") and next(calls) == number:
+            _die()
+
+    sys.setprofile(profile)
+
+
+def die_at_file(number: int, folder: Path) -> None:
+    """Die before the change of that number to a file in a folder, counted from 1: to open, rename or remove it."""
+    changes = itertools.count(1)
+
+    def audit(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("open", "os.rename", "os.remove"):
+            path, mode = arguments[0], arguments[1]
+            changed = isinstance(path, str | os.PathLike) and Path(path).is_relative_to(folder)
+            if changed and not (event == "open" and mode in ("r", "rb")) and next(changes) == number:
+                _die()
+
+    sys.addaudithook(audit)
+
+
+def die_in_third_save(moment: str) -> None:
+    """Die in writing the third checkpoint: `before` it, when `half` of it or the `whole` is written."""
     save, saves = torch.save, itertools.count()
 
     def die(value: Any, file: Any) -> None:
@@ -87,7 +117,7 @@ def _die_in_the_third_save(moment: str) -> None:
         if moment == "half":
             file.truncate(file.tell() // 2)
         file.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
+        _die()
 
     torch.save = die
 

@@ -1,12 +1,16 @@
 """The loop and its schedules."""
 
 import csv
+import itertools
 import math
 import multiprocessing
 import random
+import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,19 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
-from tests.helpers.toy_task import COSINE, LENGTH, STEPS, ToyTask, assert_same_state, run, state, work
+from tests.helpers.toy_task import (
+    COSINE,
+    LENGTH,
+    STEPS,
+    ToyTask,
+    assert_same_state,
+    die_at_call,
+    die_at_file,
+    die_in_third_save,
+    run,
+    state,
+    work,
+)
 from training import loop
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.log import LogError, plot_losses
@@ -64,38 +80,47 @@ def assert_same_run(out: Path, undisturbed: Path) -> None:
     assert sorted(file.name for file in out.iterdir()) == ["idnet.safetensors", "log.csv", "loss.png", "state.pt"]
 
 
-def in_child(out: Path, schedule: Schedule, *, kill_after: float | None = None, die: str | None = None) -> int:
-    """Run in a process of its own, and kill it; returns how it ended."""
+def in_child(out: Path, schedule: Schedule, arm: Callable[[], None] | None = None) -> bool:
+    """Run in a process of its own, which `arm` may kill; returns whether it came to its end."""
     # Forked off a server that has imported everything and computed nothing: this process has used autograd, whose
     # threads do not survive a fork.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.helpers.toy_task"])
-    child = context.Process(target=work, args=(out, schedule, die))
+    child = context.Process(target=work, args=(out, schedule, arm))
     child.start()
-    child.join(kill_after)
-    if child.is_alive():
-        child.kill()
     child.join()
-    return child.exitcode
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return child.exitcode == 0
 
 
 class TestKilled:
-    def test_at_random_times(self, undisturbed: tuple[Path, Schedule], tmp_path: Path) -> None:
+    def test_at_random_moments(self, undisturbed: tuple[Path, Schedule], tmp_path: Path) -> None:
         reference, schedule = undisturbed
         rng, kills = random.Random(7), 0
-        for attempt in range(100):
-            if in_child(tmp_path, schedule, kill_after=rng.uniform(0.02, 0.15 + 0.02 * attempt)) == 0:
-                break
+        while not in_child(tmp_path, schedule, partial(die_at_call, rng.randint(1, 4000 + 2000 * kills))):
             kills += 1
         assert kills > 0
         assert_same_run(tmp_path, reference)
+
+    def test_at_every_change_to_a_file(self, undisturbed: tuple[Path, Schedule], tmp_path: Path) -> None:
+        reference, schedule = undisturbed
+        run(tmp_path / "begun", schedule, stop_at=LENGTH - 1)
+        for number in itertools.count(1):
+            out = tmp_path / str(number)
+            shutil.copytree(tmp_path / "begun", out)
+            finished = in_child(out, schedule, partial(die_at_file, number, out))
+            run(out, schedule)
+            assert_same_run(out, reference)
+            if finished:
+                break
+        assert number > 7  # log, checkpoint, weights and picture
 
     @pytest.mark.parametrize("moment", ["before", "half", "whole"])
     def test_while_it_writes_a_checkpoint(
         self, undisturbed: tuple[Path, Schedule], tmp_path: Path, moment: str
     ) -> None:
         reference, schedule = undisturbed
-        assert in_child(tmp_path, schedule, die=moment) == -signal.SIGKILL
+        assert not in_child(tmp_path, schedule, partial(die_in_third_save, moment))
         assert state(tmp_path)["iteration"] == 6
         assert len(rows(tmp_path)) == 9
         run(tmp_path, schedule)
