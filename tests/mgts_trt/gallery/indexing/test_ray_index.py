@@ -120,7 +120,7 @@ def test_the_command_in_a_cluster_of_its_own(search: PersonSearch, tmp_path: Pat
     command = [
         sys.executable,
         "-m",
-        "mgts_trt.cli.app",
+        "mgts_trt",
         "index",
         search.bundle.root,
         tmp_path / "in",
