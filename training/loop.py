@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.signals import signals_handled
 from training.checkpoint import CheckpointError, save_checkpoint
 from training.log import Log, plot_losses
 from training.schedule import Schedule
@@ -80,7 +81,8 @@ def train(
     `out` receives `state.pt` (all that is needed to go on), `log.csv`, `loss.png` and at the end `<model>.safetensors`.
     The state and the weights are replaced in one step. PyTorch's generators are seeded anew for each iteration, and
     batches depend on their number alone: on the CPU an interrupted run gives bit for bit the weights of an undisturbed
-    one. SIGTERM and SIGINT end the run after the current iteration, with a checkpoint; a second one ends it at once.
+    one. SIGTERM and SIGINT, unless ignored, end the run after the current iteration, with a checkpoint; a second one
+    ends it at once.
 
     Args:
         task: What is trained; its modules move to `device`.
@@ -303,22 +305,11 @@ def _prefetch(task: Task, start: int, end: int, workers: int) -> Iterator[Iterat
 def _stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set; the second signal acts as it would without this."""
     stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+    with ExitStack() as handled:
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            stopped.set()
+            handled.close()
+
+        handled.enter_context(signals_handled(stop, signal.SIGTERM, signal.SIGINT))
         yield stopped
-        return
-    before: dict[int, Any] = {}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
-        restore()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        before[number] = signal.signal(number, stop)
-    try:
-        yield stopped
-    finally:
-        restore()

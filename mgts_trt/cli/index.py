@@ -13,6 +13,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli.console import notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.signals import signals_handled
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.indexing.index import IndexReport
@@ -147,12 +148,8 @@ def _stopping() -> Iterator[tuple[threading.Event, list[int]]]:
         signals.append(number)
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_handled(on_signal, signal.SIGINT, signal.SIGTERM):
         yield stop, signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _print_report(report: "IndexReport", gallery: str) -> None:

@@ -8,8 +8,10 @@ from types import FrameType
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import HANDLED_SIGNALS
 
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.signals import is_ignored
 from mgts_trt.service.app import make_app
 from mgts_trt.service.core import Service
 
@@ -19,7 +21,7 @@ _BACKLOG = 2048
 
 
 def serve(service: Service, listener: socket.socket, *, key: str | None = None) -> None:
-    """Serve until SIGTERM or Ctrl-C; then let running requests finish.
+    """Serve until SIGTERM or Ctrl-C, unless one is ignored; then let running requests finish.
 
     While they do, new ones get 503. A second signal ends at once. Signals are heeded in the main thread alone.
 
@@ -87,8 +89,11 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._turnstile = service.turnstile
+        self._ignored = [number for number in HANDLED_SIGNALS if is_ignored(number)]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if sig in self._ignored:  # uvicorn handles it all the same
+            return
         if self._turnstile.closing:
             self.should_exit = self.force_exit = True
         self._turnstile.closing = True

@@ -172,6 +172,14 @@ def test_a_signal_ends_the_run_with_a_checkpoint(
     assert_same_run(tmp_path, reference)
 
 
+def test_an_ignored_signal_does_not_end_the_run(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run(tmp_path, on_step=lambda step: signal.raise_signal(signal.SIGINT)) == tmp_path / "idnet.safetensors"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     def on_step(step: Step) -> None:
         signal.raise_signal(signal.SIGINT)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mgts_trt.machine.signals import signals_handled
 from mgts_trt.plans.flavour import Flavour, OnProgress
 
 
@@ -55,12 +56,5 @@ def interrupt_as_flag() -> Iterator[threading.Event]:
     Python takes signals in the main thread only; in another one there is nothing to do.
     """
     interrupted = threading.Event()
-    previous = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or previous is None:
+    with signals_handled(lambda number, frame: interrupted.set(), signal.SIGINT):
         yield interrupted
-        return
-    signal.signal(signal.SIGINT, lambda number, frame: interrupted.set())
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)

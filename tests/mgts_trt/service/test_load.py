@@ -1,5 +1,6 @@
 import asyncio
 import re
+import signal
 import socket
 import threading
 import time
@@ -112,3 +113,15 @@ def test_sigterm_lets_running_requests_finish(service: Running, slow: bytes) -> 
     assert late == 503
     assert service.process.wait(20) == 0
     assert "Traceback" not in service.log.read_text()
+
+
+def test_signals_that_are_ignored_do_not_end_it(tmp_path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the service, as from a shell's script
+    try:
+        with serving(tmp_path) as service:
+            for _ in range(2):
+                service.process.send_signal(signal.SIGINT)
+                assert httpx.get(f"{service.url}/healthz", timeout=30).status_code == 200
+            assert service.terminate() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
