@@ -1,12 +1,19 @@
 """What every test may ask for."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.paths import ROOT, SAMPLES, TINY
+
+
+def pytest_configure() -> None:
+    """Ctrl-C means what it means in the foreground: a script's background jobs, and so all they start, ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
