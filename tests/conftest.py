@@ -2,12 +2,15 @@
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.helpers.paths import ROOT, SAMPLES, TINY
+from tests.helpers.shared_state import changed_since, shared_state
 
 
 def pytest_configure() -> None:
@@ -23,6 +26,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not find_gpus():
             pytest.skip("needs an NVIDIA GPU and its driver")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def module_leaves_nothing_behind() -> Iterator[None]:
+    """What fixtures of a module change ends with it."""
+    before = shared_state()
+    yield
+    if changed := changed_since(before):
+        pytest.fail(f"The tests of this file leave changed: {changed}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(module_leaves_nothing_behind: None) -> Iterator[None]:
+    """A test that fails here would make another one fail, far away."""
+    before, threads = shared_state(), set(threading.enumerate())
+    yield
+    if changed := changed_since(before):
+        pytest.fail(f"This test leaves changed: {changed}", pytrace=False)
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread not in threads]
+    if left:
+        pytest.fail(f"This test leaves threads behind: {left}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

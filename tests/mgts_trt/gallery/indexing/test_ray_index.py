@@ -42,7 +42,9 @@ def installed_ray():
 @pytest.fixture(scope="module")
 def ray():
     module = installed_ray()
+    before = signal.getsignal(signal.SIGTERM)  # Ray takes it for itself
     module.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    signal.signal(signal.SIGTERM, before)
     yield module
     module.shutdown()
 
