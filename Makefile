@@ -8,7 +8,7 @@ PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
 PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,80,168
 OUT    ?= out
 
-.PHONY: demo test lint format export-edge export-paper clean
+.PHONY: demo test lint browser format export-edge export-paper clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
@@ -18,13 +18,16 @@ demo: $(VENV)/.demo
 	    --json $(OUT)/bench.json --plot $(OUT)/bench.png --picture $(OUT)/demo.jpg
 	@echo "Look at $(OUT)/search.jpg, $(OUT)/demo.jpg and $(OUT)/bench.png"
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+browser: $(VENV)/.dev
+	@$(BIN)/python -m tests.helpers.browser
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,11 +12,11 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.helpers.browser import MISSING, find_browser
 from tests.helpers.running_service import serving
 from tests.helpers.tiny_bundle import CANVAS, CELL
 
 KEY = "a-key-for-the-tests"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = [
     "--headless",
     "--no-sandbox",
@@ -62,7 +61,7 @@ def make_picture(path: Path, **people: int) -> Path:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`mgts-trt serve` with a key and a gallery of two people: hoops on camera 1, stripes on camera `<b>2</b>`."""
-    _need(all(map(find_spec, ("lancedb", "fastapi", "uvicorn"))), "pip install 'mgts-trt[serve]'")
+    _need(all(map(find_spec, ("lancedb", "fastapi", "uvicorn"))), "needs the service: pip install 'mgts-trt[serve]'")
     folder = tmp_path_factory.mktemp("page")
     with serving(folder, "--gallery", folder / "gallery", environment={"MGTS_API_KEY": KEY}) as running:
         service = Served(running.url, make_picture(folder / "photo.png", hoops=1, stripes=4))
@@ -80,20 +79,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium."""
-    _need(find_spec("playwright"), "pip install playwright")
-    _need(CHROMIUM, "apt-get install chromium")
+    _need(find_spec("playwright"), "needs playwright: pip install playwright")
+    found = find_browser()
+    _need(found, MISSING)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        chromium = playwright.chromium.launch(executable_path=found, args=QUIET)
         yield chromium
         chromium.close()
 
 
-def _need(there: object, command: str) -> None:
+def _need(there: object, otherwise: str) -> None:
     """Skip where something is missing; in CI, fail."""
     if not there:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"missing: {command}")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(otherwise)
 
 
 Visit = Callable[..., Any]
