@@ -1,11 +1,12 @@
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import mgts_trt
 from mgts_trt.errors import MgtsError
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
@@ -75,12 +76,12 @@ def test_a_port_that_is_taken(refuse) -> None:
         assert "Cannot listen on 127.0.0.1" in refuse("--port", other.getsockname()[1])
 
 
-def test_without_its_packages(refuse, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    for name in [name for name in sys.modules if name.startswith("mgts_trt.service")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr(mgts_trt, "service", raising=False)  # which the import below would otherwise put in its place
-    assert "pip install 'mgts-trt[serve]'" in refuse()
+def test_without_its_packages(bundle: Path) -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; from mgts_trt.cli.app import main; main()"
+    command = [sys.executable, "-c", code, "serve", str(bundle)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'mgts-trt[serve]'" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
