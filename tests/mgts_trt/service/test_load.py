@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import cv2
 import httpx
@@ -21,6 +22,13 @@ SMALL = post("/detect", picture((0, 0)))
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> Running:
     with serving(tmp_path_factory.mktemp("load")) as running:
+        yield running
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Running:
+    """For a test that ends it."""
+    with serving(tmp_path) as running:
         yield running
 
 
@@ -94,28 +102,28 @@ def test_who_has_gone_costs_no_inference(service: Running, slow: bytes) -> None:
     assert metric(service, 'mgts_requests_total{route="/detect",status="499"}') >= 6
 
 
-def test_sigterm_lets_running_requests_finish(service: Running, slow: bytes) -> None:
+def test_sigterm_lets_running_requests_finish(mortal: Running, slow: bytes) -> None:
     answers = []
 
     def ask() -> None:
-        with service.client() as client:
+        with mortal.client() as client:
             answers.append(client.post("/detect", files={"image": slow}).status_code)
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: metric(service, "mgts_requests_in_progress") == 4)
-    service.process.terminate()
-    late = asyncio.run(exchange(service, SMALL))
+    wait_until(lambda: metric(mortal, "mgts_requests_in_progress") == 4)
+    mortal.process.terminate()
+    late = asyncio.run(exchange(mortal, SMALL))
     for thread in threads:
         thread.join()
     assert answers == [200, 200, 200]
     assert late == 503
-    assert service.process.wait(20) == 0
-    assert "Traceback" not in service.log.read_text()
+    assert mortal.process.wait(20) == 0
+    assert "Traceback" not in mortal.log.read_text()
 
 
-def test_signals_that_are_ignored_do_not_end_it(tmp_path) -> None:
+def test_signals_that_are_ignored_do_not_end_it(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the service, as from a shell's script
     try:
         with serving(tmp_path) as service:
