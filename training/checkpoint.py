@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
@@ -35,7 +35,8 @@ def save_checkpoint(path: Path, network: nn.Module, *, model: str, preset: str) 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     try:
-        save_file(state, temporary, metadata={"model": model, "preset": preset})
+        # Not save_file: it has a temporary file of its own, which would lie there for good after a kill.
+        temporary.write_bytes(save(state, metadata={"model": model, "preset": preset}))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torchvision import models
 
-import training.checkpoint
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import MgtsError
 from training.checkpoint import CheckpointError, load_backbone, load_checkpoint, save_checkpoint
@@ -91,12 +90,14 @@ def test_missing(tiny: Preset, tmp_path: Path) -> None:
 
 
 def test_failing_save_leaves_the_old_file(tiny: Preset, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
-        path.write_bytes(b"half")
+    write = Path.write_bytes
+
+    def half(path: Path, data: bytes) -> None:
+        write(path, data[: len(data) // 2])
         raise OSError("no space left on device")
 
     old = saved.read_bytes()
-    monkeypatch.setattr(training.checkpoint, "save_file", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="no space"):
         save_checkpoint(saved, create("idnet", tiny, seed=2), model="idnet", preset="tiny")
     assert saved.read_bytes() == old
