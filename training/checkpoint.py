@@ -1,6 +1,5 @@
 """Weights on disk: safetensors with the model's and preset's names beside them."""
 
-import os
 import pickle
 from http.client import HTTPException
 from importlib import import_module
@@ -12,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.files import replace_file
 from training.models.efficientnet import EfficientNetLite
 from training.models.reid import MGTS
 from training.models.vgg import VGG
@@ -32,14 +32,10 @@ def save_checkpoint(path: Path, network: nn.Module, *, model: str, preset: str) 
         model: Name in `training.models.CLASSES`.
         preset: Name of the preset.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    try:
+    with replace_file(path) as temporary:
         # Not save_file: it has a temporary file of its own, which would lie there for good after a kill.
         temporary.write_bytes(save(state, metadata={"model": model, "preset": preset}))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, network: nn.Module, *, model: str, preset: str) -> None:

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.files import replace_file
 from mgts_trt.pictures.figures import new_figure, save_figure
 
 
@@ -41,9 +42,8 @@ class Log:
             )
         self._names = header[3:-1] if rows else None
         kept = "".join(",".join(row) + "\n" for row in ([header, *rows] if rows else []))
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(kept, encoding="utf-8")
-        temporary.replace(path)
+        with replace_file(path) as temporary:
+            temporary.write_text(kept, encoding="utf-8")
         self._file = path.open("a", encoding="utf-8", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
 

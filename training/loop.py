@@ -1,7 +1,6 @@
 """The training loop: a run that is killed at any point and started again ends with the weights it would have had."""
 
 import json
-import os
 import pickle
 import signal
 import threading
@@ -21,6 +20,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.files import replace_file
 from mgts_trt.machine.signals import signals_handled
 from training.checkpoint import CheckpointError, save_checkpoint
 from training.log import Log, plot_losses
@@ -214,7 +214,7 @@ class _Run:
         return named
 
     def save(self, path: Path) -> None:
-        """Write the state in one step, on the disk when this returns."""
+        """Write the state in one step, which not even a power cut leaves half done."""
         state = {
             "identity": self.identity,
             "iteration": self.iteration,
@@ -223,15 +223,8 @@ class _Run:
             "scaler": self._scaler.state_dict(),
             "average": None if self._average is None else self._average.state_dict(),
         }
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replace_file(path, sync=True) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
 
     def resume(self, path: Path) -> None:
         """Go on from a state, if there is one."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BundleError, first_fault
-from mgts_trt.machine.files import file_sha256
+from mgts_trt.machine.files import file_sha256, replace_file
 
 FORMAT = 1
 """The bundle format this version writes and the newest it reads."""
@@ -200,6 +199,5 @@ def read_manifest(root: Path) -> Manifest:
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
     """Write `root/manifest.json` in one step, so that a reader sees the whole of it or none."""
-    temporary = root / f".{MANIFEST}.{os.getpid()}"
-    temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    temporary.replace(root / MANIFEST)
+    with replace_file(root / MANIFEST) as temporary:
+        temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")

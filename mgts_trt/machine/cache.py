@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mgts_trt.machine.files import replace_file
+
 VARIABLE = "MGTS_TRT_CACHE"
 """Environment variable that names the cache folder, or switches caching `off`."""
 
@@ -80,15 +82,11 @@ class DiskCache:
         path = self.path(key)
         if path is None or self.folder is None or len(content) + len(_MAGIC) + 64 > self._limit:
             return
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._locked(self.folder):
-                try:
+                with replace_file(path) as temporary:
                     temporary.write_bytes(_MAGIC + hashlib.sha256(content).hexdigest().encode() + content)
-                    temporary.replace(path)
-                finally:
-                    temporary.unlink(missing_ok=True)
                 self._prune(self.folder, keep=path)
         except OSError as error:
             _log.warning("Cannot write into the cache %s: %s. Going on without it.", self.folder, error.strerror)

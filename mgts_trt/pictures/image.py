@@ -1,9 +1,7 @@
 """Pictures in and out: files, folders, and the arrays an application passes."""
 
-import os
 import re
 import threading
-import uuid
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ import numpy as np
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.errors import ImageError
+from mgts_trt.machine.files import replace_file
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """File names `find_images` takes for pictures, lower case. `read_image` looks at the content instead."""
@@ -141,12 +140,10 @@ def write_image(path: str | Path, image: Image) -> None:
             f"Cannot write {path}: OpenCV cannot encode {width}x{height} pixels as {suffix} ({reason}). "
             "Use .png or a smaller picture (JPEG holds at most 65,500 pixels a side)."
         )
-    temporary = path.with_name(f".{uuid.uuid4().hex}{suffix}")
     try:
-        temporary.write_bytes(data.tobytes())
-        os.replace(temporary, path)
+        with replace_file(path) as temporary:
+            temporary.write_bytes(data.tobytes())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ImageError(
             f"Cannot write {path}: {error.strerror}. Check the path, its permissions and the free space."
         ) from error

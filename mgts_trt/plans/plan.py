@@ -12,7 +12,6 @@ plan lies in a folder named after its identity, with a sidecar that is compared 
 
 import hashlib
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,7 +23,7 @@ from mgts_trt.bundle.manifest import Sha256
 from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import PlanError, first_fault
-from mgts_trt.machine.files import file_sha256
+from mgts_trt.machine.files import file_sha256, replace_file
 from mgts_trt.plans.flavour import Flavour, FlavourName, title
 from mgts_trt.plans.head_form import HEAD_FILE, HeadForm, choose_head
 
@@ -177,9 +176,8 @@ class PlanRecord(BaseModel):
     def write(self, folder: Path) -> None:
         """Write the sidecar into `folder` in one step, with a checksum of its own."""
         data = self.model_dump(mode="json")
-        temporary = folder / f".{RECORD}.{os.getpid()}"
-        temporary.write_text(json.dumps({**data, CHECKSUM: _digest(data)}, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder / RECORD)
+        with replace_file(folder / RECORD) as temporary:
+            temporary.write_text(json.dumps({**data, CHECKSUM: _digest(data)}, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
