@@ -13,6 +13,7 @@ plan lies in a folder named after its identity, with a sidecar that is compared 
 import hashlib
 import json
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -216,6 +217,24 @@ class PlanRecord(BaseModel):
             raise PlanError(f"{path} is altered: {first_fault(error)}. {_rebuild(folder)}") from error
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A plan on disk.
+
+    Attributes:
+        folder: Where it lies.
+        record: Its sidecar.
+    """
+
+    folder: Path
+    record: PlanRecord
+
+    @property
+    def file(self) -> Path:
+        """What TensorRT wrote."""
+        return self.folder / self.record.plan_file
+
+
 def this_platform() -> str:
     """System and processor: `linux-x86_64`."""
     return f"{platform.system()}-{platform.machine()}".lower()
@@ -240,15 +259,15 @@ def verify_plan(folder: Path, expected: PlanIdentity | None = None) -> PlanRecor
     return record
 
 
-def find_plan(bundle: Bundle, expected: PlanIdentity) -> Path:
-    """The plan file of the bundle that has the `expected` identity, verified.
+def find_plan(bundle: Bundle, expected: PlanIdentity) -> Plan:
+    """The plan of the bundle that has the `expected` identity, verified.
 
     Raises:
         PlanError: There is none (the message says what the nearest one differs in), or it is altered.
     """
     folder = bundle.plans / expected.folder
     if folder.is_dir():
-        return folder / verify_plan(folder, expected).plan_file
+        return Plan(folder, verify_plan(folder, expected))
     asked = f"{expected.model} in {expected.precision} for {expected.target}"
     if expected.head == "fused":
         asked += " with a fused head"

@@ -56,7 +56,7 @@ def _load_and_run(
     gpus = find_gpus()
     device = CudaDevice(0)
     gpu = gpus[0] if gpus else None
-    engine = timed("load", lambda: Engine(built.plan, built.record, flavour, device, gpu))
+    engine = timed("load", lambda: Engine(built, flavour, device, gpu))
     trial.reached = "loaded"
     ready = timed("context", lambda: EngineRun(engine, inputs))
     trial.reached = "context"

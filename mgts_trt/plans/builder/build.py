@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import Profile, Recipe, load_recipe
@@ -21,34 +21,22 @@ from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
 from mgts_trt.plans.caches import TimingCache
 from mgts_trt.plans.flavour import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
 from mgts_trt.plans.head_form import HEAD_FILE, HeadChoice, choose_head, save_head
-from mgts_trt.plans.plan import LOG, HeadRecord, PlanIdentity, PlanRecord, verify_plan
+from mgts_trt.plans.plan import LOG, HeadRecord, Plan, PlanIdentity, PlanRecord, verify_plan
 from mgts_trt.version import __version__
-
-if TYPE_CHECKING:
-    pass
 
 _HEADLESS = "headless.onnx"
 """What is parsed where the head is left out; it lies in the staging folder until the plan is written."""
 
 
 @dataclass(frozen=True)
-class BuildResult:
+class BuildResult(Plan):
     """A plan that is ready.
 
     Attributes:
-        folder: Where it lies.
-        record: Its sidecar.
         fresh: False if it was already there and nothing had to be done.
     """
 
-    folder: Path
-    record: PlanRecord
     fresh: bool
-
-    @property
-    def plan(self) -> Path:
-        """The plan file."""
-        return self.folder / self.record.plan_file
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
-from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.head_form import HeadChoice
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
@@ -55,7 +54,7 @@ def select_runtime(
         precision: `fp32`, `fp16` or `int8`.
         backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU.
         threads: CPU threads; all available ones by default.
-        head: Of MGTS's plan; see `mgts_trt.runtime.session.tensorrt.check_plan`.
+        head: Of MGTS's plan; see `mgts_trt.runtime.session.tensorrt.usable_plan`.
 
     Raises:
         BackendError: `backend` is unknown, or is `tensorrt` and cannot run here; the message says why.
@@ -67,7 +66,7 @@ def select_runtime(
     from mgts_trt.runtime.session.tensorrt import load_engines
 
     try:
-        engines = load_engines(bundle, models, precision, head)
+        gpu, engines = load_engines(bundle, models, precision, head)
     except MgtsError as error:
         if backend == "tensorrt":
             raise BackendError(
@@ -75,7 +74,7 @@ def select_runtime(
             ) from error
         return on_cpu(str(error), threads)
     reason = "asked for" if backend == "tensorrt" else "there is a GPU, and the plans fit it"
-    return Runtime("tensorrt", str(find_gpus()[0]), reason, engines)
+    return Runtime("tensorrt", str(gpu), reason, engines)
 
 
 def on_cpu(reason: str, threads: int | None) -> Runtime:

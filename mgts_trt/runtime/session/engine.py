@@ -12,7 +12,7 @@ from mgts_trt.errors import BackendError
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.caches import RuntimeCache
 from mgts_trt.plans.flavour import Flavour
-from mgts_trt.plans.plan import PlanRecord
+from mgts_trt.plans.plan import Plan
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.session.base import ExecutionContext
@@ -25,8 +25,7 @@ class Engine:
     """A deserialised plan. Contexts share its weights, and several may run at once, each on a stream of its own.
 
     Args:
-        plan: The plan file, whose identity and checksum have been verified (`mgts_trt.plans.plan.find_plan`).
-        record: Its sidecar.
+        plan: One whose identity and checksum have been verified (`mgts_trt.plans.plan.find_plan`).
         flavour: Loads it.
         device: Where it runs.
         gpu: What runs it, as far as known; part of the runtime cache's key.
@@ -42,10 +41,9 @@ class Engine:
         BackendError: TensorRT refuses the plan, or its tensors are not those its sidecar names.
     """
 
-    def __init__(
-        self, plan: Path, record: PlanRecord, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None
-    ) -> None:
-        self.flavour, self.record, self.device, self.folder = flavour, record, device, plan.parent
+    def __init__(self, plan: Plan, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None) -> None:
+        record = plan.record
+        self.flavour, self.record, self.device, self.folder = flavour, record, device, plan.folder
         self.inputs, self.outputs, self.profile = record.inputs, record.outputs, record.profile
         self._errors = flavour.create_error_log()
         self._cache = RuntimeCache(flavour, gpu, record.plan_sha256) if flavour.has_runtime_cache() else None
@@ -53,11 +51,11 @@ class Engine:
         # An engine uses its runtime, and TensorRT keeps neither the runtime nor the error log alive.
         self._runtime: Any = flavour.create_runtime(self._errors)
         try:
-            data = plan.read_bytes()
+            data = plan.file.read_bytes()
         except OSError as error:
-            raise BackendError(f"Cannot read {plan}: {error.strerror}.") from error
+            raise BackendError(f"Cannot read {plan.file}: {error.strerror}.") from error
         self._engine: Any = self.call("deserialising", self._runtime.deserialize_cuda_engine, data)
-        self._check_tensors(plan)
+        self._check_tensors(plan.file)
         self.workspace_bytes = int(self._engine.device_memory_size_v2)
 
     @property
@@ -132,7 +130,7 @@ class Engine:
             )
         return answer
 
-    def _check_tensors(self, plan: Path) -> None:
+    def _check_tensors(self, file: Path) -> None:
         engine, trt = self._engine, self.flavour.module
         found: dict[str, tuple[bool, str, tuple[int, ...]]] = {}
         for index in range(engine.num_io_tensors):
@@ -145,10 +143,10 @@ class Engine:
                 shape = tuple(-1 if isinstance(size, str) else size for size in spec.shape)
                 if found.pop(name, None) != (is_input, spec.dtype, shape):
                     raise BackendError(
-                        f"{plan} has no {'input' if is_input else 'output'} {name} {spec}. Build it again."
+                        f"{file} has no {'input' if is_input else 'output'} {name} {spec}. Build it again."
                     )
         if found:
-            raise BackendError(f"{plan} has tensors its sidecar does not name: {', '.join(found)}. Build it again.")
+            raise BackendError(f"{file} has tensors its sidecar does not name: {', '.join(found)}. Build it again.")
 
 
 class EngineContext(ExecutionContext):

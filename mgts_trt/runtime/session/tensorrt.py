@@ -4,7 +4,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -24,29 +23,51 @@ from mgts_trt.plans.flavour import (
     title,
 )
 from mgts_trt.plans.head_form import HeadChoice, choose_head
-from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, find_plan, plan_folders
+from mgts_trt.plans.plan import Plan, PlanIdentity, build_command, find_plan, plan_folders
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.session.engine import Engine
 
 
-def check_plan(bundle: Bundle, model: str, precision: str, head: HeadChoice = "graph") -> PlanRecord:
+def usable_plan(
+    bundle: Bundle,
+    model: str,
+    precision: str,
+    head: HeadChoice = "graph",
+    *,
+    flavour: Flavour,
+    gpus: Sequence[Gpu],
+) -> Plan:
     """Find and verify the plan this machine would run.
 
-    A plan for exactly this GPU is preferred to a portable one. Without a GPU the portable plan is checked.
+    A plan for exactly this GPU is preferred to a portable one. Without a GPU the portable plan is taken.
 
     Args:
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
         head: The form of MGTS's head; `auto` takes the faster of those that are built. A session runs `graph` alone.
+        flavour: Loads it.
+        gpus: Of this machine; the first one runs it.
 
     Raises:
-        BackendError: There is no TensorRT here, or (plain TensorRT) no GPU to compare a plan with.
+        BackendError: There is no GPU to compare a plan with, and plain TensorRT has no portable ones.
         BundleError: The bundle does not hold the model in that precision.
         PlanError: There is no such plan, it was built for something else, or it is altered.
     """
-    return PlanRecord.read(_usable_plan(bundle, model, precision, head).parent)
+    choices: tuple[HeadChoice, ...] = ("auto", "graph", "fused") if head == "auto" else (head,)
+    forms = dict.fromkeys(choose_head(model, choice) for choice in choices)
+    targets = runnable_targets(flavour, gpus)
+    expected = [
+        PlanIdentity.of(bundle, model, precision, target, flavour, form) for form in forms for target in targets
+    ]
+    if not expected:
+        raise BackendError(
+            f"{flavour} runs plans on the GPU they were built on, and there is no NVIDIA GPU here that it supports. "
+            "Use --backend onnxruntime."
+        )
+    there = [identity for identity in expected if (bundle.plans / identity.folder).is_dir()]
+    return find_plan(bundle, (there or expected)[0])
 
 
 def open_engine(
@@ -63,36 +84,17 @@ def open_engine(
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
-        head: See `check_plan`.
+        head: See `usable_plan`.
         device: Where it runs; None means the first GPU.
 
     Raises:
         BackendError: There is no TensorRT or GPU here, or TensorRT refuses the plan.
         BundleError: The bundle does not hold the model in that precision.
-        PlanError: See `check_plan`.
+        PlanError: See `usable_plan`.
     """
-    plan = _usable_plan(bundle, model, precision, head)
-    gpus = find_gpus()
-    return Engine(
-        plan, PlanRecord.read(plan.parent), require_flavour(), device or _first_gpu(), gpus[0] if gpus else None
-    )
-
-
-def _usable_plan(bundle: Bundle, model: str, precision: str, head: HeadChoice = "graph") -> Path:
-    flavour = require_flavour()
-    choices: tuple[HeadChoice, ...] = ("auto", "graph", "fused") if head == "auto" else (head,)
-    forms = dict.fromkeys(choose_head(model, choice) for choice in choices)
-    targets = runnable_targets(flavour, find_gpus())
-    expected = [
-        PlanIdentity.of(bundle, model, precision, target, flavour, form) for form in forms for target in targets
-    ]
-    if not expected:
-        raise BackendError(
-            f"{flavour} runs plans on the GPU they were built on, and there is no NVIDIA GPU here that it supports. "
-            "Use --backend onnxruntime."
-        )
-    there = [identity for identity in expected if (bundle.plans / identity.folder).is_dir()]
-    return find_plan(bundle, (there or expected)[0])
+    flavour, gpus = require_flavour(), find_gpus()
+    plan = usable_plan(bundle, model, precision, head, flavour=flavour, gpus=gpus)
+    return Engine(plan, flavour, device or _first_gpu(), gpus[0] if gpus else None)
 
 
 @cache
@@ -114,14 +116,17 @@ def runnable_targets(flavour: Flavour, gpus: Sequence[Gpu]) -> list[str]:
 
 def load_engines(
     bundle: Bundle, models: Sequence[str], precision: str, head: HeadChoice = "graph"
-) -> dict[str, Engine]:
+) -> tuple[Gpu, dict[str, Engine]]:
     """The plans of these models, loaded: TensorRT can run them here.
 
     Args:
         bundle: An opened bundle.
         models: Names of the models wanted.
         precision: One of their precisions.
-        head: See `check_plan`.
+        head: See `usable_plan`.
+
+    Returns:
+        The GPU they are on, and the engines by model.
 
     Raises:
         MgtsError: It cannot; the message is the first reason why, in one sentence.
@@ -130,22 +135,24 @@ def load_engines(
     if flavour is None:
         broken = [f"{title(name)} is installed, but does not load: {why}." for name, why in broken_flavours().items()]
         raise BackendError(broken[0] if broken else "TensorRT is not installed.")
-    if not find_gpus():
+    gpus = find_gpus()
+    if not gpus:
         raise BackendError(f"{flavour} is installed, but no NVIDIA GPU was found.")
     if not plan_folders(bundle):
         raise BackendError(f"There are no plans for this bundle; build them with `{build_command(bundle.root)}`.")
-    # All plans are looked at before the first is loaded.
-    for model in models:
-        check_plan(bundle, model, precision, head)
+    # All plans are verified before the first is loaded, and none a second time before its turn. What can happen to one
+    # in between does no harm: a build replaces the folder as a whole, by a plan of the same identity. Someone who
+    # changes the file in place could change its checksum with it, at any time.
+    plans = {model: usable_plan(bundle, model, precision, head, flavour=flavour, gpus=gpus) for model in models}
     engines: dict[str, Engine] = {}
     try:
-        for model in models:
-            engines[model] = open_engine(bundle, model, precision, head=head)
+        for model, plan in plans.items():
+            engines[model] = Engine(plan, flavour, _first_gpu(), gpus[0])
     except MgtsError:
         for engine in engines.values():
             engine.close()
         raise
-    return engines
+    return gpus[0], engines
 
 
 class TensorRTSession:
@@ -163,7 +170,7 @@ class TensorRTSession:
     Raises:
         BackendError: TensorRT cannot run the plan; see `open_engine`.
         BundleError: The bundle does not hold the model in that precision.
-        PlanError: See `check_plan`.
+        PlanError: See `usable_plan`.
     """
 
     backend = "tensorrt"

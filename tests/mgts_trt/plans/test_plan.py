@@ -151,7 +151,9 @@ def test_unusable_sidecars(tmp_path, spoil, message):
 def test_a_plan_is_found_by_its_identity(bundle):
     put(bundle.plans, identity(target="sm_86"))
     folder = put(bundle.plans, identity())
-    assert find_plan(bundle, identity()) == folder / "mgts.plan"
+    found = find_plan(bundle, identity())
+    assert found.file == folder / "mgts.plan"
+    assert found.record == record(identity())
 
 
 def test_no_plan_at_all(bundle):

@@ -24,6 +24,7 @@ from mgts_trt.plans.builder.build import BuildEvent, build_bundle, build_plan, p
 from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour
 from mgts_trt.plans.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.runtime.session import tensorrt as session
+from mgts_trt.runtime.session.tensorrt import usable_plan
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
@@ -110,7 +111,7 @@ class TestOnePlan:
         result = build_plan(bundle, "mgts", "fp32")
         record = result.record
         assert result.fresh
-        assert result.plan.stat().st_size == record.plan_bytes
+        assert result.file.stat().st_size == record.plan_bytes
         assert sorted(path.name for path in result.folder.iterdir()) == ["build.log", "mgts.plan", "plan.json"]
         assert verify_plan(result.folder, PlanIdentity.of(bundle, "mgts", "fp32", "portable", FLAVOUR)) == record
         assert record.profile == {"N": Profile(min=1, opt=8, max=64)}
@@ -159,13 +160,13 @@ class TestOnePlan:
 
     def test_an_altered_plan_is_built_again(self, bundle):
         first = build_plan(bundle, "idnet", "fp32")
-        data = bytearray(first.plan.read_bytes())
+        data = bytearray(first.file.read_bytes())
         data[len(data) // 2] ^= 1
-        first.plan.write_bytes(data)
+        first.file.write_bytes(data)
         with pytest.raises(PlanError, match="altered"):
             find_plan(bundle, first.record.identity)
         assert build_plan(bundle, "idnet", "fp32").fresh
-        assert find_plan(bundle, first.record.identity) == first.plan
+        assert find_plan(bundle, first.record.identity).file == first.file
 
     def test_another_version_builds_another_plan_and_refuses_this_one(self, bundle):
         first = build_plan(bundle, "idnet", "fp32")
@@ -175,7 +176,7 @@ class TestOnePlan:
             find_plan(bundle, wanted)
         assert build_plan(bundle, "idnet", "fp32", flavour=newer).fresh
         assert len(plan_folders(bundle)) == 2
-        assert first.plan.is_file()
+        assert first.file.is_file()
 
     def test_a_plan_for_one_compute_capability(self, bundle):
         result = build_plan(bundle, "idnet", "fp32", "sm_86")
@@ -445,16 +446,15 @@ class TestWholeBundle:
 
 
 class TestSession:
-    def test_the_portable_plan_is_found(self, bundle, no_gpu):
+    def test_the_portable_plan_is_found(self, bundle):
         built = build_plan(bundle, "idnet", "fp32")
-        assert session.check_plan(bundle, "idnet", "fp32") == built.record
+        assert usable_plan(bundle, "idnet", "fp32", flavour=FLAVOUR, gpus=[]).record == built.record
 
-    def test_a_plan_for_this_gpu_is_preferred(self, bundle, monkeypatch):
-        monkeypatch.setattr(session, "find_gpus", lambda: [A4000])
+    def test_a_plan_for_this_gpu_is_preferred(self, bundle):
         portable = build_plan(bundle, "idnet", "fp32")
-        assert session.check_plan(bundle, "idnet", "fp32") == portable.record
+        assert usable_plan(bundle, "idnet", "fp32", flavour=FLAVOUR, gpus=[A4000]).record == portable.record
         own = build_plan(bundle, "idnet", "fp32", "sm_86")
-        assert session.check_plan(bundle, "idnet", "fp32") == own.record
+        assert usable_plan(bundle, "idnet", "fp32", flavour=FLAVOUR, gpus=[A4000]).record == own.record
 
     @pytest.mark.parametrize(
         ("gpus", "targets"),
@@ -468,14 +468,14 @@ class TestSession:
     def test_targets_that_run_here(self, gpus, targets):
         assert session.runnable_targets(FLAVOUR, gpus) == targets
 
-    def test_plain_tensorrt_without_a_gpu_has_nothing_to_check(self, bundle, no_gpu, monkeypatch):
-        monkeypatch.setattr(session, "require_flavour", lambda: Flavour("tensorrt", "10.9", FLAVOUR.module))
+    def test_plain_tensorrt_without_a_gpu_has_nothing_to_check(self, bundle):
+        plain = Flavour("tensorrt", "10.9", FLAVOUR.module)
         with pytest.raises(BackendError, match=r"TensorRT 10\.9 runs plans on the GPU they were built on"):
-            session.check_plan(bundle, "idnet", "fp32")
+            usable_plan(bundle, "idnet", "fp32", flavour=plain, gpus=[])
 
     def test_an_altered_plan_is_refused(self, bundle, no_gpu):
         built = build_plan(bundle, "idnet", "fp32")
-        built.plan.write_bytes(built.plan.read_bytes()[:-1])
+        built.file.write_bytes(built.file.read_bytes()[:-1])
         with pytest.raises(PlanError, match="truncated or altered"):
             session.TensorRTSession(bundle, "idnet", "fp32")
 

@@ -20,8 +20,8 @@ from mgts_trt.plans.builder.cut_head import cut_head
 from mgts_trt.plans.flavour import find_flavour
 from mgts_trt.plans.head_form import AUTO, FEATURES, HEAD_FILE, choose_head, load_head
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, find_plan, plan_folders, verify_plan
-from mgts_trt.runtime.session import tensorrt as session
 from mgts_trt.runtime.session.onnxruntime import PLAIN_QDQ
+from mgts_trt.runtime.session.tensorrt import usable_plan
 from mgts_trt.stages.head import fused_head
 from tests.helpers.headed_mgts import CHANNELS, headed_mgts, put_headed_mgts
 from tests.helpers.paths import TRAINED
@@ -45,11 +45,6 @@ def headed(tmp_path_factory):
 @pytest.fixture
 def bundle(headed, tmp_path):
     return Bundle.open(shutil.copytree(headed, tmp_path / "bundle"))
-
-
-@pytest.fixture
-def no_gpu(monkeypatch):
-    monkeypatch.setattr(session, "find_gpus", list)
 
 
 def run(model, inputs):
@@ -280,7 +275,7 @@ class TestBuild:
         assert list(built["graph"].record.outputs) == ["embedding"]
         for head, result in built.items():
             identity = PlanIdentity.of(bundle, "mgts", "fp16", "portable", FLAVOUR, head)
-            assert find_plan(bundle, identity) == result.plan
+            assert find_plan(bundle, identity).file == result.file
             assert not build_plan(bundle, "mgts", "fp16", head=head).fresh
             with console.out.capture() as shown:
                 console.out.print(facts_report(inspect(result.folder)))
@@ -295,19 +290,19 @@ class TestBuild:
         with pytest.raises(PlanError, match=sentence):
             find_plan(bundle, identity)
 
-    def test_the_form_is_named_where_there_is_no_plan(self, bundle, no_gpu):
+    def test_the_form_is_named_where_there_is_no_plan(self, bundle):
         with pytest.raises(PlanError, match=r"mgts in fp32 for portable with a fused head\. Build it .*--head fused`"):
-            session.check_plan(bundle, "mgts", "fp32", "fused")
+            usable_plan(bundle, "mgts", "fp32", "fused", flavour=FLAVOUR, gpus=[])
         graph = build_plan(bundle, "mgts", "fp32", head="graph")
         with pytest.raises(PlanError, match=rf"It has {graph.folder.name}, but its head lies in its graph"):
-            session.check_plan(bundle, "mgts", "fp32", "fused")
-        assert session.check_plan(bundle, "mgts", "fp32") == graph.record
+            usable_plan(bundle, "mgts", "fp32", "fused", flavour=FLAVOUR, gpus=[])
+        assert usable_plan(bundle, "mgts", "fp32", flavour=FLAVOUR, gpus=[]).record == graph.record
 
-    def test_auto_takes_what_is_there(self, bundle, no_gpu):
+    def test_auto_takes_what_is_there(self, bundle):
         fused = build_plan(bundle, "mgts", "fp32", head="fused").record
-        assert session.check_plan(bundle, "mgts", "fp32", "auto") == fused
+        assert usable_plan(bundle, "mgts", "fp32", "auto", flavour=FLAVOUR, gpus=[]).record == fused
         both = {"fused": fused, "graph": build_plan(bundle, "mgts", "fp32", head="graph").record}
-        assert session.check_plan(bundle, "mgts", "fp32", "auto") == both[AUTO]
+        assert usable_plan(bundle, "mgts", "fp32", "auto", flavour=FLAVOUR, gpus=[]).record == both[AUTO]
 
     def test_idnet_has_no_such_head(self, bundle):
         results = build_bundle(bundle, ["fp32"], models=["idnet", "mgts"], head="fused")

@@ -8,11 +8,14 @@ import pytest
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, PlanError
+from mgts_trt.machine import gpus
 from mgts_trt.machine.cache import VARIABLE, DiskCache
 from mgts_trt.machine.gpus import Gpu
+from mgts_trt.plans import plan as plans
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.caches import RUNTIME
-from mgts_trt.plans.flavour import Flavour, find_flavour
+from mgts_trt.plans.flavour import find_flavour
+from mgts_trt.plans.plan import Plan, PlanRecord
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session import backends
 from mgts_trt.runtime.session import tensorrt as session
@@ -20,13 +23,13 @@ from mgts_trt.runtime.session.engine import Engine
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.runtime.session.tensorrt import TensorRTSession, open_engine
 from tests.helpers import fake_tensorrt as fakes
-from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan
-from tests.helpers.reference_kernels import register_kernels
+from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.simulated import SimulatedDevice
+from tests.helpers.simulated_machine import A4000, TARGET, simulated_gpu
 from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
-A4000 = Gpu("NVIDIA RTX A4000", (8, 6), 16 << 30, "550.54")
 RTX = find_flavour("tensorrt_rtx")
+REAL_FIND_GPUS = gpus.find_gpus
 needs_rtx = pytest.mark.skipif(
     RTX is None or RTX.name != "tensorrt_rtx", reason="builds for real need TensorRT-RTX, which is not installed"
 )
@@ -46,15 +49,7 @@ def cache_folder(tmp_path, monkeypatch):
 @pytest.fixture(params=["tensorrt_rtx", "tensorrt"])
 def trt(request, monkeypatch):
     """A machine with a GPU and one flavour of TensorRT, all simulated."""
-    module = FakeTensorRT(SimulatedDevice(seed=5), request.param)
-    register_kernels(module.device)
-    flavour = Flavour(request.param, module.__version__, module)
-    for where in (session, backends):
-        monkeypatch.setattr(where, "find_gpus", lambda: [A4000])
-    monkeypatch.setattr(session, "find_flavour", lambda: flavour)
-    monkeypatch.setattr(session, "require_flavour", lambda: flavour)
-    monkeypatch.setattr(session, "_first_gpu", lambda: module.device)
-    module.flavour = flavour
+    module, module.flavour = simulated_gpu(monkeypatch, request.param, seed=5)
     return module
 
 
@@ -62,7 +57,7 @@ def trt(request, monkeypatch):
 def bundle(tiny, tmp_path, trt):
     bundle = Bundle.open(shutil.copytree(tiny, tmp_path / "bundle"))
     for model in bundle.manifest.models:
-        write_plan(bundle, model, trt.flavour, "sm_86")
+        write_plan(bundle, model, trt.flavour, TARGET)
     return bundle
 
 
@@ -147,6 +142,30 @@ def test_plans_are_loaded_once(bundle, trt):
         assert trt.calls.count("deserialize_cuda_engine") == 3
 
 
+def test_a_plan_is_read_and_hashed_once_and_the_gpus_are_looked_for_once(bundle, trt, monkeypatch):
+    hashed, read, asked = [], [], []
+    file_sha256, read_record = plans.file_sha256, PlanRecord.read
+    monkeypatch.setattr(plans, "file_sha256", lambda path: (hashed.append(path.name), file_sha256(path))[1])
+    monkeypatch.setattr(PlanRecord, "read", lambda folder: (read.append(folder), read_record(folder))[1])
+    # Where the question ends, whichever module asks.
+    monkeypatch.setattr(gpus, "_has_cuda_core", lambda: True)
+    monkeypatch.setattr(gpus, "_from_cuda_core", lambda: (asked.append(1), [A4000])[1])
+    monkeypatch.setattr(session, "find_gpus", REAL_FIND_GPUS)
+    with PersonSearch(bundle, mode="net") as search:
+        assert search.runtime.backend == "tensorrt"
+    assert sorted(hashed) == ["detector.plan", "masknet.plan", "mgts.plan"]
+    assert len(set(read)) == len(read) == 3
+    assert len(asked) == 1
+
+
+def test_a_plan_is_hashed_before_any_is_loaded(bundle, trt):
+    [folder] = bundle.plans.glob("mgts.*")
+    (folder / "mgts.plan").write_bytes(b"x" * (folder / "mgts.plan").stat().st_size)
+    with pytest.raises(PlanError, match="altered"):
+        session.load_engines(bundle, ("detector", "masknet", "mgts"), "fp32")
+    assert trt.calls == []
+
+
 @pytest.mark.parametrize(
     ("call", "stage"),
     [
@@ -190,13 +209,17 @@ def test_a_foreign_plan_is_never_given_to_tensorrt(bundle, trt):
 
 
 def test_tensors_that_are_not_the_sidecars_are_refused(bundle, trt):
-    plan = session._usable_plan(bundle, "idnet", "fp32", "graph")
-    record = session.check_plan(bundle, "idnet", "fp32")
+    plan = session.usable_plan(bundle, "idnet", "fp32", flavour=trt.flavour, gpus=[A4000])
     wrong = {"embedding": TensorSpec(dtype="float32", shape=("N", 64))}
     with pytest.raises(BackendError, match=r"has no output embedding float32 \[N, 64\]\. Build it again"):
-        Engine(plan, record.model_copy(update={"outputs": wrong}), trt.flavour, trt.device)
+        Engine(altered(plan, outputs=wrong), trt.flavour, trt.device)
     with pytest.raises(BackendError, match="tensors its sidecar does not name: original"):
-        Engine(plan, record.model_copy(update={"inputs": {}}), trt.flavour, trt.device)
+        Engine(altered(plan, inputs={}), trt.flavour, trt.device)
+
+
+def altered(plan, **changes):
+    """The plan as another sidecar tells of it."""
+    return Plan(plan.folder, plan.record.model_copy(update=changes))
 
 
 def test_a_context_says_what_it_lacks(bundle, trt):
@@ -329,11 +352,11 @@ def test_without_a_gpu_tensorrts_own_words_reach_the_user(tiny, tmp_path):
     bundle = Bundle.open(shutil.copytree(tiny, tmp_path / "bundle"))
     built = build_plan(bundle, "idnet", "fp32")
     with pytest.raises(BackendError, match=r"failed in deserialising idnet .*CUDA driver version is insufficient"):
-        Engine(built.plan, built.record, RTX, SimulatedDevice())
-    broken = tmp_path / "broken.plan"
-    broken.write_bytes(b"x" * 4096)
+        Engine(built, RTX, SimulatedDevice())
+    broken = Plan(tmp_path, built.record)
+    broken.file.write_bytes(b"x" * 4096)
     with pytest.raises(BackendError, match=r"Serialization assertion header\.magicTag"):
-        Engine(broken, built.record, RTX, SimulatedDevice())
+        Engine(broken, RTX, SimulatedDevice())
 
 
 @needs_rtx
