@@ -1,5 +1,6 @@
 # make demo   finds a person again in real pictures, and measures all three modes; installs what it needs (no PyTorch)
-# make test   lint, types and tests; installs PyTorch, too
+# make check  lint, types and the quick tests that need no PyTorch, in about two minutes: what to run while you work
+# make test   lint, types and all tests; installs PyTorch, too
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -8,7 +9,8 @@ PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
 PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,80,168
 OUT    ?= out
 
-.PHONY: demo test lint browser format export-edge export-paper clean
+.NOTPARALLEL: # two would install into one environment at once
+.PHONY: demo check test lint browser format export-edge export-paper clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
@@ -18,10 +20,14 @@ demo: $(VENV)/.demo
 	    --json $(OUT)/bench.json --plot $(OUT)/bench.png --picture $(OUT)/demo.jpg
 	@echo "Look at $(OUT)/search.jpg, $(OUT)/demo.jpg and $(OUT)/bench.png"
 
-test: lint browser
+# --no-torch makes PyTorch unimportable, so that the same tests run where it is installed and where it is not.
+check: lint
+	$(BIN)/python -m pytest --no-torch -m "not slow"
+
+test: $(VENV)/.dev lint browser
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -29,7 +35,7 @@ lint: $(VENV)/.dev
 browser: $(VENV)/.dev
 	@$(BIN)/python -m tests.helpers.browser
 
-format: $(VENV)/.dev
+format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -51,6 +57,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[plot]'
 	@touch $@
 
+$(VENV)/.check: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check]'
+	@touch $@ $(VENV)/.demo
+
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.check $(VENV)/.demo

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,22 @@ from tests.helpers.paths import ROOT, SAMPLES, TINY
 from tests.helpers.shared_state import changed_since, shared_state
 
 
-def pytest_configure() -> None:
-    """Ctrl-C means what it means in the foreground: a script's background jobs, and so all they start, ignore it."""
+class _WithoutTorch(PathFinder):
+    @classmethod
+    def find_spec(cls, name: str, *where: Any) -> ModuleSpec | None:
+        return None if name == "torch" else super().find_spec(name, *where)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--no-torch", action="store_true", help="as if PyTorch were not installed: what needs it is skipped"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("no_torch"):
+        sys.meta_path[sys.meta_path.index(PathFinder)] = _WithoutTorch
+    # Ctrl-C means what it means in the foreground: a script's background jobs, and so all they start, ignore it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -45,6 +61,7 @@ def leaves_nothing_behind(module_leaves_nothing_behind: None) -> Iterator[None]:
     if changed := changed_since(before):
         pytest.fail(f"This test leaves changed: {changed}", pytrace=False)
     left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread not in threads]
+    left = [name for name in left if name != "AnyIO worker thread"]  # which ends by itself when it has been idle
     if left:
         pytest.fail(f"This test leaves threads behind: {left}", pytrace=False)
 
