@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Model
 from mgts_trt.errors import GalleryError
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_gamma
 
 
 class Space(BaseModel):
@@ -49,7 +49,7 @@ class Space(BaseModel):
             model=model,
             weights=manifest.training.checkpoints.get(model) or _files_sha256(entry),
             mode=mode,
-            gamma=1.0 if mode == "none" else manifest.gamma,
+            gamma=mode_gamma(manifest, mode),
             patch=manifest.patch,
             embedding=manifest.embedding,
             preset=manifest.preset,

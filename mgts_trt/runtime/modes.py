@@ -17,12 +17,18 @@ MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
 """The models each mode runs; the last one is its re-ID network."""
 
 
+def mode_gamma(manifest: Manifest, mode: Mode) -> float:
+    """The RoI expand ratio γ of a mode (Sec. 4.3).
+
+    Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E".
+    """
+    return 1.0 if mode == "none" else manifest.gamma
+
+
 def mode_patches(
     manifest: Manifest, mode: Mode, canvas: Image, boxes: Array, instance_map: InstanceMap | None, letterbox: Letterbox
 ) -> Patches:
-    """The re-ID patches of boxes on a canvas, as `mode` makes them: see `stages.person_patches`.
-
-    Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E".
+    """The re-ID patches of boxes on a canvas, as `mode` makes them: see `stages.person_patches` and `mode_gamma`.
 
     Args:
         manifest: γ, size and normalisation of the patches.
@@ -39,7 +45,7 @@ def mode_patches(
         canvas,
         boxes,
         instance_map,
-        gamma=1.0 if mode == "none" else manifest.gamma,
+        gamma=mode_gamma(manifest, mode),
         patch_hw=manifest.patch,
         mean=manifest.normalisation.mean,
         std=manifest.normalisation.std,

@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.gpu.sides.torch_networks import TorchNetworks
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_gamma
 from mgts_trt.stages import Letterbox, expand_boxes
 
 
@@ -108,7 +108,7 @@ class TorchPipeline:
         self, canvas: Tensor, boxes: Array, instance_map: Tensor | None, letterbox: Letterbox
     ) -> tuple[Tensor, Tensor]:
         """Instances [N] and embeddings [N, d] of canvas boxes [N, 4]."""
-        gamma = 1.0 if self._mode == "none" else self._manifest.gamma
+        gamma = mode_gamma(self._manifest, self._mode)
         crops = expand_boxes(boxes, gamma, letterbox.content_hw)
         tights = expand_boxes(boxes, 1.0, letterbox.content_hw)
         ids = torch.zeros(len(boxes), dtype=torch.int64, device=self._device)

@@ -24,6 +24,7 @@ from mgts_trt.runtime.gpu.memory import Arena, Mirrored, at
 from mgts_trt.runtime.gpu.reid import ReId
 from mgts_trt.runtime.gpu.rows import PeopleRows
 from mgts_trt.runtime.gpu.timing import StageTimer
+from mgts_trt.runtime.modes import mode_gamma
 from mgts_trt.runtime.people import STAGES, People
 from mgts_trt.stages import Letterbox
 
@@ -272,7 +273,7 @@ class Slot:
                     at(self._rows.boxes.device),
                     at(self._count.device),
                     most,
-                    gamma=1.0 if shared.mode == "none" else shared.manifest.gamma,
+                    gamma=mode_gamma(shared.manifest, shared.mode),
                     instance_map=at(segmenter.instance_map) if segmenter else None,
                     rows=segmenter.rows if segmenter else 0,
                     crops=at(self._rows.crops.device),
