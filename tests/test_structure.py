@@ -149,9 +149,7 @@ def one_place_loads_tensorrt(tree: Tree) -> Iterator[str]:
         for node in ast.walk(source.tree):
             if _is_open_import(node) and module not in ("mgts_trt", "mgts_trt.plans.flavour"):
                 yield f"{source.path}:{node.lineno} imports a module that only a run can name"
-            if _is_tensorrt(node) and not module.startswith(
-                ("mgts_trt.plans", "mgts_trt.runtime.session.engine", "mgts_trt.cli.facts")
-            ):
+            if _is_tensorrt(node) and not module.startswith(("mgts_trt.plans", "mgts_trt.runtime.session.engine")):
                 yield f"{source.path}:{node.lineno} uses TensorRT's own module"
 
 

@@ -11,7 +11,7 @@ from mgts_trt.bundle.macs import Work
 from mgts_trt.bundle.manifest import MANIFEST, Calibration, Manifest, Quantisation, Thresholds, Training
 from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
-from mgts_trt.errors import MgtsError, OnnxError, PlanError
+from mgts_trt.errors import BackendError, MgtsError, OnnxError, PlanError
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.flavour import Flavour, find_flavour, runs_on, title
@@ -205,7 +205,10 @@ def inspect_plan(folder: Path) -> PlanFacts:
     why = _why_not_loaded(record.identity, flavour)
     layers: list[str] | None = None
     if flavour is not None and not why:
-        layers, why = _engine_layers(flavour, folder / record.plan_file)
+        try:
+            layers = flavour.layers(folder / record.plan_file)
+        except BackendError as error:
+            why = str(error)
     return PlanFacts(folder=str(folder), record=record, layers=layers, no_layers=why)
 
 
@@ -321,17 +324,3 @@ def _why_not_loaded(identity: PlanIdentity, flavour: Flavour | None) -> str:
     if not runs_on(identity.target, gpus[0].sm):
         return f"Its layers are shown on a GPU it was built for ({identity.target}); here is {gpus[0].sm}."
     return ""
-
-
-def _engine_layers(flavour: Flavour, plan: Path) -> tuple[list[str] | None, str]:
-    """Names of the engine's layers; or None, and why."""
-    with flavour.collect() as messages:
-        engine = flavour.create_runtime().deserialize_cuda_engine(plan.read_bytes())
-        if engine is None:
-            errors = "; ".join(message.text for message in messages if message.level == "error")
-            return None, f"{flavour} does not load the plan: {errors or 'it gives no reason'}."
-        inspector = engine.create_engine_inspector()
-        text = inspector.get_engine_information(flavour.module.LayerInformationFormat.JSON)
-    # A plan that was built with more detail has an object where others have the name alone.
-    entries = json.loads(text).get("Layers", [])
-    return [entry if isinstance(entry, str) else str(entry.get("Name", entry)) for entry in entries], ""

@@ -6,12 +6,14 @@ for the GPU when the plan is first loaded. What differs between them is behind `
 
 import importlib
 import importlib.util
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from mgts_trt.bundle.recipe import Builder
@@ -130,6 +132,24 @@ class Flavour:
             runtime.error_recorder = errors.recorder
         return runtime
 
+    def layers(self, plan: Path) -> list[str]:
+        """Names of the layers of a plan that this version of this flavour built.
+
+        Raises:
+            BackendError: It does not load the plan.
+            OSError: The file cannot be read.
+        """
+        with self.collect() as messages:
+            engine = self.create_runtime().deserialize_cuda_engine(plan.read_bytes())
+            if engine is None:
+                errors = "; ".join(message.text for message in messages if message.level == "error")
+                raise BackendError(f"{self} does not load the plan: {errors or 'it gives no reason'}.")
+            inspector = engine.create_engine_inspector()
+            text = inspector.get_engine_information(self.module.LayerInformationFormat.JSON)
+        # A plan that was built with more detail has an object where others have the name alone.
+        entries = json.loads(text).get("Layers", [])
+        return [entry if isinstance(entry, str) else str(entry.get("Name", entry)) for entry in entries]
+
     def create_error_log(self) -> "ErrorLog":
         """An empty collection of TensorRT's errors."""
         return ErrorLog(self.module)
@@ -228,13 +248,13 @@ def find_flavour(prefer: FlavourName | None = None) -> Flavour | None:
     return None
 
 
-def require_flavour(prefer: FlavourName | None = None) -> Flavour:
+def require_flavour() -> Flavour:
     """Like `find_flavour`, for what cannot go on without.
 
     Raises:
         BackendError: No TensorRT is installed, or it does not load.
     """
-    flavour = find_flavour(prefer)
+    flavour = find_flavour()
     if flavour is None:
         broken = "; ".join(f"{_TITLES[name]} does not load: {why}" for name, why in broken_flavours().items())
         raise BackendError(

@@ -16,7 +16,7 @@ from mgts_trt.cli.facts_text import facts_report
 from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.plans.flavour import Message
+from mgts_trt.plans.flavour import Flavour, Message
 from tests.helpers.plan_files import identity, put
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
@@ -167,6 +167,8 @@ def test_an_altered_plan(root):
 
 class Installed(SimpleNamespace):
     """A flavour whose runtime gives the engine it was made with."""
+
+    layers = Flavour.layers
 
     def __str__(self):
         return "TensorRT-RTX 1.7.1.116"
