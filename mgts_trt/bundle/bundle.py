@@ -24,24 +24,18 @@ class Bundle:
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, preset: str | None = None) -> Self:
+    def open(cls, path: str | os.PathLike[str]) -> Self:
         """Read the manifest and check every file against it.
 
         Args:
             path: The bundle's folder.
-            preset: Refuse a bundle of another preset.
 
         Raises:
-            BundleError: There is no bundle, it is of a newer format or another preset, its manifest is malformed, or
+            BundleError: There is no bundle, it is of a newer format, its manifest is malformed, or
                 a file is missing or altered.
         """
         root = Path(path)
         manifest = read_manifest(root)
-        if preset is not None and manifest.preset != preset:
-            raise BundleError(
-                f"The bundle {root} is of preset {manifest.preset!r}, not {preset!r}. "
-                f"Export one with `python -m export --preset {preset} --out DIR`."
-            )
         for file in manifest.files:
             _check_file(root, file)
         return cls(root, manifest)

@@ -1,7 +1,7 @@
 """`mgts-trt detect`: pictures in, JSON and annotated pictures out."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,7 +36,6 @@ def search_pictures(
     top: int | None = None,
     draw: bool = True,
     embeddings: bool = True,
-    on_picture: Callable[[Path], None] = lambda _: None,
 ) -> Iterator[Detected]:
     """Search pictures one after the other; a broken one costs itself alone.
 
@@ -47,13 +46,11 @@ def search_pictures(
         top: See `PersonSearch.__call__`.
         draw: Write annotated pictures.
         embeddings: Put embeddings into the JSON.
-        on_picture: Called before each.
 
     Raises:
         MgtsError: The output cannot be written, or the backend fails.
     """
     for path, name in pictures:
-        on_picture(path)
         try:
             image = read_image(path)
             people = search(image, top=top)

@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.streams import ArrayDevice, HostBuffer, Stream
 
@@ -141,24 +140,21 @@ def is_device_array(array: Any) -> bool:
     return where is not None and where()[0] in (_CUDA, _CUDA_MANAGED)
 
 
-def as_device_array(
-    array: Any, device: ArrayDevice, stream: Stream, *, spec: TensorSpec | None = None, what: str = "array"
-) -> DeviceArray:
+def as_device_array(array: Any, device: ArrayDevice, stream: Stream, *, what: str = "array") -> DeviceArray:
     """Another library's device array, without a copy.
 
     Args:
         array: Anything with `__cuda_array_interface__` (PyTorch, CuPy, Numba, PyCUDA) or `__dlpack__`; of any shape and
-            type unless `spec` names them, C-contiguous.
+            type, C-contiguous.
         device: Where it must be.
         stream: Will read it; it is made to wait for the producer's stream, if the producer names one.
-        spec: The element type and shape it must have.
         what: Named in errors.
 
     Returns:
         The array, with the shape and type of `array`, which it keeps alive.
 
     Raises:
-        BackendError: It offers neither interface, is not on this device, not contiguous, or not as `spec` says.
+        BackendError: It offers neither interface, is not on this device, or not contiguous.
     """
     if isinstance(array, DeviceArray):
         if array.device.ordinal != device.ordinal:
@@ -175,8 +171,6 @@ def as_device_array(
             f"{what} is {type(array).__name__}, which offers neither __cuda_array_interface__ nor __dlpack__. "
             "Pass a GPU array of PyTorch, CuPy, Numba or PyCUDA."
         )
-    if spec is not None and not spec.admits(taken.dtype.name, taken.shape):
-        raise BackendError(f"{what} is {taken}, expected {spec}.")
     return taken
 
 

@@ -99,12 +99,6 @@ def test_a_link_out_of_the_bundle_is_refused(folder: Path, tmp_path: Path) -> No
         Bundle.open(folder)
 
 
-def test_another_preset_is_refused(folder: Path) -> None:
-    assert Bundle.open(folder, preset="tiny").manifest.preset == "tiny"
-    with pytest.raises(BundleError, match="preset 'tiny', not 'paper'"):
-        Bundle.open(folder, preset="paper")
-
-
 @pytest.mark.parametrize(("make", "what"), [(None, "is not a folder"), (Path.mkdir, "has no manifest")])
 def test_what_is_no_bundle_says_so(tmp_path: Path, make, what: str) -> None:
     folder = tmp_path / "none"

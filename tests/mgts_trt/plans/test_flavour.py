@@ -96,7 +96,7 @@ class TestInstalled:
 
     @pytest.mark.parametrize("tf32", [True, False])
     def test_config_takes_the_settings(self, tf32):
-        flavour = require_flavour("tensorrt_rtx")
+        flavour = require_flavour()
         settings = flavour.settings(Builder(optimization_level=1, workspace_mib=64, tf32=tf32))
         with flavour.collect() as messages:
             config = flavour.create_config(flavour.create_builder(), settings, flavour.default_target)
