@@ -6,6 +6,7 @@ import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.evaluation.boxes import match_boxes
+from mgts_trt.evaluation.mask_metrics import mask_iou
 from mgts_trt.evaluation.metrics import evaluate_detection
 
 IOUS = tuple(float(iou) for iou in np.arange(0.5, 1.0, 0.05))
@@ -52,5 +53,5 @@ def _mask_agreement(
         for i, j in enumerate(match_boxes(others["boxes"], rows["boxes"][truths], 0.5)):
             if j >= 0:
                 ours, theirs = others["masks"][i] >= 0.5, rows["masks"][truths[j]] >= 0.5
-                ious.append(np.count_nonzero(ours & theirs) / max(np.count_nonzero(ours | theirs), 1))
+                ious.append(mask_iou(ours, theirs, empty=0))
     return float(np.mean(ious)) if ious else 0.0

@@ -23,8 +23,13 @@ class MaskResult:
     ious: NDArray[np.float64]
 
 
-def mask_iou(a: Bools, b: Bools) -> float:
-    """Intersection over union of two masks, bool [H, W]; two empty masks give 0.
+def mask_iou(a: Bools, b: Bools, *, empty: float) -> float:
+    """Intersection over union of two masks, bool [H, W].
+
+    Args:
+        a: One.
+        b: The other.
+        empty: What two empty masks give: 0 where finding nothing is no success, 1 where it is agreement.
 
     Raises:
         MetricError: The shapes differ.
@@ -32,7 +37,7 @@ def mask_iou(a: Bools, b: Bools) -> float:
     if a.shape != b.shape:
         raise MetricError(f"Masks of shapes {a.shape} and {b.shape} do not lie on the same picture. Pass equal shapes.")
     union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 0.0
+    return int((a & b).sum()) / union if union else empty
 
 
 def evaluate_masks(images: Iterable[tuple[Sequence[Bools] | Bools, Array, Array]]) -> MaskResult:
@@ -49,5 +54,5 @@ def evaluate_masks(images: Iterable[tuple[Sequence[Bools] | Bools, Array, Array]
     for i, (masks, instances, matches) in enumerate(images):
         if len(masks) != len(matches):
             raise MetricError(f"Image {i} has {len(masks)} masks but {len(matches)} matches. Pass one a detection.")
-        ious += [mask_iou(masks[n], instances == k + 1) for n, k in enumerate(matches) if k >= 0]
+        ious += [mask_iou(masks[n], instances == k + 1, empty=0) for n, k in enumerate(matches) if k >= 0]
     return MaskResult(float(np.mean(ious)) if ious else float("nan"), np.array(ious, np.float64))

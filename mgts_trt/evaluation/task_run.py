@@ -26,6 +26,7 @@ from mgts_trt._typing import Array, Bools, Floats, Ints
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.labelled import LabelledSet
+from mgts_trt.evaluation.mask_metrics import mask_iou
 from mgts_trt.runtime.modes import MODES, Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.base import Session
@@ -69,8 +70,7 @@ class PackedMask:
         """Intersection over union, 0…1; two empty masks are equal: 1."""
         height, width = max(self.window[3], other.window[3]), max(self.window[2], other.window[2])
         a, b = self.unpack(height, width), other.unpack(height, width)
-        union = int((a | b).sum())
-        return int((a & b).sum()) / union if union else 1.0
+        return mask_iou(a, b, empty=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -195,11 +195,12 @@ def test_detection_refuses(predictions, truths, iou_threshold, message) -> None:
 def test_mask_iou_by_hand() -> None:
     left, top, none = np.zeros((3, 4, 4), bool)
     left[:, :2], top[:2] = True, True
-    assert mask_iou(left, left) == 1
-    assert mask_iou(left, top) == pytest.approx(4 / 12)
-    assert mask_iou(left, none) == mask_iou(none, none) == 0
+    assert mask_iou(left, left, empty=0) == 1
+    assert mask_iou(left, top, empty=1) == pytest.approx(4 / 12)
+    assert mask_iou(left, none, empty=1) == 0
+    assert (mask_iou(none, none, empty=0), mask_iou(none, none, empty=1)) == (0, 1)
     with pytest.raises(MetricError, match=r"\(4, 4\) and \(2, 4\)"):
-        mask_iou(left, left[:2])
+        mask_iou(left, left[:2], empty=0)
 
 
 def test_masks_are_judged_over_true_positives() -> None:
