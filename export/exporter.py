@@ -15,12 +15,13 @@ from export.graphs.trace import export_onnx
 from export.onnx_file import ExportError, store_weights_in_half, tensor_specs
 from export.precisions.calibration_set import check_people, read_calibration, require_calibration
 from export.precisions.lower import STEPS as LOWERING
-from export.precisions.lower import file_name, lower, require_precisions
+from export.precisions.lower import lower, require_precisions
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, model_inputs, start_recording
 from export.references.goldens import record, write_golden
-from export.references.labelled import FOLDER, add_labelled
+from export.references.labelled import add_labelled
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.layout import LABELLED, model_file
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.evaluation.labelled import LabelledSet
@@ -115,7 +116,7 @@ def export_bundle(job: Export) -> tuple[Bundle, list[Check]]:
         }
         manifest = manifest.model_copy(update=update)
         if labelled:
-            job.on_step(FOLDER, "record")
+            job.on_step(LABELLED, "record")
             entry = add_labelled(staging, manifest, labelled, networks)
             manifest = manifest.model_copy(update={"labelled": entry})
         write_manifest(staging, Manifest.model_validate(manifest.model_dump()))
@@ -148,7 +149,7 @@ def _export_model(
     checks: list[Check],
 ) -> Model:
     job.on_step(name, "trace")
-    path = root / file_name(name, "fp32")
+    path = root / model_file(name, "fp32")
     graph = GRAPHS[name](network).eval()
     export_onnx(graph, _examples(name, job.preset), path, dynamic="N" if name in ("mgts", "idnet") else None)
     del graph
@@ -158,7 +159,7 @@ def _export_model(
     job.on_step(name, "check")
 
     def check(precision: str) -> None:
-        graph = CheckedGraph(name, network, root / file_name(name, precision), precision)
+        graph = CheckedGraph(name, network, root / model_file(name, precision), precision)
         checks.extend(_check(graph, recordings, manifest))
         require(checks)
 

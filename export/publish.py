@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mgts_trt.bundle.layout import OF_THE_MODELS
 from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.errors import BundleError
-
-FOLDERS = ("golden", "ranges", "labelled", "parity")
-"""Of a bundle; what is in them belongs to its models. Plans do not: each names the file it was built from."""
 
 
 def refuse_to_overwrite(out: Path, *, force: bool) -> None:
@@ -40,7 +38,7 @@ def move_into_place(staging: Path, out: Path) -> None:
     (out / MANIFEST).unlink(missing_ok=True)
     for old in out.glob("*.onnx"):
         old.unlink()
-    for folder in FOLDERS:
+    for folder in OF_THE_MODELS:
         shutil.rmtree(out / folder, ignore_errors=True)
     files = [path.relative_to(staging) for path in staging.rglob("*") if path.is_file()]
     for file in sorted(files, key=lambda file: file.name == MANIFEST):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from export.onnx_file import ExportError
 from export.precisions.calibration_set import check_people, read_calibration, require_calibration
-from export.precisions.lower import file_name, lower, require_precisions
+from export.precisions.lower import lower, require_precisions
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder
 from export.recording import Recording, record_people, start_recording
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.layout import model_file
 from mgts_trt.bundle.manifest import Manifest, Model, write_manifest
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
@@ -90,11 +91,11 @@ def record_detections(bundle: Bundle, recordings: list[Recording]) -> None:
 
 
 def _convert(job: Conversion, name: str, root: Path, goldens: list[Recording], calibration: list[Recording]) -> Model:
-    shutil.copyfile(job.bundle.model_path(name, "fp32"), root / file_name(name, "fp32"))
+    shutil.copyfile(job.bundle.model_path(name, "fp32"), root / model_file(name, "fp32"))
     entry = job.bundle.model(name)
     model = entry.model_copy(
         update={
-            "files": {"fp32": entry.files["fp32"].model_copy(update={"file": file_name(name, "fp32")})},
+            "files": {"fp32": entry.files["fp32"].model_copy(update={"file": model_file(name, "fp32")})},
             "recipe_sha256": load_recipe(name).sha256,
             "ranges": None,
             "kept_float32": {},

@@ -14,6 +14,7 @@ from export.precisions.int8 import activations, layer_names, match_layers, to_in
 from export.precisions.ranges import largest, measure_ranges, write_ranges
 from export.recording import Recording, model_inputs
 from mgts_trt._typing import Array
+from mgts_trt.bundle.layout import model_file, ranges_file
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Quantisation
 from mgts_trt.bundle.recipe import Precision, load_recipe
 
@@ -88,11 +89,6 @@ def lower(
     return entry.model_copy(update={"files": {p: file for p, file in entry.files.items() if p in precisions}})
 
 
-def file_name(model: str, precision: str) -> str:
-    """A model's file in a bundle."""
-    return f"{model}.{precision}.onnx"
-
-
 def write_half(
     name: str,
     root: Path,
@@ -119,13 +115,13 @@ def write_half(
         RecipeError: The file's tensors are not the recipe's.
     """
     on_step("measure")
-    model = onnx.load(root / file_name(name, "fp32"))
+    model = onnx.load(root / model_file(name, "fp32"))
     ranges = measure_ranges(model, samples)
-    file = f"ranges/{name}.json"
+    file = ranges_file(name)
     write_ranges(root / file, ranges, pictures)
 
     on_step("convert")
-    path = root / file_name(name, "fp16")
+    path = root / model_file(name, "fp16")
     peaks = largest(ranges)
     nodes, kept = half_nodes(model, peaks)
     save_checked(to_half(model, nodes, peaks), path)
@@ -168,11 +164,11 @@ def write_int8(
     recipe = load_recipe(name)
     how = recipe.of("int8")
     on_step("calibrate")
-    quantiser = Quantiser(root / file_name(name, "fp32"), root / file_name(name, "fp16"))
+    quantiser = Quantiser(root / model_file(name, "fp32"), root / model_file(name, "fp16"))
     quantiser.calibrate(samples, on_picture)
 
     on_step("quantise")
-    path = root / file_name(name, "int8")
+    path = root / model_file(name, "int8")
     kept = match_layers(quantiser.layers.values(), how.keep)
     save_checked(quantiser.quantise(how, set(quantiser.layers.values()) - kept), path)
     recipe.bind(*tensor_specs(path))

@@ -3,9 +3,7 @@
 The statistics are computed inside the graph: one run a picture, and no feature map leaves it.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,34 +13,10 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from export.onnx_file import ExportError
 from export.precisions.half import HALF_MAX, MOVERS, Tensors, half_nodes
 from mgts_trt._typing import Array
+from mgts_trt.bundle.records import Range, RangesRecord
 
 HALF_TINY = float(np.finfo(np.float16).tiny)
 """2⁻¹⁴: what is smaller is subnormal in half and loses digits; below 2⁻²⁵ it is zero."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """The values of one node's output, over all pictures.
-
-    Attributes:
-        node: Its name.
-        op: Its operator.
-        tensor: The output.
-        min: Least value.
-        max: Greatest value.
-        largest: Greatest magnitude.
-        subnormal: Share of the values that are not zero and smaller than half's normal numbers, 0…1.
-        overflow: Share of the values that half cannot hold, 0…1.
-    """
-
-    node: str
-    op: str
-    tensor: str
-    min: float
-    max: float
-    largest: float
-    subnormal: float
-    overflow: float
 
 
 def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> list[Range]:
@@ -78,7 +52,8 @@ def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> 
             )
         subnormal, overflow = stacked[:, i, 2].mean(), stacked[:, i, 3].mean()
         numbers = (low, high, max(-low, high), max(subnormal, 0.0), overflow)
-        ranges.append(Range(nodes[name].name, nodes[name].op_type, name, *(float(number) for number in numbers)))
+        values = dict(zip(("min", "max", "largest", "subnormal", "overflow"), map(float, numbers), strict=True))
+        ranges.append(Range(node=nodes[name].name, op=nodes[name].op_type, tensor=name, **values))
     return ranges
 
 
@@ -88,14 +63,12 @@ def largest(ranges: Iterable[Range]) -> dict[str, float]:
 
 
 def write_ranges(path: Path, ranges: Iterable[Range], pictures: Iterable[str]) -> None:
-    """Write ranges as JSON: the pictures' names, and one row a node on a line of its own."""
+    """Write ranges, to four digits, as a `RangesRecord`."""
     rows = [
-        {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in asdict(row).items()}
+        row.model_copy(update={key: float(f"{value:.4g}") for key, value in row if isinstance(value, float)})
         for row in ranges
     ]
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f'{{"pictures": {json.dumps(list(pictures))}, "ranges": [\n{lines}\n]}}\n', encoding="utf-8")
+    RangesRecord(pictures=tuple(pictures), ranges=tuple(rows)).write(path)
 
 
 def _names(model: ModelProto) -> list[str]:

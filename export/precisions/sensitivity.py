@@ -17,9 +17,10 @@ from export.precisions.calibration_set import OnNote, read_calibration
 from export.precisions.convert import record_detections
 from export.precisions.half import simulate_rounding
 from export.precisions.int8 import match_layers
-from export.precisions.lower import Quantiser, file_name, write_half
+from export.precisions.lower import Quantiser, write_half
 from export.recording import model_inputs
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.layout import model_file
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import Precision, load_recipe
 from mgts_trt.pictures.figures import new_figure, save_figure
@@ -100,7 +101,7 @@ def study(bundle: Bundle, name: str, pictures: Sequence[Path], *, by: str, on_st
     least_score = thresholds.instance if name == "masknet" else thresholds.detection
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        shutil.copyfile(bundle.model_path(name, "fp32"), root / file_name(name, "fp32"))
+        shutil.copyfile(bundle.model_path(name, "fp32"), root / model_file(name, "fp32"))
         on_step(f"{name}: measuring ranges", 0, 1)
         write_half(name, root, bundle.model(name), samples, [item.name for item in recordings], lambda step: None)
         forms = _Forms(name, root, samples[1::2], least_score)
@@ -114,8 +115,8 @@ class _Forms:
 
     def __init__(self, name: str, root: Path, samples: Sequence[Mapping[str, Any]], least_score: float) -> None:
         self.name, self._samples, self._least_score, self._root = name, samples, least_score, root
-        half = root / file_name(name, "fp16")
-        self.quantiser = Quantiser(root / file_name(name, "fp32"), half)
+        half = root / model_file(name, "fp16")
+        self.quantiser = Quantiser(root / model_file(name, "fp32"), half)
         profile = {size: bounds.opt for size, bounds in load_recipe(name).profile.items()}
         work = read_graph(half, profile).workload
         self._total = work.total
@@ -123,7 +124,7 @@ class _Forms:
         self.macs: dict[str, int] = {}
         for node, layer in self.quantiser.layers.items():
             self.macs[layer] = self.macs.get(layer, 0) + macs.get(node, 0)
-        self._reference = self._run((root / file_name(name, "fp32")).read_bytes())
+        self._reference = self._run((root / model_file(name, "fp32")).read_bytes())
         self.half = self._agreement(onnx.load(half))
 
     def share(self, layers: Sequence[str]) -> float:

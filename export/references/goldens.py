@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from export.recording import Recording, record_people
+from mgts_trt.bundle.layout import GOLDEN, golden_files
 from mgts_trt.bundle.manifest import BundleFile, Golden, Manifest
 from mgts_trt.evaluation.golden import EMBEDDINGS
 from mgts_trt.pictures.image import write_image
@@ -35,8 +36,8 @@ def record(recording: Recording, name: str, network: FasterRCNN | FCIS | MGTS | 
 
 def write_golden(recording: Recording, root: Path) -> Golden:
     """Write picture and outputs under `root/golden` and return the manifest's entry."""
-    (root / "golden").mkdir(exist_ok=True)
-    picture, outputs = f"golden/{recording.name}.png", f"golden/{recording.name}.npz"
+    (root / GOLDEN).mkdir(exist_ok=True)
+    picture, outputs = golden_files(recording.name)
     write_image(root / picture, recording.picture)
     np.savez_compressed(root / outputs, **recording.outputs)
     return Golden(

@@ -6,14 +6,12 @@ from pathlib import Path
 
 from export.references.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.layout import LABELLED, REFERENCE
 from mgts_trt.bundle.manifest import BundleFile, Labelled, Manifest
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.task_run import run_task, save_run
 from mgts_trt.runtime.modes import MODES
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
-
-FOLDER = "labelled"
-REFERENCE = "reference.npz"
 
 
 def add_labelled(
@@ -41,11 +39,11 @@ def add_labelled(
         BackendError: A network does not keep its contract.
     """
     for file in labelled.files:
-        (root / FOLDER / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(labelled.root / file, root / FOLDER / file)
+        (root / LABELLED / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(labelled.root / file, root / LABELLED / file)
     sessions = {name: TorchSession(name, network, manifest.models[name]) for name, network in networks.items()}
     # Nothing but the networks differs from the deployed pipeline.
     run = run_task(Bundle(root, manifest), sessions, labelled, MODES, on_picture=on_picture)
-    save_run(root / FOLDER / REFERENCE, run)
-    labels, *pictures = (BundleFile.of(root, f"{FOLDER}/{file}") for file in labelled.files)
-    return Labelled(labels=labels, pictures=tuple(pictures), reference=BundleFile.of(root, f"{FOLDER}/{REFERENCE}"))
+    save_run(root / REFERENCE, run)
+    labels, *pictures = (BundleFile.of(root, f"{LABELLED}/{file}") for file in labelled.files)
+    return Labelled(labels=labels, pictures=tuple(pictures), reference=BundleFile.of(root, REFERENCE))

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Self
 
+from mgts_trt.bundle.layout import PLANS
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, read_manifest
 from mgts_trt.errors import BundleError
 from mgts_trt.machine.files import file_sha256
@@ -71,7 +72,7 @@ class Bundle:
     @property
     def plans(self) -> Path:
         """The folder of the TensorRT plans built from this bundle; it may not exist yet."""
-        return self.root / "plans"
+        return self.root / PLANS
 
 
 def _check_file(root: Path, expected: BundleFile) -> None:

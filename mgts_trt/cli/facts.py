@@ -1,17 +1,18 @@
 """What is inside a bundle, a plan, or an ONNX file: facts gathered here, shown by `mgts_trt.cli.facts_text`."""
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.layout import PARITY
 from mgts_trt.bundle.macs import Work
 from mgts_trt.bundle.manifest import MANIFEST, Calibration, Manifest, Quantisation, Thresholds, Training
 from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
-from mgts_trt.errors import BackendError, MgtsError, OnnxError, PlanError
+from mgts_trt.bundle.records import ParityRecord, RangesRecord
+from mgts_trt.errors import BackendError, BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.flavour import Flavour, find_flavour, runs_on, title
@@ -237,7 +238,7 @@ def inspect_bundle(root: Path, layers: int = 0) -> BundleFacts:
         ranges=_ranges(root, manifest),
         quantisation={name: model.quantisation for name, model in manifest.models.items() if model.quantisation},
         calibration=manifest.calibration,
-        parity=[_read_parity(root, path) for path in sorted((root / "parity").glob("*.json"))],
+        parity=[_read_parity(root, path) for path in sorted((root / PARITY).glob("*.json"))],
         plans=[_plan_entry(folder) for folder in plan_folders(bundle)],
     )
 
@@ -281,36 +282,34 @@ def _ranges(root: Path, manifest: Manifest) -> dict[str, RangeFacts]:
 
 def _read_ranges(path: Path) -> RangeFacts:
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-        rows = data["ranges"]
-        worst = max(rows, key=lambda row: float(row["largest"]))
-        return RangeFacts(
-            pictures=data["pictures"],
-            tensors=len(rows),
-            largest=worst["largest"],
-            node=worst["node"],
-            overflow=max(float(row["overflow"]) for row in rows),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return RangeFacts(problem=f"{path} is not what the export writes ({type(error).__name__}: {error})")
+        record = RangesRecord.read(path)
+    except BundleError as error:
+        return RangeFacts(problem=str(error))
+    worst = max(record.ranges, key=lambda row: row.largest)
+    return RangeFacts(
+        pictures=list(record.pictures),
+        tensors=len(record.ranges),
+        largest=worst.largest,
+        node=worst.node,
+        overflow=max(row.overflow for row in record.ranges),
+    )
 
 
 def _read_parity(root: Path, path: Path) -> ParityFacts:
     file = str(path.relative_to(root))
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-        task = data["task"]
-        return ParityFacts(
-            file=file,
-            device=f"{data['backend']}, {data['device']}",
-            ok=data["ok"],
-            compared=len(data["comparisons"]) + (len(task["comparisons"]) if task else 0),
-            labelled=task["people"] if task else 0,
-            current=data["manifest_sha256"] == file_sha256(root / MANIFEST),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = f"{path} is not what `mgts-trt parity --record` writes ({type(error).__name__}: {error})"
-        return ParityFacts(file=file, problem=problem)
+        record = ParityRecord.read(path)
+    except BundleError as error:
+        return ParityFacts(file=file, problem=str(error))
+    task = record.task
+    return ParityFacts(
+        file=file,
+        device=f"{record.backend}, {record.device}",
+        ok=record.ok,
+        compared=len(record.comparisons) + (len(task.comparisons) if task else 0),
+        labelled=task.people if task else 0,
+        current=record.manifest_sha256 == file_sha256(root / MANIFEST),
+    )
 
 
 def _why_not_loaded(identity: PlanIdentity, flavour: Flavour | None) -> str:

@@ -1,6 +1,5 @@
 """`mgts-trt parity`: a bundle compared with what PyTorch gave at export."""
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +90,7 @@ def parity(
         warn("nobody is seen in two labelled pictures, so retrieval was not measured.")
     if json_file:
         everything = parity_report(opened, runtime, comparisons, report)
-        write_text(json_file, json.dumps(everything, indent=2) + "\n")
+        write_text(json_file, everything.model_dump_json(indent=2) + "\n")
     if picture and report:
         drawn, summary = worst_picture(report)
         write_image(picture, drawn)

@@ -4,17 +4,19 @@ The first is here: what each model's session gives, against what PyTorch gave at
 `mgts_trt.evaluation.task`; both end in one table, one verdict and one record.
 """
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
 from mgts_trt._typing import Array, Floats
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.layout import PARITY, parity_file
 from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
+from mgts_trt.bundle.records import ParityRecord, TaskRecord, TaskRow, TensorRow
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import box_iou, match_boxes
 from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens
@@ -153,32 +155,35 @@ def _cosines(bundle: Bundle, session: Session, case: GoldenCase) -> list[float]:
 
 def parity_report(
     bundle: Bundle, runtime: Runtime, comparisons: list[Comparison], task: TaskReport | None
-) -> dict[str, object]:
-    """Everything compared, as JSON takes it; a number that is none becomes null."""
-    tensors = [{**asdict(comparison), "ok": comparison.ok} for comparison in comparisons]
-    rows = [{**asdict(row), "delta": row.delta, "ok": row.ok} for row in (task.comparisons if task else [])]
-    return {
-        "version": __version__,
-        "manifest_sha256": file_sha256(bundle.root / MANIFEST),
-        "backend": runtime.backend,
-        "device": runtime.device,
-        "ok": all(comparison.ok for comparison in comparisons) and all(bool(row["ok"]) for row in rows),
-        "comparisons": [_json(row) for row in tensors],
-        "task": {
-            "reference": task.reference_name,
-            "pictures": len(task.labelled.pictures),
-            "people": sum(len(picture.boxes) for picture in task.labelled.pictures),
-            "comparisons": [_json(row) for row in rows],
-        }
+) -> ParityRecord:
+    """Everything compared, for a file; a number that is none becomes None."""
+    tensors = tuple(TensorRow(**_finite({**asdict(row), "ok": row.ok})) for row in comparisons)
+    rows = tuple(
+        TaskRow(**_finite({**asdict(row), "delta": row.delta, "ok": row.ok}))
+        for row in (task.comparisons if task else ())
+    )
+    return ParityRecord(
+        version=__version__,
+        manifest_sha256=file_sha256(bundle.root / MANIFEST),
+        backend=runtime.backend,
+        device=runtime.device,
+        ok=not failures(comparisons, task),
+        comparisons=tensors,
+        task=TaskRecord(
+            reference=task.reference_name,
+            pictures=len(task.labelled.pictures),
+            people=sum(len(picture.boxes) for picture in task.labelled.pictures),
+            comparisons=rows,
+        )
         if task
         else None,
-    }
+    )
 
 
 def record_parity(
     bundle: Bundle, runtime: Runtime, comparisons: list[Comparison], task: TaskReport | None
 ) -> list[str]:
-    """Write `parity/PRECISION.BACKEND.json` into the bundle, one file a precision; returns their names.
+    """Write a `ParityRecord` a precision into the bundle; returns their names.
 
     They are not in the manifest, since they are measured after export, on whatever machine; `manifest_sha256` tells
     which export they are of.
@@ -186,7 +191,7 @@ def record_parity(
     Raises:
         MgtsError: The bundle's folder cannot be written.
     """
-    folder = bundle.root / "parity"
+    folder = bundle.root / PARITY
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -203,8 +208,9 @@ def record_parity(
             task.runs,
             [row for row in task.comparisons if row.precision == precision],
         )
-        names.append(f"parity/{precision}.{runtime.backend}.json")
-        write_text(bundle.root / names[-1], json.dumps(parity_report(bundle, runtime, own, of_task), indent=2) + "\n")
+        names.append(parity_file(precision, runtime.backend))
+        record = parity_report(bundle, runtime, own, of_task)
+        write_text(bundle.root / names[-1], record.model_dump_json(indent=2) + "\n")
     return names
 
 
@@ -214,5 +220,5 @@ def failures(comparisons: list[Comparison], task: TaskReport | None) -> int:
     return sum(not row.ok for row in rows)
 
 
-def _json(row: dict[str, object]) -> dict[str, object]:
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

@@ -11,6 +11,7 @@ import numpy as np
 
 from mgts_trt._typing import Array, Bools
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.layout import LABELLED
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.evaluation.labelled import LabelledSet
@@ -94,7 +95,7 @@ class TaskReport:
 
 def bundled_set(bundle: Bundle) -> LabelledSet | None:
     """The labelled set a bundle carries, if it carries one."""
-    return LabelledSet.open(bundle.root / "labelled") if bundle.manifest.labelled else None
+    return LabelledSet.open(bundle.root / LABELLED) if bundle.manifest.labelled else None
 
 
 def task_modes(bundle: Bundle, precision: str, modes: Sequence[Mode] | None = None) -> tuple[Mode, ...]:

@@ -15,7 +15,8 @@ from export.precisions.agreement import agreement
 from export.precisions.calibration import METHODS, Histogram, calibrate
 from export.precisions.half import half_nodes, simulate_rounding, to_half
 from export.precisions.int8 import LEVELS, activations, layer_names, match_layers, quantise_weight, to_int8
-from export.precisions.lower import Quantiser, file_name
+from export.precisions.lower import Quantiser
+from mgts_trt.bundle.layout import model_file
 from mgts_trt.bundle.macs import share
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import Precision, Tolerance
@@ -191,7 +192,7 @@ def test_layers_are_named_as_their_weights_and_kept_by_pattern(tmp_path: Path) -
     names = layer_names(model)
     assert names == {"stem": "stem", "first": "block.0", "second": "block.1"}
     assert match_layers(names.values(), ["block.*"]) == {"block.0", "block.1"}
-    paths = [tmp_path / file_name("net", precision) for precision in ("fp32", "fp16", "int8")]
+    paths = [tmp_path / model_file("net", precision) for precision in ("fp32", "fp16", "int8")]
     save_checked(model, paths[0])
     save_checked(halved(model), paths[1])
     quantiser = Quantiser(*paths[:2])

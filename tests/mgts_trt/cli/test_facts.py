@@ -20,11 +20,12 @@ from mgts_trt.plans.flavour import Flavour, Message
 from tests.helpers.plan_files import identity, put
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
+ROW = {"op": "Conv", "tensor": "y", "min": -1.0, "max": 1.0, "subnormal": 0.0}
 RANGES = {
     "pictures": ["one.jpg", "two.jpg"],
     "ranges": [
-        {"node": "conv1", "largest": 3.5, "overflow": 0.0},
-        {"node": "conv2", "largest": 70000.0, "overflow": 0.25},
+        {**ROW, "node": "conv1", "largest": 3.5, "overflow": 0.0},
+        {**ROW, "node": "conv2", "largest": 70000.0, "overflow": 0.25},
     ],
 }
 MGTS = {"fp32": 3801088}
@@ -104,9 +105,13 @@ def test_int8_and_parity_of_a_bundle(root):
     models = {**manifest.models, "mgts": manifest.models["mgts"].model_copy(update={"quantisation": how})}
     calibration = Calibration.of([root / "mgts.fp32.onnx", root / "mgts.fp16.onnx"])
     write_manifest(root, manifest.model_copy(update={"models": models, "calibration": calibration}))
+    row = {"precision": "int8", "metric": "a number", "value": None, "bound": 0.9, "ok": True}
+    tensor = {**row, "model": "mgts", "picture": "one"}
+    task = {**row, "part": "net", "reference": 0.5, "delta": None}
     report = {
-        "backend": "onnxruntime", "device": "CPU", "ok": True, "comparisons": [1, 2],
-        "task": {"people": 34, "comparisons": [3]}, "manifest_sha256": file_sha256(root / "manifest.json"),
+        "version": "0.1.0", "backend": "onnxruntime", "device": "CPU", "ok": True, "comparisons": [tensor, tensor],
+        "task": {"reference": "fp32", "pictures": 9, "people": 34, "comparisons": [task]},
+        "manifest_sha256": file_sha256(root / "manifest.json"),
     }  # fmt: skip
     (root / "parity").mkdir()
     (root / "parity" / "int8.onnxruntime.json").write_text(json.dumps(report))
@@ -119,7 +124,7 @@ def test_int8_and_parity_of_a_bundle(root):
         f"calibrated on 2 pictures, SHA-256 {calibration.sha256[:12]}",
         "int8.onnxruntime.json: at parity in 3 numbers on goldens and 34 labelled people, onnxruntime, CPU",
         "fp16.onnxruntime.json: out of tolerance in 2 numbers on goldens, onnxruntime, CPU; of an earlier export",
-        "--record` writes (TypeError",
+        "--record` writes: at its top:",
     ):
         assert words in text
 
