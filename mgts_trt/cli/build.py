@@ -8,7 +8,6 @@ import typer
 from rich.table import Table
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.macs import macs_text, percent, share
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table
 from mgts_trt.plans.head_form import HeadChoice
 
@@ -68,6 +67,8 @@ def plan_report(results: Sequence["BuildResult"]) -> Table:
 
     `work` are the MACs of its convolutions and products, `done in it` the share of these done in the precision.
     """
+    from mgts_trt.bundle.macs import macs_text, percent, share
+
     rows = table("model", "precision", "target", ">MiB", ">s", ">work", ">done in it", "state")
     for result in results:
         record, identity = result.record, result.record.identity

@@ -11,7 +11,6 @@ import typer
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.pictures.image import list_pictures, read_image, write_image
 from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ def search_pictures(
     Raises:
         MgtsError: The output cannot be written, or the backend fails.
     """
+    from mgts_trt.pictures.image import read_image, write_image
+
     for path, name in pictures:
         try:
             image = read_image(path)
@@ -97,6 +98,7 @@ def detect(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a picture could not be read.")] = False,
 ) -> None:
     """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
+    from mgts_trt.pictures.image import list_pictures
     from mgts_trt.runtime.pipeline import PersonSearch
 
     pictures = list_pictures(sources)

@@ -175,7 +175,7 @@ class TestInstalled:
 def test_tensorrt_is_imported_only_when_asked_for():
     code = (
         "import sys, mgts_trt.plans.flavour, mgts_trt.plans.plan, mgts_trt.plans.builder.build;"
-        "import mgts_trt.cli.doctor, mgts_trt.runtime.session.tensorrt;"
+        "import mgts_trt.cli.findings, mgts_trt.runtime.session.tensorrt;"
         "print([m for m in ('tensorrt', 'tensorrt_rtx', 'torch', 'onnx', 'cuda.core') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

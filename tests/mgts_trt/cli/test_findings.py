@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli import doctor
-from mgts_trt.cli.doctor import Finding, examine, report
+from mgts_trt.cli import findings as module
+from mgts_trt.cli.findings import Finding, examine, report
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.flavour import Flavour, find_flavour
@@ -26,7 +26,7 @@ def tiny(tmp_path_factory):
 
 @pytest.fixture
 def bundle(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "find_gpus", list)
+    monkeypatch.setattr(module, "find_gpus", list)
     return shutil.copytree(tiny, tmp_path / "bundle")
 
 
@@ -52,7 +52,7 @@ def test_a_machine_without_a_gpu_has_no_problem(bundle):
 
 
 def test_gpus_are_listed(monkeypatch):
-    monkeypatch.setattr(doctor, "find_gpus", lambda: [A4000, Gpu("B", (12, 0))])
+    monkeypatch.setattr(module, "find_gpus", lambda: [A4000, Gpu("B", (12, 0))])
     assert of("GPU", examine()) == [
         Finding("GPU", "ok", "NVIDIA RTX A4000 (sm_86, 16 GiB), driver 550.54"),
         Finding("GPU", "ok", "B (sm_120), driver of unknown version"),
@@ -67,8 +67,8 @@ def test_gpus_are_listed(monkeypatch):
     ],
 )
 def test_no_tensorrt(monkeypatch, broken, state, text):
-    monkeypatch.setattr(doctor, "find_flavour", lambda: None)
-    monkeypatch.setattr(doctor, "broken_flavours", lambda: broken)
+    monkeypatch.setattr(module, "find_flavour", lambda: None)
+    monkeypatch.setattr(module, "broken_flavours", lambda: broken)
     [finding] = of("TensorRT", check(examine()))
     assert finding.state == state
     assert text in finding.text
@@ -80,7 +80,7 @@ def test_a_package_that_does_not_load(monkeypatch, area, package):
     def fail(name):
         raise ImportError(f"{name} is broken")
 
-    monkeypatch.setattr(doctor.importlib, "import_module", fail)
+    monkeypatch.setattr(module.importlib, "import_module", fail)
     [finding] = of(area, check(examine()))
     assert (finding.state, finding.cure) == ("problem", f"pip install {package}")
 
@@ -89,7 +89,7 @@ def test_a_look_that_fails_is_a_finding(monkeypatch):
     def fail():
         raise ZeroDivisionError("ouch")
 
-    monkeypatch.setattr(doctor, "find_gpus", fail)
+    monkeypatch.setattr(module, "find_gpus", fail)
     [finding] = of("GPU", check(examine()))
     assert finding.state == "problem"
     assert "ZeroDivisionError: ouch" in finding.text
@@ -130,7 +130,7 @@ def built(tiny, tmp_path_factory):
 class TestPlans:
     @pytest.fixture
     def plans(self, built, tmp_path, monkeypatch):
-        monkeypatch.setattr(doctor, "find_gpus", list)
+        monkeypatch.setattr(module, "find_gpus", list)
         return Bundle.open(shutil.copytree(built, tmp_path / "bundle"))
 
     def look(self, bundle):
@@ -145,7 +145,7 @@ class TestPlans:
         ],
     )
     def test_a_whole_plan(self, plans, monkeypatch, gpus, state, text):
-        monkeypatch.setattr(doctor, "find_gpus", lambda: gpus)
+        monkeypatch.setattr(module, "find_gpus", lambda: gpus)
         [finding] = self.look(plans)
         assert finding.state == state
         assert finding.text.startswith("idnet.fp32.portable.")
@@ -160,7 +160,7 @@ class TestPlans:
         assert finding.cure == f"mgts-trt build {plans.root}"
 
     def test_a_plan_of_another_version(self, plans, monkeypatch):
-        monkeypatch.setattr(doctor, "find_flavour", lambda: Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module))
+        monkeypatch.setattr(module, "find_flavour", lambda: Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module))
         [finding] = self.look(plans)
         assert finding.state == "problem"
         assert f"built by {FLAVOUR}, this is TensorRT-RTX 9.8.7" in finding.text
@@ -168,7 +168,7 @@ class TestPlans:
     def test_a_superseded_plan(self, plans, monkeypatch):
         newer = Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module)
         build_plan(plans, "idnet", "fp32", flavour=newer)
-        monkeypatch.setattr(doctor, "find_flavour", lambda: newer)
+        monkeypatch.setattr(module, "find_flavour", lambda: newer)
         findings = self.look(plans)
         assert sorted(finding.state for finding in findings) == ["info", "ok"]
         [old] = [finding for finding in findings if finding.state == "info"]
@@ -177,7 +177,7 @@ class TestPlans:
 
     def test_a_plan_of_a_model_the_bundle_does_not_hold(self, plans, monkeypatch):
         monkeypatch.setattr(
-            doctor.Bundle,
+            module.Bundle,
             "open",
             lambda path: Bundle(plans.root, plans.manifest.model_copy(update={"models": {}})),
         )
@@ -186,7 +186,7 @@ class TestPlans:
         assert "which the bundle does not hold" in finding.text
 
     def test_without_tensorrt_the_bytes_are_checked_still(self, plans, monkeypatch):
-        monkeypatch.setattr(doctor, "find_flavour", lambda: None)
+        monkeypatch.setattr(module, "find_flavour", lambda: None)
         [finding] = self.look(plans)
         assert finding.state == "info"
         assert "is whole; TensorRT-RTX is not installed" in finding.text

@@ -1,0 +1,196 @@
+"""What this machine and a bundle are fit for, and the one command that mends each problem."""
+
+import importlib
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.text import Text
+
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.errors import BundleError, PlanError
+from mgts_trt.machine.cache import VARIABLE, cache_root
+from mgts_trt.machine.cpu import available_cores, cpu_name
+from mgts_trt.machine.gpus import Gpu, find_gpus
+from mgts_trt.plans.flavour import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
+from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
+from mgts_trt.version import __version__
+
+State = Literal["ok", "info", "problem"]
+
+_COLOURS: dict[State, str] = {"ok": "green", "info": "cyan", "problem": "red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        area: What it belongs to: `system`, `GPU`, `TensorRT`, `bundle`, …
+        state: `info` is worth knowing and hinders nothing; a `problem` does.
+        text: For people.
+        cure: The command that mends it; every problem has one.
+    """
+
+    area: str
+    state: State
+    text: str
+    cure: str | None = None
+
+
+def examine(bundle_path: Path | None = None) -> list[Finding]:
+    """Look at the machine, the installation and, if one is named, a bundle and its plans. Never raises.
+
+    A machine without a GPU has no problem: bundles run on its CPU.
+    """
+    findings = [
+        *_guarded("system", _system),
+        *_guarded("GPU", _gpus),
+        *_guarded("TensorRT", _tensorrt),
+        *_guarded("cache", _cache),
+        *_guarded("ONNX Runtime", _onnxruntime),
+        *_guarded("OpenCV", _opencv),
+    ]
+    if bundle_path is not None:
+        path = bundle_path
+        findings += _guarded("bundle", lambda: _bundle(path))
+    return findings
+
+
+def report(findings: list[Finding]) -> Text:
+    """For people: a line a finding; a cure on a line of its own, ready to be copied."""
+    lines = Text()
+    width = max((len(finding.area) for finding in findings), default=0)
+    for finding in findings:
+        lines.append(f"{finding.state:<8}", style=_COLOURS[finding.state])
+        lines.append(f"{finding.area:<{width}}  ", style="bold")
+        lines.append(f"{finding.text}\n")
+        if finding.cure:
+            lines.append(f"{'':<{8 + width}}  $ {finding.cure}\n", style="cyan")
+    lines.rstrip()
+    return lines
+
+
+def _guarded(area: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """What `look` finds; a failure of the look itself is a finding too."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(look())
+    except Exception as error:
+        text = f"could not be examined: {type(error).__name__}: {error}"
+        findings.append(Finding(area, "problem", text, "pip install --force-reinstall --no-deps ."))
+    return findings
+
+
+def _system() -> Iterator[Finding]:
+    yield Finding("system", "ok", f"{platform.platform()}, Python {platform.python_version()}, mgts-trt {__version__}")
+    yield Finding("CPU", "ok", f"{cpu_name()}, {available_cores()} cores available")
+
+
+def _gpus() -> Iterator[Finding]:
+    gpus = find_gpus()
+    for gpu in gpus:
+        yield Finding("GPU", "ok", f"{gpu}, driver {gpu.driver or 'of unknown version'}")
+    if not gpus:
+        yield Finding("GPU", "info", "no NVIDIA GPU, or no driver: bundles run on the CPU, and plans are not run here")
+
+
+def _tensorrt() -> Iterator[Finding]:
+    flavour = find_flavour()
+    if flavour is not None:
+        runs = "and runs plans on this GPU" if find_gpus() else "but runs no plans: it finds no NVIDIA GPU"
+        yield Finding("TensorRT", "ok", f"{flavour}, builds for {', '.join(flavour.targets)}, {runs}")
+        return
+    broken = broken_flavours()
+    for name, why in broken.items():
+        yield Finding("TensorRT", "problem", f"{title(name)} is installed, but does not load: {why}", INSTALL)
+    if not broken:
+        yield Finding("TensorRT", "info", "not installed: plans can be neither built nor run", INSTALL)
+
+
+def _cache() -> Iterator[Finding]:
+    root = cache_root()
+    if root is None:
+        yield Finding("cache", "info", f"off: TensorRT and the kernels start more slowly ({VARIABLE})")
+        return
+    size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    yield Finding(
+        "cache", "ok", f"{root} ({size / 2**20:.0f} MiB), for what is compiled for a GPU; {VARIABLE} moves it"
+    )
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        yield Finding("ONNX Runtime", "problem", f"does not load: {error}", "pip install onnxruntime")
+        return
+    yield Finding("ONNX Runtime", "ok", f"{runtime.__version__}, {', '.join(runtime.get_available_providers())}")
+
+
+def _opencv() -> Iterator[Finding]:
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError as error:
+        yield Finding("OpenCV", "problem", f"does not load: {error}", "pip install opencv-python-headless")
+        return
+    yield Finding("OpenCV", "ok", cv2.__version__)
+
+
+def _bundle(path: Path) -> Iterator[Finding]:
+    try:
+        bundle = Bundle.open(path)
+    except BundleError as error:
+        yield Finding("bundle", "problem", str(error), f"python -m export --out {path}")
+        return
+    manifest = bundle.manifest
+    models = ", ".join(f"{name} ({', '.join(model.files)})" for name, model in manifest.models.items())
+    yield Finding("bundle", "ok", f"{path} is whole: preset {manifest.preset}, {models}")
+    if not manifest.training.trained:
+        yield Finding("bundle", "info", "its weights are untrained: what it finds has no meaning")
+    yield from _plans(bundle)
+
+
+def _plans(bundle: Bundle) -> Iterator[Finding]:
+    folders = plan_folders(bundle)
+    if not folders:
+        yield Finding("plans", "info", "none built", build_command(bundle.root))
+        return
+    flavour, gpus = find_flavour(), find_gpus()
+    for folder in folders:
+        yield from _guarded("plans", lambda folder=folder: _plan(bundle, folder, flavour, gpus))  # type: ignore[misc]
+
+
+def _plan(bundle: Bundle, folder: Path, flavour: Flavour | None, gpus: list[Gpu]) -> Iterator[Finding]:
+    cure = build_command(bundle.root)
+    try:
+        mine = PlanRecord.read(folder).identity
+        if flavour is None:
+            verify_plan(folder)
+            yield Finding("plans", "info", f"{folder.name} is whole; {title(mine.flavour)} is not installed", INSTALL)
+            return
+        if mine.model not in bundle.manifest.models or mine.precision not in bundle.model(mine.model).files:
+            text = f"{folder.name} is of {mine.model} in {mine.precision}, which the bundle does not hold"
+            yield Finding("plans", "info", text, f"rm -r {folder}")
+            return
+        expected = PlanIdentity.of(bundle, mine.model, mine.precision, mine.target, flavour, mine.head)
+        superseded = mine != expected and (bundle.plans / expected.folder).is_dir()
+        if superseded:
+            text = f"{folder.name} is superseded by {expected.folder}: {'; '.join(mine.differences(expected))}"
+            yield Finding("plans", "info", text, f"rm -r {folder}")
+            return
+        verify_plan(folder, expected)
+    except PlanError as error:
+        yield Finding("plans", "problem", str(error), cure)
+        return
+    yield _fitness(folder.name, mine.target, gpus)
+
+
+def _fitness(name: str, target: str, gpus: list[Gpu]) -> Finding:
+    if not gpus:
+        return Finding("plans", "ok", f"{name} is whole and up to date; it needs an NVIDIA GPU to run")
+    if runs_on(target, gpus[0].sm):
+        return Finding("plans", "ok", f"{name} is whole and runs on {gpus[0].name}")
+    return Finding("plans", "info", f"{name} is whole, but not for this GPU ({gpus[0].sm})")
