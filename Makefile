@@ -1,5 +1,5 @@
 # make demo   finds a person again in real pictures, and measures all three modes; installs what it needs (no PyTorch)
-# make check  lint, types and the quick tests that need no PyTorch, in about two minutes: what to run while you work
+# make check  lint, types and the quick tests that need no PyTorch, in about three minutes: what to run while you work
 # make test   lint, types and all tests; installs PyTorch, too
 PYTHON ?= python3
 VENV   ?= .venv
