@@ -1,7 +1,7 @@
 """What is written beside the models as JSON: how far a bundle was at parity, and the ranges of its layers."""
 
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +11,9 @@ from mgts_trt.errors import BundleError, first_fault
 class _Record(BaseModel):
     # A field that a newer version writes is no fault.
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    WRITER: ClassVar[str]
+    """What writes such records, for errors."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -24,12 +27,7 @@ class _Record(BaseModel):
         except OSError as error:
             raise BundleError(f"Cannot read {path}: {error.strerror}.") from error
         except ValidationError as error:
-            raise BundleError(f"{path} is not what {cls.writer()} writes: {first_fault(error)}.") from error
-
-    @classmethod
-    def writer(cls) -> str:
-        """What writes such records."""
-        raise NotImplementedError
+            raise BundleError(f"{path} is not what {cls.WRITER} writes: {first_fault(error)}.") from error
 
 
 class TensorRow(BaseModel):
@@ -87,6 +85,8 @@ class ParityRecord(_Record):
         task: Results on labelled pictures; None where there were none.
     """
 
+    WRITER = "`mgts-trt parity --record`"
+
     version: str
     manifest_sha256: str
     backend: str
@@ -94,11 +94,6 @@ class ParityRecord(_Record):
     ok: bool
     comparisons: tuple[TensorRow, ...]
     task: TaskRecord | None
-
-    @classmethod
-    def writer(cls) -> str:
-        """What writes such records."""
-        return "`mgts-trt parity --record`"
 
 
 class Range(BaseModel):
@@ -135,13 +130,10 @@ class RangesRecord(_Record):
         ranges: One a node, at least one.
     """
 
+    WRITER = "the export"
+
     pictures: tuple[str, ...]
     ranges: tuple[Range, ...] = Field(min_length=1)
-
-    @classmethod
-    def writer(cls) -> str:
-        """What writes such records."""
-        return "the export"
 
     def write(self, path: Path) -> None:
         """Write it with one row a node on a line of its own; its folder is made if need be.

@@ -106,7 +106,7 @@ class Guard:
             self._metrics.latency.labels(route).observe(time.perf_counter() - start)
 
     async def _serve(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
-        takes_body = scope["method"] not in ("GET", "HEAD")
+        takes_body = scope["method"] != "GET"
         try:
             self._check(scope, takes_body)
         except Refusal as refusal:
