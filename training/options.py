@@ -17,6 +17,10 @@ if TYPE_CHECKING:  # imported where they are needed, so that --help does not wai
 Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
 """Begins a piece of work, given its description and its number of steps; what it returns marks a step as done."""
 
+_ROUNDS = 3
+"""How often `real` shows a photo for each composed scene: photos teach what people look like, composed scenes people
+in front of one another, of whom every one is labelled. By judgement; no other ratio was tried."""
+
 HELD_OUT_SEED = 2018
 """Of the composed scenes a bundle is evaluated on: any number but a training's, here the paper's year."""
 
@@ -25,6 +29,7 @@ class Data(StrEnum):
     """Datasets; of one with a held-out part, the training part."""
 
     COMPOSED = "composed"
+    REAL = "real"
     PENN_FUDAN = "penn_fudan"
     MARKET1501 = "market1501"
     MARKET1501_COMPOSED = "market1501+composed"
@@ -38,6 +43,12 @@ class Evaluated(StrEnum):
     COMPOSED = "composed"
     PENN_FUDAN = "penn_fudan"
     MARKET1501 = "market1501"
+    COCO_PERSON = "coco_person"
+    COCO_MINI = "coco_mini"
+    INRIA_PERSON = "inria_person"
+    TUD_MOTIONPAIRS = "tud_motionpairs"
+    MOT15_STATIC = "mot15_static"
+    NEGATIVES = "negatives"
     CUHK_SYSU = "cuhk_sysu"
     PRW = "prw"
 
@@ -47,17 +58,22 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
 
     Args:
         data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures;
-            `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities.
-        root: The dataset's folder; for what is composed the folder that holds `market1501`, `penn_fudan` and the street
-            pictures, as `training.data.backgrounds` names them.
+            `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities. `real` has
+            each photo of `real_train` three times and as many composed scenes as there are photos.
+        root: The dataset's folder; for what is composed, and for `real`, the folder that holds `market1501`,
+            `penn_fudan`, the street pictures, as `training.data.backgrounds` names them, and the sets of real scenes.
         length: Scenes of `composed`.
         seed: Of `composed`.
 
     Raises:
         DataError: The dataset is not there, or not as published.
     """
-    from training.data.datasets.splits import Joined, market1501_split, penn_fudan_split
+    from training.data.datasets.splits import Joined, Subset, market1501_split, penn_fudan_split, real_train
 
+    if data is Data.REAL:
+        photos = real_train(root)
+        repeated = Subset(photos, [*range(len(photos))] * _ROUNDS)
+        return Joined(repeated, load_scenes(Data.COMPOSED, root, length=len(photos), seed=seed))
     if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
         from training.data.backgrounds import street_scenes
         from training.data.composer import Composer
@@ -91,8 +107,10 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
     Raises:
         DataError: The dataset is not there, or not as published.
     """
-    from training.data.datasets.splits import market1501_split, penn_fudan_split
+    from training.data.datasets.splits import REAL_SETS, market1501_split, penn_fudan_split, real_set_split
 
+    if data.value in REAL_SETS:
+        return real_set_split(root)[1]
     if data is Evaluated.PENN_FUDAN:
         return penn_fudan_split(root)[1]
     if data is Evaluated.MARKET1501:

@@ -1,7 +1,7 @@
 """Pictures in files with boxes from annotations."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mgts_trt._typing import Array, Floats
 from mgts_trt.pictures.image import read_image
 from training.data.files import DataError
-from training.data.scene import UNKNOWN, Scene
+from training.data.scene import UNKNOWN, Scene, no_boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +22,14 @@ class LabelledImage:
         boxes: float32 [N, 4], xyxy, pixels of the image.
         identities: int64 [N]; 0 … L−1, or `UNKNOWN`.
         camera: Number of the camera, or `UNKNOWN`.
+        ignored: float32 [I, 4], as in `Scene`.
     """
 
     image: str
     boxes: Floats
     identities: NDArray[np.int64]
     camera: int = UNKNOWN
+    ignored: Floats = field(default_factory=no_boxes)
 
 
 class AnnotatedScenes:
@@ -65,9 +67,28 @@ class AnnotatedScenes:
         labelled = self.images[index]
         image = read_image(self.folder / labelled.image)
         height, width = image.shape[:2]
-        boxes = np.clip(labelled.boxes, 0, np.array((width, height, width, height), np.float32))
-        inside = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        return Scene(labelled.image, image, boxes[inside], labelled.identities[inside], camera=labelled.camera)
+        boxes, inside = cut_boxes(labelled.boxes, (height, width))
+        ignored, seen = cut_boxes(labelled.ignored, (height, width))
+        return Scene(
+            labelled.image,
+            image,
+            boxes[inside],
+            labelled.identities[inside],
+            camera=labelled.camera,
+            ignored=ignored[seen],
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The pictures' file names, in order."""
+        return [labelled.image for labelled in self.images]
+
+
+def cut_boxes(boxes: Floats, hw: tuple[int, int]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Boxes [N, 4] cut to a picture of this height and width, and whether anything of each is left, [N]."""
+    height, width = hw
+    boxes = np.clip(boxes, 0, np.array((width, height, width, height), np.float32))
+    return boxes, (boxes[:, 2:] > boxes[:, :2]).all(1)
 
 
 def xywh_to_xyxy(boxes: Array) -> Floats:

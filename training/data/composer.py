@@ -5,17 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mgts_trt._typing import Image
 from training.data.backgrounds import EmptyScenes
 from training.data.cutouts import SOLID, CutOut, cut_out, find_people, resize_cutout
 from training.data.files import DataError, Instances, instance_boxes, keep_instances
 from training.data.picture import Perspective, Picture, draw_perspective
 from training.data.scene import UNKNOWN, Scene, Scenes
-from training.data.transforms import crop, flip, jitter_colour, to_canvas
+from training.data.transforms import crop, flip, jitter_colour, through_camera, to_canvas
 
 # Pairs are ranges, drawn from uniformly. "By eye" means that composed scenes look plausible with the number; what the
 # trained networks owe to it was not measured.
@@ -56,16 +54,7 @@ _DECOY_HEIGHTS = (32, 0.5)
 """Least height of a decoy in pixels, and greatest in shares of the scene's height: as a small and a middling person."""
 
 _CAMERA_SHARE = 0.5
-"""Share of the scenes that get each of the three faults of a camera below, so that clean pictures occur too."""
-
-_BLUR = (0.4, 1.2)
-"""Standard deviation of a camera's blur, pixels: from hardly to plainly visible, by eye."""
-
-_NOISE = (1, 6)
-"""Standard deviation of a camera's noise, grey levels of 0 … 255: from a sunny day to dusk, by eye."""
-
-_JPEG = (50, 95)
-"""Quality of JPEG, the second excluded: from a surveillance camera's to a photograph's (OpenCV writes 95)."""
+"""Share of the scenes that get each fault of `through_camera`, so that clean pictures occur too."""
 
 
 @dataclass(frozen=True)
@@ -276,22 +265,7 @@ class Composer:
         kept = picture.visible_rows(self._composition.hidden)
         instances = keep_instances(picture.instances, kept)
         image = jitter_colour(picture.image, generator, generator.uniform(0, self._composition.colour))
-        image = _through_camera(image, generator)
+        image = through_camera(image, generator, _CAMERA_SHARE)
         identities = np.array(picture.identities, np.int64)[kept]
         boxes = instance_boxes(instances, len(kept))
         return Scene(name, image, boxes, identities, instances, camera)
-
-
-def _through_camera(image: Image, generator: np.random.Generator) -> Image:
-    """Blur, noise and JPEG's artefacts over the whole picture, each in about half the scenes."""
-    if generator.random() < _CAMERA_SHARE:
-        image = np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(*_BLUR)), np.uint8)
-    if generator.random() < _CAMERA_SHARE:
-        noise = generator.standard_normal(image.shape[:2], np.float32) * generator.uniform(*_NOISE)
-        image = np.clip(image + noise[..., None], 0, 255).astype(np.uint8)
-    if generator.random() < _CAMERA_SHARE:
-        quality = int(generator.integers(*_JPEG))
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
-        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
-    return np.ascontiguousarray(image)

@@ -1,6 +1,6 @@
 """What every dataset gives: a picture, the people in it, and what is known of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +10,11 @@ from mgts_trt._typing import Floats, Image
 
 UNKNOWN = -1
 """An identity that is not labelled, or a camera that is not known."""
+
+
+def no_boxes() -> Floats:
+    """No box at all, float32 [0, 4]."""
+    return np.zeros((0, 4), np.float32)
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,8 @@ class Scene:
         identities: int64 [N]; 0 … L−1, or `UNKNOWN`.
         instances: uint16 [H, W], 0 for background and k + 1 where the person of row k is visible; None without masks.
         camera: Number of the camera, or `UNKNOWN`.
+        ignored: float32 [I, 4], xyxy, pixels of the picture: crowds and doubtful people. What lies there is neither
+            learnt nor counted, for it is neither quite a person nor background.
     """
 
     name: str
@@ -31,6 +38,7 @@ class Scene:
     identities: NDArray[np.int64]
     instances: NDArray[np.uint16] | None = None
     camera: int = UNKNOWN
+    ignored: Floats = field(default_factory=no_boxes)
 
 
 class Scenes(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from mgts_trt._typing import Image
+from mgts_trt._typing import Floats, Image
 from mgts_trt.stages import Letterbox
 from training.data.files import DataError, keep_instances
 from training.data.scene import Scene
@@ -20,6 +20,15 @@ _GAMMA = 0.3
 _CONTRAST = 0.35
 _SATURATION = (-0.6, 0.4)
 """Least and greatest: pale pictures are more common than garish ones."""
+
+_BLUR = (0.4, 1.2)
+"""Standard deviation of a camera's blur, pixels: from hardly to plainly visible, by eye."""
+
+_NOISE = (1, 6)
+"""Standard deviation of a camera's noise, grey levels of 0 … 255: from a sunny day to dusk, by eye."""
+
+_JPEG = (50, 95)
+"""Quality of JPEG, the second excluded: from a surveillance camera's to a photograph's (OpenCV writes 95)."""
 
 
 def to_canvas(scene: Scene, canvas_hw: tuple[int, int], pad: tuple[int, int, int]) -> tuple[Scene, Letterbox]:
@@ -42,15 +51,18 @@ def to_canvas(scene: Scene, canvas_hw: tuple[int, int], pad: tuple[int, int, int
         # Half-pixel centres, as the picture's own resizing has.
         instances[:height, :width] = cv2.resize(scene.instances, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     canvas = letterbox.apply(scene.image, pad)
-    return replace(scene, image=canvas, boxes=letterbox.to_canvas(scene.boxes), instances=instances), letterbox
+    boxes, ignored = letterbox.to_canvas(scene.boxes), letterbox.to_canvas(scene.ignored)
+    return replace(scene, image=canvas, boxes=boxes, instances=instances, ignored=ignored), letterbox
 
 
 def flip(scene: Scene) -> Scene:
     """The scene in a mirror: left is right."""
-    boxes = scene.boxes.copy()
-    boxes[:, [0, 2]] = scene.image.shape[1] - scene.boxes[:, [2, 0]]
+    boxes, ignored = scene.boxes.copy(), scene.ignored.copy()
+    for mirrored in (boxes, ignored):
+        mirrored[:, [0, 2]] = scene.image.shape[1] - mirrored[:, [2, 0]]
     instances = None if scene.instances is None else np.ascontiguousarray(scene.instances[:, ::-1])
-    return replace(scene, image=np.ascontiguousarray(scene.image[:, ::-1]), boxes=boxes, instances=instances)
+    image = np.ascontiguousarray(scene.image[:, ::-1])
+    return replace(scene, image=image, boxes=boxes, instances=instances, ignored=ignored)
 
 
 def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0.3) -> Scene:
@@ -75,7 +87,8 @@ def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0
             f"The window {window} does not lie in the {width}x{height} picture {scene.name}: x1, y1, x2, y2 with "
             "x1 < x2 and y1 < y2 are expected. Cut it to the picture."
         )
-    boxes = np.clip(scene.boxes - np.array((x1, y1, x1, y1), np.float32), 0, np.tile((x2 - x1, y2 - y1), 2))
+    boxes = _cut(scene.boxes, window)
+    ignored = _cut(scene.ignored, window)
     area = np.prod(scene.boxes[:, 2:] - scene.boxes[:, :2], axis=1)
     left = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     kept = np.flatnonzero((left > 0) & (left >= min_visible * area))
@@ -85,10 +98,18 @@ def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0
     return replace(
         scene,
         image=np.ascontiguousarray(scene.image[y1:y2, x1:x2]),
-        boxes=boxes[kept].astype(np.float32),
+        boxes=boxes[kept],
         identities=scene.identities[kept],
         instances=instances,
+        ignored=ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
     )
+
+
+def _cut(boxes: Floats, window: tuple[int, int, int, int]) -> Floats:
+    """Boxes [N, 4] cut to a window, in its own pixels; one outside has no area."""
+    x1, y1, x2, y2 = window
+    cut: Floats = np.clip(boxes - np.array((x1, y1, x1, y1), np.float32), 0, np.tile((x2 - x1, y2 - y1), 2))
+    return cut.astype(np.float32)
 
 
 def enlarge_border(scene: Scene, image_hw: tuple[int, int], pad: tuple[int, int, int]) -> Scene:
@@ -138,6 +159,32 @@ def jitter_colour(image: Image, generator: np.random.Generator, strength: float)
     return np.asarray(cv2.addWeighted(recoloured, saturation, grey, 1 - saturation, 0), np.uint8)
 
 
+def through_camera(image: Image, generator: np.random.Generator, share: float) -> Image:
+    """Blur, noise and JPEG's artefacts over the whole picture, each with the probability `share`.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        generator: The only source of chance.
+        share: 0 … 1; at 0 nothing is drawn.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    if share <= 0:
+        return image
+    if generator.random() < share:
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), generator.uniform(*_BLUR)), np.uint8)
+    if generator.random() < share:
+        noise = generator.standard_normal(image.shape[:2], np.float32) * generator.uniform(*_NOISE)
+        image = np.clip(image + noise[..., None], 0, 255).astype(np.uint8)
+    if generator.random() < share:
+        quality = int(generator.integers(*_JPEG))
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, quality))[1]
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
+    return np.ascontiguousarray(image)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """What training does to a scene before the letterbox, so that people of all sizes and colours occur.
@@ -149,19 +196,21 @@ class Augmentation:
         zoom: Range of the scale jitter, log-uniform. Above 1, a window of 1/zoom of each side is cut out around one of
             the people; below 1, the picture gets a border at the right and below.
         colour: Strength of `jitter_colour`, drawn from 0 to this.
+        camera: Share of the scenes that get each of the faults of `through_camera`.
         min_visible: See `crop`.
     """
 
     flip: float = 0.5
     zoom: tuple[float, float] = (0.5, 2.0)
     colour: float = 0.6
+    camera: float = 0.0
     min_visible: float = 0.3
 
     def __post_init__(self) -> None:
         low, high = self.zoom
         if not 0 < low <= high:
             raise DataError(f"The zoom {self.zoom} is no range: 0 < low ≤ high is expected, such as (0.5, 2.0).")
-        for name in ("flip", "colour", "min_visible"):
+        for name in ("flip", "colour", "camera", "min_visible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise DataError(f"{name} is {getattr(self, name)}, but a number from 0 to 1 is expected.")
 
@@ -175,7 +224,8 @@ class Augmentation:
         elif zoom < 1:
             height, width = _hw(scene)
             scene = enlarge_border(scene, (math.ceil(height / zoom), math.ceil(width / zoom)), pad)
-        return replace(scene, image=jitter_colour(scene.image, generator, generator.uniform(0, self.colour)))
+        image = jitter_colour(scene.image, generator, generator.uniform(0, self.colour))
+        return replace(scene, image=through_camera(image, generator, self.camera))
 
 
 def _window(scene: Scene, zoom: float, generator: np.random.Generator) -> tuple[int, int, int, int]:

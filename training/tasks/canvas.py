@@ -52,16 +52,17 @@ def draw_scene(scene: Scene, preset: Preset, rng: np.random.Generator | None) ->
     scene = replace(scene, boxes=inside, identities=np.arange(len(inside)))
     if rng is not None:
         # Everyone of whom anything is visible stays: `seen` decides who is a person still.
-        scene = Augmentation(zoom=how.zoom, colour=how.colour, min_visible=0)(scene, rng, preset.pad)
+        augmentation = Augmentation(zoom=how.zoom, colour=how.colour, camera=how.camera, min_visible=0)
+        scene = augmentation(scene, rng, preset.pad)
     seen, whole = _areas(scene.boxes), whole[scene.identities]
     drawn, _ = to_canvas(scene, preset.canvas, preset.pad)
     sides = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).min(axis=1)
     people = (seen >= how.seen * whole) & (sides >= how.smallest)
-    ignored = ~people & (seen > 0)
+    ignored = np.concatenate([drawn.boxes[~people & (seen > 0)], drawn.ignored])
     instances = None
     if drawn.instances is not None:
         instances = torch.from_numpy(keep_instances(drawn.instances, np.flatnonzero(people)).astype(np.int64))
-    return drawn.image, Truth(torch.from_numpy(drawn.boxes[people]), torch.from_numpy(drawn.boxes[ignored]), instances)
+    return drawn.image, Truth(torch.from_numpy(drawn.boxes[people]), torch.from_numpy(ignored), instances)
 
 
 def _areas(boxes: Floats) -> Floats:

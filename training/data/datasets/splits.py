@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.annotated import AnnotatedScenes
+from training.data.datasets.boxes_json import boxes_json
+from training.data.datasets.coco_masks import CocoMasks
 from training.data.datasets.market1501 import Market1501
 from training.data.datasets.penn_fudan import PennFudan
 from training.data.files import DataError
@@ -13,6 +16,11 @@ from training.data.scene import UNKNOWN, Scene, Scenes
 
 PENN_FUDAN_EVERY = 5
 """Of Penn-Fudan, every fifth picture is held out: numbers 0, 5, 10 … by sorted name."""
+REAL_EVERY = 6
+"""Of each set of real scenes, every sixth picture is held out: numbers 0, 6, 12 … by sorted name."""
+COCO_MASKS = "coco_mini"
+REAL_SETS = ("coco_person", COCO_MASKS, "inria_person", "tud_motionpairs", "mot15_static", "negatives")
+"""Folders of the sets of real scenes."""
 MARKET_HELD_OUT = 150
 """Of Market-1501, the last 150 identities by name are held out."""
 
@@ -27,6 +35,44 @@ def penn_fudan_split(folder: str | Path) -> tuple[Scenes, Scenes]:
     held_out = [index for index in range(len(scenes)) if index % PENN_FUDAN_EVERY == 0]
     train = [index for index in range(len(scenes)) if index % PENN_FUDAN_EVERY]
     return Subset(scenes, train), Subset(scenes, held_out)
+
+
+def real_set_split(folder: str | Path) -> tuple[Scenes, Scenes]:
+    """The (train, held-out) pictures of one set of real scenes.
+
+    Args:
+        folder: One of `REAL_SETS`, or another folder with a `boxes.json`.
+
+    Raises:
+        DataError: see `boxes_json` and `CocoMasks`.
+    """
+    scenes = _real_set(Path(folder))
+    train = [index for index in range(len(scenes)) if index % REAL_EVERY]
+    return Subset(scenes, train), Subset(scenes, range(0, len(scenes), REAL_EVERY))
+
+
+def real_train(root: str | Path) -> Scenes:
+    """What all sets of real scenes have to train on.
+
+    Two sets hold photos of COCO, and some photos are in both: a picture that one set holds out, no set trains on.
+
+    Args:
+        root: The folder that holds `REAL_SETS`.
+
+    Raises:
+        DataError: see `boxes_json` and `CocoMasks`.
+    """
+    sets = [_real_set(Path(root) / name) for name in REAL_SETS]
+    held_out = {Path(name).name for scenes in sets for name in scenes.names[::REAL_EVERY]}
+    parts = []
+    for scenes in sets:
+        train = [index for index, name in enumerate(scenes.names) if Path(name).name not in held_out]
+        parts.append(Subset(scenes, train))
+    return Joined(*parts)
+
+
+def _real_set(folder: Path) -> AnnotatedScenes | CocoMasks:
+    return CocoMasks(folder) if folder.name == COCO_MASKS else boxes_json(folder)
 
 
 def market1501_split(folder: str | Path, held_out: int = MARKET_HELD_OUT) -> tuple[Scenes, Scenes]:

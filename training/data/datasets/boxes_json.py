@@ -1,0 +1,64 @@
+"""Photos with a box around every person, listed in one file, `boxes.json`."""
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from training.data.annotated import AnnotatedScenes, LabelledImage, xywh_to_xyxy
+from training.data.files import DataError
+from training.data.scene import UNKNOWN
+
+BOXES = "boxes.json"
+
+Box = tuple[float, float, float, float]
+"""Left, top, width and height in pixels; it may leave the picture."""
+
+
+class _Person(BaseModel):
+    bbox: Box
+
+
+class _Picture(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    file: str = Field(min_length=1)
+    persons: list[_Person]
+    ignore: list[Box] = []
+
+
+_PICTURES = TypeAdapter(list[_Picture])
+
+
+def boxes_json(folder: str | Path) -> AnnotatedScenes:
+    """All pictures of a folder that `boxes.json` lists, sorted by name; those with nobody in them, too.
+
+    The file is a list of `{"file", "persons": [{"bbox": [x, y, w, h]}], "ignore": [[x, y, w, h]]}`, in pixels of the
+    pictures; `ignore` may be missing. Further entries are passed over: an `id` of a person, for it need not be unique
+    over the sequences of a set, and `others`, boxes of things, for whatever is no person is background.
+
+    Raises:
+        DataError: There is no such file, it is not of that form, or it lists a picture twice or one that is not there.
+    """
+    path = Path(folder) / BOXES
+    try:
+        pictures = _PICTURES.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}, but the dataset keeps its boxes there. Check the path.") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"])) or "the file"
+        raise DataError(f"{path} is malformed at {where}: {fault['msg']}. Unpack the dataset again.") from error
+    names = [picture.file for picture in pictures]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{path} lists {twice[0]} twice, but each picture once is expected. Remove one entry.")
+    images = [
+        LabelledImage(
+            picture.file,
+            xywh_to_xyxy(np.array([person.bbox for person in picture.persons])),
+            np.full(len(picture.persons), UNKNOWN, np.int64),
+            ignored=xywh_to_xyxy(np.array(picture.ignore)),
+        )
+        for picture in sorted(pictures, key=lambda picture: picture.file)
+    ]
+    return AnnotatedScenes(Path(folder), images)
