@@ -12,7 +12,7 @@ from mgts_trt.cli.console import out as console
 from mgts_trt.machine.files import write_text
 from training.evaluation.analyses.commands import app as analyse
 from training.evaluation.label_set import label_set
-from training.options import Data, Evaluated, load_held_out, load_scenes, pick_device, steps
+from training.options import WITH_MASKS, Data, Evaluated, load_held_out, load_scenes, pick_device, steps
 from training.preset import Preset, load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
@@ -64,7 +64,9 @@ class Freeze(StrEnum):
 
 def train_command(
     context: typer.Context,
-    root: Annotated[Path, typer.Option(help="The dataset's folder; for composed, the one that holds the others.")],
+    root: Annotated[
+        Path, typer.Option(help="The dataset's folder; for composed and real, the one that holds the others.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run: weights, state, log, plot.")],
     data: Annotated[Data, typer.Option(help="Dataset.")] = Data.COMPOSED,
     preset: Annotated[str, typer.Option(help="A preset of training/presets, or a TOML file of your own.")] = "edge",
@@ -223,7 +225,8 @@ def evaluate(
             held_out = load_held_out(data, root, length=scenes)
             if data is not Evaluated.MARKET1501:  # whose crops show one person each, and nothing to find
                 found = run.detection(opened, held_out, on_step=begin("detecting", len(held_out)))
-                rows["detector"] = {"AP": found.average_precision, "recall": found.recall}
+                rows["detector"] = found.summary()
+            if data in WITH_MASKS:
                 fit = run.masks(opened, held_out, on_step=begin("segmenting", len(held_out)))
                 rows["masks"] = {"mask IoU": fit.mean_iou}
             for chosen in modes if held_out.identity_count else ():

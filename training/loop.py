@@ -24,7 +24,7 @@ from mgts_trt.machine.files import replace_file
 from mgts_trt.machine.signals import signals_handled
 from training.checkpoint import CheckpointError, save_checkpoint
 from training.log import Log, plot_losses
-from training.schedule import Schedule
+from training.schedule import COURSE, Schedule
 from training.tasks.task import Task
 
 STATE = "state.pt"
@@ -78,11 +78,11 @@ def train(
 ) -> Path | None:
     """Train a task's network to the end of its schedule, from the last checkpoint in `out` where there is one.
 
-    `out` receives `state.pt` (all that is needed to go on), `log.csv`, `loss.png` and at the end `<model>.safetensors`.
-    The state and the weights are replaced in one step. PyTorch's generators are seeded anew for each iteration, and
-    batches depend on their number alone: on the CPU an interrupted run gives bit for bit the weights of an undisturbed
-    one. SIGTERM and SIGINT, unless ignored, end the run after the current iteration, with a checkpoint; a second one
-    ends it at once.
+    `out` receives `state.pt` (all that is needed to go on), `log.csv`, `loss.png`, and with each checkpoint and at the
+    end `<model>.safetensors`, the outcome so far. The state and the weights are replaced in one step each. PyTorch's
+    generators are seeded anew for each iteration, and batches depend on their number alone: on the CPU an interrupted
+    run gives bit for bit the weights of an undisturbed one. SIGTERM and SIGINT, unless ignored, end the run after the
+    current iteration, with a checkpoint; a second one ends it at once.
 
     Args:
         task: What is trained; its modules move to `device`.
@@ -95,7 +95,8 @@ def train(
         checkpoint_every: Iterations between checkpoints, at least 1.
         seed: Of dropout and whatever else draws from PyTorch's generators; at least 0.
         stop_at: End, with a checkpoint, when so many iterations are done, although the schedule is longer.
-        settings: What else makes this run what it is (dataset, mode, …): a run goes on only with the same.
+        settings: What else makes this run what it is (dataset, mode, …): a run goes on only with the same, and with a
+            schedule that has the same learning rates up to there; so one at a constant rate may be prolonged.
         workers: Threads that make batches ahead of time, at least 1.
         fresh: Begin anew, whatever `out` holds.
         on_step: Called after each iteration.
@@ -121,6 +122,7 @@ def train(
         if fresh:
             (out / name).unlink(missing_ok=True)
     run.resume(out / STATE)
+    weights = out / f"{model}.safetensors"
     end = schedule.length if stop_at is None else min(stop_at, schedule.length)
     saved = run.iteration
     cuda = [run.device] if run.device.type == "cuda" else []
@@ -141,18 +143,16 @@ def train(
             if run.iteration % checkpoint_every == 0:
                 log.sync()
                 run.save(out / STATE)
+                save_checkpoint(weights, run.result, model=model, preset=preset)
                 saved = run.iteration
             if on_step is not None:
                 on_step(step)
         log.sync()
     if saved != run.iteration:
         run.save(out / STATE)
-    _plot(out)
-    if run.iteration < schedule.length:
-        return None
-    weights = out / f"{model}.safetensors"
     save_checkpoint(weights, run.result, model=model, preset=preset)
-    return weights
+    _plot(out)
+    return weights if run.iteration == schedule.length else None
 
 
 class _Run:
@@ -161,7 +161,7 @@ class _Run:
     def __init__(
         self, task: Task, schedule: Schedule, identity: dict[str, Any], device: torch.device, amp: Amp
     ) -> None:
-        self.task, self.device, self.identity = task, device, identity
+        self.task, self.schedule, self.device, self.identity = task, schedule, device, identity
         self.iteration = 0
         self._half, self._clip = _HALVES.get(amp), schedule.clip
         # Channels last: what oneDNN and cuDNN's half-precision kernels are quickest with.
@@ -238,6 +238,8 @@ class _Run:
                 f"{path} is no readable training state: {error}. Begin anew with --fresh, or name another folder."
             ) from error
         names = sorted(identity.keys() | self.identity.keys())
+        if self.schedule.goes_on_from(identity, iteration):
+            names = [name for name in names if name not in COURSE]
         differing = [
             f"{name} {identity.get(name)!r} there, {self.identity.get(name)!r} now"
             for name in names

@@ -53,6 +53,10 @@ class Evaluated(StrEnum):
     PRW = "prw"
 
 
+WITH_MASKS = (Evaluated.COMPOSED, Evaluated.PENN_FUDAN, Evaluated.COCO_MINI)
+"""Those whose scenes have masks; of `coco_mini` most."""
+
+
 def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     """The scenes of a dataset to train on.
 

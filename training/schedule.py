@@ -3,9 +3,9 @@
 import itertools
 import math
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn, optim
@@ -13,6 +13,10 @@ from torch import nn, optim
 from mgts_trt.errors import MgtsError, first_fault
 
 FOLDER = Path(__file__).resolve().parent / "schedules"
+
+
+COURSE = ("length", "warmup", "decay", "milestones", "factor")
+"""What of a schedule says nothing else than how the learning rate changes."""
 
 
 class ScheduleError(MgtsError):
@@ -81,6 +85,25 @@ class Schedule(BaseModel):
             progress = (iteration - self.warmup) / (self.length - self.warmup)
             return self.lr * (1 + math.cos(math.pi * progress)) / 2
         return self.lr * self.factor ** sum(iteration >= milestone for milestone in self.milestones)
+
+    def goes_on_from(self, other: Mapping[str, Any], done: int) -> bool:
+        """Whether a run that has done so many iterations of another schedule is one of this schedule so far.
+
+        Args:
+            other: The other schedule's fields by name; further entries are passed over.
+            done: Iterations done.
+
+        Returns:
+            True if both gave these iterations the same learning rates and this one is not shorter; what else differs
+            (`batch_size`, `ema`, …) is not looked at.
+        """
+        try:
+            before = Schedule.model_validate({name: other[name] for name in Schedule.model_fields if name in other})
+        except ValidationError:
+            return False
+        if done > self.length or before.unit != self.unit:
+            return False
+        return all(self.learning_rate(i) == before.learning_rate(i) for i in range(done))
 
     def create_optimizer(self, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
         """The optimizer of these parameters."""

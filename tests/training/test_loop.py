@@ -296,6 +296,49 @@ def test_a_run_with_other_settings_is_not_gone_on_with(tmp_path: Path, changed: 
     assert len(rows(tmp_path)) == 1
 
 
+@pytest.mark.parametrize(
+    ("first", "longer"),
+    [
+        (STEPS.model_copy(update={"length": 7, "milestones": ()}), STEPS),
+        (STEPS.model_copy(update={"length": 200, "milestones": (8, 150)}), STEPS),
+    ],
+)
+def test_the_course_ahead_may_change(tmp_path: Path, first: Schedule, longer: Schedule) -> None:
+    run(tmp_path / "once", longer)
+    run(tmp_path / "twice", first, stop_at=7)
+    run(tmp_path / "twice", longer)
+    assert_same_run(tmp_path / "twice", tmp_path / "once")
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "says"),
+    [
+        (STEPS, STEPS.model_copy(update={"milestones": (6,)}), r"milestones \[8\] there, \[6\] now"),
+        (COSINE, COSINE.model_copy(update={"length": 30}), "length 24 there, 30 now"),
+        (STEPS, STEPS.model_copy(update={"length": 6, "milestones": ()}), "length 24 there, 6 now"),
+        (STEPS, STEPS.model_copy(update={"length": 30, "momentum": 0.5}), r"momentum 0\.9 there, 0\.5 now"),
+    ],
+)
+def test_the_course_behind_may_not(tmp_path: Path, first: Schedule, then: Schedule, says: str) -> None:
+    run(tmp_path, first, stop_at=7)
+    with pytest.raises(TrainingError, match=says):
+        run(tmp_path, then)
+
+
+@pytest.mark.parametrize("schedule", [STEPS, COSINE])
+def test_every_checkpoint_leaves_the_outcome_so_far(tmp_path: Path, schedule: Schedule) -> None:
+    run(tmp_path / "long", schedule, stop_at=10)
+    seen = []
+
+    def on_step(step: Step) -> None:
+        if step.iteration == 11:
+            seen.append((tmp_path / "short" / "idnet.safetensors").read_bytes())
+
+    assert run(tmp_path / "short", schedule, on_step=on_step, stop_at=13) is None
+    assert seen == [(tmp_path / "long" / "idnet.safetensors").read_bytes()]
+    assert seen != [(tmp_path / "short" / "idnet.safetensors").read_bytes()]
+
+
 @pytest.mark.parametrize("left", [0, 100, -50])
 def test_a_damaged_state(tmp_path: Path, left: int) -> None:
     run(tmp_path, stop_at=2)
@@ -350,7 +393,7 @@ def test_trains_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(loop, "plot_losses", plot_losses)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     run(tmp_path, stop_at=2)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["log.csv", "state.pt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["idnet.safetensors", "log.csv", "state.pt"]
 
 
 @pytest.mark.parametrize("options", [{"checkpoint_every": 0}, {"workers": 0}, {"seed": -1}])

@@ -17,10 +17,12 @@ from mgts_trt.errors import MgtsError
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.__main__ import app
 from training.checkpoint import load_checkpoint
-from training.data.datasets.splits import MARKET_HELD_OUT
+from training.data.backgrounds import _STREETS
+from training.data.datasets.splits import MARKET_HELD_OUT, REAL_SETS
 from training.data.files import DataError
 from training.loop import TrainingError
 from training.models import create
+from training.options import Data, load_scenes
 from training.preset import Preset
 from training.schedule import ScheduleError
 from training.tasks.reid import ReidTaskError
@@ -152,3 +154,62 @@ def test_evaluate_refuses_what_it_does_not_know(
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, MgtsError)
     assert says in str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory, market1501: Path, penn_fudan: Path) -> Path:
+    """Seven pictures of every set of real scenes, and what composed scenes are made of."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    (root / "market1501").symlink_to(market1501)
+    (root / "penn_fudan").symlink_to(penn_fudan)
+    for street in _STREETS:
+        (root / street).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(root / street), rng.integers(0, 255, (90, 150, 3)).astype(np.uint8))
+    for name in REAL_SETS:
+        (root / name / "images").mkdir(parents=True)
+        entries = []
+        for i in range(7):
+            file = f"images/{name}_{i}.jpg"
+            cv2.imwrite(str(root / name / file), rng.integers(0, 255, (90, 150, 3)).astype(np.uint8))
+            people = [] if name == "negatives" else [{"bbox": [20, 15, 30, 60]}]
+            entries.append({"file": file, "persons": people, "ignore": [[90, 5, 40, 70]], "masks_complete": False})
+            if name == "negatives":
+                del entries[-1]["ignore"]
+        (root / name / ("coco_mini.json" if name == "coco_mini" else "boxes.json")).write_text(json.dumps(entries))
+    return root
+
+
+def test_real_scenes_are_three_quarters_photos(real: Path) -> None:
+    scenes = load_scenes(Data.REAL, real, length=1, seed=0)
+    names = [scenes[index].name for index in range(len(scenes))]
+    photos = [name for name in names if name.startswith("images/")]
+    assert (len(photos), len(names)) == (3 * 30, 4 * 30)  # five of seven pictures of six sets are trained on
+    assert all(photos.count(name) == 3 for name in set(photos))
+    assert len(set(names) - set(photos)) == 30
+    assert len(scenes[100].boxes) or scenes[100].instances is not None
+
+
+def test_trains_on_real_scenes(real: Path, tmp_path: Path) -> None:
+    run = ("detector", "--data", "real", "--root", real, "--out", tmp_path, "--schedule", "real", "--iterations", 3)
+    assert invoke(*run, "--batch-size", 2).exit_code == 0
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("data", "rows", "columns"),
+    [
+        ("inria_person", {"detector"}, {"AP", "recall", "shown recall"}),
+        ("coco_person", {"detector"}, {"AP", "recall", "shown recall"}),
+        ("negatives", {"detector"}, {"false people"}),
+    ],
+)
+def test_evaluate_on_real_scenes(
+    bundle: Path, real: Path, tmp_path: Path, data: str, rows: set[str], columns: set[str]
+) -> None:
+    report = tmp_path / "report.json"
+    arguments = ["evaluate", bundle, "--data", data, "--root", real / data, "--json", report]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.exception
+    results = json.loads(report.read_text())["results"]
+    assert results.keys() == rows
+    assert columns <= results["detector"].keys()

@@ -11,6 +11,10 @@ from mgts_trt._typing import Floats, Image
 UNKNOWN = -1
 """An identity that is not labelled, or a camera that is not known."""
 
+IGNORED_COVER = 0.5
+"""Share of its area from which a box that is no person's counts as lying on an ignored one: the measure by which
+pedestrian detectors and COCO's crowds are evaluated (Dollár et al., PAMI 2012), at the usual ½."""
+
 
 def no_boxes() -> Floats:
     """No box at all, float32 [0, 4]."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision import ops
 
+from training.data.scene import IGNORED_COVER
 from training.models.detector import BOX_WEIGHTS, FasterRCNN
 from training.models.rpn import RPN, encode_boxes
 
@@ -37,10 +38,6 @@ REGIONS_POSITIVE = 0.25
 REGION_IOU = 0.5
 """IoU from which a region is positive (Fast R-CNN, Sec. 2.3; FCIS, Sec. 3.3). Below it all are negative, as in
 torchvision and in FCIS's published configuration; Fast R-CNN leaves out those under 0.1."""
-
-IGNORED_COVER = 0.5
-"""Share of its area from which an otherwise negative box counts as lying on an ignored one: the measure by which
-pedestrian detectors and COCO's crowds are evaluated (Dollár et al., PAMI 2012), at the usual ½."""
 
 
 class Truth(NamedTuple):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,7 +8,15 @@ from hypothesis import strategies as st
 from mgts_trt.stages import Letterbox
 from training.data.files import DataError, instance_boxes
 from training.data.scene import Scene
-from training.data.transforms import Augmentation, crop, enlarge_border, flip, jitter_colour, to_canvas
+from training.data.transforms import (
+    Augmentation,
+    crop,
+    enlarge_border,
+    flip,
+    jitter_colour,
+    through_camera,
+    to_canvas,
+)
 
 PAD = (9, 8, 7)
 
@@ -154,3 +164,45 @@ def test_jitter_colour_changes_colours_and_nothing_else():
     for result in results:
         assert result.dtype == np.uint8
         assert (result == result[0, 0]).all()  # no place is treated differently
+
+
+def test_ignored_boxes_move_as_people_do():
+    scene = make_scene()
+    scene = replace(scene, ignored=scene.boxes.copy())
+    window = (0, 0, 34, 60)
+    for made in (
+        flip(scene),
+        crop(scene, window, min_visible=0),
+        to_canvas(scene, (120, 200), PAD)[0],
+        enlarge_border(scene, (70, 95), PAD),
+    ):
+        np.testing.assert_array_equal(made.ignored, made.boxes)
+        assert len(made.ignored)
+    assert len(crop(scene, window, min_visible=0).ignored) < len(scene.ignored), "one lies outside"
+    cut = crop(scene, window, min_visible=1)
+    assert len(cut.boxes) == 1
+    assert len(cut.ignored) == 2, "whatever is left of one stays ignored"
+
+
+def test_through_camera_does_what_a_camera_does():
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[10:30, 20:40] = (200, 120, 40)
+    rng = np.random.default_rng(0)
+    state = rng.bit_generator.state
+    assert through_camera(image, rng, 0) is image
+    assert rng.bit_generator.state == state
+    made = [through_camera(image, np.random.default_rng(seed), 0.5) for seed in range(12)]
+    assert any(np.array_equal(picture, image) for picture in made)
+    assert 5 < len({picture.tobytes() for picture in made}) < 13
+    for picture in made:
+        assert picture.dtype == np.uint8
+        assert np.abs(picture.astype(int) - image).mean() < 12
+        assert picture[15:25, 25:35, 0].mean() > picture[15:25, 25:35, 2].mean() + 100, "red is red still"
+    again, twice = (through_camera(image, np.random.default_rng(3), 1) for _ in range(2))
+    np.testing.assert_array_equal(again, twice)
+
+
+@pytest.mark.parametrize("camera", [-0.1, 1.1])
+def test_a_share_that_is_none(camera):
+    with pytest.raises(DataError, match="camera is"):
+        Augmentation(camera=camera)

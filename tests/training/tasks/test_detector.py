@@ -102,7 +102,7 @@ def altered(preset: Preset, **scenes: Any) -> Preset:
 
 
 def test_the_preset_says_how_scenes_are_altered(tiny: Preset) -> None:
-    scene, still = drawn_scene(0), altered(tiny, zoom=(1.0, 1.0), colour=0.0)
+    scene, still = drawn_scene(0), altered(tiny, zoom=(1.0, 1.0), colour=0.0, camera=0.0)
     plain = draw_scene(scene, tiny, None)[0]
     for seed in range(4):
         canvas = draw_scene(scene, still, np.random.default_rng(seed))[0]
@@ -231,3 +231,16 @@ def test_it_learns_a_few_scenes(tiny: Preset) -> None:
         overlaps = ops.box_iou(torch.from_numpy(scene.boxes), sure)
         assert bool((overlaps.amax(dim=1) > 0.5).all())
         assert len(sure) == 2
+
+
+def test_what_a_scene_ignores_is_ignored(tiny: Preset) -> None:
+    boxes, crowd = np.array([[10, 5, 50, 60]], np.float32), np.array([[60, 5, 90, 40]], np.float32)
+    scene = Scene("", np.zeros((92, 155, 3), np.uint8), boxes, np.full(1, UNKNOWN), ignored=crowd)
+    _, truth = draw_scene(scene, tiny, None)
+    letterbox = Letterbox((92, 155), tiny.canvas)
+    np.testing.assert_allclose(truth.boxes.numpy(), letterbox.to_canvas(boxes), rtol=1e-6)
+    np.testing.assert_allclose(truth.ignored.numpy(), letterbox.to_canvas(crowd), rtol=1e-6)
+    for seed in range(8):
+        _, truth = draw_scene(scene, altered(tiny, zoom=(1.0, 1.0)), np.random.default_rng(seed))
+        distance = (truth.ignored[0, 0] + truth.ignored[0, 2] - truth.boxes[0, 0] - truth.boxes[0, 2]).abs()
+        assert float(distance) == pytest.approx(90 * letterbox.scale[0], rel=0.02)

@@ -1,9 +1,10 @@
 """Photos with a box around every person, listed in one file, `boxes.json`."""
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from training.data.annotated import AnnotatedScenes, LabelledImage, xywh_to_xyxy
 from training.data.files import DataError
@@ -11,7 +12,14 @@ from training.data.scene import UNKNOWN
 
 BOXES = "boxes.json"
 
-Box = tuple[float, float, float, float]
+
+def _with_an_area(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    if not min(box[2:]) > 0:
+        raise ValueError("positive width and height are expected")
+    return box
+
+
+Box = Annotated[tuple[float, float, float, float], AfterValidator(_with_an_area)]
 """Left, top, width and height in pixels; it may leave the picture."""
 
 

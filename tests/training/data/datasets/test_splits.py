@@ -1,0 +1,60 @@
+import json
+import shutil
+
+import pytest
+
+from tests.helpers.training_scenes import save
+from training.data.datasets.splits import REAL_EVERY, REAL_SETS, real_set_split, real_train
+from training.data.files import DataError
+
+
+def names(scenes):
+    return [scenes[index].name for index in range(len(scenes))]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Every set with thirteen pictures; both sets of COCO hold pictures 5 … 7, and one of them holds out 6, one 5."""
+    for name in REAL_SETS:
+        first = {"coco_person": 0, "coco_mini": 5}.get(name)
+        entries = []
+        for number in range(13):
+            file = f"images/{name if first is None else 'coco'}_{number + (first or 0):02d}.jpg"
+            save(tmp_path / name / file, 20, 30)
+            entries.append({"file": file, "persons": [{"bbox": [1, 2, 3, 4]}], "masks_complete": False})
+        lists = "coco_mini.json" if name == "coco_mini" else "boxes.json"
+        (tmp_path / name / lists).write_text(json.dumps(entries))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", REAL_SETS)
+def test_every_sixth_picture_is_held_out(root, name):
+    train, held_out = map(names, real_set_split(root / name))
+    everything = sorted(train + held_out)
+    assert len(everything) == len(set(everything)) == 13
+    assert held_out == everything[::REAL_EVERY] == [everything[0], everything[6], everything[12]]
+
+
+def test_nothing_held_out_is_trained_on(root):
+    train = names(real_train(root))
+    held_out = {name for part in REAL_SETS for name in names(real_set_split(root / part)[1])}
+    assert not held_out & set(train)
+    for part in ("inria_person", "tud_motionpairs", "mot15_static", "negatives"):
+        assert set(names(real_set_split(root / part)[0])) <= set(train)
+    # 00 … 12 and 05 … 17, of which 00, 06, 12 and 05, 11, 17 are held out.
+    coco = [name for name in train if "coco" in name]
+    assert sorted(set(coco)) == [f"images/coco_{n:02d}.jpg" for n in range(18) if n % 6 not in (0, 5)]
+    assert len(train) == 4 * 10 + len(coco)
+
+
+def test_a_set_that_is_missing(root):
+    shutil.rmtree(root / "mot15_static")
+    with pytest.raises(DataError, match="mot15_static"):
+        real_train(root)
+
+
+def test_real(shared_data):
+    train = real_train(shared_data)
+    held_out = [real_set_split(shared_data / name)[1] for name in REAL_SETS]
+    assert [len(part) for part in held_out] == [134, 64, 103, 27, 18, 85]
+    assert len(train) == 2138
