@@ -327,16 +327,18 @@ def test_the_course_behind_may_not(tmp_path: Path, first: Schedule, then: Schedu
 
 @pytest.mark.parametrize("schedule", [STEPS, COSINE])
 def test_every_checkpoint_leaves_the_outcome_so_far(tmp_path: Path, schedule: Schedule) -> None:
-    run(tmp_path / "long", schedule, stop_at=10)
-    seen = []
+    run(tmp_path / "ended", schedule, stop_at=10)
+    expected, seen = load_file(tmp_path / "ended" / "idnet.safetensors"), []
 
     def on_step(step: Step) -> None:
-        if step.iteration == 11:
-            seen.append((tmp_path / "short" / "idnet.safetensors").read_bytes())
+        if step.iteration == 11:  # the last checkpoint is of ten iterations
+            seen.append(load_file(tmp_path / "goes_on" / "idnet.safetensors"))
 
-    assert run(tmp_path / "short", schedule, on_step=on_step, stop_at=13) is None
-    assert seen == [(tmp_path / "long" / "idnet.safetensors").read_bytes()]
-    assert seen != [(tmp_path / "short" / "idnet.safetensors").read_bytes()]
+    assert run(tmp_path / "goes_on", schedule, on_step=on_step, stop_at=13) is None
+    assert seen[0].keys() == expected.keys()
+    assert all(torch.equal(value, expected[key]) for key, value in seen[0].items())
+    last = load_file(tmp_path / "goes_on" / "idnet.safetensors")
+    assert not torch.equal(last["0.weight"], expected["0.weight"])
 
 
 @pytest.mark.parametrize("left", [0, 100, -50])

@@ -1,14 +1,18 @@
 """What the readers of datasets share: their error, folders of files, and masks."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 from scipy import ndimage
 
 from mgts_trt._typing import Floats
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import MgtsError, first_fault
+
+T = TypeVar("T")
 
 Instances = NDArray[np.uint16]
 """uint16 [H, W]: 0 for background, k + 1 for the person of row k."""
@@ -30,6 +34,24 @@ def list_files(folder: Path, suffix: str) -> list[Path]:
     if not files:
         raise DataError(f"{folder} holds no *{suffix}, but at least one is expected. Unpack the dataset there again.")
     return files
+
+
+def read_json(path: Path, form: TypeAdapter[T]) -> T:
+    """Annotations in JSON.
+
+    Args:
+        path: The file.
+        form: What it is to hold.
+
+    Raises:
+        DataError: no such file, or not of that form.
+    """
+    try:
+        return form.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}, but the dataset's labels are kept there. Check the path.") from None
+    except ValidationError as error:
+        raise DataError(f"{path} is malformed {first_fault(error)}. Unpack the dataset again.") from error
 
 
 def read_mask(path: Path, image_hw: tuple[int, int]) -> Instances:

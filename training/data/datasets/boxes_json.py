@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from training.data.annotated import AnnotatedScenes, LabelledImage, xywh_to_xyxy
-from training.data.files import DataError
+from training.data.files import DataError, read_json
 from training.data.scene import UNKNOWN
 
 BOXES = "boxes.json"
@@ -49,14 +49,7 @@ def boxes_json(folder: str | Path) -> AnnotatedScenes:
         DataError: There is no such file, it is not of that form, or it lists a picture twice or one that is not there.
     """
     path = Path(folder) / BOXES
-    try:
-        pictures = _PICTURES.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"There is no file {path}, but the dataset keeps its boxes there. Check the path.") from None
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"])) or "the file"
-        raise DataError(f"{path} is malformed at {where}: {fault['msg']}. Unpack the dataset again.") from error
+    pictures = read_json(path, _PICTURES)
     names = [picture.file for picture in pictures]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path} lists {twice[0]} twice, but each picture once is expected. Remove one entry.")

@@ -6,13 +6,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mgts_trt._typing import Floats
 from mgts_trt.pictures.image import read_image
 from training.data.annotated import cut_boxes, xywh_to_xyxy
 from training.data.datasets.boxes_json import Box
-from training.data.files import DataError, Instances, instance_boxes, read_mask
+from training.data.files import DataError, Instances, instance_boxes, read_json, read_mask
 from training.data.scene import UNKNOWN, Scene, no_boxes
 
 PICTURES = "coco_mini.json"
@@ -62,17 +62,7 @@ class CocoMasks:
     def __init__(self, folder: str | Path):
         self._folder = Path(folder)
         path = self._folder / PICTURES
-        try:
-            pictures = _PICTURES.validate_json(path.read_bytes())
-        except FileNotFoundError:
-            raise DataError(
-                f"There is no file {path}, but the dataset keeps its masks there. Check the path."
-            ) from None
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"])) or "the file"
-            raise DataError(f"{path} is malformed at {where}: {fault['msg']}. Unpack the dataset again.") from error
-        self._pictures = sorted(pictures, key=lambda picture: picture.file)
+        self._pictures = sorted(read_json(path, _PICTURES), key=lambda picture: picture.file)
         for picture in self._pictures:
             for name in (picture.file, picture.instance_png):
                 if name is not None and not (self._folder / name).is_file():
