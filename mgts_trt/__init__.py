@@ -7,16 +7,20 @@ from mgts_trt.version import __version__
 if TYPE_CHECKING:
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.errors import MgtsError
+    from mgts_trt.gallery.store import Gallery
+    from mgts_trt.pictures.image import read_image
     from mgts_trt.runtime.people import People
     from mgts_trt.runtime.pipeline import PersonSearch
 
-__all__ = ["Bundle", "MgtsError", "People", "PersonSearch", "__version__"]
+__all__ = ["Bundle", "Gallery", "MgtsError", "People", "PersonSearch", "__version__", "read_image"]
 
 _HOMES = {
     "Bundle": "mgts_trt.bundle.bundle",
+    "Gallery": "mgts_trt.gallery.store",
     "MgtsError": "mgts_trt.errors",
     "People": "mgts_trt.runtime.people",
     "PersonSearch": "mgts_trt.runtime.pipeline",
+    "read_image": "mgts_trt.pictures.image",
 }
 
 

@@ -5,9 +5,8 @@ Run: python docs/examples/05_pictures_on_the_gpu.py [PHOTO] [BUNDLE]    (a GPU, 
 
 import sys
 
-from mgts_trt import MgtsError, PersonSearch
+from mgts_trt import MgtsError, PersonSearch, read_image
 from mgts_trt.machine.gpus import find_gpus
-from mgts_trt.pictures.image import read_image
 
 
 def main(photo: str = "docs/pictures/samples/17790319373_bd19b24cfc_k.jpg", bundle: str = "bundle") -> None:

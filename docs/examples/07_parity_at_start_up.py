@@ -5,9 +5,8 @@ Run: python docs/examples/07_parity_at_start_up.py [BUNDLE] [PHOTO]
 
 import sys
 
-from mgts_trt import Bundle, PersonSearch
+from mgts_trt import Bundle, PersonSearch, read_image
 from mgts_trt.evaluation.parity import compare_bundle, failures
-from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.session.backends import select_runtime
 
 

@@ -5,8 +5,7 @@ Run: python docs/examples/08_own_thresholds.py [PHOTO] [BUNDLE]
 
 import sys
 
-from mgts_trt import PersonSearch
-from mgts_trt.pictures.image import read_image
+from mgts_trt import PersonSearch, read_image
 
 
 def main(photo: str = "docs/pictures/samples/17790319373_bd19b24cfc_k.jpg", bundle: str = "bundle") -> None:

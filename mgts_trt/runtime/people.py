@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from mgts_trt._typing import Array, Bools, Floats, Image, Ints
-from mgts_trt.errors import ImageError
+from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.stages import InstanceMap, Letterbox, expand_boxes
+
+if TYPE_CHECKING:
+    import supervision
 
 STAGES = ("letterbox", "detector", "masknet", "separate", "reid")
 """What `People.timings` may name, in the order they run."""
@@ -17,13 +20,14 @@ _LARGEST_MASKS = 2**30
 """Bytes `People.masks` may take; beyond, masks are to be asked for one at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class People:
     """What `PersonSearch` found: arrays of N rows, one a person, best first.
 
     Example:
         ```python
         people = search(image)
+        print(people)                                             # three lines: how many, how sure, how fast
         for box, score in zip(people.boxes, people.scores):
             print(box, score)
         similarity = people.embeddings @ probe.embeddings[0]      # cosines
@@ -48,13 +52,35 @@ class People:
     crops: Ints
     letterbox: Letterbox
     timings: dict[str, float] = field(compare=False)
-    canvas_boxes: Floats = field(repr=False)
-    instance_map: InstanceMap | None = field(repr=False)
+    canvas_boxes: Floats
+    instance_map: InstanceMap | None
     has_masks: bool = True
     """False in mode `none`, which looks at no mask."""
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __repr__(self) -> str:
+        height, width = self.letterbox.image_hw
+        return f"<People: {len(self)} in a picture of {width}×{height} pixels>"
+
+    def __str__(self) -> str:
+        """Three lines: how many people and what their masks are, how sure the detector is of them, how long it took."""
+        height, width = self.letterbox.image_hw
+        if not self.has_masks:
+            masks = "none"
+        elif self.instance_map is None:
+            masks = "their boxes"
+        else:
+            whole = int(self.boxes_as_masks.sum())
+            masks = f"{len(self) - whole} from the mask net, {whole} the whole box"
+        found = f"{self.scores.max():.2f} to {self.scores.min():.2f}" if len(self) else "none"
+        stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.timings.items() if stage != "total")
+        return (
+            f"{len(self)} {'person' if len(self) == 1 else 'people'} in a picture of {width}×{height} pixels\n"
+            f"scores: {found}; masks: {masks}; embeddings: {list(self.embeddings.shape)}\n"
+            f"{self.timings.get('total', 0):.1f} ms: {stages}"
+        )
 
     def __getitem__(self, rows: int | slice | Sequence[int] | Array) -> Self:
         """Some of the people, in the order asked for; of the same picture, with its timings.
@@ -75,6 +101,13 @@ class People:
             crops=self.crops[chosen],
             canvas_boxes=self.canvas_boxes[chosen],
         )
+
+    @property
+    def boxes_as_masks(self) -> Bools:
+        """For whom the mask net found no mask, so that the box is it: bool [N]; all false but in mode `net`."""
+        if self.instance_map is None:
+            return np.zeros(len(self), np.bool_)
+        return np.asarray(self.instances == 0)
 
     @property
     def masks(self) -> Bools | None:
@@ -129,6 +162,31 @@ class People:
         from mgts_trt.pictures.draw import draw_people
 
         return draw_people(image, self.boxes, self.scores, self.masks)
+
+    def to_supervision(self) -> "supervision.Detections":
+        """The people as `supervision.Detections`, for its annotators, trackers and zones.
+
+        Returns:
+            N detections, in this order: `xyxy` float32 [N, 4] and `mask` bool [N, H, W] (None in mode `none`) in pixels
+            of the picture; `confidence` float32 [N]; `class_id` 0, a person; `data["embedding"]` float32 [N, d].
+
+        Raises:
+            MgtsError: The package supervision is not installed.
+            ImageError: The masks would take more than a GiB, see `masks`.
+        """
+        try:
+            from supervision import Detections
+        except ImportError as error:
+            raise MgtsError(
+                "People as supervision.Detections need supervision, which is not installed: `pip install supervision`."
+            ) from error
+        return Detections(
+            xyxy=self.boxes.copy(),
+            mask=self.masks,
+            confidence=self.scores.copy(),
+            class_id=np.zeros(len(self), np.int64),
+            data={"embedding": self.embeddings.copy()},
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Everything but masks, as JSON takes it."""

@@ -1,9 +1,13 @@
-"""Some of the people of a picture."""
+"""The people of a picture: some of them, in words, and as other libraries take them."""
+
+import sys
+from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
 
-from mgts_trt import PersonSearch
+from mgts_trt import MgtsError, PersonSearch
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
 PLACES = ((0, 1), (1, 3), (1, 5), (0, 4))
@@ -67,3 +71,67 @@ def test_one_by_one(people) -> None:
 def test_rows_that_are_not_there(people, rows) -> None:
     with pytest.raises(IndexError):
         people[rows]
+
+
+def test_printed_they_are_three_lines(people) -> None:
+    several = people[np.zeros(300, int)]
+    for some, count in (
+        (people, "4 people"),
+        (several, "300 people"),
+        (people[0], "1 person"),
+        (people[[]], "0 people"),
+    ):
+        lines = str(some).splitlines()
+        assert len(lines) == 3
+        assert max(map(len, lines)) <= 120
+        assert f"{count} in a picture of {CANVAS[1] * 3}×{CANVAS[0] * 3} pixels" in lines[0]
+        assert f"embeddings: [{len(some)}, " in lines[1]
+        assert all(stage in lines[2] for stage in some.timings if stage != "total")
+        assert "\n" not in repr(some)
+    assert f"{people.scores.max():.2f} to {people.scores.min():.2f}" in str(people)
+    if people.instance_map is not None:
+        half = replace(people, instances=np.array([1, 0, 0, 2], np.int32))
+        assert half.boxes_as_masks.tolist() == [False, True, True, False]
+        assert "masks: 2 from the mask net, 2 the whole box" in str(half)
+    else:
+        assert not people.boxes_as_masks.any()
+        assert ("masks: their boxes" if people.has_masks else "masks: none") in str(people)
+
+
+def test_as_detections_of_supervision(people) -> None:
+    supervision = pytest.importorskip("supervision")
+    found = people.to_supervision()
+    assert isinstance(found, supervision.Detections)
+    np.testing.assert_array_equal(found.xyxy, people.boxes)
+    np.testing.assert_array_equal(found.confidence, people.scores)
+    np.testing.assert_array_equal(found.data["embedding"], people.embeddings)
+    if people.masks is None:
+        assert found.mask is None
+    else:
+        np.testing.assert_array_equal(found.mask, people.masks)
+    sure = found[found.confidence >= people.scores[1]]
+    np.testing.assert_array_equal(sure.data["embedding"], people.embeddings[:2])
+    assert len(supervision.Detections.merge([found, people[[]].to_supervision()])) == 4
+    scene = np.zeros((CANVAS[0] * 3, CANVAS[1] * 3, 3), np.uint8)
+    assert supervision.BoxAnnotator().annotate(scene.copy(), found).any(), "its annotators find what they need"
+    found.xyxy[:] = 0
+    assert people.boxes.any(), "what a tracker writes stays its own"
+
+
+def test_supervision_is_handed_arrays_of_n_rows(people, monkeypatch) -> None:
+    """Where the library is not installed, too: what its constructor is given."""
+    stand_in = ModuleType("supervision")
+    stand_in.Detections = dict
+    monkeypatch.setitem(sys.modules, "supervision", stand_in)
+    found = people.to_supervision()
+    assert set(found) == {"xyxy", "mask", "confidence", "class_id", "data"}
+    rows = [found["xyxy"], found["confidence"], found["class_id"], found["data"]["embedding"]]
+    assert [len(row) for row in rows] == [4] * 4
+    assert found["xyxy"].shape == (4, 4)
+    assert found["mask"] is None if people.masks is None else found["mask"].shape == (4, CANVAS[0] * 3, CANVAS[1] * 3)
+
+
+def test_without_supervision(people, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MgtsError, match="not installed: `pip install supervision`"):
+        people.to_supervision()
