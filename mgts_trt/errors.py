@@ -6,12 +6,17 @@ one paragraph and exits with code 2; `--debug` shows the traceback.
 
 from typing import TYPE_CHECKING
 
+from mgts_trt.urls import masked
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
 class MgtsError(Exception):
-    """Base of all errors this package raises on purpose."""
+    """Base of all errors this package raises on purpose; no message shows a URL's password, see `urls.masked`."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(masked(item) if isinstance(item, str) else item for item in arguments))
 
 
 class ImageError(MgtsError):

@@ -21,6 +21,7 @@ from rich.table import Table
 from mgts_trt.bundle.manifest import MANIFEST, Manifest
 from mgts_trt.errors import BundleError, MgtsError
 from mgts_trt.runtime.modes import MODES, Mode
+from mgts_trt.urls import masked
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -133,5 +134,5 @@ def parse_modes(text: str) -> tuple[Mode, ...]:
 
 
 def _plain(text: str) -> str:
-    """Text whose brackets are not rich's markup."""
-    return text.replace("[", "\\[")
+    """Text without passwords, whose brackets are not rich's markup."""
+    return masked(text).replace("[", "\\[")

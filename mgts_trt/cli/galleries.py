@@ -9,6 +9,7 @@ import typer
 
 from mgts_trt.cli.console import out, table
 from mgts_trt.errors import GalleryError
+from mgts_trt.urls import without_login
 
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
 gallery_app = typer.Typer(no_args_is_help=True, help="Look after a gallery: info, forget, optimise.")
@@ -24,9 +25,9 @@ def info(
     with Gallery.open(gallery) as opened:
         summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json")
     if as_json:
-        typer.echo(json.dumps({"gallery": gallery, **summary, "space": space}, indent=2))
+        typer.echo(json.dumps({"gallery": without_login(gallery), **summary, "space": space}, indent=2))
         return
-    shown = table("gallery", gallery)
+    shown = table("gallery", without_login(gallery))
     for name, value in {**summary, **space}.items():
         shown.add_row(name, f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value))
     out.print(shown)
@@ -47,7 +48,7 @@ def forget(
         frames = before.frames - opened.summary().frames
     if not people and not frames:
         raise GalleryError(f"The gallery {gallery} has nothing of {name}. Name a source as `search --json` writes it.")
-    out.print(f"Forgot {people} people in {frames} frames of {name}")
+    out.print(f"Forgot {people} people in {frames} frames of {without_login(name)}")
 
 
 @gallery_app.command()

@@ -14,6 +14,7 @@ from mgts_trt.cli.console import notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.signals import signals_handled
+from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.indexing.index import IndexReport
@@ -161,6 +162,6 @@ def _print_report(report: "IndexReport", gallery: str) -> None:
     parts += [f"{report.skipped:,} were there already"] * bool(report.skipped)
     parts += [f"{report.dropped:,} of live streams passed over"] * bool(report.dropped)
     parts += [f"{len(report.failures):,} failed and will be tried again next time"] * bool(report.failures)
-    out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {gallery}", soft_wrap=True)
+    out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {without_login(gallery)}", soft_wrap=True)
     if report.interrupted:
         out.print("Interrupted; what had been searched is stored. Run the same command again to go on.")

@@ -15,6 +15,7 @@ from mgts_trt.cli.options import BackendOption, BundleArgument, ModeOption, Prec
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.machine.files import write_text
 from mgts_trt.runtime.modes import Mode
+from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
@@ -80,7 +81,8 @@ def search(
         if stored:
             ranking = rank_gallery(stored, probe, top=top, where=chosen, exact=exact, include_own=include_own)
             names = _short_names([match.source for match in ranking.matches])
-            compared = f"{ranking.people:,} people in the gallery {gallery[0]}{f', where {where}' if where else ''}"
+            name = without_login(gallery[0])
+            compared = f"{ranking.people:,} people in the gallery {name}{f', where {where}' if where else ''}"
         else:
             ranking = _rank_scenes(pipeline, probe, scenes, top, include_own)
             names = [str(scenes[Path(match.source)]) for match in ranking.matches]

@@ -4,13 +4,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from mgts_trt.urls import without_login
+
 
 @dataclass(frozen=True)
 class Frame:
     """Where people were seen.
 
     Attributes:
-        source: Absolute path, fsspec URL or stream URL.
+        source: Absolute path, fsspec URL or stream URL; of a URL without user name and password, whichever was given.
         number: Frame of a video from 0, 0 for a picture.
         sha256: Of the file; empty for a live stream.
         time: Seconds from the start of a video; Unix seconds in a live stream; None where unknown.
@@ -22,6 +24,9 @@ class Frame:
     sha256: str = ""
     time: float | None = None
     camera: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", without_login(self.source))
 
     @property
     def key(self) -> str:

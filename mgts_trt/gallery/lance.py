@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.urls import file_path, masked, url_fault, without_login
 
 T = TypeVar("T")
 
@@ -35,13 +34,15 @@ def locate(url: str | Path) -> str:
         url: A path, `file://…`, or a URL with one of `SCHEMES`.
 
     Raises:
-        GalleryError: It is empty.
+        GalleryError: It is empty, or no URL.
     """
     text = str(url)
     if not text:
         raise GalleryError("The gallery's place is empty. Name a folder, or a URL such as s3://bucket/gallery.")
     if text.startswith("file:"):
-        text = url2pathname(urlsplit(text).path)
+        text = file_path(text)
+    if fault := url_fault(text):
+        raise GalleryError(f"There is no gallery at {without_login(text)}. {fault}")
     return text if "://" in text else str(Path(text).expanduser().absolute())
 
 
@@ -62,7 +63,7 @@ def connect(location: str) -> Any:
         raise GalleryError(
             f"A gallery needs the package lancedb, which is not installed ({error}): pip install 'mgts-trt[gallery]'"
         ) from error
-    with explained(f"open {location}"):
+    with explained("open", location):
         session = lancedb.Session(metadata_cache_size_bytes=_METADATA_BYTES)
         # Every read looks for what others wrote meanwhile.
         return lancedb.connect(location, read_consistency_interval=timedelta(0), session=session)
@@ -83,12 +84,16 @@ def retried(call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def explained(doing: str) -> Iterator[None]:
-    """What LanceDB raises inside, as a `GalleryError` that says what was being done."""
+def explained(doing: str, location: str) -> Iterator[None]:
+    """What LanceDB raises inside, as a `GalleryError` that says what was being done to the gallery at a location."""
     try:
         yield
     except GalleryError:
         raise
     except (RuntimeError, OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise GalleryError(f"Cannot {doing}: {reason}. Check the place, its permissions and the free space.") from error
+        reason = masked((str(error).splitlines() or [type(error).__name__])[0], location)
+        explanation = GalleryError(
+            f"Cannot {doing} the gallery {location}: {reason}. Check the place, its permissions and the free space."
+        )
+        # The cause is shown with it, and must not tell a password either.
+        raise explanation from (error if masked(str(error), location) == str(error) else None)

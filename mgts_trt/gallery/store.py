@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from mgts_trt.gallery.tables import (
     read_space,
 )
 from mgts_trt.runtime.modes import Mode
+from mgts_trt.urls import without_login
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Gallery:
         """
         location = locate(url)
         database = connect(location)
-        with explained(f"make a gallery in {location}"):
+        with explained("make", location):
             # The table that tells the space comes last: where it is, the gallery is whole.
             for name, schema in ((FRAMES, frames_schema()), (PEOPLE, people_schema(space))):
                 try:
@@ -114,7 +114,7 @@ class Gallery:
         if is_local(location) and not is_gallery(location):
             raise missing  # connecting would make the folder
         database = connect(location)
-        with explained(f"open the gallery {location}"):
+        with explained("open", location):
             try:
                 people, frames = database.open_table(PEOPLE), database.open_table(FRAMES)
             except (ValueError, RuntimeError) as error:
@@ -156,7 +156,7 @@ class Gallery:
         pending = {key: entry for key, entry in by_key.items() if key not in done}
         if not pending:
             return
-        with explained(f"write to the gallery {self.url}"):
+        with explained("write to", self.url):
             rows, of_pending = people_rows(pending, self.space), _is_in("frame", pending)
             left = retried(lambda: self._people.count_rows(of_pending.to_sql()))
             if left:  # by a call that was cut off: people found again are replaced, the others removed
@@ -171,7 +171,7 @@ class Gallery:
         if not keys:
             return set()
         among = _is_in("key", keys)
-        with explained(f"read the gallery {self.url}"):
+        with explained("read", self.url):
             query = self._frames.search().where(among).select(["key"]).limit(len(keys))
             return set(retried(query.to_arrow)["key"].to_pylist())
 
@@ -193,7 +193,7 @@ class Gallery:
         self._check_embeddings(probe[None], "The probe's embedding")
         if top < 1:
             raise GalleryError(f"The {top} likest were asked for; expected at least 1.")
-        with explained(f"search the gallery {self.url}"):
+        with explained("search", self.url):
             query = self._people.search(probe, vector_column_name="embedding").distance_type("cosine").limit(top)
             query = query.select([*ABOUT, "embedding", "_distance"])
             probes: int | None = vector_index.PROBES
@@ -211,13 +211,13 @@ class Gallery:
 
     def person(self, person_id: str) -> Person | None:
         """The person with an id, or None."""
-        with explained(f"read the gallery {self.url}"):
+        with explained("read", self.url):
             query = self._people.search().where(_is_in("id", [person_id])).select(list(ABOUT)).limit(1)
             return next(iter(people_of(retried(query.to_arrow))), None)
 
     def rows(self) -> Iterator[tuple[Person, Floats]]:
         """Everybody with their embedding, float32 [d], in no particular order."""
-        with explained(f"read the gallery {self.url}"):
+        with explained("read", self.url):
             import pyarrow as pa
 
             for batch in self._people.search().select([*ABOUT, "embedding"]).to_batches(1024):
@@ -230,8 +230,8 @@ class Gallery:
         The files that held it and the indices are made anew without it, which takes as long as making them did, and the
         gallery's older versions are removed.
         """
-        of_source = _is_in("source", [source])
-        with explained(f"write to the gallery {self.url}"):
+        of_source = _is_in("source", {source, without_login(source)})
+        with explained("write to", self.url):
             # Frames first: cut off here, the source is not taken for done, and can be forgotten again.
             frames, people = (erase(table, of_source) for table in (self._frames, self._people))
             if frames or people:
@@ -247,7 +247,7 @@ class Gallery:
         if not current:
             return 0
         among, people = _is_in("source", current), 0
-        with explained(f"write to the gallery {self.url}"):
+        with explained("write to", self.url):
             changed = set()
             for table in (self._frames, self._people):  # of a frame cut off half-way there are only people
                 rows = retried(table.search().where(among).select(["source", "sha256"]).to_arrow)
@@ -265,17 +265,17 @@ class Gallery:
 
         Worth calling after much was added. What was added since is found, too, only slower.
         """
-        with explained(f"optimise the gallery {self.url}"):
+        with explained("optimise", self.url):
             retried(lambda: vector_index.optimise(self._people, self._frames))
 
     def count(self) -> int:
         """How many people there are; quicker than the whole summary."""
-        with explained(f"read the gallery {self.url}"):
+        with explained("read", self.url):
             return int(retried(self._people.count_rows))
 
     def summary(self) -> Summary:
         """Counts, and bytes on disk."""
-        with explained(f"read the gallery {self.url}"):
+        with explained("read", self.url):
             sources = retried(self._frames.search().select(["source"]).to_arrow)["source"]
             return Summary(
                 people=self._people.count_rows(),
@@ -339,7 +339,7 @@ def is_gallery(url: str | Path) -> bool:
     location = locate(url)
     if is_local(location):
         return (Path(location) / f"{PEOPLE}.lance").is_dir()
-    if urlsplit(location).scheme not in SCHEMES:
+    if location.partition("://")[0] not in SCHEMES:
         return False
     try:
         Gallery.open(location).close()

@@ -12,6 +12,7 @@ from mgts_trt._typing import Floats
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.space import Space
+from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,7 +156,7 @@ def people_of(rows: "pa.Table", likeness: Floats | None = None) -> list[Person]:
     return [
         Person(
             likeness=None if likeness is None else float(np.clip(likeness[i], -1, 1)),
-            **{**row, "box": np.array(row["box"], np.float32)},
+            **{**row, "source": without_login(row["source"]), "box": np.array(row["box"], np.float32)},
         )
         for i, row in enumerate(rows.select(list(ABOUT)).to_pylist())
     ]

@@ -9,7 +9,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mgts_trt.errors import BackendError, GalleryError, MgtsError, SourceError
@@ -23,6 +23,7 @@ from mgts_trt.gallery.store import Gallery
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import Backend
+from mgts_trt.urls import masked
 
 _CPU_TASK, _GPU_TASK = 16, 256
 """Most pictures a worker is handed at once: some seconds of work. Each task ends with a commit."""
@@ -36,7 +37,7 @@ class _Job:
     """What every worker needs to know."""
 
     bundle: str
-    gallery: str
+    gallery: str = field(repr=False)
     mode: Mode
     backend: Backend
     precision: str
@@ -184,7 +185,7 @@ class _Worker:
                 f"A worker on {platform.node()} failed with {type(error).__name__}: {error}. This is a defect of "
                 "mgts-trt: run the command again with --debug, and report what it prints."
             )
-            outcome.add_note("".join(traceback.format_exception(error)))
+            outcome.add_note(masked("".join(traceback.format_exception(error))))
         return {"outcome": pickle.dumps(outcome)}
 
     def _work(self, task: str, sources: Sequence[Source]) -> IndexReport:

@@ -222,7 +222,7 @@ def _load(source: Source) -> _Loaded | Failure:
 
 def _decode(loaded: _Loaded) -> Picture | Failure:
     try:
-        return Picture(loaded.frame, decode_image(loaded.data, loaded.source.location))
+        return Picture(loaded.frame, decode_image(loaded.data, loaded.source.name))
     except ImageError as error:
         return Failure(loaded.source.name, error)
 

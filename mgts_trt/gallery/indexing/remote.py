@@ -6,6 +6,7 @@ from typing import Any
 
 from mgts_trt.errors import ImageError, SourceError
 from mgts_trt.pictures.image import IMAGE_SUFFIXES
+from mgts_trt.urls import masked
 
 
 def find_remote(url: str) -> list[str]:
@@ -29,8 +30,9 @@ def find_remote(url: str) -> list[str]:
             files = storage.find(path)
     except Exception as error:  # of as many kinds as there are storages
         raise SourceError(
-            f"Cannot list {url}: {_told(error)}. Check its spelling, the network, and the credentials this machine has."
-        ) from error
+            f"Cannot list {url}: {_told(error, url)}. Check its spelling, the network, and the credentials "
+            "this machine has."
+        ) from _cause(error, url)
     found = sorted(prefix + file for file in files if PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise SourceError(
@@ -53,7 +55,9 @@ def read_remote(url: str) -> bytes:
     except FileNotFoundError:
         raise ImageError(f"There is no file {url}. Check its spelling.") from None
     except Exception as error:  # of as many kinds as there are storages
-        raise ImageError(f"Cannot read {url}: {_told(error)}. Check the network and the credentials.") from error
+        raise ImageError(f"Cannot read {url}: {_told(error, url)}. Check the network and the credentials.") from _cause(
+            error, url
+        )
     if not data:
         raise ImageError(f"{url} is empty (0 bytes), but a picture is expected. Copy it there again.")
     return data
@@ -70,11 +74,17 @@ def _storage(url: str) -> tuple[Any, str]:
         storage, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise SourceError(
-            f"{url} cannot be read: {str(error).rstrip('.')}. Name storage that fsspec knows, and install its package."
-        ) from error
+            f"{url} cannot be read: {masked(str(error), url).rstrip('.')}. Name storage that fsspec knows, and install "
+            "its package."
+        ) from _cause(error, url)
     return storage, str(path)
 
 
-def _told(error: Exception) -> str:
-    lines = str(error).splitlines()
+def _told(error: Exception, url: str) -> str:
+    lines = masked(str(error), url).splitlines()
     return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+
+
+def _cause(error: Exception, url: str) -> Exception | None:
+    """What an error is shown to come from: it must not tell a password either."""
+    return error if masked(str(error), url) == str(error) else None

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.remote import find_remote
 from mgts_trt.pictures.image import IMAGE_SUFFIXES, find_images
+from mgts_trt.urls import file_path, url_fault, without_login
 
 Kind: TypeAlias = Literal["picture", "video", "stream"]
 
@@ -38,10 +38,11 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What the gallery knows it by: the location, of a URL without user name and password."""
-        if "://" not in self.location or "@" not in (parts := urlsplit(self.location)).netloc:
-            return self.location
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        """What the gallery knows it by, and messages call it: the location, of a URL without user name and password."""
+        return without_login(self.location)
+
+    def __repr__(self) -> str:
+        return f"Source({self.name!r}, {self.kind!r}, {self.camera!r})"
 
 
 def find_sources(
@@ -64,7 +65,7 @@ def find_sources(
     found: dict[str, Source] = {}
     for argument in arguments:
         for location, kind in _expand(argument):
-            match = pattern.search(location) if pattern else None
+            match = pattern.search(without_login(location)) if pattern else None
             found.setdefault(location, Source(location, kind, match[1] if match else camera))
     if not found:
         raise SourceError(
@@ -93,7 +94,9 @@ def _expand(argument: str) -> list[tuple[str, Kind]]:
     scheme, separator, _ = argument.partition("://")
     if separator and not Path(argument).exists():
         if scheme == "file":
-            return _files(Path(unquote(urlsplit(argument).path)))
+            return _files(Path(file_path(argument)))
+        if fault := url_fault(argument):
+            raise SourceError(f"{without_login(argument)} cannot be read. {fault}")
         if scheme in STREAM_SCHEMES:
             return [(argument, "stream")]
         return [(url, "picture") for url in find_remote(argument)]

@@ -152,6 +152,32 @@ def test_errors_are_one_paragraph(run, bundle: Path, indexed: Path, monkeypatch,
     assert not (indexed / "new").exists()
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "index BUNDLE rtsp://zoe:{}@[::1/x -g new",
+        "index BUNDLE sftp://zoe:{}@127.0.0.1:1/x -g new",
+        "index BUNDLE nowhere/rtsp://zoe:{}@h/x -g new",
+        "index BUNDLE in -g db://zoe:{}@h",
+        "search BUNDLE -q in/0000.png -g db://zoe:{}@h",
+        "search BUNDLE -q in/0000.png -g in -g db://zoe:{}@h",
+        "search BUNDLE -q rtsp://zoe:{}@h/x -g gallery",
+        "gallery info db://zoe:{}@h --json",
+        "gallery optimise db://zoe:{}@h",
+        "gallery forget gallery rtsp://zoe:{}@h/x",
+        "serve BUNDLE --gallery db://zoe:{}@h --port 0",
+        "detect BUNDLE rtsp://zoe:{}@h/x",
+    ],
+)
+def test_no_password_is_printed(run, bundle: Path, indexed: Path, monkeypatch, arguments: str) -> None:
+    monkeypatch.chdir(indexed)
+    for sign in ("", "#", "/", "?", "@", " ", ":", "&", "[", "%2F"):
+        words = [bundle if word == "BUNDLE" else word.format(f"Kq{sign}Vw") for word in arguments.split()]
+        code, out, err = run(*words)
+        assert code == 2, err
+        assert not any(part in out + err for part in ("Kq", "Vw", "zoe")), sign
+
+
 def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tmp_path: Path, monkeypatch) -> None:
     from mgts_trt.bundle.manifest import read_manifest, write_manifest
     from mgts_trt.pictures.image import write_image

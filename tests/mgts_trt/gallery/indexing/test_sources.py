@@ -51,6 +51,9 @@ def test_a_streams_name_holds_no_password() -> None:
     (stream,) = find_sources(["rtsp://ann:s3cret@10.0.0.1:554/live?channel=1"], camera="door")
     assert stream == Source("rtsp://ann:s3cret@10.0.0.1:554/live?channel=1", "stream", "door")
     assert stream.name == "rtsp://10.0.0.1:554/live?channel=1"
+    assert "s3cret" not in repr(stream)
+    (stream,) = find_sources(["rtsp://ann:s3cret@cam/1"], camera_pattern="//(.*)/")
+    assert stream.camera == "cam"
 
 
 def test_cameras(tmp_path: Path) -> None:
@@ -67,6 +70,10 @@ def test_cameras(tmp_path: Path) -> None:
         (["empty"], None, "Nothing to index in empty: no picture"),
         (["*.bmp"], None, r"Nothing matches \*\.bmp"),
         (["gopher://x"], None, "Protocol not known: gopher"),
+        (["rtsp://[::1/x"], None, r"rtsp://\[::1/x cannot be read. .* IPv6 address in brackets"),
+        (["rtsp://ann:p#w@cam/1"], None, r"rtsp://cam/1 cannot be read. .* %23 for #"),
+        (["s3://key:p/w@bucket/a.jpg"], None, r"s3://bucket/a.jpg cannot be read. .* %2F for /"),
+        (["file://[/nowhere"], None, "There is no /nowhere"),
         (["b.jpg"], "_c(", "is no regular expression"),
         (["b.jpg"], "_c", "has no group"),
     ],
