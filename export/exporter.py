@@ -229,7 +229,6 @@ def _bare_manifest(job: Export) -> Manifest:
         note=f"seeded initial weights in {', '.join(untrained)}" if untrained else "",
     )
     return Manifest(
-        format=1,
         preset=preset.name,
         canvas=preset.canvas,
         pad=preset.pad,

@@ -78,8 +78,14 @@ class QueryError(MgtsError):
 def first_fault(error: "ValidationError") -> str:
     """Where a pydantic model does not hold, and what is wrong there: `at golden.0.name: Field required`.
 
-    Only the first fault: what follows is often its consequence.
+    Only the first fault: what follows is often its consequence. What the data itself says is shortened.
     """
-    fault = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "its top"
-    return f"at {where}: {fault['msg'].removeprefix('Value error, ')}"
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(_short(str(part), 60) for part in fault["loc"]) or "its top"
+    return f"at {where}: {_short(fault['msg'].removeprefix('Value error, '), 300)}"
+
+
+def _short(text: str, most: int) -> str:
+    """At most so many characters of a text of unknown origin, on one line."""
+    line = "".join(c if c.isprintable() else "�" for c in text[:most])
+    return line if len(text) <= most else f"{line}…"

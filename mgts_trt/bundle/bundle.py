@@ -9,6 +9,8 @@ from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, read_manifest
 from mgts_trt.errors import BundleError
 from mgts_trt.machine.files import file_sha256
 
+_ADVICE = "Copy the bundle again, or export it again."
+
 
 class Bundle:
     """A bundle on disk whose every file has been checked.
@@ -77,18 +79,26 @@ class Bundle:
 
 def _check_file(root: Path, expected: BundleFile) -> None:
     path = root / expected.file
-    advice = "Copy the bundle again, or export it again."
+    try:
+        _compare_file(root, path, expected)
+    except PermissionError as error:
+        raise BundleError(f"Cannot read {path}: {error.strerror}. Let this user read the bundle.") from error
+    except OSError as error:
+        raise BundleError(f"Cannot read {path}: {error.strerror}. {_ADVICE}") from error
+
+
+def _compare_file(root: Path, path: Path, expected: BundleFile) -> None:
     if not path.is_file():
-        raise BundleError(f"The bundle {root} lacks {expected.file}, which its manifest names. {advice}")
+        raise BundleError(f"The bundle {root} lacks {expected.file}, which its manifest names. {_ADVICE}")
     if not path.resolve().is_relative_to(root.resolve()):
         raise BundleError(f"{path} is a link that leads out of the bundle. Put the file itself there.")
     size = path.stat().st_size
     if size != expected.bytes:
         raise BundleError(
-            f"{path} has {size:,} bytes, its manifest says {expected.bytes:,}: it is truncated or altered. {advice}"
+            f"{path} has {size:,} bytes, its manifest says {expected.bytes:,}: it is truncated or altered. {_ADVICE}"
         )
     digest = file_sha256(path)
     if digest != expected.sha256:
         raise BundleError(
-            f"{path} is altered: its SHA-256 is {digest[:12]}…, the manifest says {expected.sha256[:12]}…. {advice}"
+            f"{path} is altered: its SHA-256 is {digest[:12]}…, the manifest says {expected.sha256[:12]}…. {_ADVICE}"
         )

@@ -8,31 +8,44 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.errors import BundleError, first_fault
+from mgts_trt.errors import BundleError, RecipeError, first_fault
 from mgts_trt.machine.files import file_sha256, replace_file
+from mgts_trt.machine.json_files import json_sha256, read_json
 
-FORMAT = 1
-"""The bundle format this version writes and the newest it reads."""
+FORMAT = 2
+"""The bundle format this version writes and the newest it reads; format 1 had no digest."""
 MANIFEST = "manifest.json"
+DIGEST = "sha256"
+"""The manifest's field that holds the digest of all others (`json_sha256`)."""
+
+LONGEST_PATH, LONGEST_NAME = 1024, 255
+"""Bytes of a file's path in a bundle, and of each of its parts: what file systems take."""
 
 
 def _inside(file: str) -> str:
     path = PurePosixPath(file)
     if not file or path.is_absolute() or ".." in path.parts or "\\" in file or ":" in file:
-        raise ValueError(f"{file!r} leads out of the bundle; only relative paths inside it are allowed")
+        raise ValueError(f"{file[:60]!r} leads out of the bundle; only relative paths inside it are allowed")
+    too_long = len(file.encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_NAME for part in path.parts)
+    if too_long or not file.isprintable():
+        raise ValueError(f"{file[:60]!r}… is no name of a file")
     return file
 
 
 RelativePath = Annotated[str, AfterValidator(_inside)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Colour = tuple[float, float, float]
+Colour = Annotated[int, Field(ge=0, le=255)]
+Mean = Annotated[float, Field(ge=-255, le=255)]
+Deviation = Annotated[float, Field(ge=1e-3, le=1e3)]
+CanvasSide = Annotated[int, Field(ge=32, le=8192)]
+PatchSide = Annotated[int, Field(ge=8, le=2048)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BundleFile(_Strict):
@@ -103,8 +116,8 @@ class Labelled(_Strict):
 class Normalisation(_Strict):
     """What the networks do to pixels: (x − mean) / std, RGB, in units of 0…255."""
 
-    mean: Colour
-    std: Colour
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Deviation, Deviation, Deviation]
 
 
 class Thresholds(_Strict):
@@ -127,14 +140,14 @@ class Training(_Strict):
 class Manifest(_Strict):
     """Everything the runtime must know about a bundle."""
 
-    format: Literal[1]
+    format: Literal[1, 2] = 2
     preset: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
-    canvas: tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]] = Field(description="height, width")
-    pad: tuple[int, int, int] = Field(description="RGB of the canvas where the picture does not reach")
+    canvas: tuple[CanvasSide, CanvasSide] = Field(description="height, width")
+    pad: tuple[Colour, Colour, Colour] = Field(description="RGB of the canvas where the picture does not reach")
     normalisation: Normalisation
-    patch: tuple[int, int] = Field(description="height, width of a re-ID patch")
-    gamma: float = Field(ge=1, description="RoI expand ratio γ (Sec. 4.3)")
-    embedding: int = Field(ge=1, description="length of an embedding")
+    patch: tuple[PatchSide, PatchSide] = Field(description="height, width of a re-ID patch")
+    gamma: float = Field(ge=1, le=16, description="RoI expand ratio γ (Sec. 4.3)")
+    embedding: int = Field(ge=1, le=65536, description="length of an embedding")
     thresholds: Thresholds
     models: dict[str, Model]
     golden: tuple[Golden, ...] = ()
@@ -166,38 +179,91 @@ def read_manifest(root: Path) -> Manifest:
         BundleError: See `Bundle.open`.
     """
     path = root / MANIFEST
+    data = _read(root)
+    told = data.pop(DIGEST, None)
+    found = data.get("format")
+    if type(found) is int and FORMAT < found < 1000:
+        raise BundleError(
+            f"The bundle {root} has format {found}; this version of mgts-trt reads up to {FORMAT}. "
+            "Upgrade mgts-trt, or export the bundle again with this version."
+        )
+    if (told is not None or found != 1) and told != json_sha256(data):
+        raise BundleError(
+            f"{path} is altered: its digest is not that of what it says. Copy the bundle again; if you changed it on "
+            f"purpose, write the digest anew with `mgts-trt bundle seal {root}`."
+        )
+    return _validate(path, data)
+
+
+def seal_manifest(root: Path) -> Manifest:
+    """Write the digest of `root/manifest.json` anew: after a change by hand, or to a bundle of format 1, without one.
+
+    Raises:
+        BundleError: As `read_manifest`, whatever the digest; or the manifest cannot be written.
+    """
+    data = _read(root)
+    data.pop(DIGEST, None)
+    manifest = _validate(root / MANIFEST, data)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        write_manifest(root, manifest)
+    except OSError as error:
+        raise BundleError(f"Cannot write {root / MANIFEST}: {error.strerror}. Make the folder writable.") from error
+    return manifest
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write `root/manifest.json` with its digest, in one step, so that a reader sees the whole of it or none."""
+    data = {**manifest.model_dump(mode="json"), "format": FORMAT}
+    text = json.dumps({**data, DIGEST: json_sha256(data)}, indent=2, ensure_ascii=False)
+    with replace_file(root / MANIFEST) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _read(root: Path) -> dict[str, Any]:
+    path = root / MANIFEST
+    advice = "Copy the bundle again, or export it again."
+    try:
+        data = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
         what = "is not a folder" if not root.is_dir() else f"has no {MANIFEST}"
         raise BundleError(
             f"{root} is not a bundle: it {what}. Name a folder written by `python -m export --out DIR`; "
             "an export that was interrupted leaves no manifest: run it again."
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"Cannot read {path}: {error}.") from error
+    except PermissionError as error:
+        raise BundleError(f"Cannot read {path}: {error.strerror}. Let this user read the bundle.") from error
+    except OSError as error:
+        raise BundleError(f"Cannot read {path}: {error.strerror}. {advice}") from error
+    except ValueError as error:
+        raise BundleError(f"{path} is not valid JSON ({error}): it is truncated or altered. {advice}") from error
+    if not isinstance(data, dict):
+        raise BundleError(f"{path} holds no JSON object: it is truncated or altered. {advice}")
+    return data
+
+
+def _validate(path: Path, data: dict[str, Any]) -> Manifest:
     try:
-        data: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BundleError(
-            f"{path} is not valid JSON ({error}): it is truncated or altered. Copy the bundle again."
-        ) from error
-    newest = data.get("format") if isinstance(data, dict) else None
-    if isinstance(newest, int) and newest > FORMAT:
-        raise BundleError(
-            f"The bundle {root} has format {newest}; this version of mgts-trt reads up to {FORMAT}. "
-            "Upgrade mgts-trt, or export the bundle again with this version."
-        )
-    try:
-        return Manifest.model_validate(data)
+        manifest = Manifest.model_validate(data)
     except ValidationError as error:
         raise BundleError(
             f"{path} is not a manifest this version understands: {first_fault(error)}. "
             "Copy the bundle again, or export it again."
         ) from error
+    for name, model in manifest.models.items():
+        _require_tensors(path, manifest, name, model)
+    return manifest
 
 
-def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Write `root/manifest.json` in one step, so that a reader sees the whole of it or none."""
-    with replace_file(root / MANIFEST) as temporary:
-        temporary.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+def _require_tensors(path: Path, manifest: Manifest, name: str, model: Model) -> None:
+    """A model's tensors are those the pipeline gives and takes: its recipe's, in the manifest's sizes."""
+    try:
+        sizes = load_recipe(name).bind(model.inputs, model.outputs)
+    except RecipeError as error:
+        raise BundleError(f"{path} describes a model that cannot run: {error}") from error
+    expected = dict(zip(("Hc", "Wc", "Hp", "Wp"), manifest.canvas + manifest.patch, strict=True))
+    for symbol, size in {**expected, "D": manifest.embedding}.items():
+        if sizes.get(symbol, size) != size:
+            raise BundleError(
+                f"{path} contradicts itself: {name} is of tensors with {symbol} = {sizes[symbol]}, where canvas, patch "
+                f"or embedding say {size}. Copy the bundle again, or export it again."
+            )

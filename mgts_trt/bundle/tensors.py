@@ -1,14 +1,16 @@
 """What a tensor at the edge of a model looks like, and the check that an array or a model agrees."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError
 
 Dtype = Literal["uint8", "int8", "int32", "int64", "bool", "float16", "float32"]
+Size = Annotated[int, Field(ge=0, lt=2**31)]
+Symbol = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class TensorSpec(BaseModel):
@@ -17,7 +19,7 @@ class TensorSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dtype: Dtype
-    shape: tuple[int | str, ...]
+    shape: tuple[Size | Symbol, ...] = Field(max_length=8)
 
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join(str(d) for d in self.shape)}]"

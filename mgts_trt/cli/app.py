@@ -7,6 +7,7 @@ import typer
 
 from mgts_trt.cli.bench import bench
 from mgts_trt.cli.build import build
+from mgts_trt.cli.bundles import bundle_app
 from mgts_trt.cli.console import run_app
 from mgts_trt.cli.detect import detect
 from mgts_trt.cli.doctor import doctor
@@ -48,6 +49,7 @@ app.command()(detect)
 app.command()(index)
 app.command()(search)
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(bundle_app, name="bundle")
 app.command()(bench)
 app.command()(parity)
 app.command()(doctor)

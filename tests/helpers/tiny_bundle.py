@@ -53,7 +53,6 @@ def make_tiny_bundle(folder: Path, precisions: Sequence[str] = ("fp32",), models
             recipe_sha256=load_recipe(name).sha256,
         )
     manifest = Manifest(
-        format=1,
         preset="tiny",
         canvas=CANVAS,
         pad=(114, 114, 114),

@@ -1,12 +1,14 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import FORMAT, MANIFEST, read_manifest
+from mgts_trt.bundle.manifest import DIGEST, FORMAT, MANIFEST, read_manifest, seal_manifest
 from mgts_trt.errors import BundleError
+from mgts_trt.machine.json_files import json_sha256
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
@@ -21,9 +23,11 @@ def folder(pristine: Path, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, change) -> None:
+    """Change the manifest, and its digest with it."""
     data = json.loads((folder / MANIFEST).read_text())
+    del data[DIGEST]
     change(data)
-    (folder / MANIFEST).write_text(json.dumps(data))
+    (folder / MANIFEST).write_text(json.dumps({**data, DIGEST: json_sha256(data)}))
 
 
 def test_opens_and_names_its_files(folder: Path) -> None:
@@ -69,6 +73,24 @@ def test_a_manifest_from_the_future_is_refused(folder: Path) -> None:
         (lambda d: d.update(gamma=0.5), "gamma"),
         (lambda d: d["models"].update(other=d["models"]["mgts"]), "unknown models other"),
         (lambda d: d.update(format="1.0"), "format"),
+        (lambda d: d.update(format=10**6), "format"),
+        (lambda d: d.update(canvas=[2**63, 96]), "canvas.0: Input should be less than"),
+        (lambda d: d.update(canvas=[96, 64]), "contradicts itself: detector .* Hc = 64, where .* say 96"),
+        (lambda d: d.update(pad=[0, 256, 0]), "pad.1"),
+        (lambda d: d.update(patch=[0, 0]), "patch.0"),
+        (lambda d: d.update(patch=[64, 32]), "contradicts itself: mgts .* Hp = 32, where .* say 64"),
+        (lambda d: d.update(embedding=7), "contradicts itself: mgts .* D = 128, where .* say 7"),
+        (lambda d: d.update(gamma=1e9), "gamma"),
+        (lambda d: d["normalisation"].update(std=[0, 1, 1]), "std.0"),
+        (lambda d: d["normalisation"].update(std=[1, 1, 1e-300]), "std.2"),
+        (lambda d: d["normalisation"].update(mean=[1, float("1e999"), 1]), "mean.1|not valid JSON"),
+        (lambda d: d["thresholds"].update(mask=1.5), "mask"),
+        (lambda d: d["models"]["mgts"]["outputs"]["embedding"].update(shape=["N", 2**40]), "embedding.shape.1"),
+        (lambda d: d["models"]["mgts"]["outputs"].clear(), "cannot run: mgts: .* expects embedding"),
+        (lambda d: d["models"]["mgts"]["inputs"]["original"].update(dtype="uint8"), "cannot run: mgts: original"),
+        (lambda d: d.update(models=dict(zip(d["models"], [*d["models"].values()][::-1], strict=True))), "cannot run"),
+        (lambda d: d["models"]["mgts"]["files"]["fp32"].update(file="a" * 300), "no name of a file"),
+        (lambda d: d["models"]["mgts"]["files"]["fp32"].update(file="a/\x00"), "no name of a file"),
     ],
 )
 def test_a_malformed_manifest_is_refused(folder: Path, change, message: str) -> None:
@@ -77,11 +99,74 @@ def test_a_malformed_manifest_is_refused(folder: Path, change, message: str) -> 
         Bundle.open(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00", "[" * 10**5, '{"format": ' + "2" * 5000 + "}", "NaN"])
 def test_a_manifest_that_is_none_is_refused(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=MANIFEST):
         Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "mgts.fp32.onnx"])
+def test_a_pipe_in_a_files_place_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(BundleError, match=name):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "mgts.fp32.onnx"])
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(folder: Path, name: str) -> None:
+    (folder / name).chmod(0)
+    with pytest.raises(BundleError, match=rf"Cannot read .*{name}: Permission denied\. Let this user read the bundle"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_a_disk_that_refuses(folder: Path, monkeypatch, error: type[OSError]) -> None:
+    def refuse(path: Path) -> str:
+        raise error(5, "It refuses", str(path))
+
+    monkeypatch.setattr("mgts_trt.bundle.bundle.file_sha256", refuse)
+    with pytest.raises(BundleError, match=r"Cannot read .*onnx: It refuses\."):
+        Bundle.open(folder)
+
+
+def test_what_is_changed_by_hand_is_refused_until_it_is_sealed(folder: Path) -> None:
+    text = (folder / MANIFEST).read_text()
+    changed = text.replace('"detection": 0.5', '"detection": 0.6')
+    assert changed != text
+    (folder / MANIFEST).write_text(changed)
+    with pytest.raises(BundleError, match=r"is altered: its digest is not that of what it says.*bundle seal"):
+        Bundle.open(folder)
+    seal_manifest(folder)
+    assert Bundle.open(folder).manifest.thresholds.detection == 0.6
+
+
+def test_layout_does_not_count(folder: Path) -> None:
+    data = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(dict(reversed(data.items()))))
+    Bundle.open(folder)
+
+
+def test_a_bundle_from_before_digests_opens_and_can_be_sealed(folder: Path) -> None:
+    data = json.loads((folder / MANIFEST).read_text())
+    del data[DIGEST]
+    (folder / MANIFEST).write_text(json.dumps({**data, "format": 1}))
+    assert Bundle.open(folder).manifest.format == 1
+    seal_manifest(folder)
+    assert Bundle.open(folder).manifest.format == FORMAT
+    (folder / MANIFEST).write_text(json.dumps(data))
+    with pytest.raises(BundleError, match="is altered: its digest"):
+        Bundle.open(folder)
+
+
+def test_sealing_what_is_wrong_changes_nothing(folder: Path) -> None:
+    text = (folder / MANIFEST).read_text().replace('"gamma": 1.3', '"gamma": 0.3')
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(BundleError, match="gamma"):
+        seal_manifest(folder)
+    assert (folder / MANIFEST).read_text() == text
 
 
 @pytest.mark.parametrize("path", ["../detector.onnx", "/etc/passwd", "a/../../b.onnx", "..\\b.onnx", "C:/b.onnx", ""])

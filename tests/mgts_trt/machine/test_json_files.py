@@ -1,0 +1,71 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mgts_trt.machine import json_files
+from mgts_trt.machine.json_files import json_sha256, read_json
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "file.json"
+
+
+@pytest.mark.parametrize("data", [None, True, [], {"a": [1, 2.5, "ü"]}, 10**4000])
+def test_what_json_holds(path: Path, data) -> None:
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert read_json(path) == data
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "Expecting value in line 1, column 1"),
+        (b'{"a": 1', "Expecting ',' delimiter"),
+        (b"\xff", "it is not UTF-8"),
+        (b'"\\ud800"', "it is not UTF-8"),
+        (b'{"\\udfff": 1}', "it is not UTF-8"),
+        (b"[" * 100_000 + b"]" * 100_000, "its brackets stand too deep inside each other"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "its brackets stand too deep inside each other"),
+        (b"1" * 5000, "it holds a number of thousands of digits"),
+        (b"[NaN]", "NaN is no number of JSON"),
+        (b"-Infinity", "-Infinity is no number of JSON"),
+    ],
+)
+def test_what_is_no_json_is_told_in_a_clause(path: Path, content: bytes, told: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as refused:
+        read_json(path)
+    assert told in str(refused.value)
+
+
+def test_a_pipe_is_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="a pipe or a device"):
+        read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [(lambda path: None, FileNotFoundError), (Path.mkdir, IsADirectoryError), (lambda p: p.symlink_to(p), OSError)],
+)
+def test_what_is_no_file(path: Path, make, error: type[OSError]) -> None:
+    make(path)
+    with pytest.raises(error) as refused:
+        read_json(path)
+    assert refused.value.strerror
+
+
+def test_a_file_without_end_is_not_read_whole(path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(json_files, "LARGEST", 2**20)
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(OSError, match="larger than 1 MiB"):
+        read_json(path)
+
+
+def test_a_digest_is_of_what_is_said() -> None:
+    assert json_sha256({"a": [1], "b": "ü"}) == json_sha256(json.loads('{ "b": "\\u00fc", "a": [1] }'))
+    assert len({json_sha256(data) for data in ([1], [1.0], ["1"], [[1]], [True], [None])}) == 6
