@@ -11,10 +11,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from mgts_trt.errors import FilterError, GalleryError, ImageError
+from mgts_trt.errors import MgtsError
 from mgts_trt.service.api_page import STYLE, describe
 from mgts_trt.service.api_page import page as reference_page
 from mgts_trt.service.core import Service
+from mgts_trt.service.faults import fault_of
 from mgts_trt.service.guard import Guard
 from mgts_trt.service.refusal import Refusal, answer
 from mgts_trt.service.routes import router
@@ -77,17 +78,13 @@ def make_app(service: Service, *, key: str | None = None, hosts: Collection[str]
         service.metrics.rejected.labels("field").inc()
         return answer(400, _sentence(error))
 
-    @app.exception_handler(ImageError)
-    @app.exception_handler(FilterError)
-    async def unusable(request: Request, error: Exception) -> Response:
-        service.metrics.rejected.labels("picture" if isinstance(error, ImageError) else "field").inc()
-        return answer(400, str(error))
-
-    @app.exception_handler(GalleryError)
-    async def unavailable(request: Request, error: Exception) -> Response:
-        logger.error("%s %s: %s", request.method, request.url.path, error)
-        service.metrics.rejected.labels("gallery").inc()
-        return answer(503, "The gallery cannot be read or written now. The service's log says why.")
+    @app.exception_handler(MgtsError)
+    async def unable(request: Request, error: MgtsError) -> Response:
+        fault = fault_of(error)
+        if fault.status >= 500:
+            logger.error("%s %s: %s", request.method, request.url.path, error)
+        service.metrics.rejected.labels(fault.reason).inc()
+        return answer(fault.status, fault.sentence or str(error))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

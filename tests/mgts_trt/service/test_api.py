@@ -227,14 +227,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_requests_get_a_sentence(client, service: Running, case: str) -> None:
+def test_bad_requests_get_a_sentence(client, case: str) -> None:
     path, files, data, status, sentence = BAD[case]
     response = client.post(path, files=files, data=data)
     assert response.status_code == status, response.text
     assert list(response.json()) == ["error"]
     assert sentence in response.json()["error"]
     assert "/" not in response.json()["error"].replace("multipart/form-data", "").replace("POST /embed", "")
-    assert "Traceback" not in service.log.read_text()
 
 
 @pytest.mark.parametrize(

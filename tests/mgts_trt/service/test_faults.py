@@ -7,9 +7,11 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from mgts_trt.errors import BackendError, GalleryError
+from mgts_trt import errors
+from mgts_trt.errors import BackendError, GalleryError, MgtsError
 from mgts_trt.service.app import make_app
 from mgts_trt.service.counters import Metrics
+from mgts_trt.service.faults import fault_of
 from mgts_trt.service.guard import Turnstile
 from mgts_trt.service.limits import Limits
 
@@ -30,9 +32,10 @@ def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:
     return response, metrics
 
 
+@pytest.mark.defect
 def test_a_stranger_learns_nothing_of_a_fault_but_the_log_does(caplog) -> None:
     async def run(job: object) -> None:
-        raise BackendError("cannot read /secret/plan")
+        raise RuntimeError("cannot read /secret/plan")
 
     with caplog.at_level(logging.ERROR):
         response, metrics = ask(run)
@@ -54,6 +57,37 @@ def test_a_gallery_that_fails_is_no_fault_of_the_client(caplog) -> None:
     assert "/secret" not in response.text
     assert "/secret/gallery" in caplog.text
     assert b'mgts_rejected_total{reason="gallery"} 1.0' in metrics.text()
+
+
+def kinds(base: type = MgtsError) -> list[type]:
+    return [base, *(kind for each in base.__subclasses__() for kind in kinds(each))]
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_library_error_has_an_answer_that_is_no_defect(kind: type, caplog) -> None:
+    async def run(job: object) -> None:
+        raise kind("a.jpg holds /secret")
+
+    response, metrics = ask(run)
+    fault = fault_of(kind("any"))
+    assert (response.status_code, list(response.json())) == (fault.status, ["error"])
+    assert fault.status in (400, 503)
+    assert ("/secret" in response.text) is (fault.status == 400)  # what only the operator can mend is told to the log
+    assert ("/secret" in caplog.text) is (fault.status == 503)
+    assert f'mgts_rejected_total{{reason="{fault.reason}"}} 1.0' in metrics.text().decode()
+
+
+def test_kinds_finds_those_at_any_depth() -> None:
+    assert {errors.ImageError, errors.FilterError, errors.BackendError} < set(kinds())
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(errors.ImageError, 400), (errors.FilterError, 400), (errors.QueryError, 400), (GalleryError, 503),
+     (BackendError, 503)],
+)  # fmt: skip
+def test_whose_fault_it_is(kind: type, status: int) -> None:
+    assert fault_of(kind("any")).status == status
 
 
 def test_time_is_up_while_the_pipeline_works() -> None:
