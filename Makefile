@@ -10,7 +10,7 @@ PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,80,168
 OUT    ?= out
 
 .NOTPARALLEL: # two would install into one environment at once
-.PHONY: demo check test lint browser format export-edge export-paper clean
+.PHONY: demo check test lint browser bounds format export-edge export-paper clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
@@ -34,6 +34,9 @@ lint: $(VENV)/.check
 
 browser: $(VENV)/.dev
 	@$(BIN)/python -m tests.helpers.browser
+
+bounds: $(VENV)/.check
+	@$(BIN)/python -m tests.helpers.bounds
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .

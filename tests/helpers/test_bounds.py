@@ -1,0 +1,67 @@
+"""The check of the versions that pyproject.toml allows: what it reads, and that it tells a failure."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import bounds
+from tests.helpers.paths import ROOT
+
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_pythons_it_tries_begin_with_the_oldest_allowed() -> None:
+    pythons = bounds.claimed(PROJECT)
+    assert pythons == sorted(pythons, key=lambda version: int(version.partition(".")[2]))
+    assert tomllib.loads(PROJECT)["project"]["requires-python"] == f">={pythons[0]}"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("FAILED a\n1 failed, 2 passed in 3.10s\n", "1 failed, 2 passed"),
+        ("=== 1692 passed, 154 skipped, 6 warnings in 313.61s (0:05:13) ===\n", "1692 passed, 154 skipped, 6 warnings"),
+        ("35 errors in 5.88s\n", "35 errors"),
+        ("ImportError\n", ""),
+    ],
+)
+def test_the_count_is_found(said: str, told: str) -> None:
+    assert bounds.summary(said) == told
+
+
+@pytest.mark.parametrize(
+    ("body", "well", "told"),
+    [
+        ("exit 0", True, "pytest ended with 0: see above"),
+        ('case "$1" in pip) echo no such version; exit 1;; esac', False, "cannot be installed: see above"),
+        ('case "$1" in venv) echo no such Python; exit 2;; esac', False, "cannot be installed: see above"),
+    ],
+)
+def test_what_cannot_be_installed_fails(
+    body: str, well: bool, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A uv that does as little as is asked; its environment's Python does nothing, and well."""
+    uv = tmp_path / "uv"
+    uv.write_text(f"#!/bin/sh\n{body}\n")
+    uv.chmod(0o755)
+    (tmp_path / "environment/bin").mkdir(parents=True)
+    (tmp_path / "environment/bin/python").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert bounds.attempt("3.11", "lowest", ["check"], [], tmp_path / "environment") == (well, told)
+
+
+def test_one_that_fails_makes_the_whole_fail(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = {"lowest": (False, "1 failed"), "newest": (True, "9 passed")}
+    monkeypatch.setattr(bounds, "attempt", lambda python, resolution, *rest: results[resolution])
+    monkeypatch.setattr(sys, "argv", ["bounds", "--python", "3.11"])
+    with pytest.raises(SystemExit, match="1"):
+        bounds.main()
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[:2] + row.split()[3:] for row in rows] == [
+        ["3.11", "lowest", "FAILED:", "1", "failed"],
+        ["3.11", "newest", "ok:", "9", "passed"],
+    ]
