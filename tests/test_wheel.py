@@ -97,12 +97,13 @@ def test_it_holds_the_product_and_nothing_else(wheel: Path) -> None:
         str(PurePosixPath(target, *path.relative_to(ROOT / source).parts))
         for source, target in (("mgts_trt", "mgts_trt"), ("engines", "mgts_trt/engines"))
         for path in (ROOT / source).rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
+        if path.is_file() and path.suffix not in (".pyc", ".md")
     }
     about = f"mgts_trt-{__version__}.dist-info/"
     with zipfile.ZipFile(wheel) as archive:
         held = {info.filename: info.file_size for info in archive.infolist()}
         commands = archive.read(f"{about}entry_points.txt").decode()
+        metadata = archive.read(f"{about}METADATA").decode()
     assert {name for name in held if not name.startswith(about)} == wanted
     for file in (
         "py.typed", "engines/detector.toml", "engines/masknet.toml", "engines/mgts.toml", "engines/idnet.toml",
@@ -112,6 +113,7 @@ def test_it_holds_the_product_and_nothing_else(wheel: Path) -> None:
         assert f"mgts_trt/{file}" in held
     assert all(size for name, size in held.items() if not name.endswith("py.typed"))
     assert "mgts-trt = mgts_trt.cli.app:main" in commands
+    assert "](" not in metadata, "what it says of itself links nothing: the documents are in the checkout"
 
 
 def test_the_base_install_hides_all_extras() -> None:
