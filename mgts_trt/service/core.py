@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.service.counters import Metrics
 from mgts_trt.service.dispatcher import Dispatcher, Job
-from mgts_trt.service.guard import Turnstile
 from mgts_trt.service.limits import Limits
 from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.schemas import GallerySize
+from mgts_trt.service.turnstile import Turnstile
 from mgts_trt.service.writer import Writer
 
 if TYPE_CHECKING:

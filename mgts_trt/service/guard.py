@@ -12,17 +12,16 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mgts_trt.service.body import Body, too_large, too_slow
 from mgts_trt.service.counters import Metrics
-from mgts_trt.service.limits import MIB, Limits
+from mgts_trt.service.limits import Limits
 from mgts_trt.service.refusal import Refusal, answer
+from mgts_trt.service.turnstile import Turnstile, Visit
 
 logger = logging.getLogger("mgts_trt.service")
 
 OPEN = ("/", "/healthz", "/docs", "/docs/style.css", "/openapi.json")
 """Paths that need no key, with all below `/page/`: they say nothing about pictures or people."""
-LINGER = 1.0
-"""Seconds for which a body that is not wanted is read on and dropped: a client that is still sending when the
-connection closes may lose the answer."""
 KNOWN = "mgts_trt.known"
 """In a request's scope: whether it bears the key, or needs none."""
 GONE = 499
@@ -41,20 +40,6 @@ _POLICY = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-
-class Turnstile:
-    """Counts requests in progress.
-
-    Attributes:
-        running: All of them.
-        admitted: Those with a body, which `Limits.requests` bounds.
-        closing: Whether new ones are turned away for good.
-    """
-
-    def __init__(self) -> None:
-        self.running = self.admitted = 0
-        self.closing = False
 
 
 class Guard:
@@ -94,7 +79,7 @@ class Guard:
         if scope["method"] == "HEAD":  # as GET; the server leaves the body out, since it still knows what was asked
             scope["method"] = "GET"
         start = time.perf_counter()
-        body = _Body(receive, self._limits.body, expected=_has_body(Headers(scope=scope)))
+        body = Body(receive, self._limits.body, expected=_has_body(Headers(scope=scope)))
         reply = _Reply(send, body)
         self._turnstile.running += 1
         try:
@@ -105,25 +90,23 @@ class Guard:
             self._metrics.requests.labels(route, str(reply.status or GONE)).inc()
             self._metrics.latency.labels(route).observe(time.perf_counter() - start)
 
-    async def _serve(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+    async def _serve(self, scope: Scope, body: Body, reply: "_Reply") -> None:
         takes_body = scope["method"] != "GET"
+        visit = Visit(self._turnstile, body, self._limits.requests)
+        reply.before_end = visit.leave
         try:
             self._check(scope, takes_body)
+            if takes_body:
+                visit.enter()
+            await self._run(scope, body, reply)
         except Refusal as refusal:
+            visit.leave()
             self._metrics.rejected.labels(refusal.reason).inc()
             if refusal.reason == _WRONG_KEY:
                 await asyncio.sleep(_GUESS_SECONDS)
             await self._answer(refusal, scope, body, reply)
-            return
-        if not takes_body:
-            await self._run(scope, body, reply)
-            return
-        place = _Place(self._turnstile)
-        reply.before_end = place.free
-        try:
-            await self._run(scope, body, reply)
         finally:
-            place.free()
+            visit.leave()
 
     def _check(self, scope: Scope, takes_body: bool) -> None:
         headers = Headers(scope=scope)
@@ -140,8 +123,6 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limits.body:
             raise too_large(self._limits.body)
-        if self._turnstile.admitted >= self._limits.requests:
-            raise Refusal(429, "Too many requests wait already. Try again in a second.", "queue", {"Retry-After": "1"})
 
     def _bears_key(self, headers: Headers) -> bool:
         given = headers.get("x-api-key")
@@ -164,98 +145,37 @@ class Guard:
     def _is_open(path: str) -> bool:
         return path in OPEN or path.startswith("/page/")
 
-    async def _run(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
-        """Run the application until it is done, the client has gone, or the time is up."""
+    async def _run(self, scope: Scope, body: Body, reply: "_Reply") -> None:
+        """Run the application until it is done or the client has gone.
+
+        Raises:
+            Refusal: 408, its place is needed; 504, the time is up; and no answer has begun.
+        """
         work = asyncio.ensure_future(self._app(scope, body, reply))
-        gone = asyncio.ensure_future(body.gone())
+        ends = (work, asyncio.ensure_future(body.gone()), asyncio.ensure_future(body.displaced.wait()))
         try:
-            await asyncio.wait((work, gone), timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED)
-            late = not work.done() and not gone.done()
+            await asyncio.wait(ends, timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED)
+            late = not any(task.done() for task in ends)
         finally:
-            for task in (work, gone):
+            for task in ends:
                 task.cancel()
-            outcome, _ = await asyncio.gather(work, gone, return_exceptions=True)
+            outcome, *_ = await asyncio.gather(*ends, return_exceptions=True)
         if isinstance(outcome, Exception):
             logger.error("%s %s failed", scope["method"], route_of(scope["path"]), exc_info=outcome)
+        if body.displaced.is_set() and not reply.status:
+            raise too_slow()
         if late and not reply.status:
-            self._metrics.rejected.labels("time").inc()
-            sentence = (
-                f"The request took longer than {self._limits.seconds:g} seconds. Send less at a time, or try later."
+            raise Refusal(
+                504,
+                f"The request took longer than {self._limits.seconds:g} seconds. Send less at a time, or try later.",
+                "time",
             )
-            await self._answer(Refusal(504, sentence, "time"), scope, body, reply)
 
-    async def _answer(self, refusal: Refusal, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+    async def _answer(self, refusal: Refusal, scope: Scope, body: Body, reply: "_Reply") -> None:
         response: Response = answer(refusal.status_code, refusal.detail, refusal.headers)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.seconds):
                 await response(scope, body, reply)
-
-
-class _Place:
-    """A place in the queue; freeing it twice is harmless."""
-
-    def __init__(self, turnstile: Turnstile) -> None:
-        self._turnstile, self._taken = turnstile, True
-        turnstile.admitted += 1
-
-    def free(self) -> None:
-        self._turnstile.admitted -= self._taken
-        self._taken = False
-
-
-class _Body:
-    """A request's body on its way in, counted.
-
-    Attributes:
-        answered: Set when the last of the answer goes out; the server then tells of a disconnection there was not.
-    """
-
-    def __init__(self, receive: Receive, limit: int, *, expected: bool) -> None:
-        self._receive, self._limit, self._expected = receive, limit, expected
-        self._size = 0
-        self._whole = asyncio.Event()
-        self.answered = False
-
-    @property
-    def pending(self) -> bool:
-        """Whether more of it is to come."""
-        return self._expected and not self._whole.is_set()
-
-    async def __call__(self) -> Message:
-        """The next part, as ASGI has it.
-
-        Raises:
-            Refusal: 413, it is too large.
-        """
-        if self._whole.is_set():
-            await asyncio.Event().wait()  # for the client to go away: `gone` sees it, and this is cancelled
-        message = await self._next()
-        if self._size > self._limit:
-            raise too_large(self._limit)
-        return message
-
-    async def gone(self) -> None:
-        """Return when the client goes away before it has its answer."""
-        await self._whole.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        if self.answered:
-            await asyncio.Event().wait()
-
-    async def drop(self) -> None:
-        """Read on for a while, for nothing."""
-        most = self._size + self._limit
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER):
-                while self._size < most and not self._whole.is_set():
-                    await self._next()
-
-    async def _next(self) -> Message:
-        message = await self._receive()
-        self._size += len(message.get("body", b""))
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            self._whole.set()
-        return message
 
 
 class _Reply:
@@ -263,10 +183,10 @@ class _Reply:
 
     Attributes:
         status: Of the answer; 0 before it begins.
-        before_end: Called before the last of the answer goes out: who has it all may ask again at once.
+        before_end: Called before the last of the answer goes out, perhaps twice: who has it all may ask again at once.
     """
 
-    def __init__(self, send: Send, body: _Body) -> None:
+    def __init__(self, send: Send, body: Body) -> None:
         self._send, self._body = send, body
         self.status = 0
         self.before_end: Callable[[], None] = lambda: None
@@ -286,16 +206,12 @@ class _Reply:
             if self._early:
                 # The client has all of the answer with this; what follows the pause closes the connection.
                 await self._send({**message, "more_body": True})
+                self.before_end()
                 await self._body.drop()
                 message = {"type": "http.response.body", "body": b""}
             self.before_end()
             self._body.answered = True
         await self._send(message)
-
-
-def too_large(limit: int) -> Refusal:
-    """The refusal of a body by its size."""
-    return Refusal(413, f"The request is larger than {limit / MIB:g} MiB. Send smaller or fewer pictures.", "bytes")
 
 
 def route_of(path: str) -> str:

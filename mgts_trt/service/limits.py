@@ -10,6 +10,10 @@ MOST_BOXES = 300
 MOST_MATCHES = 100
 """A request to `/search` may ask for."""
 
+SLOW_BYTES = 65536
+"""A body is slow if its last so many bytes took longer than `SLOW_SECONDS`; it then gives way to others."""
+SLOW_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -19,7 +23,7 @@ class Limits:
         body: Bytes of one request's body.
         pixels: Of one picture, as its header says, before it is decoded.
         files: Pictures in one request.
-        requests: Requests with a body that are read, wait or run at once; the next one is refused.
+        requests: Requests whose bodies are read at once, and as many again that wait or run; the next one is refused.
         seconds: From the end of a request's head to the end of its answer, waiting included.
     """
 

@@ -57,7 +57,7 @@ def _failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Failure, "description": HTTPStatus(status).phrase} for status in sorted(statuses)}
 
 
-PICTURE_FAILURES = _failures(400, 401, 403, 413, 429, 503, 504)
+PICTURE_FAILURES = _failures(400, 401, 403, 408, 413, 429, 503, 504)
 
 
 @router.post("/detect", response_model=Detection, responses=PICTURE_FAILURES, tags=["people"])

@@ -2,7 +2,7 @@
 
 const KEY = "mgts-trt-key";
 
-const PASSING = [429, 503, 504]; // statuses of a service that is busy, restarting or slow
+const PASSING = [408, 429, 503, 504]; // statuses of a service that is busy, restarting or slow
 
 /** A request the service refused; the message is its sentence. */
 export class ServiceError extends Error {

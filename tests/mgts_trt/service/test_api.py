@@ -174,7 +174,7 @@ def test_openapi_and_docs(client) -> None:
     description = client.get("/openapi.json").json()
     assert {"/detect", "/embed", "/index", "/search", "/people/{id}/thumbnail", "/healthz"} <= set(description["paths"])
     failures = description["paths"]["/detect"]["post"]["responses"]
-    assert set(failures) == {"200", "400", "401", "403", "413", "429", "503", "504"}
+    assert set(failures) == {"200", "400", "401", "403", "408", "413", "429", "503", "504"}
     assert failures["413"]["content"]["application/json"]["schema"]["$ref"].endswith("/Failure")
     docs = client.get("/docs")
     assert "POST /search" in docs.text

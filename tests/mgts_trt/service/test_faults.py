@@ -12,8 +12,8 @@ from mgts_trt.errors import BackendError, GalleryError, MgtsError
 from mgts_trt.service.app import make_app
 from mgts_trt.service.counters import Metrics
 from mgts_trt.service.faults import fault_of
-from mgts_trt.service.guard import Turnstile
 from mgts_trt.service.limits import Limits
+from mgts_trt.service.turnstile import Turnstile
 
 
 def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:
@@ -28,7 +28,7 @@ def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:
             return await client.post("/detect", files={"image": b"some"})
 
     response = asyncio.run(post())
-    assert service.turnstile.running == service.turnstile.admitted == 0
+    assert service.turnstile.running == service.turnstile.working == 0
     return response, metrics
 
 

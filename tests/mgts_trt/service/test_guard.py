@@ -5,8 +5,9 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from mgts_trt.service.counters import Metrics
-from mgts_trt.service.guard import Guard, Turnstile
+from mgts_trt.service.guard import Guard
 from mgts_trt.service.limits import Limits
+from mgts_trt.service.turnstile import Turnstile
 
 
 def test_a_place_is_free_before_the_answer_ends() -> None:
@@ -25,7 +26,7 @@ def test_a_place_is_free_before_the_answer_ends() -> None:
         return await asyncio.Event().wait()
 
     async def send(message: dict) -> None:
-        sent.append((message["type"], turnstile.admitted, turnstile.running))
+        sent.append((message["type"], turnstile.working, turnstile.running))
 
     metrics = Metrics(mode="box", backend="none", waiting=lambda: 0, running=lambda: 0)
     guard = Guard(
@@ -35,4 +36,4 @@ def test_a_place_is_free_before_the_answer_ends() -> None:
     scope = {"type": "http", "method": "POST", "path": "/detect", "headers": headers}
     asyncio.run(guard(scope, receive, send))
     assert sent == [("http.response.start", 1, 1), ("http.response.body", 0, 1)]
-    assert (turnstile.admitted, turnstile.running) == (0, 0)
+    assert (turnstile.working, turnstile.running) == (0, 0)

@@ -1,5 +1,7 @@
 import asyncio
+import contextlib
 import re
+import select
 import signal
 import socket
 import threading
@@ -85,6 +87,24 @@ def test_storms_leave_it_as_it_was(service: Running, slow: bytes) -> None:
     wait_until(lambda: metric(service, "mgts_requests_in_progress") == 1)
     assert asyncio.run(exchange(service, SMALL)) == 200
     assert service.rss() - before < 60
+
+
+def test_64_slow_bodies_hold_up_nobody(service: Running) -> None:
+    slow = [socket.create_connection((service.host, service.port), timeout=60) for _ in range(64)]
+    for connection in slow:
+        connection.sendall(SMALL[:-40])
+    wait_until(lambda: metric(service, "mgts_requests_in_progress") == 65)
+    time.sleep(1.1)  # which makes them slow
+    for at in range(-40, -30):
+        for connection in slow:
+            with contextlib.suppress(OSError):  # one that had to go
+                connection.sendall(SMALL[at : at + 1])
+        assert asyncio.run(exchange(service, SMALL)) == 200
+    told, _, _ = select.select(slow, [], [], 30)
+    assert {status_of(connection.recv(4096)) for connection in told} == {408}
+    for connection in slow:
+        connection.close()
+    wait_until(lambda: metric(service, "mgts_requests_in_progress") == 1)
 
 
 def test_who_has_gone_costs_no_inference(service: Running, slow: bytes) -> None:
