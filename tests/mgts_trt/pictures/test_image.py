@@ -212,7 +212,8 @@ def test_read_missing_file_and_folder(tmp_path: Path) -> None:
 def test_read_leaves_the_log_level_of_opencv(tmp_path: Path) -> None:
     path = tmp_path / "bad.bmp"
     path.write_bytes(encode(".bmp", quadrants())[:-50])
-    before = cv2.utils.logging.getLogLevel()
+    logging = getattr(cv2.utils, "logging", cv2)
+    before = logging.getLogLevel()
 
     def fails() -> bool:
         with pytest.raises(ImageError):
@@ -221,7 +222,7 @@ def test_read_leaves_the_log_level_of_opencv(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: fails(), range(64)))
-    assert cv2.utils.logging.getLogLevel() == before
+    assert logging.getLogLevel() == before
 
 
 # as_image -------------------------------------------------------------------------------------------------------
