@@ -10,12 +10,14 @@ from mgts_trt._typing import Array, Image
 from mgts_trt.evaluation.boxes import box_iou, match_boxes
 from mgts_trt.evaluation.task import TaskReport
 from mgts_trt.evaluation.task_run import PictureResult
-from mgts_trt.pictures.draw import draw_people, picture_grid
+from mgts_trt.pictures.draw import draw_people
+from mgts_trt.pictures.grid import Card, picture_grid
+from mgts_trt.pictures.palette import CONTROL, rgb
 
 NOTICEABLE = 0.02
 """A person whose deviation exceeds this is highlighted."""
 
-_GREY = (150, 150, 150)
+_GREY = rgb(CONTROL)
 
 
 class Difference:
@@ -70,21 +72,27 @@ def worst_picture(report: TaskReport) -> tuple[Image, str]:
     theirs, ours = report.reference.modes[mode][number], report.runs[precision].modes[mode][number]
     loud = ~(difference.deviations <= NOTICEABLE)
     pairs = difference.pairs[loud]
-    cells = [
-        (_draw(image, theirs, [*pairs[:, 0], *difference.lost]), [_ascii(f"reference: {report.reference_name}")]),
-        (_draw(image, ours, [*pairs[:, 1], *difference.added]), [_ascii(f"{precision}, mode {mode}: {picture.file}")]),
-    ]
     greatest = difference.deviations.max(initial=0.0)
-    cells[0][1].append(f"{len(theirs.boxes)} people, {len(difference.lost)} of them not found on the right")
-    cells[1][1].append(
-        f"{len(ours.boxes)} people, {len(difference.added)} new; {int(loud.sum())} deviate, at most {greatest:.2g}; "
-        f"least cosine {1 - difference.labelled:.5f}"
-    )
+    cards = [
+        Card(
+            _draw(image, theirs, [*pairs[:, 0], *difference.lost]),
+            [f"reference: {report.reference_name}"],
+            [f"{len(theirs.boxes)} people, {len(difference.lost)} of them not found on the right"],
+        ),
+        Card(
+            _draw(image, ours, [*pairs[:, 1], *difference.added]),
+            [f"{precision}, mode {mode}: {picture.file}"],
+            [
+                f"{len(ours.boxes)} people, {len(difference.added)} of them not found on the left",
+                f"{int(loud.sum())} deviate, at most by {greatest:.2g}; least cosine {1 - difference.labelled:.5f}",
+            ],
+        ),
+    ]
     summary = (
         f"{precision} differs most from the reference in mode {mode} on {picture.file}: {len(difference.lost)} people "
         f"lost, {len(difference.added)} new, {int(loud.sum())} deviate"
     )
-    return picture_grid(cells, columns=2), summary
+    return picture_grid(cards, columns=2), summary
 
 
 def _deviation(reference: PictureResult, ours: PictureResult, i: int, j: int) -> float:
@@ -108,7 +116,3 @@ def _draw(image: Image, result: PictureResult, loud: Sequence[int]) -> Image:
     if result.masks and len(rows):
         masks = np.stack([result.masks[row].unpack(*image.shape[:2]) for row in rows])
     return draw_people(canvas, result.boxes[rows], result.scores[rows], masks)
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "replace").decode()

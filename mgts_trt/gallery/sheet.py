@@ -9,31 +9,50 @@ import numpy as np
 from mgts_trt._typing import Image
 from mgts_trt.gallery.probe import Probe
 from mgts_trt.gallery.ranking import Match
+from mgts_trt.pictures.grid import Card, picture_grid
+from mgts_trt.pictures.palette import SUNKEN, rgb
 
-CROP_HEIGHT = 192
-"""Of the pictures on a ranking sheet, pixels."""
-_NOT_KEPT: Image = np.full((CROP_HEIGHT, CROP_HEIGHT // 2, 3), 225, np.uint8)
-"""Where a gallery has no picture of a person."""
+CROP_HW = (192, 160)
+"""What a picture on a ranking sheet fits into, pixels."""
 
 
 def ranking_sheet(probe: Probe, matches: Sequence[Match], *, columns: int = 6) -> Image:
     """The probe, then its matches as a picture: uint8 [H, W, 3], RGB (Fig. 7).
 
-    Below each match stand rank and likeness, the source's name, and camera and time where they are known.
+    Below each match stand its rank and similarity, also as a bar from 0 to 1; the source's name; the camera or, where
+    none is known, the folder; and the time where it is known. The probe has a frame and a tag.
     """
-    from mgts_trt.pictures.draw import picture_grid
-
-    cells = [(_shown(probe.crop), ["probe", probe.source.name])]
+    cards = [Card(_shown(probe.crop), [_name(str(probe.source))], _folder(str(probe.source)), tag="probe")]
     for place, match in enumerate(matches, 1):
-        seen = " ".join(part for part in (match.camera and f"camera {match.camera}", match.time) if part)
-        lines = [f"{place}   {match.likeness:.3f}", Path(match.source).name, *([seen] if seen else [])]
-        cells.append((_shown(_NOT_KEPT if match.crop is None else match.crop), lines))
-    ascii_cells = [(shown, [line.encode("ascii", "replace").decode() for line in lines]) for shown, lines in cells]
-    return picture_grid(ascii_cells, columns=columns)
+        notes = [f"camera {match.camera}"] if match.camera else _folder(match.source)
+        cards.append(
+            Card(
+                _shown(match.crop),
+                [(f"#{place}", f"similarity {match.likeness:.3f}"), _name(match.source)],
+                [*notes, match.time] if match.time else notes,
+                bar=match.likeness,
+            )
+        )
+    return picture_grid(cards, columns=columns)
 
 
-def _shown(picture: Image) -> Image:
-    scale = CROP_HEIGHT / picture.shape[0]
-    width = int(np.clip(round(picture.shape[1] * scale), 8, 2 * CROP_HEIGHT))
+def _name(source: str) -> str:
+    """Of a file its name, of a URL what follows the scheme."""
+    return source.partition("://")[2] or Path(source).name
+
+
+def _folder(source: str) -> list[str]:
+    """What a file's folder is called, where it has a name."""
+    name = "" if "://" in source else Path(source).parent.name
+    return [f"in {name}"] if name else []
+
+
+def _shown(picture: Image | None) -> Image:
+    """As large as fits, in its own proportions; grey where a gallery has no picture of a person."""
+    if picture is None:
+        return np.full((CROP_HW[0], CROP_HW[0] // 2, 3), rgb(SUNKEN), np.uint8)
+    height, width = picture.shape[:2]
+    scale = min(CROP_HW[0] / height, CROP_HW[1] / width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(picture, (width, CROP_HEIGHT), interpolation=how), np.uint8)
+    return np.asarray(cv2.resize(picture, size, interpolation=how), np.uint8)

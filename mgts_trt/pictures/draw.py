@@ -1,4 +1,4 @@
-"""Pictures for people: boxes, scores and masks on an image, and grids of pictures."""
+"""Pictures for people: boxes, scores and masks on an image."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ import numpy as np
 
 from mgts_trt._typing import Array, Bools, Image
 from mgts_trt.errors import ImageError
+from mgts_trt.pictures.lettering import elide, text_width, write_text
+from mgts_trt.pictures.palette import PEOPLE, SURFACE, TEXT, ink_on, rgb
 
-PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
-"""RGB. Okabe and Ito's colours, told apart in all common forms of colour blindness."""
-
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
+_BLACK = (0, 0, 0)
 _OPACITY = 0.5
+UNMASKED = "no mask found, whole box used"
+"""What the legend says of a dashed box."""
 
 
 def draw_people(
@@ -22,6 +22,7 @@ def draw_people(
     scores: Array,
     masks: Bools | None = None,
     labels: Sequence[str] | None = None,
+    unmasked: Bools | None = None,
 ) -> Image:
     """Draw every person with a colour of their own, repeating after seven: mask, box, label.
 
@@ -33,7 +34,9 @@ def draw_people(
         boxes: [N, 4], image pixels.
         scores: [N], written beside the boxes.
         masks: bool [N, H, W], or None.
-        labels: N texts to write instead of the scores, in ASCII.
+        labels: N texts to write instead of the scores.
+        unmasked: bool [N]: for whom no mask was found, so that the box stands for it. These boxes are dashed and not
+            tinted, and a legend at the bottom says what that means.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -55,54 +58,20 @@ def draw_people(
             "boxes on this picture. Pass one mask a person, in image pixels."
         )
     picture = np.array(image, np.uint8, order="C")
+    dashed = np.zeros(len(boxes), np.bool_) if unmasked is None else np.asarray(unmasked, np.bool_)
     order = np.argsort(scores, kind="stable")
     if masks is not None:
-        for i in order:
-            _tint(picture, masks[i], _colour(i))
+        for i in order[~dashed[order]]:
+            _tint(picture, masks[i], rgb(_colour(i)))
     for i in order:
-        _draw_box(picture, boxes[i], texts[i], _colour(i))
+        _draw_box(picture, boxes[i], texts[i], _colour(i), dashed=bool(dashed[i]))
+    if dashed.any():
+        _draw_legend(picture)
     return picture
 
 
-def picture_grid(cells: Sequence[tuple[Image, Sequence[str]]], *, columns: int) -> Image:
-    """Lay pictures out in a grid, each with lines of text below.
-
-    Every cell is as large as the largest picture; pictures keep their size and are centred on white.
-
-    Args:
-        cells: Pictures, uint8 [h, w, 3], RGB, of any sizes, and their lines, in ASCII.
-        columns: Cells a row, at least 1.
-
-    Returns:
-        uint8 [H, W, 3], RGB.
-
-    Raises:
-        ImageError: There is no cell, or no column.
-    """
-    if not cells or columns < 1:
-        raise ImageError(f"A grid of {len(cells)} pictures in {columns} columns was asked for. Ask for one of each.")
-    gap, line = 8, 16
-    height = max(picture.shape[0] for picture, _ in cells)
-    width = max(120, *(picture.shape[1] for picture, _ in cells))
-    cell_height = height + line * max(len(lines) for _, lines in cells)
-    shape = (-(-len(cells) // columns), min(columns, len(cells)))
-    grid = np.full((gap + shape[0] * (cell_height + gap), gap + shape[1] * (width + gap), 3), 255, np.uint8)
-    for number, (picture, lines) in enumerate(cells):
-        row, column = divmod(number, columns)
-        top, left = gap + row * (cell_height + gap), gap + column * (width + gap)
-        h, w = picture.shape[:2]
-        y, x = top + (height - h) // 2, left + (width - w) // 2
-        grid[y : y + h, x : x + w] = picture
-        for place, text in enumerate(lines, 1):
-            natural = cv2.getTextSize(text, _FONT, 1.0, 1)[0][0]
-            scale = min(0.42, width / max(natural, 1))
-            at = (left, top + height + place * line - 4)
-            cv2.putText(grid, text, at, _FONT, scale, _BLACK, 1, cv2.LINE_AA)
-    return grid
-
-
-def _colour(i: int) -> tuple[int, int, int]:
-    return PALETTE[i % len(PALETTE)]
+def _colour(i: int) -> str:
+    return PEOPLE[i % len(PEOPLE)]
 
 
 def _tint(picture: Image, mask: Bools, colour: tuple[int, int, int]) -> None:
@@ -126,7 +95,13 @@ def _stroke(picture: Image) -> int:
     return max(2, round(short_side / 300))
 
 
-def _draw_box(picture: Image, box: Array, text: str, colour: tuple[int, int, int]) -> None:
+def _text(picture: Image) -> int:
+    """Height of digits, pixels: 18 on a picture of 900 x 1500, never less than 9."""
+    short_side: int = min(picture.shape[:2])
+    return max(9, short_side // 50)
+
+
+def _draw_box(picture: Image, box: Array, text: str, colour: str, *, dashed: bool) -> None:
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = box
     if not (x2 > 0 and y2 > 0 and x1 < width and y1 < height):
@@ -134,23 +109,51 @@ def _draw_box(picture: Image, box: Array, text: str, colour: tuple[int, int, int
     stroke = _stroke(picture)
     # Far enough outside that an edge out of sight stays so, near enough for OpenCV's integers.
     limits = (width + 4 * stroke, height + 4 * stroke)
-    top_left, bottom_right = np.clip(np.rint(box).reshape(2, 2), -4 * stroke, limits).astype(int).tolist()
+    (x1, y1), (x2, y2) = np.clip(np.rint(box).reshape(2, 2), -4 * stroke, limits).astype(int).tolist()
     # The dark line under the coloured one keeps the box visible on a background of its own colour.
-    cv2.rectangle(picture, top_left, bottom_right, _BLACK, stroke + 2)
-    cv2.rectangle(picture, top_left, bottom_right, colour, stroke)
+    cv2.rectangle(picture, (x1, y1), (x2, y2), _BLACK, stroke + 2)
+    if dashed:
+        for start, end in (((x1, y1), (x2, y1)), ((x1, y1), (x1, y2)), ((x2, y1), (x2, y2)), ((x1, y2), (x2, y2))):
+            _dashes(picture, start, end, colour)
+    else:
+        cv2.rectangle(picture, (x1, y1), (x2, y2), rgb(colour), stroke)
     _draw_label(picture, text, max(x1, 0), max(y1, 0), colour, stroke)
 
 
-def _draw_label(picture: Image, text: str, x: float, y: float, colour: tuple[int, int, int], stroke: int) -> None:
+def _dashes(picture: Image, start: tuple[int, int], end: tuple[int, int], colour: str) -> None:
+    """A broken line, across or down, on the unbroken dark one that is there."""
+    stroke = _stroke(picture)
+    dash = 4 * stroke
+    (x1, y1), (x2, y2) = start, end
+    length = max(x2 - x1, y2 - y1)
+    for at in range(0, length, 10 * stroke):
+        till = min(at + dash, length)
+        ends = ((x1 + at, y1), (x1 + till, y1)) if y1 == y2 else ((x1, y1 + at), (x1, y1 + till))
+        cv2.line(picture, *ends, rgb(colour), stroke)
+
+
+def _draw_label(picture: Image, text: str, x: float, y: float, colour: str, stroke: int) -> None:
     """Write `text` on a plate of the box's colour, above (x, y) where there is room, and always inside the picture."""
     height, width = picture.shape[:2]
-    scale, thickness = max(0.4, min(height, width) / 1400), stroke // 2
-    (text_width, text_height), baseline = cv2.getTextSize(text, _FONT, scale, thickness)
-    margin = stroke + 1
-    plate_width, plate_height = text_width + 2 * margin, text_height + baseline + 2 * margin
+    size, margin = _text(picture), stroke + 2
+    plate_width, plate_height = text_width(text, size) + 2 * margin, size + 2 * margin
     left = int(np.clip(x - stroke // 2, 0, max(width - plate_width, 0)))
     top = int(np.clip(y - plate_height, 0, max(height - plate_height, 0)))
-    cv2.rectangle(picture, (left, top), (left + plate_width - 1, top + plate_height - 1), colour, cv2.FILLED)
-    ink = _BLACK if np.dot(colour, (0.299, 0.587, 0.114)) > 100 else _WHITE
-    origin = (left + margin, top + margin + text_height)
-    cv2.putText(picture, text, origin, _FONT, scale, ink, thickness, cv2.LINE_AA)
+    cv2.rectangle(picture, (left, top), (left + plate_width - 1, top + plate_height - 1), rgb(colour), cv2.FILLED)
+    write_text(picture, text, left + margin, top + margin + size, size, ink_on(colour))
+
+
+def _draw_legend(picture: Image) -> None:
+    """Say at the bottom left what a dashed box is; where the picture is too narrow for all of it, less is said."""
+    height, width = picture.shape[:2]
+    size, stroke = _text(picture), _stroke(picture)
+    sample = 12 * stroke
+    text = elide(UNMASKED, width - sample - 3 * size, size)
+    if not text:
+        return
+    top = max(height - 2 * size, 0)
+    cv2.rectangle(picture, (0, top), (sample + 3 * size + text_width(text, size), height), rgb(SURFACE), cv2.FILLED)
+    middle = top + size
+    cv2.line(picture, (size, middle), (size + sample, middle), _BLACK, stroke + 2)
+    _dashes(picture, (size, middle), (size + sample, middle), SURFACE)
+    write_text(picture, text, sample + 2 * size, top + size * 3 // 2, size, TEXT)

@@ -158,10 +158,13 @@ class People:
         return mask
 
     def draw(self, image: Image) -> Image:
-        """A copy of the picture, uint8 [H, W, 3] RGB, with boxes, scores and masks drawn on it, of the same shape."""
+        """A copy of the picture, uint8 [H, W, 3] RGB, with boxes, scores and masks drawn on it, of the same shape.
+
+        Where the mask net found no mask (`boxes_as_masks`), the box is dashed, and a legend says so.
+        """
         from mgts_trt.pictures.draw import draw_people
 
-        return draw_people(image, self.boxes, self.scores, self.masks)
+        return draw_people(image, self.boxes, self.scores, self.masks, unmasked=self.boxes_as_masks)
 
     def to_supervision(self) -> "supervision.Detections":
         """The people as `supervision.Detections`, for its annotators, trackers and zones.

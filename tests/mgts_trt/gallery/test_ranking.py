@@ -7,14 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mgts_trt.errors import ImageError, QueryError
-from mgts_trt.gallery.probe import find_probe, parse_query
+from mgts_trt.gallery import sheet
+from mgts_trt.gallery.probe import Probe, find_probe, parse_query
 from mgts_trt.gallery.ranking import Match, rank, rank_gallery
-from mgts_trt.gallery.sheet import CROP_HEIGHT, ranking_sheet
+from mgts_trt.gallery.sheet import CROP_HW, ranking_sheet
+from mgts_trt.pictures.grid import Card
 from mgts_trt.pictures.image import crop, read_image, write_image
+from mgts_trt.pictures.palette import PICKED, rgb
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 HEIGHT, WIDTH = 32, 16
+NOWHERE = np.zeros(4, np.float32)
 CELLS = {  # three people, told apart by where they are dark
     name: np.where((np.add.outer(np.arange(HEIGHT) // rows, np.arange(WIDTH) // columns) % 4 == 0)[..., None], 120, 255)
     for name, rows, columns in (("ann", 4, 16), ("bob", 32, 2), ("eve", 8, 4))
@@ -153,12 +157,16 @@ def test_a_broken_scene_costs_itself_alone(search: PersonSearch, photos: Path, t
 def test_sheet(search: PersonSearch, photos: Path) -> None:
     probe = find_probe(search, photos / "probe.png", (80, 5))
     found = rank(search, probe, [photos / "gallery" / name for name in SCENES])
-    sheet = ranking_sheet(probe, found.matches, columns=3)
-    assert sheet.shape[0] > 2 * CROP_HEIGHT
-    assert sheet.shape[1] < 3 * 140
-    # The probe and its first match are the same picture in the same place of neighbouring cells.
-    cell = (sheet.shape[1] - 8) // 3
-    np.testing.assert_array_equal(sheet[8 : 8 + CROP_HEIGHT, 8:cell], sheet[8 : 8 + CROP_HEIGHT, cell + 8 : 2 * cell])
+    drawn = ranking_sheet(probe, found.matches, columns=3)
+    assert drawn.shape[0] > 2 * CROP_HW[0]
+    # The probe and its first match are the same picture in the same place of neighbouring cells; only one has a frame.
+    cell = (drawn.shape[1] - 9) // 3
+    rows = slice(40, CROP_HW[0])
+    np.testing.assert_array_equal(drawn[rows, 20 : cell - 10], drawn[rows, cell + 20 : 2 * cell - 10])
+    yellow = (drawn == rgb(PICKED)).all(-1)
+    assert yellow[:, : cell + 5].any()
+    assert not yellow[:, cell + 5 :].any()
+    assert not yellow[drawn.shape[0] // 2 + 5 :].any()
 
 
 corners = st.floats(-50, 80)
@@ -186,12 +194,47 @@ def test_times(seconds: float | None, live: bool, expected: str) -> None:
     assert Match(0.5, "v.mp4", np.zeros(4, np.float32), 0.9, None, 3, seconds, live=live).time == expected
 
 
-def test_a_sheet_without_pictures(search: PersonSearch, photos: Path) -> None:
+def told(monkeypatch: pytest.MonkeyPatch, probe: Probe, *matches: Match) -> list[Card]:
+    """The cards of a sheet."""
+    seen: list[Card] = []
+    monkeypatch.setattr(sheet, "picture_grid", lambda cards, columns: seen.extend(cards))
+    sheet.ranking_sheet(probe, matches)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("match", "name", "notes"),
+    [
+        (Match(0.5, "a/shop/v.mp4", NOWHERE, 0.9, None), "v.mp4", ["in shop"]),
+        (Match(0.5, "v.mp4", NOWHERE, 0.9, None), "v.mp4", []),
+        (Match(0.5, "a/v.mp4", NOWHERE, 0.9, None, 12, 1.2, "Tür"), "v.mp4", ["camera Tür", "0:00:01.2"]),
+        (Match(0.5, "rtsp://10.0.0.7/live/1", NOWHERE, 0.9, None, camera="3"), "10.0.0.7/live/1", ["camera 3"]),
+        (Match(0.5, "s3://bucket/a.jpg", NOWHERE, 0.9, None), "bucket/a.jpg", []),
+    ],
+)
+def test_what_a_sheet_says(
+    match: Match, name: str, notes: list[str], search: PersonSearch, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     probe = find_probe(search, photos / "probe.png", (80, 5))
-    plain = Match(0.5, "v.mp4", np.zeros(4, np.float32), 0.9, None)
-    sheet = ranking_sheet(probe, [plain])
-    told = ranking_sheet(probe, [replace(plain, number=12, seconds=1.2, camera="Tür")])
-    assert told.shape[0] == sheet.shape[0] + 16  # a line for camera and time
+    first, second, third = told(monkeypatch, probe, match, replace(match, likeness=-0.25))
+    assert (first.tag, first.bar, list(first.lines)) == ("probe", None, ["probe.png"])
+    assert list(second.lines) == [("#1", "similarity 0.500"), name]
+    assert list(second.notes) == notes
+    assert (second.tag, second.bar) == ("", 0.5)
+    assert third.lines[0] == ("#2", "similarity -0.250")
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (192, 80), (400, 3), (3, 400), (1000, 900)])
+def test_pictures_of_a_sheet_keep_their_proportions(
+    hw: tuple[int, int], search: PersonSearch, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe = find_probe(search, photos / "probe.png", (80, 5))
+    shown = told(monkeypatch, replace(probe, crop=np.zeros((*hw, 3), np.uint8)))[0].picture
+    height, width = shown.shape[:2]
+    assert height == CROP_HW[0] or width == CROP_HW[1]
+    assert 1 <= height <= CROP_HW[0]
+    assert 1 <= width <= CROP_HW[1]
+    assert abs(height * hw[1] / hw[0] - width) <= 1 + hw[1] / hw[0]
 
 
 def test_a_gallery(search: PersonSearch, photos: Path, tmp_path: Path) -> None:

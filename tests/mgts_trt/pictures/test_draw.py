@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import ImageError
-from mgts_trt.pictures.draw import PALETTE, draw_people, picture_grid
+from mgts_trt.pictures.draw import draw_people
 from mgts_trt.pictures.image import read_image
+from mgts_trt.pictures.palette import PEOPLE, rgb
 
 HEIGHT, WIDTH = 300, 400
+COLOURS = [rgb(colour) for colour in PEOPLE]
 
 
 def plain(value: int = 128) -> np.ndarray:
@@ -29,7 +31,7 @@ def test_boxes_lie_where_they_should() -> None:
     image = plain()
     picture = draw_people(image, np.array([[100, 80, 200, 250]]), np.array([0.9]), labels=[""])
     assert (image == 128).all()
-    line = is_colour(picture, PALETTE[0])
+    line = is_colour(picture, COLOURS[0])
     for y, x in ((80, 150), (250, 150), (150, 100), (150, 200)):
         assert line[y, x]
     np.testing.assert_array_equal(picture[100:230, 110:190], 128)
@@ -41,7 +43,7 @@ def test_labels_show_on_any_background(background: int) -> None:
     boxes, scores = np.array([[100, 80, 200, 250]]), np.array([0.87])
     with_score = draw_people(plain(background), boxes, scores)
     plate = with_score[60:79, 100:140]
-    assert is_colour(plate, PALETTE[0]).any()
+    assert is_colour(plate, COLOURS[0]).any()
     assert (plate.astype(int).sum(-1) < 150).sum() > 20  # ink
     other = draw_people(plain(background), boxes, scores, labels=["someone"])
     assert (with_score != other).any()
@@ -51,15 +53,15 @@ def test_masks_are_translucent_and_only_inside() -> None:
     mask = np.zeros((1, HEIGHT, WIDTH), bool)
     mask[0, 120:200, 120:180] = True
     picture = draw_people(plain(100), np.array([[100, 80, 200, 250]]), np.array([0.9]), mask)
-    np.testing.assert_allclose(picture[150, 150], (np.array(PALETTE[0]) + 100) / 2, atol=1)
+    np.testing.assert_allclose(picture[150, 150], (np.array(COLOURS[0]) + 100) / 2, atol=1)
     np.testing.assert_array_equal(picture[150, 190], 100)
-    assert is_colour(picture, PALETTE[0])[120, 150]
+    assert is_colour(picture, COLOURS[0])[120, 150]
 
 
 def test_the_better_scored_person_is_on_top() -> None:
     boxes = np.array([[100, 80, 200, 250], [100, 80, 200, 250]])
     for scores, top in (((0.9, 0.2), 0), ((0.2, 0.9), 1)):
-        assert is_colour(draw_people(plain(), boxes, np.array(scores)), PALETTE[top])[250, 150]
+        assert is_colour(draw_people(plain(), boxes, np.array(scores)), COLOURS[top])[250, 150]
 
 
 def test_strokes_grow_with_the_picture() -> None:
@@ -67,7 +69,7 @@ def test_strokes_grow_with_the_picture() -> None:
     for size in (300, 3000):
         box = np.array([[0.3, 0.3, 0.7, 0.7]]) * size
         picture = draw_people(np.zeros((size, size, 3), np.uint8), box, np.array([0.9]))
-        widths.append(is_colour(picture, PALETTE[0])[size * 6 // 10].sum() / 2)
+        widths.append(is_colour(picture, COLOURS[0])[size * 6 // 10].sum() / 2)
     assert widths[0] <= 3
     assert widths[1] >= 8
 
@@ -96,7 +98,7 @@ def test_300_people_on_a_photo(public_photos: list[Path]) -> None:
     boxes = np.hstack([centres - half, centres + half])
     picture = draw_people(image, boxes, rng.random(300))
     assert picture.shape == image.shape
-    for colour in PALETTE:
+    for colour in COLOURS:
         assert is_colour(picture, colour).sum() > 1000
 
 
@@ -116,26 +118,21 @@ def test_rows_must_pair_up() -> None:
         draw_people(plain(), np.zeros((2, 4)), np.zeros(2), np.zeros((2, 5, 5), bool))
 
 
-def test_picture_grid() -> None:
-    red, blue = np.full((20, 10, 3), (255, 0, 0), np.uint8), np.full((10, 130, 3), (0, 0, 255), np.uint8)
-    grid = picture_grid([(red, ()), (blue, ()), (blue, ())], columns=2)
-    assert is_colour(grid, (255, 0, 0)).sum() == 200
-    assert is_colour(grid, (0, 0, 255)).sum() == 2600
-    assert is_colour(grid, (255, 255, 255)).sum() == grid.shape[0] * grid.shape[1] - 2800
-    reds = np.flatnonzero(is_colour(grid, (255, 0, 0)).any(0))
-    assert reds.tolist() == list(range(68, 78))  # centred in its cell of 130 pixels, 8 from the edge
-    text = "a line far longer than its column is wide, which is therefore written smaller"
-    titled = picture_grid([(red, ()), (blue, ("likeness", text)), (blue, ())], columns=2)
-    extra = (titled.shape[0] - grid.shape[0]) // 2
-    assert extra > 0
-    caption = titled[28 : 28 + extra]
-    assert (caption[:, 146:276] < 128).any()
-    assert (caption[:, :140] == 255).all()
-    assert (caption[:, 280:] == 255).all()
-    assert picture_grid([(red, ())], columns=6).shape[1] == 8 + 120 + 8
+def test_a_box_without_a_mask_is_dashed_and_the_legend_says_so() -> None:
+    boxes, scores = np.array([[100, 80, 200, 250], [250, 80, 350, 250]]), np.array([0.9, 0.8])
+    masks = np.zeros((2, HEIGHT, WIDTH), bool)
+    masks[0, 120:200, 120:180] = masks[1, 80:250, 250:350] = True
+    plain_boxes = draw_people(plain(), boxes, scores, masks)
+    np.testing.assert_array_equal(
+        plain_boxes, draw_people(plain(), boxes, scores, masks, unmasked=np.zeros(2, bool)), "no legend without need"
+    )
+    picture = draw_people(plain(), boxes, scores, masks, unmasked=np.array([False, True]))
+    np.testing.assert_array_equal(picture[:260, :240], plain_boxes[:260, :240])
+    np.testing.assert_array_equal(picture[150:220, 270:330], 128, "the box is not tinted")
+    edge = is_colour(picture, COLOURS[1])[100:250, 350]
+    assert 0.3 < edge.mean() < 0.7
+    assert (np.diff(edge.astype(int)) != 0).sum() > 8
+    assert (picture[260:] != 128).any(-1).sum() > 1000
 
-
-def test_picture_grid_of_nothing() -> None:
-    for cells, columns in (([], 3), ([(plain(), ())], 0)):
-        with pytest.raises(ImageError, match=r"\d pictures in \d columns"):
-            picture_grid(cells, columns=columns)
+    narrow = draw_people(plain()[:, :60], boxes[:1], scores[:1], unmasked=np.array([True]))
+    assert narrow.shape == (HEIGHT, 60, 3)
