@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mgts_trt.bundle.recipe import MODELS, load_recipe
-from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.bundle.tensors import Name, TensorSpec
 from mgts_trt.errors import BundleError, RecipeError, first_fault
 from mgts_trt.machine.files import file_sha256, replace_file
 from mgts_trt.machine.json_files import json_sha256, read_json
@@ -85,12 +85,12 @@ class Calibration(_Strict):
 class Model(_Strict):
     """One network: its ONNX file in each exported precision, and its tensors."""
 
-    files: dict[str, BundleFile] = Field(min_length=1, description="precision → ONNX file")
-    inputs: dict[str, TensorSpec]
-    outputs: dict[str, TensorSpec]
+    files: dict[Name, BundleFile] = Field(min_length=1, description="precision → ONNX file")
+    inputs: dict[Name, TensorSpec]
+    outputs: dict[Name, TensorSpec]
     recipe_sha256: Sha256 = Field(description="the recipe in engines/ the model was exported for")
     ranges: BundleFile | None = Field(default=None, description="JSON: values of its layers on real pictures")
-    kept_float32: dict[str, tuple[str, ...]] = Field(
+    kept_float32: dict[Name, tuple[str, ...]] = Field(
         default={}, description="precision → ONNX nodes left in float32 there because their values would overflow"
     )
     quantisation: Quantisation | None = Field(default=None, description="of the INT8 file")
@@ -99,7 +99,7 @@ class Model(_Strict):
 class Golden(_Strict):
     """A real picture that fills the canvas without resizing, and what PyTorch gave for it."""
 
-    name: str
+    name: Name
     picture: BundleFile = Field(description="PNG")
     outputs: BundleFile = Field(description="npz; see docs/bundle.md")
     source: str = Field(description="where the picture is from and under which terms")
@@ -149,7 +149,7 @@ class Manifest(_Strict):
     gamma: float = Field(ge=1, le=16, description="RoI expand ratio γ (Sec. 4.3)")
     embedding: int = Field(ge=1, le=65536, description="length of an embedding")
     thresholds: Thresholds
-    models: dict[str, Model]
+    models: dict[Name, Model]
     golden: tuple[Golden, ...] = ()
     labelled: Labelled | None = None
     calibration: Calibration | None = None

@@ -1,7 +1,5 @@
 """Engine recipes: what each TensorRT engine is, read from `engines/*.toml`."""
 
-import hashlib
-import json
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -11,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import RecipeError, first_fault
+from mgts_trt.machine.json_files import json_sha256
 
 MODELS = ("detector", "masknet", "mgts", "idnet")
 """Every model of a bundle, in the order the pipeline meets them."""
@@ -93,8 +92,7 @@ class Recipe(_Frozen):
     @property
     def sha256(self) -> str:
         """Digest of everything above, independent of the file's layout and comments."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return json_sha256(self.model_dump(mode="json"))
 
     def of(self, precision: str) -> Precision:
         """What it says of one precision.
@@ -190,7 +188,7 @@ def read_recipe(path: Path) -> Recipe:
         return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error
     except ValidationError as error:
         raise RecipeError(f"The recipe {path} is wrong {first_fault(error)}.") from error
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers too long
+        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgts_trt.errors import BundleError, first_fault
+from mgts_trt.machine.json_files import read_json
 
 
 class _Record(BaseModel):
@@ -23,11 +24,13 @@ class _Record(BaseModel):
             BundleError: It cannot be read, or is no such record.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate(read_json(path))
         except OSError as error:
             raise BundleError(f"Cannot read {path}: {error.strerror}.") from error
         except ValidationError as error:
             raise BundleError(f"{path} is not what {cls.WRITER} writes: {first_fault(error)}.") from error
+        except ValueError as error:
+            raise BundleError(f"{path} is not what {cls.WRITER} writes: it is no JSON, {error}.") from error
 
 
 class TensorRow(BaseModel):

@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError
 
 Dtype = Literal["uint8", "int8", "int32", "int64", "bool", "float16", "float32"]
+
+
+def _printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError(f"{name!r} is no name: it holds characters that are not printed")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+"""Of a tensor, a precision, a picture: one line, since errors quote it."""
 Size = Annotated[int, Field(ge=0, lt=2**31)]
-Symbol = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class TensorSpec(BaseModel):
@@ -19,7 +28,7 @@ class TensorSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dtype: Dtype
-    shape: tuple[Size | Symbol, ...] = Field(max_length=8)
+    shape: tuple[Size | Name, ...] = Field(max_length=8)
 
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join(str(d) for d in self.shape)}]"

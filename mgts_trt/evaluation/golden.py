@@ -11,6 +11,8 @@ every machine. The outputs are one npz file a picture:
 | `mgts.net`, `mgts.box`, `idnet.none` | [P, d]: the embeddings by network and mode |
 """
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +72,6 @@ def _load(bundle: Bundle, golden: Golden) -> GoldenCase:
     try:
         with np.load(path) as file:
             outputs = {key: file[key] for key in KEYS}
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"The golden {path} is not complete: {error}. Export the bundle again.") from error
     return GoldenCase(golden.name, letterbox.apply(image, bundle.manifest.pad), letterbox, outputs)

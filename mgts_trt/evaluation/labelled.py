@@ -6,7 +6,6 @@ set/
   masks/0001.png       optional: grey, 0 background, k where the k-th person is visible
 """
 
-import json
 import math
 import os
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mgts_trt._typing import Floats, Image
 from mgts_trt.bundle.manifest import RelativePath
 from mgts_trt.errors import LabelError, first_fault
+from mgts_trt.machine.json_files import read_json
 from mgts_trt.pictures.image import read_image
 
 LABELS = "labels.json"
@@ -173,16 +173,18 @@ class LabelledSet:
 def _read_labels(folder: Path) -> Labels:
     path = folder / LABELS
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except FileNotFoundError:
         raise LabelError(
             f"{folder} is not a labelled set: there is no {LABELS} in it. `python -m training label-set --out DIR` "
             "writes one; docs/bundle.md says what it holds."
         ) from None
-    except (OSError, ValueError) as error:  # JSON and UTF-8 errors are ValueErrors
+    except OSError as error:
+        raise LabelError(f"Cannot read {path}: {error.strerror}. Let this user read it.") from error
+    except ValueError as error:
         raise LabelError(f"Cannot read {path}: {error}. It is to be JSON, see docs/bundle.md.") from error
     newest = data.get("format") if isinstance(data, dict) else None
-    if isinstance(newest, int) and newest > 1:
+    if type(newest) is int and 1 < newest < 1000:
         raise LabelError(f"{path} has format {newest}; this version of mgts-trt reads format 1. Upgrade mgts-trt.")
     try:
         return Labels.model_validate(data)

@@ -14,6 +14,7 @@ one after the other, in the order of `labels.json`:
 """
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +200,7 @@ def load_run(path: Path, labelled: LabelledSet) -> TaskRun:
             arrays = {key: file[key] for key in file.files}
         rows = _split(arrays, "detector.counts", "detector.boxes", "detector.scores")
         modes = {mode: _results(arrays, mode, labelled) for mode in MODES if f"{mode}.counts" in arrays}
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"The reference {path} is not complete: {error}. Export the bundle again.") from error
     if len(rows) != len(labelled.pictures):
         raise BundleError(

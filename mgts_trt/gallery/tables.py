@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from mgts_trt._typing import Floats
 from mgts_trt.errors import GalleryError
@@ -97,7 +96,7 @@ def read_space(location: str, metadata: Mapping[bytes, bytes] | None) -> Space:
                 "Upgrade mgts-trt, or index the pictures into a new gallery."
             )
         return Space.model_validate(data["space"])
-    except (KeyError, TypeError, json.JSONDecodeError, ValidationError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise GalleryError(
             f"{location} holds a table `{PEOPLE}` that mgts-trt did not write. Name another place for the gallery."
         ) from error

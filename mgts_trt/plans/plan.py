@@ -10,7 +10,6 @@ plan lies in a folder named after its identity, with a sidecar that is compared 
         head.npz         weights of a head that was left out of the plan; see `mgts_trt.plans.head_form`
 """
 
-import hashlib
 import json
 import platform
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import PlanError, first_fault
 from mgts_trt.machine.files import file_sha256, replace_file
+from mgts_trt.machine.json_files import json_sha256, read_json
 from mgts_trt.plans.flavour import Flavour, FlavourName, title
 from mgts_trt.plans.head_form import HEAD_FILE, HeadForm, choose_head
 
@@ -92,7 +92,7 @@ class PlanIdentity(BaseModel):
     @property
     def digest(self) -> str:
         """SHA-256 over all fields, in hexadecimal."""
-        return _digest(self.model_dump(mode="json"))
+        return json_sha256(self.model_dump(mode="json"))
 
     @property
     def folder(self) -> str:
@@ -178,7 +178,7 @@ class PlanRecord(BaseModel):
         """Write the sidecar into `folder` in one step, with a checksum of its own."""
         data = self.model_dump(mode="json")
         with replace_file(folder / RECORD) as temporary:
-            temporary.write_text(json.dumps({**data, CHECKSUM: _digest(data)}, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps({**data, CHECKSUM: json_sha256(data)}, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -189,7 +189,7 @@ class PlanRecord(BaseModel):
         """
         path = folder / RECORD
         try:
-            data: Any = json.loads(path.read_text(encoding="utf-8"))
+            data: Any = read_json(path)
         except FileNotFoundError:
             raise PlanError(f"The plan {folder} has no {RECORD}. {_rebuild(folder)}") from None
         except OSError as error:
@@ -199,17 +199,17 @@ class PlanRecord(BaseModel):
         except ValueError as error:
             raise PlanError(f"{path} is truncated or altered: {error}. {_rebuild(folder)}") from error
         newest = data.get("format") if isinstance(data, dict) else None
-        if isinstance(newest, int) and newest > PLAN_FORMAT:
+        if type(newest) is int and PLAN_FORMAT < newest < 1000:
             raise PlanError(
                 f"{path} has format {newest}; this version of mgts-trt reads up to {PLAN_FORMAT}. "
                 f"Upgrade mgts-trt, or {_rebuild(folder, 'b')}"
             )
-        if isinstance(newest, int) and newest < PLAN_FORMAT:
+        if type(newest) is int and 0 < newest < PLAN_FORMAT:
             raise PlanError(
                 f"{path} has format {newest}, this version of mgts-trt reads {PLAN_FORMAT}. {_rebuild(folder)}"
             )
         checksum = data.pop(CHECKSUM, None) if isinstance(data, dict) else None
-        if checksum != _digest(data):
+        if checksum != json_sha256(data):
             raise PlanError(f"{path} is altered: its checksum does not match. {_rebuild(folder)}")
         try:
             return cls.model_validate(data)
@@ -303,21 +303,22 @@ def build_command(bundle: Path, model: str = "", head: HeadForm = "graph") -> st
 
 def _verify_file(path: Path, size: int, sha256: str) -> None:
     folder = path.parent
-    if not path.is_file():
-        raise PlanError(f"{path} is missing. {_rebuild(folder)}")
-    if (found := path.stat().st_size) != size:
+    try:
+        if not path.is_file():
+            raise PlanError(f"{path} is missing. {_rebuild(folder)}")
+        found, digest = path.stat().st_size, file_sha256(path)
+    except OSError as error:
+        raise PlanError(
+            f"Cannot read {path}: {error.strerror}. Make it readable, or {_rebuild(folder, 'b')}"
+        ) from error
+    if found != size:
         raise PlanError(
             f"{path} has {found:,} bytes, its {RECORD} says {size:,}: it is truncated or altered. {_rebuild(folder)}"
         )
-    if (digest := file_sha256(path)) != sha256:
+    if digest != sha256:
         raise PlanError(
             f"{path} is altered: its SHA-256 is {digest[:12]}…, its {RECORD} says {sha256[:12]}…. {_rebuild(folder)}"
         )
-
-
-def _digest(data: Any) -> str:
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _rebuild(folder: Path, first: str = "B") -> str:

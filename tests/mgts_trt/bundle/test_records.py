@@ -34,7 +34,7 @@ def test_the_numbers_of_this_repository_are_a_record() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "at its top: Invalid JSON"),
+        ("", "it is no JSON, Expecting value"),
         ("[]", "at its top"),
         ('{"pictures": [], "ranges": []}', "at ranges: Tuple should have at least 1 item"),
         ('{"pictures": 1, "ranges": []}', "at pictures"),

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from mgts_trt.bundle.manifest import MANIFEST, read_manifest
+from mgts_trt.bundle.records import ParityRecord, RangesRecord
+from mgts_trt.errors import MgtsError
+from mgts_trt.evaluation.labelled import LABELS, LabelledSet
 from mgts_trt.machine import json_files
 from mgts_trt.machine.json_files import json_sha256, read_json
+from mgts_trt.plans.plan import RECORD, PlanRecord
 
 
 @pytest.fixture
@@ -69,3 +74,60 @@ def test_a_file_without_end_is_not_read_whole(path: Path, monkeypatch) -> None:
 def test_a_digest_is_of_what_is_said() -> None:
     assert json_sha256({"a": [1], "b": "ü"}) == json_sha256(json.loads('{ "b": "\\u00fc", "a": [1] }'))
     assert len({json_sha256(data) for data in ([1], [1.0], ["1"], [[1]], [True], [None])}) == 6
+
+
+def read_parity(folder: Path) -> object:
+    return ParityRecord.read(folder / "parity.json")
+
+
+def read_ranges(folder: Path) -> object:
+    return RangesRecord.read(folder / "ranges.json")
+
+
+READERS = [
+    (MANIFEST, read_manifest),
+    (RECORD, PlanRecord.read),
+    (LABELS, LabelledSet.open),
+    ("parity.json", read_parity),
+    ("ranges.json", read_ranges),
+]
+
+SPOILT = {
+    "empty": lambda path: path.touch(),
+    "deep": lambda path: path.write_bytes(b'{"a":' * 100_000),
+    "long number": lambda path: path.write_text('{"format": ' + "7" * 5000 + "}"),
+    "large number": lambda path: path.write_text('{"format": ' + "7" * 4000 + "}"),
+    "large numbers": lambda path: path.write_text('{"ranges": [{"min": ' + "7" * 4000 + "}]}"),
+    "no text": lambda path: path.write_bytes(b"\xff\xfe\x00"),
+    "surrogate": lambda path: path.write_text('{"\\ud800": 1}'),
+    "terminal codes": lambda path: path.write_text('{"\\u001b[2J\\n": 1, "format": 1}'),
+    "not a number": lambda path: path.write_text('{"format": NaN}'),
+    "another thing": lambda path: path.write_text('["format"]'),
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "link to itself": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+@pytest.mark.parametrize(("name", "read"), READERS, ids=[name for name, _ in READERS])
+def test_whoever_reads_json_says_in_a_sentence_what_is_wrong(tmp_path: Path, name: str, read, spoil) -> None:
+    spoil(tmp_path / name)
+    with pytest.raises(MgtsError) as refused:
+        read(tmp_path)
+    told = str(refused.value)
+    assert name.removesuffix(".json") in told
+    assert told.isprintable()
+    assert len(told) < 700
+
+
+@pytest.mark.parametrize(("name", "read"), READERS, ids=[name for name, _ in READERS])
+def test_whoever_reads_json_says_that_it_may_not(tmp_path: Path, monkeypatch, name: str, read) -> None:
+    (tmp_path / name).write_text("{}")
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(json_files, "_read", refuse)
+    with pytest.raises(MgtsError, match=rf"Cannot read .*{name}: Permission denied\."):
+        read(tmp_path)

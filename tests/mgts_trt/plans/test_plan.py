@@ -4,12 +4,12 @@ import pytest
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, PlanError
+from mgts_trt.machine.json_files import json_sha256
 from mgts_trt.plans.plan import (
     CHECKSUM,
     RECORD,
     PlanIdentity,
     PlanRecord,
-    _digest,
     find_plan,
     plan_folders,
     this_platform,
@@ -29,7 +29,7 @@ def bundle(tiny, tmp_path):
     return Bundle(tmp_path / "bundle", Bundle.open(tiny).manifest)
 
 
-def test_folder_is_readable_and_names_the_digest():
+def test_folder_is_readable_and_names_thejson_sha256():
     one = identity()
     assert one.folder == f"mgts.fp32.portable.{one.digest[:12]}"
 
@@ -124,7 +124,7 @@ def test_no_character_of_the_sidecar_can_change_unnoticed(tmp_path):
 
 def rewritten(data, **changes):
     data = {key: value for key, value in {**data, **changes}.items() if key != CHECKSUM}
-    return json.dumps({**data, CHECKSUM: _digest(data)})
+    return json.dumps({**data, CHECKSUM: json_sha256(data)})
 
 
 @pytest.mark.parametrize(
