@@ -22,6 +22,7 @@ from mgts_trt.gallery.tables import (
     PEOPLE,
     Person,
     embeddings_of,
+    end_row,
     frame_rows,
     frames_schema,
     people_of,
@@ -175,6 +176,24 @@ class Gallery:
             query = self._frames.search().where(among).select(["key"]).limit(len(keys))
             return set(retried(query.to_arrow)["key"].to_pylist())
 
+    def frames_done(self, source: str, sha256: str) -> tuple[set[int], int | None]:
+        """Of a video with this content: the numbers of the frames that are done, and how many it has.
+
+        The latter is None until `end_video` has told it.
+        """
+        among = _is_in("source", [without_login(source)]) & _is_in("sha256", [sha256])
+        with explained("read", self.url):
+            rows = retried(self._frames.search().where(among).select(["number", "people"]).to_arrow)
+        numbers, people = rows["number"].to_pylist(), rows["people"].to_pylist()
+        ends = [number for number, count in zip(numbers, people, strict=True) if count < 0]
+        done = {number for number, count in zip(numbers, people, strict=True) if count >= 0}
+        return done, max(ends, default=None)
+
+    def end_video(self, source: str, sha256: str, frames: int) -> None:
+        """Remember how many frames a video with this content has, now that it has been decoded to its end."""
+        with explained("write to", self.url):
+            retried(lambda: _merge(self._frames, "key").execute(end_row(source, sha256, frames)))
+
     def search(
         self, embedding: Floats, *, top: int = 10, where: Filter | None = None, exact: bool = False
     ) -> list[Person]:
@@ -276,7 +295,10 @@ class Gallery:
     def summary(self) -> Summary:
         """Counts, and bytes on disk."""
         with explained("read", self.url):
-            sources = retried(self._frames.search().select(["source"]).to_arrow)["source"]
+            import pyarrow.compute as pc
+
+            rows = retried(self._frames.search().select(["source", "people"]).to_arrow)
+            sources = rows.filter(pc.greater_equal(rows["people"], 0))["source"]
             return Summary(
                 people=self._people.count_rows(),
                 frames=len(sources),

@@ -10,6 +10,7 @@ import numpy as np
 from mgts_trt._typing import Floats
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.entry import Entry
+from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.space import Space
 from mgts_trt.urls import without_login
 
@@ -76,7 +77,7 @@ def people_schema(space: Space) -> "pa.Schema":
 
 
 def frames_schema() -> "pa.Schema":
-    """Of `frames`: those whose people are all stored."""
+    """Of `frames`: those whose people are all stored, and where videos end (`end_row`)."""
     import pyarrow as pa
 
     return pa.schema([_key("key"), *_frame_columns(), pa.field("people", pa.int32(), nullable=False)])
@@ -139,6 +140,15 @@ def frame_rows(entries: Mapping[str, Entry]) -> "pa.Table":
         for key, entry in entries.items()
     ]
     return pa.Table.from_pylist(rows, schema=frames_schema())
+
+
+def end_row(source: str, sha256: str, frames: int) -> "pa.Table":
+    """The row of `frames` that tells how many frames a video has: it has the number after the last, and −1 people."""
+    import pyarrow as pa
+
+    frame = Frame(source, frames, sha256)
+    row = {"key": frame.key, "source": frame.source, "number": frames, "sha256": sha256, "people": -1}
+    return pa.Table.from_pylist([row], schema=frames_schema())
 
 
 def embeddings_of(rows: "pa.Table") -> Floats:

@@ -34,9 +34,9 @@ def write_scenes(folder: Path, seeds: range) -> list[Path]:
     return paths
 
 
-def write_video(path: Path, seeds: range) -> None:
+def write_video(path: Path, seeds: range, codec: str = "MJPG") -> None:
     """A scene a frame, 10 frames a second."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (96, 64))
     for seed in seeds:
         writer.write(scene(seed)[..., ::-1])
     writer.release()

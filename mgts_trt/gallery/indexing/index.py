@@ -18,6 +18,7 @@ from mgts_trt.gallery.indexing.reading import (
     Note,
     Picture,
     Read,
+    Recounted,
     Skipped,
     count_expected,
     read_files,
@@ -43,7 +44,7 @@ class IndexReport:
         skipped: Frames the gallery had already.
         dropped: Frames of live streams that came faster than they could be searched.
         failures: Pictures, videos and streams that could not be read; they are tried again next time.
-        expected: Frames there are in all; None with a live stream among the sources.
+        expected: Frames there are in all, of videos not yet read as they announce; None with a live stream.
         seconds: Since the start.
         interrupted: Whether it was stopped before the sources ended.
     """
@@ -133,6 +134,8 @@ def index(
                     report.skipped += item.frames
                 case Dropped():
                     report.dropped += item.frames
+                case Recounted() if report.expected is not None:
+                    report.expected += item.frames
                 case Note():
                     on_note(item.text)
             report.seconds = time.monotonic() - start

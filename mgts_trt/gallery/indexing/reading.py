@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -68,13 +68,21 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class Recounted:
+    """A video has more frames than its container announced, or fewer."""
+
+    frames: int
+    """How many more."""
+
+
+@dataclass(frozen=True)
 class Note:
     """Something to tell the user now."""
 
     text: str
 
 
-Read: TypeAlias = Picture | Failure | Skipped | Dropped | Note
+Read: TypeAlias = Picture | Failure | Skipped | Dropped | Recounted | Note
 
 
 class LiveOptions(NamedTuple):
@@ -92,9 +100,11 @@ def count_expected(sources: Sequence[Source], every: int) -> int | None:
     """Frames the sources will bring, as far as their containers tell; None with a live stream among them."""
     if any(source.kind == "stream" for source in sources):
         return None
-    return sum(
-        len(range(0, count_frames(source.location), every)) if source.kind == "video" else 1 for source in sources
-    )
+    return sum(_count_announced(source, every) if source.kind == "video" else 1 for source in sources)
+
+
+def _count_announced(source: Source, every: int) -> int:
+    return len(range(0, count_frames(source.location), every))
 
 
 def read_files(sources: Sequence[Source], gallery: Gallery, channel: Channel[Read], *, every: int) -> None:
@@ -247,17 +257,26 @@ def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
         return
     gallery.remove_changed({source.name: sha256})
 
-    def frame(number: int, seconds: float | None = None) -> Frame:
-        return Frame(source.name, number, sha256, seconds, source.camera)
-
-    expected = [frame(number).key for number in range(0, count_frames(source.location), every)]
-    done = gallery.done(expected)
+    stored, length = gallery.frames_done(source.name, sha256)
+    done = {number for number in stored if not number % every}
     if done:
         yield Skipped(len(done))
-    if expected and len(done) == len(expected):
-        return
-    try:
-        for found in video_frames(source.location, lambda n: not n % every and frame(n).key not in done):
-            yield Picture(frame(found.number, found.seconds), found.image)
-    except SourceError as error:
-        yield Failure(source.name, error)
+    if length is None or not done.issuperset(range(0, length, every)):
+        try:
+            length = yield from _decode_video(source, sha256, lambda number: not number % every and number not in done)
+        except SourceError as error:
+            yield Failure(source.name, error)
+            return
+        gallery.end_video(source.name, sha256, length)
+    yield Recounted(len(range(0, length, every)) - _count_announced(source, every))
+
+
+def _decode_video(source: Source, sha256: str, wanted: Callable[[int], bool]) -> Generator[Read, None, int]:
+    """The wanted frames; it returns how many there are. Raises `SourceError`, see `video_frames`."""
+    frames = video_frames(source.location, wanted)
+    while True:
+        try:
+            found = next(frames)
+        except StopIteration as end:
+            return int(end.value)
+        yield Picture(Frame(source.name, found.number, sha256, found.seconds, source.camera), found.image)

@@ -1,7 +1,7 @@
 """Frames of video files and live streams, through OpenCV's FFmpeg."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -10,13 +10,14 @@ import numpy as np
 
 from mgts_trt._typing import Image
 from mgts_trt.errors import SourceError
+from mgts_trt.gallery.indexing.container import read_structure
 from mgts_trt.pictures.image import silent_opencv
 
 _TIMEOUT = 10_000
 """Milliseconds to wait for a stream to open, or for its next frame."""
 
-_CUT_SHORT = 0.95
-"""Of the frames a container announces; some announce a few too many."""
+_LOST = 0.95
+"""Of the frames a container announces: with fewer, a gap in its structure is taken for the reason."""
 
 
 class VideoFrame(NamedTuple):
@@ -31,22 +32,27 @@ class VideoFrame(NamedTuple):
 
 
 def count_frames(path: str) -> int:
-    """The frames a video file announces, none of which is decoded; 0 where it does not tell, or is no video."""
+    """The frames a video file announces, none of which is decoded; 0 where it does not tell, or is no video.
+
+    Few containers count frames. Others tell a duration, of sound too, from which those of videos with a variable rate
+    do not follow: good for a progress bar.
+    """
     with _opened(path) as capture:
         return _announced(capture)
 
 
-def video_frames(path: str, wanted: Callable[[int], bool]) -> Iterator[VideoFrame]:
-    """The wanted frames of a video file, in order.
+def video_frames(path: str, wanted: Callable[[int], bool]) -> Generator[VideoFrame, None, int]:
+    """The wanted frames of a video file, in order; the generator returns how many there are, wanted or not.
 
-    All frames are decoded, since seeking lands on other frames in some containers.
+    All frames are decoded, since seeking lands on other frames in some containers. The video ends where the decoder
+    says so, whatever was announced.
 
     Args:
         path: The file.
         wanted: Whether to give the frame of a number.
 
     Raises:
-        SourceError: It is no video, or it ends long before the last frame it announces: then after its last one.
+        SourceError: It is no video; or, after its last frame, the file is cut short or has gaps.
     """
     with _opened(path) as capture:
         number, announced = 0, _announced(capture)
@@ -55,16 +61,19 @@ def video_frames(path: str, wanted: Callable[[int], bool]) -> Iterator[VideoFram
                 # Rounded, so that it is the same on all machines.
                 yield VideoFrame(number, round(capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3, 3), image)
             number += 1
-        if not number:
+        structure = read_structure(path)
+        if not number and structure.ends:
             raise SourceError(
                 f"{path} is not a video OpenCV can read: it is damaged, or in another format. Convert it to H.264 in "
                 "MP4 (ffmpeg -i VIDEO out.mp4)."
             )
-        if number < announced * _CUT_SHORT:
+        if not structure.ends or (not structure.unbroken and number < announced * _LOST):
+            told = "its last part is longer than the file" if not structure.ends else f"{announced:,} were announced"
             raise SourceError(
-                f"{path} is cut short or damaged: it announces {announced:,} frames, and {number:,} could be decoded. "
-                "Fetch or copy it again."
+                f"{path} is cut short or damaged: {number:,} frames could be decoded, and {told}. Fetch or copy it "
+                "again; what could be decoded is indexed."
             )
+        return number
 
 
 def stream_frames(url: str) -> Iterator[VideoFrame]:
@@ -91,7 +100,12 @@ def stream_frames(url: str) -> Iterator[VideoFrame]:
 def _opened(location: str) -> Iterator[cv2.VideoCapture]:
     # What FFmpeg prints of its own accord is raised as errors here; -8 is its AV_LOG_QUIET.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT]
+    # Where nothing moves some videos have no frames for a while, only sound; after 4096 packets of it OpenCV would take
+    # the video for ended.
+    os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(2**31 - 1))
+    # A file on a slow disk has not ended. 0 is without limit.
+    timeout = _TIMEOUT if "://" in location else 0
+    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
     with silent_opencv():
         capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, timeouts)
     try:

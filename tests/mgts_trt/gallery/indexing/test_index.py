@@ -19,6 +19,7 @@ from tests.helpers.camera_scenes import camera, write_scenes, write_video
 from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content
 from tests.helpers.tiny_bundle import make_tiny_bundle
+from tests.helpers.video_files import announcing, live_muxed, sounding_first, write_film
 
 pytest.importorskip("lancedb")
 
@@ -97,6 +98,64 @@ def test_what_is_no_video(search: PersonSearch, gallery: Gallery, tmp_path: Path
     faults = ("is cut short or damaged", "is not a video OpenCV can read")
     assert len(report.failures) == 2
     assert all(fault in str(failure.error) for fault, failure in zip(faults, report.failures, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["announcing", "live", "sounding", ".mp4", ".ts", ".wmv"])
+def test_a_whole_video_is_decoded_once(
+    search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch, kind: str
+) -> None:
+    from mgts_trt.gallery.indexing import reading
+
+    file = tmp_path / (f"v{kind}" if kind.startswith(".") else "v.webm")
+    film = write_film(file, range(30))
+    if kind == "announcing":
+        file.write_bytes(announcing(film, 60))
+    elif not kind.startswith("."):
+        live = live_muxed(film)
+        file.write_bytes(live if kind == "live" else sounding_first(live, 5000))
+    sources, decoded, decode = find_sources([str(file)]), [], reading.video_frames
+    monkeypatch.setattr(reading, "video_frames", lambda path, wanted: (decoded.append(path), decode(path, wanted))[1])
+    report = index(search, sources, gallery, every=3)
+    assert (report.frames, report.skipped, report.expected, report.failures) == (10, 0, 10, [])
+    again = index(search, sources, gallery, every=3)
+    assert (again.frames, again.skipped, again.expected, again.failures) == (0, 10, 10, [])
+    assert index(search, sources, gallery, every=6).skipped == 5
+    assert len(decoded) == 1
+    assert gallery.summary().frames == 10
+    report = index(search, sources, gallery, every=2)  # of which every third is there
+    assert (report.frames, report.skipped, len(decoded)) == (10, 5, 2)
+    sha256 = content(gallery)[0][5]
+    assert gallery.frames_done(sources[0].name, sha256)[1] == 30
+    gallery.forget(sources[0].name)
+    assert gallery.frames_done(sources[0].name, sha256) == (set(), None)
+
+
+def test_a_video_of_unknown_length_goes_on(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    file, stop = tmp_path / "v.webm", threading.Event()
+    file.write_bytes(live_muxed(write_film(file, range(40))))
+    sources = find_sources([str(file)])
+    report = index(search, sources, gallery, stop=stop, on_progress=lambda now: now.frames >= 5 and stop.set())
+    assert 5 <= report.frames < 40
+    rest = index(search, sources, gallery)
+    assert (rest.frames, rest.skipped) == (40 - report.frames, report.frames)
+
+
+def test_a_video_cut_short_is_reported_again(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    for name in ("a.webm", "b.mp4", "c.wmv", "d.mkv", "e.avi"):
+        data = write_film(tmp_path / name, range(40))
+        (tmp_path / name).write_bytes(data[: len(data) * 2 // 3])
+    data = write_film(tmp_path / "f.avi", range(40))  # and one with a gap
+    (tmp_path / "f.avi").write_bytes(data[: len(data) // 3] + bytes(len(data) // 3) + data[len(data) // 3 * 2 :])
+    write_video(tmp_path / "g.mp4", range(40), "mp4v")  # and one whose index came last
+    os.truncate(tmp_path / "g.mp4", 9000)
+    sources = find_sources([str(tmp_path)])
+    first = index(search, sources, gallery)
+    assert first.frames > 60
+    again = index(search, sources, gallery)
+    assert (again.frames, again.skipped) == (0, first.frames)
+    for report in (first, again):
+        assert [Path(failure.source) for failure in report.failures] == [Path(source.name) for source in sources]
+        assert all("is cut short or damaged" in str(failure.error) for failure in report.failures)
 
 
 def test_only_what_cannot_be_read(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
