@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PHOTOS ?= docs/pictures/samples
 PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
-PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,80,168
+PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,320,231
 OUT    ?= out
 
 .NOTPARALLEL: # two would install into one environment at once

@@ -1,6 +1,6 @@
 """A gallery that lasts: the people of a folder put into it, and one person found in it again.
 
-Run: python docs/examples/04_a_gallery.py [PHOTO@x,y,w,h] [FOLDER] [GALLERY] [BUNDLE]    (extra: gallery)
+Run: python docs/examples/04_a_gallery.py [PHOTO@x1,y1,x2,y2] [FOLDER] [GALLERY] [BUNDLE]    (extra: gallery)
 """
 
 import sys
@@ -14,7 +14,7 @@ from mgts_trt.gallery.ranking import rank_gallery
 
 
 def main(
-    query: str = "docs/pictures/samples/store_aisle/0000.jpg@240,63,80,168",
+    query: str = "docs/pictures/samples/store_aisle/0000.jpg@240,63,320,231",
     folder: str = "docs/pictures/samples/store_aisle",
     gallery: str = "out/gallery",
     bundle: str = "bundle",

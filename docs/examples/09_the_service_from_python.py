@@ -27,7 +27,7 @@ def main(url: str = "http://127.0.0.1:8000", folder: str = "docs/pictures/sample
         print(f"{done['indexed']} pictures in the gallery, {done['people']} people new, {len(done['failures'])} failed")
 
         probe = {"image": photos[0].read_bytes()}
-        where = {"box": "240,63,80,168", "where": "camera=3", "top": 5}  # x,y,w,h in pixels
+        where = {"box": "240,63,320,231", "where": "camera=3", "top": 5}  # x1,y1,x2,y2 in pixels
         for match in ask(client, "/search", files=probe, data=where)["matches"]:
             print(f"{match['rank']}  {match['likeness']:.3f}  {match['source']}  {match['box']}")
 

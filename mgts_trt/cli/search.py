@@ -30,7 +30,7 @@ def search(
         typer.Option(
             "--query",
             "-q",
-            help="The probe: PHOTO@x,y,w,h is that box, PHOTO@x,y the person nearest to that point, PHOTO the largest.",
+            help="The probe: PHOTO@x1,y1,x2,y2 is that box, PHOTO@x,y whoever is nearest to it, PHOTO the largest.",
         ),
     ],
     gallery: Annotated[
@@ -153,7 +153,7 @@ def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[s
     from mgts_trt.gallery.probe import box_text
 
     cameras, times = (any(match.camera for match in matches), any(match.time for match in matches))
-    headings = [">rank", ">likeness", ">score", *["camera"] * cameras, *["time"] * times, "scene", "box x,y,w,h"]
+    headings = [">rank", ">likeness", ">score", *["camera"] * cameras, *["time"] * times, "scene", "box x1,y1,x2,y2"]
     shown = table(*headings, title=f"{probe.source.name}@{box_text(probe.box)}")
     for column in shown.columns:
         # Names take another line where the screen is narrow, numbers never.

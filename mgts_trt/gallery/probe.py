@@ -17,6 +17,8 @@ from mgts_trt.runtime.pipeline import PersonSearch
 Where: TypeAlias = tuple[float, float, float, float] | tuple[float, float] | None
 """Of a probe: a box x1, y1, x2, y2; a point x, y; or nowhere in particular."""
 
+_BY_SIZE = "xywh:"
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -38,21 +40,42 @@ class Probe:
 
 
 def parse_query(text: str) -> tuple[Path, Where]:
-    """`PHOTO`, `PHOTO@x,y` or `PHOTO@x,y,w,h`: the photo, and where the probe is in it.
+    """`PHOTO`, `PHOTO@x,y` or `PHOTO@x1,y1,x2,y2`: the photo, and where the probe is in it.
+
+    A box by its size is named so: `PHOTO@xywh:x,y,w,h`.
 
     Raises:
-        QueryError: What follows the @ is neither two nor four numbers, or a size is not positive.
+        QueryError: What follows the @ is neither two nor four numbers, or a box holds nothing.
     """
     path, at, numbers = text.rpartition("@")
     if not at or Path(text).exists():  # a file's own name may hold an @
         return Path(text), None
     try:
+        if numbers.startswith(_BY_SIZE):
+            return Path(path), parse_box_by_size(numbers.removeprefix(_BY_SIZE))
         return Path(path), parse_point(numbers) if numbers.count(",") == 1 else parse_box(numbers)
     except QueryError as error:
-        raise QueryError(f"The query {text!r} is none; expected PHOTO, PHOTO@x,y or PHOTO@x,y,w,h. {error}") from None
+        raise QueryError(
+            f"The query {text!r} is none; expected PHOTO, PHOTO@x,y or PHOTO@x1,y1,x2,y2. {error}"
+        ) from None
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:
+    """`x1,y1,x2,y2`, the form of every box that this package writes.
+
+    Raises:
+        QueryError: It is not four finite numbers, or the second corner is not below and to the right of the first.
+    """
+    values = _numbers(text)
+    if len(values) != 4 or values[2] <= values[0] or values[3] <= values[1]:
+        raise QueryError(
+            "A box is x1,y1,x2,y2 in pixels of the photo, the upper left and the lower right corner; "
+            f"got {text[:100]!r}. If these are x,y,w,h, say so: xywh:x,y,w,h after PHOTO@, or the form field box_xywh."
+        )
+    return values[0], values[1], values[2], values[3]
+
+
+def parse_box_by_size(text: str) -> tuple[float, float, float, float]:
     """`x,y,w,h` as a box x1, y1, x2, y2.
 
     Raises:
@@ -61,7 +84,8 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     values = _numbers(text)
     if len(values) != 4 or min(values[2:]) <= 0:
         raise QueryError(
-            f"A box is x,y,w,h in pixels of the photo: the upper left corner, width and height above 0; got {text!r}."
+            "A box by its size is x,y,w,h in pixels of the photo: the upper left corner, width and height above 0; "
+            f"got {text[:100]!r}."
         )
     x, y, w, h = values
     return x, y, x + w, y + h
@@ -80,9 +104,8 @@ def parse_point(text: str) -> tuple[float, float]:
 
 
 def box_text(box: Floats) -> str:
-    """A box [4], xyxy in pixels, as `parse_query` reads one: x,y,w,h, rounded to whole pixels."""
-    x1, y1, x2, y2 = box.tolist()
-    return f"{x1:.0f},{y1:.0f},{x2 - x1:.0f},{y2 - y1:.0f}"
+    """A box [4], xyxy in pixels, as `parse_query` reads one: x1,y1,x2,y2, rounded to whole pixels."""
+    return ",".join(f"{value:.0f}" for value in box.tolist())
 
 
 def find_probe(search: PersonSearch, source: Path, where: Where = None) -> Probe:
@@ -100,7 +123,7 @@ def find_probe(search: PersonSearch, source: Path, where: Where = None) -> Probe
         people = search(image)
         if not len(people):
             raise QueryError(
-                f"Nobody was detected in {source}. Name the probe's box: {source}@x,y,w,h in pixels of the photo."
+                f"Nobody was detected in {source}. Name the probe's box: {source}@x1,y1,x2,y2 in pixels of the photo."
             )
         row = pick_person(people, where)
     box = people.boxes[row]

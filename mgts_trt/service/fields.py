@@ -1,15 +1,25 @@
 """Form fields that hold more than one value, as clients write them."""
 
 import json
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from mgts_trt._typing import Floats
 from mgts_trt.errors import QueryError
-from mgts_trt.gallery.probe import Where, parse_box, parse_point
+from mgts_trt.gallery.probe import Where, parse_box, parse_box_by_size, parse_point
 from mgts_trt.service.limits import MOST_BOXES
 from mgts_trt.service.refusal import Refusal
 
+PlaceField: TypeAlias = Literal["box", "box_xywh", "point"]
+"""The form fields that say where a probe is."""
+
+_PLACES: dict[PlaceField, Callable[[str], Where]] = {
+    "box": parse_box,
+    "box_xywh": parse_box_by_size,
+    "point": parse_point,
+}
 _LONGEST_NAME = 1024
 
 
@@ -38,20 +48,30 @@ def read_embedding(text: str, length: int) -> Floats:
     return (vector / norm).astype(np.float32)
 
 
-def read_where(box: str | None, point: str | None) -> Where:
-    """`x,y,w,h` as a box xyxy, or `x,y` as a point; None if neither is given.
+def read_where(box: str | None, box_xywh: str | None, point: str | None) -> tuple[Where, PlaceField | None]:
+    """Where a probe is, and which field says so; None twice if none does.
+
+    Args:
+        box: `x1,y1,x2,y2`.
+        box_xywh: The same box as `x,y,w,h`.
+        point: `x,y`.
 
     Raises:
-        Refusal: 400, it is not that, or both are given.
+        Refusal: 400, it is not that, or more than one is given.
     """
-    if box is not None and point is not None:
-        raise _bad("point", "a box or a point is expected, not both")
+    given: list[tuple[PlaceField, str]] = []
+    for field, text in zip(_PLACES, (box, box_xywh, point), strict=True):
+        if text is not None:
+            given.append((field, text))
+    if not given:
+        return None, None
+    field, text = given[-1]
+    if len(given) > 1:
+        raise _bad(field, f"{given[0][0]} says already where the probe is")
     try:
-        return parse_box(box) if box is not None else parse_point(point) if point is not None else None
+        return _PLACES[field](text), field
     except QueryError as error:
-        raise Refusal(
-            400, f"The form field {'point' if box is None else 'box'} cannot be read: {error}", "field"
-        ) from None
+        raise Refusal(400, f"The form field {field} cannot be read: {error}", "field") from None
 
 
 def read_name(text: str | None, field: str) -> str | None:

@@ -22,7 +22,7 @@ from mgts_trt.gallery.ranking import similar_people
 from mgts_trt.runtime.people import People
 from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job
-from mgts_trt.service.fields import file_name, read_boxes, read_embedding, read_name, read_where
+from mgts_trt.service.fields import PlaceField, file_name, read_boxes, read_embedding, read_name, read_where
 from mgts_trt.service.guard import KNOWN
 from mgts_trt.service.limits import MOST_MATCHES
 from mgts_trt.service.refusal import Refusal
@@ -133,7 +133,11 @@ async def search(
     image: Annotated[UploadFile | None, File(description="The probe's picture")] = None,
     box: Annotated[
         str | None,
-        Form(max_length=100, description="Where the probe is: x,y,w,h in pixels", examples=["240,63,80,168"]),
+        Form(max_length=100, description="Where the probe is: x1,y1,x2,y2 in pixels", examples=["240,63,320,231"]),
+    ] = None,
+    box_xywh: Annotated[
+        str | None,
+        Form(max_length=100, description="Or: the same box as x,y,w,h", examples=["240,63,80,168"]),
     ] = None,
     point: Annotated[
         str | None,
@@ -161,7 +165,7 @@ async def search(
     """
     gallery = service.gallery
     conditions = parse_filter(where) if where and where.strip() else None
-    place = read_where(box, point)
+    place, field = read_where(box, box_xywh, point)
     if (image is None) == (embedding is None):
         raise Refusal(400, "A probe is expected: either an image or an embedding.", "field")
     if image is None:
@@ -169,7 +173,7 @@ async def search(
     else:
         own = None if include_own else await asyncio.to_thread(_sha256, image.file)
         given = np.array([place], np.float32) if place is not None and len(place) == 4 else None
-        job = Job(_loader(service, image), lambda _, people: _probe(people, place), given)
+        job = Job(_loader(service, image), lambda _, people: _probe(people, place, field), given)
         probe, vector = await service.run(job)
     found, people = await asyncio.gather(
         asyncio.to_thread(similar_people, gallery, vector, own=own, top=top, where=conditions),
@@ -239,11 +243,12 @@ def _writer(service: Service, frame: Frame) -> Callable[[Image, People], tuple[i
     return write
 
 
-def _probe(people: People, place: Where) -> tuple[ProbePerson, Floats]:
+def _probe(people: People, place: Where, field: PlaceField | None) -> tuple[ProbePerson, Floats]:
     if not len(people):
-        raise Refusal(400, "Nobody was detected in the picture. Send the probe's box: x,y,w,h in pixels.", "nobody")
+        raise Refusal(400, "Nobody was detected in the picture. Send the probe's box: x1,y1,x2,y2 in pixels.", "nobody")
     row = 0 if place is not None and len(place) == 4 else pick_person(people, place)
-    return ProbePerson(box=people.boxes[row].tolist(), score=float(people.scores[row])), people.embeddings[row]
+    probe = ProbePerson(box=people.boxes[row].tolist(), score=float(people.scores[row]), given_by=field or "largest")
+    return probe, people.embeddings[row]
 
 
 def _match(rank: int, person: Person) -> Match:

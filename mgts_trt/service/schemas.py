@@ -81,6 +81,9 @@ class ProbePerson(BaseModel):
 
     box: Box
     score: Score
+    given_by: Literal["box", "box_xywh", "point", "largest"] = Field(
+        description="The form field that said where the probe is; or largest: none did, and it is the largest person"
+    )
 
 
 class Match(BaseModel):

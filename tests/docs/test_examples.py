@@ -154,7 +154,7 @@ def test_no_video(photo, tmp_path) -> None:
 
 def test_a_gallery(scenes, tmp_path) -> None:
     pytest.importorskip("lancedb", reason="needs the extra gallery")
-    query = f"{scenes / '0000.jpg'}@240,63,80,168"
+    query = f"{scenes / '0000.jpg'}@240,63,320,231"
     done = run("04_a_gallery.py", query, scenes, tmp_path / "gallery")
     assert re.search(r"^4 pictures with \d+ people indexed, 0 were there already$", done.stdout, re.MULTILINE)
     sources = re.findall(r"^\d\.\d{3}  (\S+)", done.stdout, re.MULTILINE)

@@ -223,10 +223,9 @@ async function search(box) {
   $("probe").hidden = !picture.crop(box, $("probe"));
   setText($("search-status"), "Searching…");
   $("matches").classList.add("stale");
-  const [x1, y1, x2, y2] = box;
   const fields = {
     image: photos[current],
-    box: [x1, y1, x2 - x1, y2 - y1].map((value) => value.toFixed(2)).join(","),
+    box: box.map((value) => value.toFixed(2)).join(","),
     top: $("top").value,
     where: $("where").value.trim(),
   };

@@ -63,8 +63,9 @@ def photos(tmp_path_factory) -> Path:
     [
         ("a/b.jpg", ("a/b.jpg", None)),
         ("a.jpg@10,20", ("a.jpg", (10, 20))),
-        ("a.jpg@10,20,30.5,40", ("a.jpg", (10, 20, 40.5, 60))),
-        ("me@home.jpg@-3,.5,4,4", ("me@home.jpg", (-3, 0.5, 1, 4.5))),
+        ("a.jpg@10,20,30.5,40", ("a.jpg", (10, 20, 30.5, 40))),
+        ("a.jpg@xywh:10,20,30.5,40", ("a.jpg", (10, 20, 40.5, 60))),
+        ("me@home.jpg@-3,.5,4,4", ("me@home.jpg", (-3, 0.5, 4, 4))),
     ],
 )
 def test_query(text: str, expected: tuple) -> None:
@@ -78,7 +79,20 @@ def test_a_files_name_may_hold_an_at(tmp_path: Path) -> None:
     assert parse_query(str(file)) == (file, None)
 
 
-@pytest.mark.parametrize("text", ["a.jpg@", "a.jpg@1", "a.jpg@1,2,3", "a.jpg@1,2,0,4", "a.jpg@x,y", "a.jpg@1.2.3,4"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.jpg@",
+        "a.jpg@1",
+        "a.jpg@1,2,3",
+        "a.jpg@1,2,1,4",
+        "a.jpg@1,2,3,2",
+        "a.jpg@xywh:1,2,0,4",
+        "a.jpg@xywh:1,2",
+        "a.jpg@x,y",
+        "a.jpg@1.2.3,4",
+    ],
+)
 def test_query_that_is_none(text: str) -> None:
     with pytest.raises(QueryError, match=r"a\.jpg@"):
         parse_query(text)

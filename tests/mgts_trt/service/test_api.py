@@ -60,7 +60,7 @@ def test_index_then_search(client) -> None:
     again = schemas.Indexed.model_validate(client.post("/index", files=files, data={"camera": "7"}).json())
     assert (again.indexed, again.people) == (3, 0)
 
-    fields = {"box": "16,0,16,32", "where": "camera=7", "include_own": "true"}
+    fields = {"box": "16,0,32,32", "where": "camera=7", "include_own": "true"}
     response = client.post("/search", files=upload(photos[1]), data=fields)
     ranking = schemas.Matches.model_validate(response.json())
     assert ranking.probe.box == [16, 0, 32, 32]
@@ -91,7 +91,7 @@ def test_search_by_point_by_largest_and_by_embedding(client) -> None:
     assert by_embedding["matches"][0]["box"] == [80, 32, 96, 64]
 
 
-@pytest.mark.parametrize("place", [{}, {"box": "16,0,16,32"}, {"point": "20,8"}])
+@pytest.mark.parametrize("place", [{}, {"box": "16,0,32,32"}, {"point": "20,8"}])
 def test_the_probes_own_picture_is_left_out(client, place: dict[str, str]) -> None:
     photo, other = picture((0, 1), seed=30), picture((0, 1), seed=31)
     for data, name in ((photo, "own.png"), (photo, "copy.png"), (other, "other.png")):
@@ -131,6 +131,29 @@ def test_the_service_ranks_as_the_command_does(service: Running, client, tmp_pat
             # Equals come in any order; the likeness of a place is the same.
             assert [match["likeness"] for match in asked] == pytest.approx([m.likeness for m in ranked], abs=1e-5)
             assert sorted(match["source"] for match in asked) == sorted(match.source for match in ranked)
+
+
+@pytest.mark.parametrize(
+    ("fields", "given_by"),
+    [
+        ({"box": "16,0,32,32"}, "box"),
+        ({"box_xywh": "16,0,16,32"}, "box_xywh"),
+        ({"point": "20,8"}, "point"),
+        ({}, "largest"),
+    ],
+)
+def test_one_box_in_every_form(client, fields: dict[str, str], given_by: str) -> None:
+    probe = client.post("/search", files=upload(picture((0, 1))), data=fields).json()["probe"]
+    assert (probe["box"], probe["given_by"]) == ([16, 0, 32, 32], given_by)
+
+
+def test_a_box_of_an_answer_is_one_of_a_request(client) -> None:
+    photo = upload(picture((0, 1), (1, 4)))
+    for person in client.post("/detect", files=photo).json()["people"]:
+        box = person["box"]
+        asked = client.post("/search", files=photo, data={"box": ",".join(map(str, box))}).json()
+        described = client.post("/embed", files=photo, data={"boxes": json.dumps([box])}).json()
+        assert asked["probe"]["box"] == described["people"][0]["box"] == box
 
 
 def test_a_broken_picture_among_others_costs_itself_alone(client) -> None:

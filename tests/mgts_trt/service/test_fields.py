@@ -13,26 +13,37 @@ from mgts_trt.service.refusal import Refusal
 
 
 @pytest.mark.parametrize(
-    ("box", "point", "where"),
+    ("fields", "where"),
     [
-        (None, None, None),
-        ("1,2,3,4", None, (1, 2, 4, 6)),
-        (" 1.5 , 2,3,4", None, (1.5, 2, 4.5, 6)),
-        (None, "7,-8", (7, -8)),
+        ({}, None),
+        ({"box": "1,2,3,4"}, (1, 2, 3, 4)),
+        ({"box": " 1.5 , 2,3,4"}, (1.5, 2, 3, 4)),
+        ({"box_xywh": "1.5,2,3,4"}, (1.5, 2, 4.5, 6)),
+        ({"point": "7,-8"}, (7, -8)),
     ],
 )
-def test_where(box, point, where) -> None:
-    assert read_where(box, point) == where
+def test_where(fields: dict[str, str], where) -> None:
+    assert read(**fields) == (where, next(iter(fields), None))
+
+
+def read(box: str | None = None, box_xywh: str | None = None, point: str | None = None):
+    return read_where(box, box_xywh, point)
 
 
 @pytest.mark.parametrize(
-    ("box", "point"),
-    [("1,2,3", None), ("1,2,0,4", None), ("1,2,nan,4", None), ("a,b,c,d", None), ("", None), (None, "1"),
-     ("1,2,3,4", "1,2")],
+    "fields",
+    [{"box": "1,2,3"}, {"box": "1,2,1,4"}, {"box": "5,6,5,5"}, {"box": "1,2,nan,4"}, {"box": "a,b,c,d"}, {"box": ""},
+     {"box_xywh": "1,2,0,4"}, {"box_xywh": "1,2,3"}, {"point": "1"}, {"box": "1,2,3,4", "point": "1,2"},
+     {"box": "1,2,3,4", "box_xywh": "1,2,3,4"}],
 )  # fmt: skip
-def test_where_that_is_none(box, point) -> None:
-    with pytest.raises(Refusal, match="cannot be read"):
-        read_where(box, point)
+def test_where_that_is_none(fields: dict[str, str]) -> None:
+    with pytest.raises(Refusal, match=f"The form field {list(fields)[-1]} cannot be read"):
+        read(**fields)
+
+
+def test_a_box_by_its_size_in_the_wrong_field_is_told_where_it_belongs() -> None:
+    with pytest.raises(Refusal, match="box_xywh"):
+        read(box="240,63,80,168")
 
 
 @pytest.mark.parametrize(
