@@ -303,7 +303,6 @@ def _as_uint8(pixels: Array) -> Image:
     return np.asarray(pixels, np.uint8)
 
 
-_SILENT = 0  # OpenCV's LOG_LEVEL_SILENT, which not all of its versions name
 _log_lock = threading.Lock()
 _log_users = 0
 _log_level = 0
@@ -316,11 +315,11 @@ def silent_opencv() -> Iterator[None]:
     The level belongs to the process: the first thread in saves it and the last one out restores it.
     """
     global _log_users, _log_level
-    logging = getattr(cv2.utils, "logging", cv2)  # before OpenCV 4.13 they stand in cv2 itself
+    logging = cv2.utils.logging
     with _log_lock:
         if _log_users == 0:
             _log_level = logging.getLogLevel()
-            logging.setLogLevel(_SILENT)
+            logging.setLogLevel(logging.LOG_LEVEL_SILENT)
         _log_users += 1
     try:
         yield

@@ -212,8 +212,7 @@ def test_read_missing_file_and_folder(tmp_path: Path) -> None:
 def test_read_leaves_the_log_level_of_opencv(tmp_path: Path) -> None:
     path = tmp_path / "bad.bmp"
     path.write_bytes(encode(".bmp", quadrants())[:-50])
-    logging = getattr(cv2.utils, "logging", cv2)
-    before = logging.getLogLevel()
+    before = cv2.utils.logging.getLogLevel()
 
     def fails() -> bool:
         with pytest.raises(ImageError):
@@ -222,7 +221,7 @@ def test_read_leaves_the_log_level_of_opencv(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda _: fails(), range(64)))
-    assert logging.getLogLevel() == before
+    assert cv2.utils.logging.getLogLevel() == before
 
 
 # as_image -------------------------------------------------------------------------------------------------------
