@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.gpu.report import Report
 from mgts_trt.pictures.figures import new_figure, save_figure
+from mgts_trt.pictures.palette import ACCENT, CONTROL, LINE, STAGES
 
 
 def plot(report: Report, path: Path) -> bool:
@@ -54,7 +55,7 @@ def _latency(axis: Any, report: Report) -> None:
                 labels.append(f"{group.what}, {group.precision}: {side.label}")
                 values.append(side.latency.p50)
                 errors.append(side.latency.p99 - side.latency.p50)
-                colours.append("tab:gray" if side.label.startswith("PyTorch") or "ONNX" in side.label else "tab:green")
+                colours.append(CONTROL if side.label.startswith("PyTorch") or "ONNX" in side.label else ACCENT)
     axis.barh(labels, values, xerr=[[0] * len(errors), errors], color=colours)
     axis.invert_yaxis()
     axis.tick_params(axis="y", labelsize=7)
@@ -77,12 +78,12 @@ def _throughput(axis: Any, report: Report) -> None:
 
 def _roofline(axis: Any, report: Report) -> None:
     labels = [f"{row.model}, {row.precision}: {row.side}" for row in report.roofline]
-    axis.barh(labels, [row.measured_ms for row in report.roofline], color="lightgray", label="measured")
+    axis.barh(labels, [row.measured_ms for row in report.roofline], color=LINE, label="measured")
     for values, marker, label in (
         ([row.unfused_ms for row in report.roofline], "|", "layer by layer"),
         ([row.floor_ms for row in report.roofline], "d", "floor"),
     ):
-        axis.plot(values, labels, marker, color="tab:red", label=label)
+        axis.plot(values, labels, marker, color=STAGES["reid"], label=label)
     axis.invert_yaxis()
     axis.tick_params(axis="y", labelsize=7)
     axis.set_xscale("log")

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, table
 from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.machine.files import write_text
-from mgts_trt.pictures.figures import new_figure, save_figure
+from mgts_trt.pictures.palette import STAGES
 from mgts_trt.runtime.modes import Mode
-from mgts_trt.runtime.people import STAGES
 
 if TYPE_CHECKING:
     from mgts_trt.evaluation.bench import BenchReport
@@ -61,6 +61,8 @@ def bench(
     if json_file:
         write_text(json_file, report.model_dump_json(indent=2) + "\n")
     if plot:
+        from mgts_trt.evaluation.bench_plot import bench_plot
+
         bench_plot(report, plot)
     if picture:
         shown: Mode = "net" if "net" in modes else modes[-1]
@@ -70,12 +72,13 @@ def bench(
 
 def bench_table(report: "BenchReport") -> Table:
     """The report as a person reads it, beside the paper's figures."""
-    from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS
+    from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS, count_people
 
     height, width = report.image_hw
     canvas_height, canvas_width = report.canvas
     counts = {result.people for result in report.modes}
-    people = f"{counts.pop()} people" if len(counts) == 1 else f"{min(counts)} to {max(counts)} people, see mode"
+    same = len(counts) == 1
+    people = count_people(*counts) if same else f"{min(counts)} to {max(counts)} people, see mode"
     title = (
         f"{Path(report.image).name}, {width}×{height}, {people}\n"
         f"{report.backend} on {report.device} ({report.cpu})\n"
@@ -88,10 +91,10 @@ def bench_table(report: "BenchReport") -> Table:
         for i, (stage, times) in enumerate(result.stages.items()):
             total = stage == "total"
             paper = PAPER_SECONDS[result.mode] * 1e3 if total else _paper_stage(result.mode, stage)
-            mode = result.mode if people.endswith("people") else f"{result.mode}, {result.people} people"
+            mode = result.mode if same else f"{result.mode}, {count_people(result.people)}"
             rows.add_row(
                 mode if i == 0 else "",
-                stage,
+                Text(stage, STAGES.get(stage, "")),
                 *(f"{value:.1f}" for value in (times.p50, times.p90, times.p99)),
                 f"{result.images_per_second:.2f}" if total else "",
                 f"{paper:.0f} ms" if paper else "",
@@ -115,36 +118,3 @@ def _caption(report: "BenchReport") -> str:
             f"\nThe preset {report.preset} is smaller than the paper's: the columns do not compare like with like."
         )
     return caption
-
-
-def bench_plot(report: "BenchReport", path: Path) -> None:
-    """Draw p50 by stage, one stacked bar a mode, to a PNG, SVG or PDF file.
-
-    Raises:
-        MgtsError: matplotlib is not installed, or cannot write such a file.
-    """
-    figure = new_figure(8, 1.2 + 0.6 * len(report.modes))
-    axes = figure.add_subplot()
-    for stage in STAGES:
-        lefts, widths = [], []
-        for result in report.modes:
-            before = STAGES[: STAGES.index(stage)]
-            lefts.append(sum(result.stages[s].p50 for s in before if s in result.stages))
-            widths.append(result.stages[stage].p50 if stage in result.stages else 0.0)
-        axes.barh([f"{r.mode} ({r.people} people)" for r in report.modes], widths, left=lefts, label=stage)
-    for i, result in enumerate(report.modes):
-        axes.annotate(
-            f"{result.stages['total'].p50:.0f} ms",
-            (result.stages["total"].p50, i),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    axes.invert_yaxis()
-    axes.margins(x=0.12)
-    axes.set_xlabel("milliseconds a picture (p50)")
-    axes.set_title(
-        f"{report.preset}, {report.precision}, {report.backend} on {report.device} ({report.cpu})", fontsize=10
-    )
-    axes.legend(ncols=len(STAGES), fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False)
-    save_figure(figure, path)

@@ -82,7 +82,7 @@ def test_bench(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
 def test_bench_of_one_mode(run, pristine: Path, photo: Path) -> None:
     code, out, _ = run("bench", pristine, "--image", photo, "--runs", 1, "--mode", "box", "--people", 1)
     assert code == 0
-    assert "1 people" in out
+    assert "1 person" in out
     assert "690 ms" in out
     assert "masknet" not in out
 
