@@ -23,7 +23,7 @@ def info(
     from mgts_trt.gallery import Gallery
 
     with Gallery.open(gallery) as opened:
-        summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json")
+        summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json", exclude_none=True)
     if as_json:
         typer.echo(json.dumps({"gallery": without_login(gallery), **summary, "space": space}, indent=2))
         return

@@ -15,6 +15,7 @@ class Space(BaseModel):
     """The space embeddings lie in: likeness means something between two of the same space only.
 
     Precision and backend are no part of it: they move an embedding by less than two sightings of a person differ.
+    Nor is what decides which people there are: detector, mask net, and the score of a person.
 
     Attributes:
         model: The re-ID network, `mgts` or `idnet`.
@@ -24,6 +25,13 @@ class Space(BaseModel):
         patch: Height and width of what the network sees, pixels.
         embedding: Length of an embedding.
         preset: Of the bundle.
+        canvas: Height and width of what patches are cut from, pixels. This and what follows is None in galleries made
+            before it was recorded, and then compared with nothing.
+        pad: RGB of the canvas where the picture does not reach.
+        mean: Taken from a patch's pixels, RGB, 0 … 255.
+        std: They are then divided by.
+        instance: Least mask-net score of an instance; in mode `net` alone, where masks are the network's.
+        mask: Least mask probability of a foreground pixel; likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +43,12 @@ class Space(BaseModel):
     patch: tuple[int, int]
     embedding: int
     preset: str
+    canvas: tuple[int, int] | None = None
+    pad: tuple[int, int, int] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    instance: float | None = None
+    mask: float | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, mode: Mode) -> Self:
@@ -53,10 +67,16 @@ class Space(BaseModel):
             patch=manifest.patch,
             embedding=manifest.embedding,
             preset=manifest.preset,
+            canvas=manifest.canvas,
+            pad=manifest.pad,
+            mean=manifest.normalisation.mean,
+            std=manifest.normalisation.std,
+            instance=manifest.thresholds.instance if mode == "net" else None,
+            mask=manifest.thresholds.mask if mode == "net" else None,
         )
 
     def require_same(self, other: "Space", *, what: str = "The gallery") -> None:
-        """Refuse embeddings that cannot be compared.
+        """Refuse embeddings that cannot be compared. What either space does not tell is not compared.
 
         Args:
             other: The space asked for, as a bundle and a mode give it.
@@ -66,12 +86,12 @@ class Space(BaseModel):
             GalleryError: The two differ; the message says where.
         """
         ours, theirs = self.model_dump(), other.model_dump()
-        differing = [name for name in ours if ours[name] != theirs[name]]
+        differing = [name for name in ours if ours[name] != theirs[name] and None not in (ours[name], theirs[name])]
         if differing:
             told = "; ".join(f"{name} {_short(ours[name])} there, {_short(theirs[name])} here" for name in differing)
             raise GalleryError(
-                f"{what} holds embeddings of another model: {told}. They cannot be compared. Use the bundle and "
-                f"the mode ({self.mode}) it was made with, or index the pictures into a new gallery."
+                f"{what} holds embeddings that were made otherwise: {told}. They cannot be compared. Use the bundle "
+                f"and the mode ({self.mode}) it was made with, or index the pictures into a new gallery."
             )
 
 

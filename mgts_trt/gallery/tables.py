@@ -17,8 +17,8 @@ from mgts_trt.urls import without_login
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
-"""The gallery format this version writes and the newest it reads."""
+FORMAT = 2
+"""The gallery format this version writes and the newest it reads; in format 1 a space told less."""
 
 PEOPLE, FRAMES = "people", "frames"
 """Names of the tables."""
@@ -72,7 +72,7 @@ def people_schema(space: Space) -> "pa.Schema":
             pa.field("thumbnail", pa.binary(), nullable=False),
             pa.field("embedding", pa.list_(pa.float32(), space.embedding), nullable=False),
         ],
-        metadata={_METADATA: json.dumps({"format": FORMAT, "space": space.model_dump(mode="json")})},
+        metadata={_METADATA: json.dumps({"format": FORMAT, "space": space.model_dump(mode="json", exclude_none=True)})},
     )
 
 

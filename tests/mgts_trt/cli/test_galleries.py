@@ -131,7 +131,7 @@ def indexed(bundle: Path, tmp_path_factory) -> Path:
         ("index BUNDLE nowhere -g new", "There is no nowhere. Name photos, videos, folders"),
         ("index BUNDLE empty -g new", "Nothing to index in empty"),
         ("index BUNDLE text.mp4 -g gallery", "text.mp4 is not a video OpenCV can read"),
-        ("index BUNDLE in -g gallery --mode box", "another model"),
+        ("index BUNDLE in -g gallery --mode box", "made otherwise"),
         ("index BUNDLE in -g gallery --camera-pattern (", "is no regular expression"),
         ("search BUNDLE -q in/0000.png -g nowhere", "There is no nowhere: a gallery made by `mgts-trt index`"),
         ("search BUNDLE -q in/0000.png -g empty", "No pictures in empty"),
@@ -190,7 +190,7 @@ def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tm
     write_image(tmp_path / "q.png", scene(0))
     code, _, err = run("search", other, "-q", tmp_path / "q.png", "-g", indexed / "gallery")
     assert code == 2
-    assert "another model: weights" in err
+    assert "made otherwise: weights" in err
 
 
 def test_ctrl_c_writes_what_is_in_flight(bundle: Path, tmp_path: Path) -> None:

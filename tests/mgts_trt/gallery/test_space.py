@@ -6,7 +6,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import read_manifest, write_manifest
 from mgts_trt.errors import BundleError, GalleryError
 from mgts_trt.gallery import Space
-from tests.helpers.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import MEAN, STD, make_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,19 @@ def test_it_is_what_the_bundle_computes(bundle) -> None:
         "patch": (32, 16),
         "embedding": 128,
         "preset": "tiny",
+        "canvas": (64, 96),
+        "pad": (114, 114, 114),
+        "mean": MEAN,
+        "std": STD,
+        "instance": 0.5,
+        "mask": 0.5,
     }
+
+
+@pytest.mark.parametrize("mode", ["box", "none"])
+def test_thresholds_of_masks_count_where_masks_are_the_networks(bundle, mode) -> None:
+    space = Space.of(bundle, mode)
+    assert (space.instance, space.mask) == (None, None)
 
 
 def test_without_expansion_gamma_is_one(bundle) -> None:
@@ -61,14 +73,23 @@ def test_a_bundle_without_the_network(tmp_path) -> None:
     ("field", "value"),
     [
         ("model", "idnet"), ("weights", "b" * 64), ("mode", "net"), ("gamma", 1.0), ("patch", (128, 64)),
-        ("embedding", 64), ("preset", "paper"),
+        ("embedding", 64), ("preset", "paper"), ("canvas", (480, 800)), ("pad", (0, 0, 0)), ("mean", (0.0, 0.0, 0.0)),
+        ("std", (1.0, 1.0, 1.0)), ("instance", 0.6), ("mask", 0.6),
     ],
 )  # fmt: skip
 def test_every_field_counts(bundle, field, value) -> None:
-    space = Space.of(bundle, "box")
+    space = Space.of(bundle, "none" if field == "mode" else "net")
     space.require_same(space)
     with pytest.raises(
-        GalleryError, match=rf"The pile holds embeddings of another model: {field} .* there, .* here"
+        GalleryError, match=rf"The pile holds embeddings that were made otherwise: {field} .* there, .* here"
     ) as e:
         space.require_same(space.model_copy(update={field: value}), what="The pile")
     assert e.match("index the pictures into a new gallery")
+
+
+@pytest.mark.parametrize("field", ["canvas", "pad", "mean", "std", "instance", "mask"])
+def test_what_an_older_gallery_does_not_tell_is_not_compared(bundle, field) -> None:
+    space = Space.of(bundle, "net")
+    older = space.model_copy(update={field: None})
+    older.require_same(space)
+    space.require_same(older)

@@ -113,8 +113,34 @@ def test_what_another_process_adds_is_seen(place, gallery) -> None:
 def test_another_space_is_refused(place, gallery, update) -> None:
     other = SPACE.model_copy(update=update)
     for open_ in (Gallery.open, Gallery.create):
-        with pytest.raises(GalleryError, match=f"holds embeddings of another model: {next(iter(update))}"):
+        with pytest.raises(GalleryError, match=f"holds embeddings that were made otherwise: {next(iter(update))}"):
             open_(place, other)
+
+
+TOLD = {
+    "canvas": (480, 800), "pad": (124, 116, 104), "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("update", [{"std": (58.0, 57.0, 57.0)}, {"canvas": (900, 1500)}, {"pad": (0, 0, 0)}])
+def test_what_is_done_to_pictures_belongs_to_the_space(place, update) -> None:
+    Gallery.create(place, SPACE.model_copy(update=TOLD)).close()
+    with pytest.raises(GalleryError, match=f"made otherwise: {next(iter(update))} .* there, .* here"):
+        Gallery.open(place, SPACE.model_copy(update={**TOLD, **update}))
+
+
+def test_a_gallery_from_before_that_was_told_goes_on(place, monkeypatch) -> None:
+    monkeypatch.setattr(tables, "FORMAT", 1)
+    with Gallery.create(place, SPACE) as old:
+        old.add([entry(1)])
+    monkeypatch.undo()
+    now = SPACE.model_copy(update=TOLD)
+    with Gallery.create(place, now) as gallery:
+        gallery.add([entry(2)])
+        assert gallery.space == SPACE
+        assert contents(gallery) == expected([entry(1), entry(2)])
+    with pytest.raises(GalleryError, match="made otherwise: weights"):
+        Gallery.open(place, now.model_copy(update={"weights": "b" * 64}))
 
 
 def test_what_cannot_be_opened(place, tmp_path, monkeypatch) -> None:
@@ -135,11 +161,11 @@ def test_what_cannot_be_opened(place, tmp_path, monkeypatch) -> None:
     foreign.create_table("frames", [{"name": "x"}])
     with pytest.raises(GalleryError, match="mgts-trt did not write"):
         Gallery.open(tmp_path / "foreign")
-    monkeypatch.setattr(tables, "FORMAT", 2)
+    monkeypatch.setattr(tables, "FORMAT", 3)
     Gallery.create(place, SPACE)
     monkeypatch.undo()
     assert is_gallery(place)
-    with pytest.raises(GalleryError, match="has format 2; this version of mgts-trt reads up to 1"):
+    with pytest.raises(GalleryError, match="has format 3; this version of mgts-trt reads up to 2"):
         Gallery.open(place)
 
 
@@ -405,5 +431,5 @@ def test_importing_it_is_quick() -> None:
 def test_the_space_is_written_as_told(place, gallery) -> None:
     metadata = lancedb.connect(place).open_table("people").schema.metadata
     written = json.loads(metadata[b"mgts_trt.gallery"])
-    assert written["format"] == 1
+    assert written["format"] == tables.FORMAT
     assert Space.model_validate(written["space"]) == SPACE

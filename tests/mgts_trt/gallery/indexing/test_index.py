@@ -268,7 +268,7 @@ def test_another_models_gallery(search: PersonSearch, gallery: Gallery, tmp_path
     write_scenes(tmp_path / "in", range(1))
     with (
         PersonSearch.open(search.bundle.root, mode="box", threads=1) as other,
-        pytest.raises(GalleryError, match=r"another model.*mode none there, box here"),
+        pytest.raises(GalleryError, match=r"made otherwise.*mode none there, box here"),
     ):
         index(other, find_sources([str(tmp_path / "in")]), gallery)
 
