@@ -1,4 +1,4 @@
-"""How long a search of a gallery takes, and how many of the likest people it finds, with and without a filter.
+"""How long a search of a gallery takes, and how many of the most similar people it finds, with and without a filter.
 
 The gallery is made up. `sightings` look like re-ID's: identities unequally spread over the sphere, 20 sightings each,
 two of which have a mean cosine of 0.70; probes are further sightings. `uniform` embeddings have no neighbourhoods,
@@ -184,12 +184,12 @@ def _search(gallery: Gallery, embeddings: Floats, probes: Floats) -> Iterator[Se
         ("part of the source", "source~camera5", frames % CAMERAS == 5),
     ]
     for name, where, left in cases:
-        truth = _likest(embeddings, np.flatnonzero(left), probes)
+        truth = _most_similar(embeddings, np.flatnonzero(left), probes)
         for exact in (False, True) if where is None else (False,):
             yield _measure(gallery, name, where, exact, float(left.mean()), probes, truth)
 
 
-def _likest(embeddings: Floats, left: Ints, probes: Floats) -> list[set[str]]:
+def _most_similar(embeddings: Floats, left: Ints, probes: Floats) -> list[set[str]]:
     """Ids of the true `TOP` of each probe, by NumPy."""
     found = []
     for probe in probes:

@@ -22,8 +22,8 @@ def main(
 
     for i in range(len(people)):
         box = people.boxes[i].round().astype(int).tolist()  # x1, y1, x2, y2 in pixels of the photo
-        likeness = people.embeddings[i] @ people.embeddings[0]  # a cosine: 1 is the same
-        print(f"{people.scores[i]:.2f}  {box}  {people.mask(i).sum()} pixels, {likeness:.2f} like the first")
+        similarity = people.embeddings[i] @ people.embeddings[0]  # a cosine: 1 is the same
+        print(f"{people.scores[i]:.2f}  {box}  {people.mask(i).sum()} pixels, {similarity:.2f} like the first")
 
     Path(out).mkdir(parents=True, exist_ok=True)
     write_image(Path(out, "people.jpg"), people.draw(image))

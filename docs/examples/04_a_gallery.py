@@ -19,7 +19,7 @@ def main(
     gallery: str = "out/gallery",
     bundle: str = "bundle",
 ) -> None:
-    """Index the folder, then print the five people likest to the probe."""
+    """Index the folder, then print the five people most similar to the probe."""
     with (
         PersonSearch.open(bundle, mode="net") as search,
         Gallery.create(gallery, Space.of(search.bundle, search.mode)) as store,

@@ -57,7 +57,7 @@ def search(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a scene could not be read.")] = False,
 ) -> None:
-    """Find a person in a gallery, or in photos: everybody there, ranked by likeness to the probe."""
+    """Find a person in a gallery, or in photos: everybody there, ranked by similarity to the probe."""
     from mgts_trt.gallery import parse_filter
     from mgts_trt.gallery.probe import find_probe, parse_query
     from mgts_trt.gallery.ranking import rank_gallery
@@ -153,7 +153,7 @@ def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[s
     from mgts_trt.gallery.probe import box_text
 
     cameras, times = (any(match.camera for match in matches), any(match.time for match in matches))
-    headings = [">rank", ">likeness", ">score", *["camera"] * cameras, *["time"] * times, "scene", "box x1,y1,x2,y2"]
+    headings = [">rank", ">similarity", ">score", *["camera"] * cameras, *["time"] * times, "scene", "box x1,y1,x2,y2"]
     shown = table(*headings, title=f"{probe.source.name}@{box_text(probe.box)}")
     for column in shown.columns:
         # Names take another line where the screen is narrow, numbers never.

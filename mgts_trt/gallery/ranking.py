@@ -1,4 +1,4 @@
-"""The people of a gallery, or of a pile of scenes, ranked by likeness to a probe (Sec. 1, Fig. 7).
+"""The people of a gallery, or of a pile of scenes, ranked by similarity to a probe (Sec. 1, Fig. 7).
 
 The probe's own photo is no match, as in the protocols of re-ID: its people are left out, wherever the photo lies, by
 the digest of its file. `include_own` turns that off.
@@ -77,7 +77,7 @@ class Ranking(NamedTuple):
     """The outcome of a search."""
 
     matches: list[Match]
-    """Likest first."""
+    """The most similar first."""
     people: int
     """How many were compared."""
     failures: list[MgtsError]

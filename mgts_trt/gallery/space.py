@@ -12,7 +12,7 @@ from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_gamma
 
 
 class Space(BaseModel):
-    """The space embeddings lie in: likeness means something between two of the same space only.
+    """The space embeddings lie in: similarity means something between two of the same space only.
 
     Precision and backend are no part of it: they move an embedding by less than two sightings of a person differ.
     Nor is what decides which people there are: detector, mask net, and the score of a person.

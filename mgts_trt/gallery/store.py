@@ -1,4 +1,4 @@
-"""The gallery: people of many pictures, stored in LanceDB, searched by likeness."""
+"""The gallery: people of many pictures, stored in LanceDB, searched by similarity."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -197,12 +197,12 @@ class Gallery:
     def search(
         self, embedding: Floats, *, top: int = 10, where: Filter | None = None, exact: bool = False
     ) -> list[Person]:
-        """The people likest to one, likest first.
+        """The people most similar to one, the most similar first.
 
         Args:
             embedding: float32 [d], of the gallery's space.
             top: How many at most.
-            where: Search among those it holds for; they are picked before the likest are.
+            where: Search among those it holds for; they are picked before the most similar are.
             exact: Compare with everybody, even where there is an index.
 
         Raises:
@@ -211,7 +211,7 @@ class Gallery:
         probe = np.asarray(embedding, np.float32)
         self._check_embeddings(probe[None], "The probe's embedding")
         if top < 1:
-            raise GalleryError(f"The {top} likest were asked for; expected at least 1.")
+            raise GalleryError(f"The {top} most similar people were asked for; expected at least 1.")
         with explained("search", self.url):
             query = self._people.search(probe, vector_column_name="embedding").distance_type("cosine").limit(top)
             query = query.select([*ABOUT, "embedding", "_distance"])

@@ -1,4 +1,4 @@
-"""The indices of a gallery: one of vectors, which finds the likest without comparing all, and some of columns."""
+"""The indices of a gallery: one of vectors, which finds the most similar without comparing all, and some of columns."""
 
 import math
 from datetime import timedelta
@@ -13,7 +13,7 @@ PROBES = 40
 """Partitions a search looks into; see benchmarks/gallery_search.py for what that finds."""
 
 FEW = 50_000
-"""As many people as a filter leaves are compared one by one: the likest of them may lie in any partition."""
+"""As many people as a filter leaves are compared one by one: the most similar of them may lie in any partition."""
 
 _NAME = "embedding_ivf_"
 _COLUMNS = {PEOPLE: ("id", "frame", "source", "sha256", "time", "camera"), FRAMES: ("key", "source")}
@@ -45,7 +45,7 @@ def indexed(people: Any) -> int:
 def probes(left: int, people: int) -> int | None:
     """Partitions to look into where a filter leaves some of the people; None: compare those one by one.
 
-    The fewer are left, the farther away are the likest of them, and the less each partition costs.
+    The fewer are left, the farther away are the most similar of them, and the less each partition costs.
     """
     return None if left <= FEW else math.ceil(PROBES * people / left)
 

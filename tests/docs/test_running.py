@@ -35,7 +35,7 @@ def shown(page: str) -> list[list[str]]:
 def ranking(text: str) -> list[tuple[str, str, float]]:
     """Rank, scene and similarity of each row of the table that `search` prints."""
     rows = [line.split() for line in text.splitlines() if line[:5].strip().isdigit()]
-    return [(rank, scene, float(likeness)) for rank, likeness, _, scene, _ in rows]
+    return [(rank, scene, float(similarity)) for rank, similarity, _, scene, _ in rows]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_quickstart_works(checkout: Path) -> None:
     assert "frames     20" in printed["gallery"]
     assert "done in" in printed["inspect"]
 
-    said = next(code.text for code in blocks("docs/quickstart.md", "text") if "likeness" in code.text)
+    said = next(code.text for code in blocks("docs/quickstart.md", "text") if "similarity" in code.text)
     assert len(ranking(said)) == 11
     for page, now in zip(ranking(said), ranking(printed["search photos"]), strict=True):
         assert page == (*now[:2], pytest.approx(now[2], abs=0.005)), "the page shows what the command prints"

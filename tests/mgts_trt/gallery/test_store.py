@@ -238,7 +238,7 @@ def test_embeddings_are_checked(gallery, embedding, message) -> None:
 
 
 def test_what_else_is_refused(gallery) -> None:
-    with pytest.raises(GalleryError, match="The 0 likest"):
+    with pytest.raises(GalleryError, match="The 0 most similar"):
         gallery.search(unit(1, rows=1)[0], top=0)
     with pytest.raises(GalleryError, match=r"shape \[1, 8\]"):
         gallery.search(unit(1, rows=1))
@@ -301,7 +301,7 @@ def holds(place: Path, secret: bytes) -> bool:
     return any(secret in file.read_bytes() for file in place.rglob("*") if file.is_file())
 
 
-def test_an_index_finds_what_is_likest(gallery, monkeypatch) -> None:
+def test_an_index_finds_what_is_most_similar(gallery, monkeypatch) -> None:
     monkeypatch.setattr(vector_index, "INDEX_FROM", 300)
     monkeypatch.setattr(vector_index, "FEW", 0)
     monkeypatch.setattr(vector_index, "PROBES", 100)  # all: nothing can be missed
