@@ -140,7 +140,7 @@ def test_doctor(outside: tuple[Path, Path]) -> None:
     binaries, work = outside
     shown = run(binaries / "mgts-trt", "doctor", cwd=work)
     assert "problem" not in shown
-    assert "bundle is whole: preset edge" in shown
+    assert "bundle is whole, and its models run: preset edge" in shown
 
 
 def test_detect(outside: tuple[Path, Path]) -> None:

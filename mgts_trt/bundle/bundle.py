@@ -1,13 +1,16 @@
 """The artefact: one folder that holds all an appliance needs, checked hash by hash before anything is used."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Self
 
 from mgts_trt.bundle.layout import PLANS
-from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, read_manifest
+from mgts_trt.bundle.manifest import FORMAT, BundleFile, Manifest, Model, read_manifest
 from mgts_trt.errors import BundleError
 from mgts_trt.machine.files import file_sha256
+
+_log = logging.getLogger(__name__)
 
 _ADVICE = "Copy the bundle again, or export it again."
 
@@ -28,7 +31,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Read the manifest and check every file against it.
+        """Read the manifest and check every file against it. A note in the log says if the manifest has no digest.
 
         Args:
             path: The bundle's folder.
@@ -41,6 +44,12 @@ class Bundle:
         manifest = read_manifest(root)
         for file in manifest.files:
             _check_file(root, file)
+        if manifest.format < FORMAT:
+            _log.warning(
+                "The manifest of %s has no digest, so changes go unnoticed. Write one: mgts-trt bundle seal %s",
+                root,
+                root,
+            )
         return cls(root, manifest)
 
     def model_path(self, model: str, precision: str) -> Path:

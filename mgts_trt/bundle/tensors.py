@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mgts_trt._typing import Array
@@ -32,6 +33,10 @@ class TensorSpec(BaseModel):
 
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join(str(d) for d in self.shape)}]"
+
+    def zeros(self, size: int) -> Array:
+        """An array of this kind, all zero; a named dimension takes `size`."""
+        return np.zeros([size if isinstance(d, str) else d for d in self.shape], self.dtype)
 
     def admits(self, dtype: str, shape: tuple[int, ...]) -> bool:
         """Whether an array of `dtype` and `shape` is of this kind; a named dimension admits any size."""

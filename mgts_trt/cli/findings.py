@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from rich.text import Text
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.errors import BundleError, PlanError
+from mgts_trt.bundle.manifest import FORMAT
+from mgts_trt.errors import BundleError, MgtsError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plans.flavour import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.version import __version__
 
 State = Literal["ok", "info", "problem"]
@@ -146,11 +149,34 @@ def _bundle(path: Path) -> Iterator[Finding]:
         yield Finding("bundle", "problem", str(error), f"python -m export --out {path}")
         return
     manifest = bundle.manifest
-    models = ", ".join(f"{name} ({', '.join(model.files)})" for name, model in manifest.models.items())
-    yield Finding("bundle", "ok", f"{path} is whole: preset {manifest.preset}, {models}")
+    faults = [*_models_that_fail(bundle)]
+    yield from faults
+    if not faults:
+        models = ", ".join(f"{name} ({', '.join(model.files)})" for name, model in manifest.models.items())
+        yield Finding("bundle", "ok", f"{path} is whole, and its models run: preset {manifest.preset}, {models}")
+    if manifest.format < FORMAT:
+        text = "its manifest is from before manifests had a digest, so a change in it goes unnoticed"
+        yield Finding("bundle", "info", text, f"mgts-trt bundle seal {path}")
     if not manifest.training.trained:
         yield Finding("bundle", "info", "its weights are untrained: what it finds has no meaning")
     yield from _plans(bundle)
+
+
+def _models_that_fail(bundle: Bundle) -> Iterator[Finding]:
+    """Run each model once, on a black picture: a file can be the one its manifest names, and still no such network."""
+    for model, entry in bundle.manifest.models.items():
+        for precision in entry.files:
+            try:
+                session = OnnxRuntimeSession(bundle, model, precision)
+                inputs = {name: spec.zeros(1) for name, spec in session.inputs.items()}
+                outputs = session.run(inputs)
+                session.close()
+            except MgtsError as error:
+                yield Finding("bundle", "problem", str(error), f"python -m export --out {bundle.root}")
+                continue
+            if infinite := [name for name, array in outputs.items() if not np.isfinite(array).all()]:
+                text = f"{bundle.model_path(model, precision)} gives {', '.join(infinite)} that is not finite"
+                yield Finding("bundle", "problem", text, f"python -m export --out {bundle.root}")
 
 
 def _plans(bundle: Bundle) -> Iterator[Finding]:

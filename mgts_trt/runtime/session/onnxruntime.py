@@ -54,11 +54,13 @@ class OnnxRuntimeSession:
             ("inputs", self.inputs, self._session.get_inputs()),
             ("outputs", self.outputs, self._session.get_outputs()),
         ):
-            found = {value.name: (_dtype(value.type), tuple(value.shape)) for value in values}
-            expected = {name: (spec.dtype, spec.shape) for name, spec in specs.items()}
+            found = {value.name: f"{_dtype(value.type)} [{', '.join(map(str, value.shape))}]" for value in values}
+            expected = {name: str(spec) for name, spec in specs.items()}
             if found != expected:
+                is_, should = (", ".join(f"{name} {what}" for name, what in each.items()) for each in (found, expected))
                 raise BackendError(
-                    f"The {kind} of {path} are {found}, its manifest says {expected}. Export the bundle again."
+                    f"{path} is not {model} as the manifest describes it: its {kind} are {is_}, expected are {should}. "
+                    "Copy the bundle again, or export it again."
                 )
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

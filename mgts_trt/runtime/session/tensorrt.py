@@ -9,8 +9,9 @@ import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import Model
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
-from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.errors import BackendError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plans.flavour import (
     CURRENT,
@@ -67,7 +68,24 @@ def usable_plan(
             "Use --backend onnxruntime."
         )
     there = [identity for identity in expected if (bundle.plans / identity.folder).is_dir()]
-    return find_plan(bundle, (there or expected)[0])
+    plan = find_plan(bundle, (there or expected)[0])
+    _require_tensors(plan, bundle.model(model))
+    return plan
+
+
+def _require_tensors(plan: Plan, model: Model) -> None:
+    """A plan takes and gives what the manifest says; one without its head gives the head's inputs instead."""
+    record = plan.record
+    pairs = [("inputs", record.inputs, model.inputs)]
+    if record.identity.head == "graph":
+        pairs.append(("outputs", record.outputs, model.outputs))
+    for kind, found, expected in pairs:
+        if found != expected:
+            was, should = (", ".join(f"{name} {spec}" for name, spec in each.items()) for each in (found, expected))
+            raise PlanError(
+                f"The plan {plan.folder} is not of the model the manifest describes: its {kind} are {was}, expected "
+                f"are {should}. Export the bundle again, then build its plans again."
+            )
 
 
 def open_engine(

@@ -149,13 +149,16 @@ def test_layout_does_not_count(folder: Path) -> None:
     Bundle.open(folder)
 
 
-def test_a_bundle_from_before_digests_opens_and_can_be_sealed(folder: Path) -> None:
+def test_a_bundle_from_before_digests_opens_and_can_be_sealed(folder: Path, caplog) -> None:
     data = json.loads((folder / MANIFEST).read_text())
     del data[DIGEST]
     (folder / MANIFEST).write_text(json.dumps({**data, "format": 1}))
     assert Bundle.open(folder).manifest.format == 1
+    assert f"mgts-trt bundle seal {folder}" in caplog.text
+    caplog.clear()
     seal_manifest(folder)
     assert Bundle.open(folder).manifest.format == FORMAT
+    assert not caplog.text
     (folder / MANIFEST).write_text(json.dumps(data))
     with pytest.raises(BundleError, match="is altered: its digest"):
         Bundle.open(folder)

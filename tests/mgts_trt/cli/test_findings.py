@@ -1,15 +1,18 @@
+import json
 import shutil
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import DIGEST, MANIFEST, BundleFile, read_manifest, write_manifest
 from mgts_trt.cli import findings as module
 from mgts_trt.cli.findings import Finding, examine, report
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.flavour import Flavour, find_flavour
-from tests.helpers.tiny_bundle import make_tiny_bundle
+from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
 needs_rtx = pytest.mark.skipif(
@@ -102,6 +105,53 @@ def test_a_good_bundle_without_plans(bundle):
     assert "preset tiny, idnet (fp32)" in whole.text
     assert "untrained" in untrained.text
     assert of("plans", findings) == [Finding("plans", "info", "none built", f"mgts-trt build {bundle}")]
+
+
+def with_file(root, model, content):
+    """Put another file in a model's place, and tell the manifest."""
+    manifest = read_manifest(root)
+    (root / f"{model}.fp32.onnx").write_bytes(content)
+    files = {"fp32": BundleFile.of(root, f"{model}.fp32.onnx")}
+    models = {**manifest.models, model: manifest.models[model].model_copy(update={"files": files})}
+    write_manifest(root, manifest.model_copy(update={"models": models}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            lambda: make_model("mgts").SerializeToString(),
+            "is not idnet as the manifest describes it: its inputs are fore",
+        ),
+        (lambda: make_model("detector").SerializeToString(), "is not idnet as the manifest describes it"),
+        (lambda: b"no model", "cannot load"),
+    ],
+)
+def test_a_bundle_is_whole_if_its_models_run(bundle, content, message):
+    with_file(bundle, "idnet", content())
+    findings = of("bundle", check(examine(bundle)))
+    assert [finding.state for finding in findings] == ["problem", "info"]
+    assert message in findings[0].text
+    assert "is whole" not in "".join(finding.text for finding in findings)
+
+
+def test_a_model_that_gives_no_numbers(bundle):
+    graph = make_model("idnet")
+    weight = next(each for each in graph.graph.initializer if len(each.dims) == 2)
+    weight.raw_data = np.full(tuple(weight.dims), np.nan, np.float32).tobytes()
+    with_file(bundle, "idnet", graph.SerializeToString())
+    problem, _ = of("bundle", check(examine(bundle)))
+    assert problem.state == "problem"
+    assert problem.text.endswith("idnet.fp32.onnx gives embedding that is not finite")
+
+
+def test_a_bundle_without_a_digest(bundle):
+    data = json.loads((bundle / MANIFEST).read_text())
+    del data[DIGEST]
+    (bundle / MANIFEST).write_text(json.dumps({**data, "format": 1}))
+    whole, undigested, _ = of("bundle", check(examine(bundle)))
+    assert (whole.state, undigested.state) == ("ok", "info")
+    assert undigested.cure == f"mgts-trt bundle seal {bundle}"
 
 
 def test_an_altered_bundle(bundle):

@@ -222,6 +222,16 @@ def altered(plan, **changes):
     return Plan(plan.folder, plan.record.model_copy(update=changes))
 
 
+@pytest.mark.parametrize("kind", ["inputs", "outputs"])
+def test_a_plan_of_other_tensors_than_the_manifests_is_refused(bundle, trt, kind):
+    model = bundle.model("idnet")
+    other = {name: spec.model_copy(update={"dtype": "float16"}) for name, spec in getattr(model, kind).items()}
+    models = {"idnet": model.model_copy(update={kind: other})}
+    wrong = Bundle(bundle.root, bundle.manifest.model_copy(update={"models": models}))
+    with pytest.raises(PlanError, match=rf"not of the model the manifest describes: its {kind} are .* float16"):
+        session.usable_plan(wrong, "idnet", "fp32", flavour=trt.flavour, gpus=[A4000])
+
+
 def test_a_context_says_what_it_lacks(bundle, trt):
     stream = trt.device.stream()
     context = open_engine(bundle, "idnet", "fp32").create_context()
