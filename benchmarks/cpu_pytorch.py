@@ -22,7 +22,9 @@ from benchmarks.environment import commit
 from benchmarks.inputs import network_inputs
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
-from mgts_trt.cli.console import find_bundle, out, progress, run_app, table
+from mgts_trt.cli.console import find_bundle, out, progress, table
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
@@ -39,7 +41,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1)] = 15,
     people: Annotated[int, typer.Option(min=1, max=64, help="Persons in the re-ID batch.")] = 8,
     threads: Annotated[int | None, typer.Option(min=1)] = None,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Measure every network of a bundle on both sides."""
     opened = Bundle.open(find_bundle(bundle))
@@ -70,7 +72,7 @@ def main(
         )
     out.print(rows)
     if json_file:
-        json_file.write_text(json.dumps({**_circumstances(opened, threads), "results": results}, indent=2) + "\n")
+        write_json(json_file, json.dumps({**_circumstances(opened, threads), "results": results}, indent=2))
 
 
 def _sides(

@@ -20,7 +20,9 @@ import typer
 from benchmarks.environment import commit
 from mgts_trt._typing import Floats
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, run_app, table
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, table
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_search
@@ -31,7 +33,6 @@ from mgts_trt.gallery.ranking import rank_gallery
 from mgts_trt.gallery.sheet import ranking_sheet
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
-from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -158,7 +159,7 @@ def main(
     mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
     gap: Annotated[int, typer.Option(min=0, help="Leave out so many pictures before and after a probe's.")] = 0,
     sheets: Annotated[Path | None, typer.Option(help="Draw ranking sheets into this folder, of the last mode.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Measure rank-1 and mAP of everybody labelled, through a gallery that lasts."""
     opened = Bundle.open(find_bundle(bundle))
@@ -187,7 +188,7 @@ def main(
         out.print(f"Sheets drawn to {sheets}/")
     if json_file:
         about = {"date": dt.date.today().isoformat(), "commit": commit(), "preset": opened.manifest.preset, "gap": gap}
-        write_text(json_file, json.dumps({**about, "results": results}, indent=1) + "\n")
+        write_json(json_file, json.dumps({**about, "results": results}, indent=1))
 
 
 def _measure(bundle: Bundle, sequence: Sequence, mode: Mode, gap: int, sheets: Path | None) -> dict[str, Any]:

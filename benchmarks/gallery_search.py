@@ -24,7 +24,9 @@ from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
 from mgts_trt._typing import Floats, Ints
-from mgts_trt.cli.console import out, progress, run_app, table
+from mgts_trt.cli.console import out, progress, table
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.gallery import Entry, Filter, Frame, Gallery, Space, parse_filter
 from mgts_trt.runtime.people import People
 from mgts_trt.stages import Letterbox
@@ -88,7 +90,7 @@ def main(
     later: Annotated[int, typer.Option(min=0, help="People added after the index was made.")] = 10_000,
     probes: Annotated[int, typer.Option(min=1)] = 100,
     folder: Annotated[Path | None, typer.Option(help="Where to make the gallery; kept.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Make a gallery, index it, add some more, and search it."""
     people, later = people - people % SIGHTINGS, later - later % SIGHTINGS
@@ -118,7 +120,7 @@ def main(
             )
     _print(report)
     if json_file:
-        json_file.write_text(json.dumps(report.model_dump(mode="json"), indent=2) + "\n")
+        write_json(json_file, json.dumps(report.model_dump(mode="json"), indent=2))
 
 
 def make_embeddings(people: int, probes: int, data: Data) -> tuple[Floats, Floats]:

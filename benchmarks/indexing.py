@@ -18,13 +18,14 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment, host_memory_used
-from mgts_trt.cli.console import find_bundle, out, progress, run_app, table
+from mgts_trt.cli.console import find_bundle, out, progress, table
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing.index import index
 from mgts_trt.gallery.indexing.sources import find_sources
-from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import find_images, read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -76,7 +77,7 @@ def main(
     backend: BackendOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Measure both sides."""
     photos = find_images(images)
@@ -129,7 +130,7 @@ def main(
     out.print(f"Indexing runs at {report.ratio:.1%} of the bare rate ({report.cpu_ratio:.1%} by processor seconds)")
     out.print(f"Resident memory after each round: {', '.join(f'{value:.0f}' for value in memory)} MiB")
     if json_file:
-        write_text(json_file, report.model_dump_json(indent=2) + "\n")
+        write_json(json_file, report.model_dump_json(indent=2))
 
 
 def _bare(search: PersonSearch, folder: Path) -> tuple[int, int]:

@@ -15,9 +15,10 @@ from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
 from mgts_trt.bundle.manifest import MANIFEST, read_manifest
-from mgts_trt.cli.console import out, progress, run_app
+from mgts_trt.cli.console import out, progress
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.errors import BundleError
-from mgts_trt.machine.files import write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -45,7 +46,7 @@ class FlipReport(BaseModel):
 @app.command()
 def main(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")] = Path("bundle"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write what was found to this file.")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Flip every bit of a manifest; exit with 1 where one changes what it says and passes, or fails otherwise."""
     report = sweep(bundle)
@@ -54,7 +55,7 @@ def main(
         f"changed, {len(report.failed)} fail otherwise; the slowest took {report.slowest_s * 1000:.0f} ms"
     )
     if json_file:
-        write_text(json_file, report.model_dump_json(indent=2) + "\n")
+        write_json(json_file, report.model_dump_json(indent=2))
     if report.changed or report.failed:
         raise typer.Exit(1)
 

@@ -6,13 +6,14 @@ python -m benchmarks.person_search_metric
 import json
 import resource
 import time
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from mgts_trt.cli.console import out, run_app
+from mgts_trt.cli.console import out
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.evaluation.metrics import GalleryEntry, evaluate_search
 from mgts_trt.machine.cpu import available_cores, cpu_name
 
@@ -29,7 +30,7 @@ def main(
     people: Annotated[int, typer.Option(min=1, help="Detections an image.")] = 6,
     identities: Annotated[int, typer.Option(min=1, help="Different persons.")] = 450,
     dim: Annotated[int, typer.Option(min=1, help="Length of an embedding.")] = 128,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Time `evaluate_search`; every query searches all images but its own."""
     embeddings, galleries, detections = _synthetic(queries, images, people, identities, dim)
@@ -49,7 +50,7 @@ def main(
     for name, value in report.items():
         out.print(f"{name:16} {value}")
     if json_file:
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(json_file, json.dumps(report, indent=2))
 
 
 def _synthetic(

@@ -20,12 +20,13 @@ from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.cli.console import find_bundle, out, progress, run_app, split, table
+from mgts_trt.cli.console import find_bundle, out, progress, split, table
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing.index import IndexReport
 from mgts_trt.gallery.indexing.ray_index import index_with_ray
 from mgts_trt.gallery.indexing.sources import find_sources
-from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import find_images
 from mgts_trt.runtime.modes import Mode
 
@@ -74,7 +75,7 @@ def main(
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each number; every other round in reverse.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Of each worker.")] = 1,
     mode: Annotated[Mode, typer.Option(help="none, net or box.")] = "box",
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Measure how indexing scales with workers."""
     opened, load = Bundle.open(find_bundle(bundle)), os.getloadavg()[0]
@@ -109,7 +110,7 @@ def main(
         shown.add_row(str(n), f"{rates[n]:.2f}", f"{rates[n] / rates[numbers[0]]:.2f}×", f"{start:.1f}")
     out.print(shown)
     if json_file:
-        write_text(json_file, report.model_dump_json(indent=2) + "\n")
+        write_json(json_file, report.model_dump_json(indent=2))
 
 
 def _copies(photos: list[Path], folder: Path, count: int) -> None:

@@ -21,9 +21,10 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
-from mgts_trt.cli.console import out, progress, run_app, split, table
+from mgts_trt.cli.console import out, progress, split, table
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
-from mgts_trt.machine.files import write_text
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -65,7 +66,7 @@ def main(
     pictures: Annotated[int, typer.Option(help="Pictures a turn.", min=1)] = 20,
     rounds: Annotated[int, typer.Option(help="Turns of each.", min=1)] = 3,
     threads: Annotated[int | None, typer.Option(help="CPU threads of the pipeline.", min=1)] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Measure `POST /detect` over loopback."""
     counts = [0, *(int(count) for count in split(clients) if count.isdecimal() and int(count))]
@@ -107,7 +108,7 @@ def main(
     out.print(shown)
     out.print(f"GET /healthz over one connection: p50 {report.kept_alive_p50_ms:.2f} ms")
     if json_file:
-        write_text(json_file, report.model_dump_json(indent=2) + "\n")
+        write_json(json_file, report.model_dump_json(indent=2))
 
 
 def _bare(search: PersonSearch, image: Path, pictures: int) -> list[float]:

@@ -22,9 +22,10 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import ROOT, Environment, environment
-from mgts_trt.cli.console import out, progress, run_app, table
+from mgts_trt.cli.console import out, progress, table
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
-from mgts_trt.machine.files import write_text
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -64,7 +65,7 @@ class StartUpReport(BaseModel):
 def main(
     other: Annotated[Path, typer.Argument(help="The root of the other checkout.")],
     turns: Annotated[int, typer.Option(help="Starts of each in each checkout.", min=1)] = 20,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Measure both checkouts."""
     checkouts = (ROOT, other.resolve())
@@ -92,7 +93,7 @@ def main(
         shown.add_row(start.name, *wall, *cpu)
     out.print(shown)
     if json_file:
-        write_text(json_file, report.model_dump_json(indent=2) + "\n")
+        write_json(json_file, report.model_dump_json(indent=2))
 
 
 def _code(checkout: Path, code: str) -> list[str]:

@@ -21,7 +21,9 @@ import cv2
 import numpy as np
 import typer
 
-from mgts_trt.cli.console import out, progress, run_app, table, warn
+from mgts_trt.cli.console import out, progress, table, warn
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from training.data.datasets.splits import MARKET_HELD_OUT
 from training.preset import Preset, load_preset
@@ -62,7 +64,7 @@ def main(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Instead of the schedule's.")] = None,
     iterations: Annotated[int, typer.Option(min=2, help="The first warms up and is not in the time.")] = 2,
     threads: Annotated[int | None, typer.Option(min=1, help="By default as many as there are cores.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json")] = None,
+    json_file: JsonOption = None,
 ) -> None:
     """Train each network for a few iterations."""
     sizes, threads = load_preset(preset), threads or available_cores()
@@ -91,7 +93,7 @@ def main(
             "torch": version("torch"),
         }
         report = {**circumstances, "results": [asdict(result) for result in results]}
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(json_file, json.dumps(report, indent=2))
     if any(result.seconds is None for result in results):
         raise typer.Exit(1)
 

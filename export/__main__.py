@@ -7,7 +7,8 @@ import typer
 from typer.core import TyperGroup
 
 from export.commands import convert, say_what_was_kept, sensitivity, step_bar
-from mgts_trt.cli.console import notice_untrained, out, run_app, split, table, warn
+from mgts_trt.cli.console import notice_untrained, out, split, table, warn
+from mgts_trt.cli.run import run_app
 
 
 class _Commands(TyperGroup):

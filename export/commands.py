@@ -13,7 +13,7 @@ from export.onnx_file import ExportError
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table, warn
-from mgts_trt.machine.files import write_text
+from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.pictures.image import find_images
 
 Calibration = Annotated[Path | None, typer.Option(help="Folder of pictures like those the system will see.")]
@@ -96,7 +96,7 @@ def sensitivity(
     calibration: Annotated[Path, typer.Option(help="Folder of pictures like those the system will see.")],
     model: Annotated[str, typer.Option(help="all, or some of the models with commas between them.")] = "all",
     by: Annotated[str, typer.Option(help="block or layer: what is quantised at a time.")] = "block",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    json_file: JsonOption = None,
     plot: Annotated[Path | None, typer.Option(help="Draw them to this PNG.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
@@ -124,9 +124,10 @@ def sensitivity(
                 rows.add_row(row.what, f"{row.share:.1%}", f"{row.agreement:.4f}", lost)
             rows.add_section()
         out.print(rows)
-        out.print(f"For engines/{found.model}.toml under precision.int8: {found.advice}\n", markup=False)
+        out.print(f"For engines/{found.model}.toml under precision.int8: {found.advice}")
+        out.print()
     if json_file:
-        write_text(json_file, json.dumps([found.to_dict() for found in studies], indent=2) + "\n")
+        write_json(json_file, json.dumps([found.to_dict() for found in studies], indent=2))
     if plot:
         draw(studies, plot)
     notice_untrained(opened.manifest)

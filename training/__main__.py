@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mgts_trt.cli.console import notice_untrained, parse_modes, progress, run_app, table
+from mgts_trt.cli.console import notice_untrained, parse_modes, progress, table
 from mgts_trt.cli.console import out as console
-from mgts_trt.machine.files import write_text
+from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.run import run_app
 from training.evaluation.analyses.commands import app as analyse
 from training.evaluation.label_set import label_set
 from training.options import WITH_MASKS, Data, Evaluated, load_held_out, load_scenes, pick_device, steps
@@ -193,7 +194,7 @@ def evaluate(
     oim_threshold: Annotated[
         bool, typer.Option("--oim-threshold", help="Search: the published code's IoU threshold, not the paper's 0.5.")
     ] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
+    json_file: JsonOption = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Measure a bundle on labelled data, through its own sessions, as the field measures it (Sec. 4.2)."""
@@ -239,7 +240,7 @@ def evaluate(
     console.print(shown)
     notice_untrained(opened.manifest)
     if json_file:
-        write_text(json_file, json.dumps({"bundle": str(bundle), "data": data.value, "results": rows}, indent=2) + "\n")
+        write_json(json_file, json.dumps({"bundle": str(bundle), "data": data.value, "results": rows}, indent=2))
 
 
 def _canvas_task(

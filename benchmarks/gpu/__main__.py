@@ -24,7 +24,9 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import QUICK, Counts
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
-from mgts_trt.cli.console import notice_untrained, out, parse_modes, progress, run_app, split, warn
+from mgts_trt.cli.console import notice_untrained, out, parse_modes, progress, split, warn
+from mgts_trt.cli.run import run_app
+from mgts_trt.cli.terminal import styled
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.files import write_text
@@ -119,9 +121,9 @@ def main(
         if dry_run:
             bar.stop()
             for part in chosen:
-                out.print(f"[bold]{part}[/]")
+                out.print(styled((part, "bold")))
                 for line in PARTS[part].plan(job):
-                    out.print(f"  {line}", markup=False, soft_wrap=True)
+                    out.print(f"  {line}")
             return
         files = _files(out_folder, report, chosen if parts else ())
         for part in chosen:
@@ -132,8 +134,8 @@ def main(
             # After each part: what a later one breaks cannot take back.
             _write(report, files)
             bar.advance(task)
-    out.print(tables.markdown(report), markup=False, soft_wrap=True)
-    out.print(f"Written to {', '.join(str(file) for file in files if file.exists())}", soft_wrap=True)
+    out.print(*tables.markdown(report).splitlines(), sep="\n")
+    out.print(f"Written to {', '.join(str(file) for file in files if file.exists())}")
     notice_untrained(manifest)
     for failure in report.failures:
         warn(failure)

@@ -8,13 +8,13 @@ import typer
 from mgts_trt.cli.bench import bench
 from mgts_trt.cli.build import build
 from mgts_trt.cli.bundles import bundle_app
-from mgts_trt.cli.console import run_app
 from mgts_trt.cli.detect import detect
 from mgts_trt.cli.doctor import doctor
 from mgts_trt.cli.galleries import gallery_app
 from mgts_trt.cli.index import index
 from mgts_trt.cli.inspection import inspect_command
 from mgts_trt.cli.parity import parity
+from mgts_trt.cli.run import run_app
 from mgts_trt.cli.search import search
 from mgts_trt.cli.serve import serve
 from mgts_trt.version import __version__

@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, table
 from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption, TopOption
-from mgts_trt.machine.files import write_text
-from mgts_trt.pictures.palette import STAGES
-from mgts_trt.runtime.modes import Mode
+from mgts_trt.cli.outputs import FigureOption, JsonOption, PictureOption, figure_file, write_json, write_picture
+from mgts_trt.cli.terminal import Records
 
 if TYPE_CHECKING:
     from mgts_trt.evaluation.bench import BenchReport
@@ -28,15 +26,17 @@ def bench(
     backend: BackendOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report to this file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the stages to this .png, .svg or .pdf.")] = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="Write the annotated photo (of mode net, if it ran) to this .jpg or .png.")
-    ] = None,
+    json_file: JsonOption = None,
+    plot: FigureOption = None,
+    picture: PictureOption = None,
 ) -> None:
-    """Measure the pipeline on a photo: percentiles by stage and mode, beside the paper's figures."""
+    """Measure the pipeline on a photo: percentiles by stage and mode, beside the paper's figures.
+
+    --plot draws the stages, --picture the people found in the photo (in mode net, if it ran).
+    """
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.bench import bench as run_bench
-    from mgts_trt.pictures.image import read_image, write_image
+    from mgts_trt.pictures.image import read_image
 
     modes = parse_modes(mode)
     pixels = read_image(image)
@@ -56,21 +56,23 @@ def bench(
             top=people,
             on_run=lambda running: bar.update(task, advance=1, description=f"mode {running}"),
         )
-    out.print(bench_table(report))
-    notice_untrained(opened.manifest)
+    shown: Mode = "net" if "net" in modes else modes[-1]
     if json_file:
-        write_text(json_file, report.model_dump_json(indent=2) + "\n")
+        write_json(json_file, report.model_dump_json(indent=2))
     if plot:
         from mgts_trt.evaluation.bench_plot import bench_plot
 
-        bench_plot(report, plot)
+        with figure_file(plot) as path:
+            bench_plot(report, path)
     if picture:
-        shown: Mode = "net" if "net" in modes else modes[-1]
-        write_image(picture, found[shown].draw(pixels))
+        write_picture(picture, found[shown].draw(pixels))
+    out.print(bench_table(report))
+    notice_untrained(opened.manifest)
+    if picture:
         out.print(f"Mode {shown} drawn to {picture}")
 
 
-def bench_table(report: "BenchReport") -> Table:
+def bench_table(report: "BenchReport") -> Records:
     """The report as a person reads it, beside the paper's figures."""
     from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS, count_people
 
@@ -86,7 +88,7 @@ def bench_table(report: "BenchReport") -> Table:
         f"canvas {canvas_width}×{canvas_height}; {report.runs} runs, {report.warmup} to warm up"
     )
     rows = table("mode", "stage", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s", f">paper, {PAPER_DEVICE}", title=title)
-    rows.caption = _caption(report)
+    rows.note = _note(report)
     for result in report.modes:
         for i, (stage, times) in enumerate(result.stages.items()):
             total = stage == "total"
@@ -110,11 +112,9 @@ def _paper_stage(mode: Mode, stage: str) -> float | None:
     return PAPER_STAGE_MS.get(stage) if mode == "net" else None
 
 
-def _caption(report: "BenchReport") -> str:
-    caption = f"Decoding is not included. Why {report.backend}: {report.reason.rstrip('.')}.\n"
-    caption += "Paper: Table 6 and Sec. 4.7, full-size networks, 1500×900 pixels."
+def _note(report: "BenchReport") -> str:
+    note = f"Decoding is not included. Why {report.backend}: {report.reason.rstrip('.')}.\n"
+    note += "Paper: Table 6 and Sec. 4.7, full-size networks, 1500×900 pixels."
     if report.preset != "paper":
-        caption += (
-            f"\nThe preset {report.preset} is smaller than the paper's: the columns do not compare like with like."
-        )
-    return caption
+        note += f"\nThe preset {report.preset} is smaller than the paper's: the columns do not compare like with like."
+    return note

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import HeadChoice
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table
-from mgts_trt.plans.head_form import HeadChoice
+from mgts_trt.cli.terminal import Records
 
 if TYPE_CHECKING:
     from mgts_trt.plans.builder.build import BuildResult
@@ -34,6 +33,7 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
 ) -> None:
     """Build TensorRT plans from a bundle; TensorRT-RTX needs no GPU for it."""
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.plans.builder.build import BuildEvent, build_bundle
 
     opened = Bundle.open(bundle)
@@ -62,7 +62,7 @@ def build(
     notice_untrained(opened.manifest)
 
 
-def plan_report(results: Sequence["BuildResult"]) -> Table:
+def plan_report(results: Sequence["BuildResult"]) -> Records:
     """A table for people: one row a plan.
 
     `work` are the MACs of its convolutions and products, `done in it` the share of these done in the precision.

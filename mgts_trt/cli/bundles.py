@@ -19,4 +19,4 @@ def seal(bundle: Folder) -> None:
 
     manifest = seal_manifest(bundle)
     Bundle.open(bundle)
-    out.print(f"Sealed {bundle}: preset {manifest.preset}, {len(manifest.files)} files", markup=False)
+    out.print(f"Sealed {bundle}: preset {manifest.preset}, {len(manifest.files)} files")

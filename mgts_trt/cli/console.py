@@ -1,80 +1,35 @@
-"""What every command prints alike: errors, notices, progress."""
+"""What every command prints alike: notes, tables, progress; and how it reads what several take."""
 
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-
-from mgts_trt.bundle.manifest import MANIFEST, Manifest
+from mgts_trt.choices import MODES, Mode
+from mgts_trt.cli.terminal import Records, Terminal, styled
 from mgts_trt.errors import BundleError, MgtsError
-from mgts_trt.runtime.modes import MODES, Mode
-from mgts_trt.urls import masked
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for them
+    from rich.progress import Progress, ProgressColumn
 
-DEBUG = "--debug"
+    from mgts_trt.bundle.manifest import Manifest
+
+out = Terminal()
+err = Terminal(stderr=True)
+
 BUNDLE_VARIABLE = "MGTS_BUNDLE"
-
-
-def run_app(app: Callable[[], object]) -> None:
-    """Run a command-line app; expected errors become one paragraph and exit code 2.
-
-    `--debug`, anywhere on the command line, shows the traceback instead.
-    """
-    debug = DEBUG in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != DEBUG]
-    try:
-        app()
-    except MgtsError as error:
-        if debug:
-            raise
-        err.print(f"[bold red]Error:[/] {_plain(str(error))}", soft_wrap=True)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except Exception as error:
-        if debug:
-            raise
-        err.print(
-            f"[bold red]Internal error:[/] {type(error).__name__}: {_plain(str(error))}\n"
-            f"This is a defect of mgts-trt. Run the command again with {DEBUG} and report what it prints.",
-            soft_wrap=True,
-        )
-        sys.exit(70)
 
 
 def warn(message: str) -> None:
     """One line on standard error."""
-    err.print(f"[yellow]Note:[/] {_plain(message)}", soft_wrap=True)
+    err.print(styled(("Note:", "yellow"), f" {message}"))
 
 
-def table(*headings: str, title: str | None = None) -> Table:
-    """An empty table that fits 80 columns; a heading that begins with `>` aligns its column to the right."""
-    empty = Table(title=title, title_justify="left", title_style="bold", caption_justify="left", box=box.SIMPLE_HEAD)
-    empty.padding = (0, 1, 0, 0)
-    for heading in headings:
-        empty.add_column(
-            heading.removeprefix(">"), justify="right" if heading.startswith(">") else "left", no_wrap=True
-        )
-    return empty
+def table(*headings: str, title: str | None = None) -> Records:
+    """An empty table; a heading that begins with `>` aligns its column to the right."""
+    return Records(*headings, title=title)
 
 
-def notice_untrained(manifest: Manifest) -> None:
+def notice_untrained(manifest: "Manifest") -> None:
     """Say in one line that results mean nothing, if they do."""
     if not manifest.training.trained:
         note = f" ({manifest.training.note})" if manifest.training.note else ""
@@ -83,10 +38,19 @@ def notice_untrained(manifest: Manifest) -> None:
         )
 
 
-def progress(*more: ProgressColumn, transient: bool = True) -> Progress:
+def progress(*more: "ProgressColumn", transient: bool = True) -> "Progress":
     """A progress bar on standard error, gone when it is done; with more columns, if wanted."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -103,6 +67,8 @@ def find_bundle(given: Path | None) -> Path:
     Raises:
         BundleError: None of them is there.
     """
+    from mgts_trt.bundle.manifest import MANIFEST
+
     if given is not None:
         return given
     if named := os.environ.get(BUNDLE_VARIABLE):
@@ -131,8 +97,3 @@ def parse_modes(text: str) -> tuple[Mode, ...]:
     if not chosen or any(name not in MODES for name in chosen):
         raise MgtsError(f"There is no mode {text!r}; expected all, or some of {', '.join(MODES)} with commas between.")
     return tuple(mode for mode in MODES if mode in chosen)
-
-
-def _plain(text: str) -> str:
-    """Text without passwords, whose brackets are not rich's markup."""
-    return masked(text).replace("[", "\\[")

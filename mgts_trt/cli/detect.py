@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
     from mgts_trt.runtime.people import People

@@ -18,6 +18,6 @@ def doctor(bundle: BundleArgument = None) -> None:
     except MgtsError:
         path = None
     findings = examine(path)
-    out.print(report(findings), soft_wrap=True)
+    out.print(report(findings))
     if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)

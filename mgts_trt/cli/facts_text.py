@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from mgts_trt.bundle.macs import Work, macs_text, share_text
 from mgts_trt.cli.console import table
 from mgts_trt.cli.facts import BundleFacts, Facts, OnnxFacts, PlanFacts
+from mgts_trt.cli.terminal import styled
 from mgts_trt.plans.flavour import title
 from mgts_trt.plans.plan import PlanRecord
 
@@ -23,7 +23,7 @@ def facts_report(facts: Facts) -> RenderableType:
 
 
 def _onnx(facts: OnnxFacts) -> Iterable[RenderableType]:
-    yield f"[bold]{escape(facts.file)}[/], ONNX, {_size(facts.bytes)}"
+    yield styled((facts.file, "bold"), f", ONNX, {_size(facts.bytes)}")
     counted = ", ".join(f"{name} = {size}" for name, size in facts.sizes.items())
     yield _pairs(
         {
@@ -44,14 +44,14 @@ def _onnx(facts: OnnxFacts) -> Iterable[RenderableType]:
 
 def _plan(facts: PlanFacts) -> Iterable[RenderableType]:
     record = facts.record
-    yield f"[bold]{escape(facts.folder)}[/], plan, {_size(record.plan_bytes)}"
+    yield styled((facts.folder, "bold"), f", plan, {_size(record.plan_bytes)}")
     yield _pairs(_record(record))
     if facts.layers is None:
-        yield escape(facts.no_layers)
+        yield facts.no_layers
     else:
         rows = table(">#", "layer", title=f"{len(facts.layers)} layers")
         for place, name in enumerate(facts.layers, 1):
-            rows.add_row(str(place), escape(name))
+            rows.add_row(str(place), name)
         yield rows
 
 
@@ -85,7 +85,7 @@ def _bundle(facts: BundleFacts) -> Iterable[RenderableType]:
     (height, width), (tall, wide) = facts.canvas, facts.patch
     training = facts.training
     origin = "trained" if training.trained else "untrained"
-    yield f"[bold]{escape(facts.root)}[/], bundle of preset {facts.preset}, {origin}"
+    yield styled((facts.root, "bold"), f", bundle of preset {facts.preset}, {origin}")
     yield _pairs(
         {
             "canvas": f"{width}×{height}",
@@ -107,24 +107,24 @@ def _bundle(facts: BundleFacts) -> Iterable[RenderableType]:
             models.add_row(name, precision, f"{file.bytes / 2**20:.1f}", *cells)
     yield models
     if facts.no_graphs:
-        yield escape(facts.no_graphs)
+        yield facts.no_graphs
     for files in facts.models.values():
         for file in files.values():
             if file.kept_float32:
-                yield f"{escape(file.file)} keeps in float32, for their values: {escape(', '.join(file.kept_float32))}"
+                yield f"{file.file} keeps in float32, for their values: {', '.join(file.kept_float32)}"
             if file.graph and file.graph.layers:
-                yield f"[bold]{escape(file.file)}[/]"
+                yield styled((file.file, "bold"))
                 yield _layers(file.graph.layers, sum(file.graph.macs.values()))
     yield _pairs({f"golden {name}": source for name, source in facts.goldens.items()} or {"goldens": "none"})
     for model, each in facts.ranges.items():
         yield (
-            escape(each.problem)
+            each.problem
             or f"ranges of {model}: {each.tensors} tensors on {len(each.pictures)} pictures, largest magnitude "
-            f"{each.largest:g} at {escape(each.node)}, {each.overflow:.1%} at most beyond half"
+            f"{each.largest:g} at {each.node}, {each.overflow:.1%} at most beyond half"
         )
     for model, how in facts.quantisation.items():
         kept = f"; in half: {', '.join(how.kept)}" if how.kept else ""
-        yield escape(f"int8 of {model}: scales by {how.calibration}, shortcuts {'too' * how.residuals or 'not'}{kept}")
+        yield f"int8 of {model}: scales by {how.calibration}, shortcuts {'too' * how.residuals or 'not'}{kept}"
     if facts.calibration:
         count = len(facts.calibration.pictures)
         yield f"calibrated on {count} picture{'s' * (count > 1)}, SHA-256 {facts.calibration.sha256[:12]}…"
@@ -132,40 +132,39 @@ def _bundle(facts: BundleFacts) -> Iterable[RenderableType]:
         verdict = "at parity" if record.ok else "out of tolerance"
         of = f" and {record.labelled} labelled people" if record.labelled else ""
         old = "" if record.current else "; of an earlier export"
-        yield escape(
+        yield (
             record.problem
             or f"{record.file}: {verdict} in {record.compared} numbers on goldens{of}, {record.device}{old}"
         )
     if not facts.plans:
-        yield f"No plans yet; `mgts-trt build {escape(facts.root)}` builds them."
+        yield f"No plans yet; `mgts-trt build {facts.root}` builds them."
         return
     plans = table("plan", ">MiB", "done in", "built by")
     for plan in facts.plans:
         if plan.identity:
             built = f"{title(plan.identity.flavour)} {plan.identity.flavour_version}"
-            plans.add_row(escape(plan.folder), f"{plan.bytes / 2**20:.1f}", share_text(plan.macs), built)
+            plans.add_row(plan.folder, f"{plan.bytes / 2**20:.1f}", share_text(plan.macs), built)
     if plans.row_count:
         yield plans
-    yield from (escape(plan.problem) for plan in facts.plans if plan.problem)
+    yield from (plan.problem for plan in facts.plans if plan.problem)
 
 
 def _layers(layers: Iterable[Work], total: int) -> Table:
     rows = table("layer", "operator", ">work", ">share", "done in", title="Most work")
     for layer in layers:
         share = f"{layer.macs / max(total, 1):.1%}"
-        rows.add_row(escape(layer.name), layer.op, macs_text(layer.macs), share, layer.precision)
+        rows.add_row(layer.name, layer.op, macs_text(layer.macs), share, layer.precision)
     return rows
 
 
 def _pairs(values: Mapping[str, str]) -> Table:
     """Names and values side by side; what is empty is left out, what is long is wrapped."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
+    rows = table("", "")
+    rows.box, rows.show_header, rows.padding = None, False, (0, 2, 0, 0)
     for name, value in values.items():
         if value:
-            grid.add_row(f"  {escape(name)}", escape(value))
-    return grid
+            rows.add_row(f"  {name}", value)
+    return rows
 
 
 def _size(count: int) -> str:

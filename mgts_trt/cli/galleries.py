@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mgts_trt.cli.console import out, table
+from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.errors import GalleryError
 from mgts_trt.urls import without_login
 
@@ -16,17 +17,14 @@ gallery_app = typer.Typer(no_args_is_help=True, help="Look after a gallery: info
 
 
 @gallery_app.command()
-def info(
-    gallery: GalleryArgument, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
-) -> None:
+def info(gallery: GalleryArgument, json_file: JsonOption = None) -> None:
     """Show what a gallery holds, and for which model."""
     from mgts_trt.gallery import Gallery
 
     with Gallery.open(gallery) as opened:
         summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json", exclude_none=True)
-    if as_json:
-        typer.echo(json.dumps({"gallery": without_login(gallery), **summary, "space": space}, indent=2))
-        return
+    if json_file:
+        write_json(json_file, json.dumps({"gallery": without_login(gallery), **summary, "space": space}, indent=2))
     shown = table("gallery", without_login(gallery))
     for name, value in {**summary, **space}.items():
         shown.add_row(name, f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.cli.console import notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
@@ -70,6 +69,7 @@ def index(
     """
     from rich.progress import TextColumn
 
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.gallery import Gallery, Space
     from mgts_trt.gallery.indexing.index import index as run_index
     from mgts_trt.gallery.indexing.reading import LiveOptions
@@ -162,6 +162,6 @@ def _print_report(report: "IndexReport", gallery: str) -> None:
     parts += [f"{report.skipped:,} were there already"] * bool(report.skipped)
     parts += [f"{report.dropped:,} of live streams passed over"] * bool(report.dropped)
     parts += [f"{len(report.failures):,} failed and will be tried again next time"] * bool(report.failures)
-    out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {without_login(gallery)}", soft_wrap=True)
+    out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {without_login(gallery)}")
     if report.interrupted:
         out.print("Interrupted; what had been searched is stored. Run the same command again to go on.")

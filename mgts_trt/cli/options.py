@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.runtime.modes import Mode
-from mgts_trt.runtime.session.backends import Backend
+from mgts_trt.choices import Backend, Mode
 
 BundleArgument = Annotated[
     Path | None, typer.Argument(help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, or the checkout's.")

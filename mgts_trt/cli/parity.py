@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
-from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.cli.console import err, find_bundle, notice_untrained, out, parse_modes, progress, split, table, warn
 from mgts_trt.cli.options import BackendOption, BundleArgument, ThreadsOption
+from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
+from mgts_trt.cli.terminal import Records, styled
 from mgts_trt.errors import MgtsError
-from mgts_trt.machine.files import write_text
 
 if TYPE_CHECKING:
     from mgts_trt.evaluation.parity import Comparison
@@ -33,21 +32,19 @@ def parity(
     mode: Annotated[str, typer.Option(help="Of the task: all, or some of none, net, box with commas between.")] = "all",
     backend: BackendOption = "auto",
     threads: ThreadsOption = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")] = None,
-    picture: Annotated[
-        Path | None, typer.Option(help="Draw the labelled picture that differs most to this .jpg or .png.")
-    ] = None,
+    json_file: JsonOption = None,
+    picture: PictureOption = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the numbers in the bundle, under parity/.")] = False,
 ) -> None:
     """Compare a bundle with what PyTorch gave at export: tensors, and results on labelled pictures.
 
-    Exits with 1 if a number is out of tolerance.
+    --picture draws the labelled picture that differs most. Exits with 1 if a number is out of tolerance.
     """
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.labelled import LabelledSet
     from mgts_trt.evaluation.parity import compare_bundle, failures, parity_report, record_parity, step_count
     from mgts_trt.evaluation.task import compare_task
     from mgts_trt.evaluation.task_picture import worst_picture
-    from mgts_trt.pictures.image import write_image
     from mgts_trt.runtime.session.backends import select_runtime
 
     modes = parse_modes(mode)
@@ -84,24 +81,27 @@ def parity(
                 threads=threads,
                 on_start=on_start,
             )
+    said = []
+    if json_file:
+        everything = parity_report(opened, runtime, comparisons, report)
+        write_json(json_file, everything.model_dump_json(indent=2))
+    if picture and report:
+        drawn, summary = worst_picture(report)
+        write_picture(picture, drawn)
+        said.append(f"{summary}; drawn to {picture}")
+    if record:
+        said.append(f"Recorded in {', '.join(record_parity(opened, runtime, comparisons, report))}")
     out.print(parity_table(comparisons, f"{opened.root} on {runtime.backend}, {runtime.device}", report))
     notice_untrained(opened.manifest)
     if report and not report.labelled.searchable:
         warn("nobody is seen in two labelled pictures, so retrieval was not measured.")
-    if json_file:
-        everything = parity_report(opened, runtime, comparisons, report)
-        write_text(json_file, everything.model_dump_json(indent=2) + "\n")
-    if picture and report:
-        drawn, summary = worst_picture(report)
-        write_image(picture, drawn)
-        out.print(f"{summary}; drawn to {picture}")
-    if record:
-        out.print(f"Recorded in {', '.join(record_parity(opened, runtime, comparisons, report))}")
+    for sentence in said:
+        out.print(sentence)
     count = len(comparisons) + (len(report.comparisons) if report else 0)
     if failed := failures(comparisons, report):
-        err.print(f"[bold red]{failed} of {count} comparisons are out of tolerance.[/]")
+        err.print(styled((f"{failed} of {count} comparisons are out of tolerance.", "bold red")))
         raise typer.Exit(1)
-    out.print(f"[green]All {count} comparisons are within tolerance.[/]")
+    out.print(styled((f"All {count} comparisons are within tolerance.", "green")))
 
 
 _WORDS = {
@@ -124,8 +124,9 @@ _TASK_WORDS = {
 }
 
 
-def parity_table(comparisons: "list[Comparison]", title: str, task: "TaskReport | None" = None) -> Table:
+def parity_table(comparisons: "list[Comparison]", title: str, task: "TaskReport | None" = None) -> Records:
     """One row a model, precision and metric, with the worst of all pictures; then those of the task."""
+    from mgts_trt.bundle.recipe import MODELS
     from mgts_trt.evaluation.parity import AT_MOST
 
     rows = table("part", "prec.", "compared", ">ref.", ">here", ">bound", "", title=title)
@@ -146,18 +147,18 @@ def parity_table(comparisons: "list[Comparison]", title: str, task: "TaskReport 
         bound = "" if row.bound is None else f"{'±' if known else '≥'} {row.bound:g}"
         part = row.part if row.part in MODELS else f"mode {row.part}"
         numbers = (_number(row.reference) if row.reference is not None else "", _number(row.value))
-        verdict = "" if row.bound is None else _verdict(row.ok)
+        verdict = Text() if row.bound is None else _verdict(row.ok)
         rows.add_row(part, row.precision, _TASK_WORDS[row.metric], *numbers, bound, verdict)
     people = sum(len(picture.boxes) for picture in task.labelled.pictures)
-    rows.caption = (
+    rows.note = (
         f"Below the line: {people} people in {len(task.labelled.pictures)} labelled pictures; the reference is "
         f"{task.reference_name}."
     )
     return rows
 
 
-def _verdict(ok: bool) -> str:
-    return "[green]ok[/]" if ok else "[bold red]FAILED[/]"
+def _verdict(ok: bool) -> Text:
+    return Text("ok", "green") if ok else Text("FAILED", "bold red")
 
 
 def _number(value: float) -> str:

@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
 from mgts_trt.cli.options import BackendOption, BundleArgument, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
 from mgts_trt.errors import GalleryError, MgtsError
-from mgts_trt.machine.files import write_text
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.probe import Probe
     from mgts_trt.gallery.ranking import Match, Ranking
@@ -53,16 +52,19 @@ def search(
     backend: BackendOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw probe and matches to this .jpg or .png (Fig. 7).")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file.")] = None,
+    sheet: PictureOption = None,
+    json_file: JsonOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a scene could not be read.")] = False,
 ) -> None:
-    """Find a person in a gallery, or in photos: everybody there, ranked by similarity to the probe."""
+    """Find a person in a gallery, or in photos: everybody there, ranked by similarity to the probe.
+
+    --sheet draws the probe and the matches side by side, as the paper's Fig. 7.
+    """
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.gallery import parse_filter
     from mgts_trt.gallery.probe import find_probe, parse_query
     from mgts_trt.gallery.ranking import rank_gallery
     from mgts_trt.gallery.sheet import ranking_sheet
-    from mgts_trt.pictures.image import write_image
     from mgts_trt.runtime.pipeline import PersonSearch
 
     photo, place = parse_query(query)
@@ -88,21 +90,22 @@ def search(
             names = [str(scenes[Path(match.source)]) for match in ranking.matches]
             others = len(scenes) - ranking.own
             compared = f"{ranking.people} people in {others - len(ranking.failures)} of {others} scenes compared"
+        if json_file:
+            _write_json(json_file, probe, ranking.matches)
+        if sheet:
+            write_picture(sheet, ranking_sheet(probe, ranking.matches))
         _print_ranking(probe, ranking.matches, names)
         for failure in ranking.failures:
             warn(f"skipped: {failure}")
-        out.print(compared, soft_wrap=True, markup=False)
+        out.print(compared)
         notice_untrained(opened.manifest)
     if sheet:
-        write_image(sheet, ranking_sheet(probe, ranking.matches))
         out.print(f"Drawn to {sheet}")
-    if json_file:
-        _write_json(json_file, probe, ranking.matches)
     if ranking.failures and strict:
         raise typer.Exit(1)
 
 
-def _stored_gallery(places: Sequence[str], bundle: Bundle, mode: Mode | None) -> "Gallery | None":
+def _stored_gallery(places: Sequence[str], bundle: "Bundle", mode: Mode | None) -> "Gallery | None":
     """The gallery that was indexed, if one was named; None for photos and folders."""
     from mgts_trt.gallery import Gallery, Space
     from mgts_trt.gallery.store import is_gallery
@@ -153,15 +156,20 @@ def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[s
     from mgts_trt.gallery.probe import box_text
 
     cameras, times = (any(match.camera for match in matches), any(match.time for match in matches))
-    headings = [">rank", ">similarity", ">score", *["camera"] * cameras, *["time"] * times, "scene", "box x1,y1,x2,y2"]
+    headings = [
+        ">rank",
+        ">similarity",
+        ">score",
+        *["camera"] * cameras,
+        *[">time"] * times,
+        "scene",
+        ">box x1,y1,x2,y2",
+    ]
     shown = table(*headings, title=f"{probe.source.name}@{box_text(probe.box)}")
-    for column in shown.columns:
-        # Names take another line where the screen is narrow, numbers never.
-        column.no_wrap, column.overflow = column.header not in ("camera", "scene"), "fold"
     for place, (match, name) in enumerate(zip(matches, names, strict=True), 1):
         seen = [match.camera or ""] * cameras + [match.time] * times
         row = [str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", *seen, name, box_text(match.box)]
-        shown.add_row(*(escape(cell) for cell in row))
+        shown.add_row(*row)
     out.print(shown)
 
 
@@ -175,4 +183,4 @@ def _short_names(sources: Sequence[str]) -> list[str]:
 def _write_json(file: Path, probe: "Probe", matches: Sequence["Match"]) -> None:
     about = {"query": str(probe.source), "box": [round(float(value), 2) for value in probe.box]}
     ranked = [{"rank": place, **match.to_dict()} for place, match in enumerate(matches, 1)]
-    write_text(file, json.dumps({**about, "matches": ranked}, indent=1) + "\n")
+    write_json(file, json.dumps({**about, "matches": ranked}, indent=1))

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, warn
 from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
-from mgts_trt.runtime.modes import Mode
 
 if TYPE_CHECKING:
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.gallery import Gallery
 
 KEY_VARIABLE = "MGTS_API_KEY"
@@ -53,6 +53,7 @@ def serve(
         raise MgtsError(
             f"The service needs the package {error.name}, which is not installed: pip install 'mgts-trt[serve]'"
         ) from error
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.runtime.pipeline import PersonSearch
 
     key = _find_key(key_file)
@@ -73,8 +74,7 @@ def serve(
             name = f"[{host}]" if ":" in host else host
             out.print(
                 f"Serving on http://{name}:{listener.getsockname()[1]}/ (mode {chosen}, {search.runtime.backend} on "
-                f"{search.runtime.device}); end it with Ctrl-C.",
-                soft_wrap=True,
+                f"{search.runtime.device}); end it with Ctrl-C."
             )
             notice_untrained(opened.manifest)
             try:
@@ -117,7 +117,7 @@ def _find_key(path: Path | None) -> str | None:
     return key
 
 
-def _open_gallery(bundle: Bundle, url: str | None, mode: Mode | None) -> "tuple[Gallery | None, Mode]":
+def _open_gallery(bundle: "Bundle", url: str | None, mode: Mode | None) -> "tuple[Gallery | None, Mode]":
     """The gallery, and the mode to serve in: the gallery's own, unless it is to be made."""
     if url is None:
         return None, mode or "net"

@@ -127,6 +127,27 @@ def write_image(path: str | Path, image: Image) -> None:
         )
     if not path.parent.is_dir():
         raise ImageError(f"Cannot write {path}: there is no folder {path.parent}. Create it first.")
+    data = encode_image(image, suffix, path)
+    try:
+        with replace_file(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        raise ImageError(
+            f"Cannot write {path}: {error.strerror}. Check the path, its permissions and the free space."
+        ) from error
+
+
+def encode_image(image: Image, suffix: str, name: str | Path) -> bytes:
+    """A picture as a JPEG or PNG file's content.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        suffix: `.jpg`, `.jpeg` or `.png`.
+        name: What errors call it.
+
+    Raises:
+        ImageError: It is no picture, or too large for the format.
+    """
     bgr = cv2.cvtColor(as_image(image), cv2.COLOR_RGB2BGR)
     reason = "the encoder gave no reason"
     try:
@@ -137,16 +158,10 @@ def write_image(path: str | Path, image: Image) -> None:
     if not ok:
         height, width = bgr.shape[:2]
         raise ImageError(
-            f"Cannot write {path}: OpenCV cannot encode {width}x{height} pixels as {suffix} ({reason}). "
+            f"Cannot write {name}: OpenCV cannot encode {width}x{height} pixels as {suffix} ({reason}). "
             "Use .png or a smaller picture (JPEG holds at most 65,500 pixels a side)."
         )
-    try:
-        with replace_file(path) as temporary:
-            temporary.write_bytes(data.tobytes())
-    except OSError as error:
-        raise ImageError(
-            f"Cannot write {path}: {error.strerror}. Check the path, its permissions and the free space."
-        ) from error
+    return data.tobytes()
 
 
 def find_images(path: str | Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:

@@ -9,18 +9,13 @@ import hashlib
 import io
 import zipfile
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from mgts_trt.choices import HeadChoice as HeadChoice
+from mgts_trt.choices import HeadForm as HeadForm
 from mgts_trt.errors import BuildError, PlanError
 from mgts_trt.stages.head import HeadWeights
-
-HeadForm = Literal["graph", "fused"]
-"""Where a network's head is computed: in the plan's `graph`, or `fused` into a kernel behind the plan."""
-
-HeadChoice = Literal["auto", "graph", "fused"]
-"""What may be asked for; `auto` is `AUTO`."""
 
 AUTO: HeadForm = "graph"
 """What `auto` builds: the form that was measured faster on a GPU. Neither has been measured yet, and until then it is

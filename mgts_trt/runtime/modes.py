@@ -1,13 +1,10 @@
 """The three modes, the rows of the paper's Table 6, and what each makes of a picture before re-ID."""
 
-from typing import Literal
-
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.manifest import Manifest
+from mgts_trt.choices import MODES as MODES
+from mgts_trt.choices import Mode as Mode
 from mgts_trt.stages import InstanceMap, Letterbox, Patches, paint_instances, person_patches
-
-Mode = Literal["none", "net", "box"]
-MODES: tuple[Mode, ...] = ("none", "net", "box")
 
 MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
     "none": ("detector", "idnet"),

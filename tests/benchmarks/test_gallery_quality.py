@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gallery_quality
-from mgts_trt.cli.console import run_app
+from mgts_trt.cli.run import run_app
 from mgts_trt.evaluation.labelled import LabelledSet, Labels
 from tests.helpers.labelled_sets import make_labelled_set
 from tests.helpers.tiny_bundle import make_tiny_bundle

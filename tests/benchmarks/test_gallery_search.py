@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import gallery_search
 from benchmarks.gallery_search import Data, Report, make_embeddings
-from mgts_trt.cli.console import run_app
+from mgts_trt.cli.run import run_app
 from mgts_trt.gallery import Gallery, vector_index
 
 pytest.importorskip("lancedb")

@@ -11,7 +11,7 @@ from tests.helpers.tiny_bundle import make_tiny_bundle
 
 def test_command(monkeypatch, capsys, tmp_path: Path) -> None:
     from benchmarks.indexing import IndexingReport, app
-    from mgts_trt.cli.console import run_app
+    from mgts_trt.cli.run import run_app
 
     write_scenes(tmp_path / "in", range(3))
     arguments = [

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mgts_trt.cli.console import run_app
+from mgts_trt.cli.run import run_app
 from mgts_trt.errors import ClusterError
 from mgts_trt.gallery.indexing.ray_cluster import import_ray
 from tests.helpers.camera_scenes import write_scenes

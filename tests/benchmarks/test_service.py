@@ -11,7 +11,7 @@ from tests.helpers.tiny_bundle import make_tiny_bundle
 
 def test_command(monkeypatch, tmp_path: Path) -> None:
     from benchmarks.service import ServiceReport, app
-    from mgts_trt.cli.console import run_app
+    from mgts_trt.cli.run import run_app
 
     (tmp_path / "photo.png").write_bytes(picture((0, 0)))
     arguments = [

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.start_up import STARTS, StartUpReport, app
-from mgts_trt.cli.console import run_app
+from mgts_trt.cli.run import run_app
 
 PROJECT = """[project]
 scripts = { mgts-trt = "mgts_trt.entry:run" }

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import BACKENDS as BACKENDS
+from mgts_trt.choices import Backend as Backend
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.plans.head_form import HeadChoice
@@ -13,9 +15,6 @@ from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 
 if TYPE_CHECKING:
     from mgts_trt.runtime.session.engine import Engine
-
-Backend = Literal["auto", "onnxruntime", "tensorrt"]
-BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu.parts.pipeline import DEPTHS
 from benchmarks.gpu.report import Report
-from mgts_trt.cli.console import run_app
+from mgts_trt.cli.run import run_app
 from mgts_trt.machine.gpus import find_gpus
 from tests.helpers.tiny_bundle import CANVAS, make_tiny_bundle
 

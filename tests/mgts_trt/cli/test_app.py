@@ -208,7 +208,7 @@ def test_inspect(run, pristine: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "Most work" in out
     for path, kind in ((pristine, "bundle"), (pristine / "idnet.fp32.onnx", "onnx")):
-        code, out, _ = run("inspect", path, "--json")
+        code, out, _ = run("inspect", path, "--json", "-")
         assert code == 0
         assert json.loads(out)["kind"] == kind
     code, _, err = run("inspect", tmp_path)
@@ -256,6 +256,14 @@ def test_importing_loads_nothing_heavy() -> None:
     heavy = "('cv2', 'numpy', 'onnxruntime', 'onnx', 'tensorrt_rtx', 'pydantic', 'typer', 'matplotlib')"
     loaded = in_fresh_python(f"import sys, mgts_trt; print([m for m in {heavy} if m in sys.modules])")
     assert loaded.strip() == "[]"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = "('cv2', 'numpy', 'onnxruntime', 'onnx', 'matplotlib', 'lancedb', 'rich.progress')"
+    for words in (["--help"], ["--version"], ["detect", "--help"]):
+        asked = f"from mgts_trt.cli.app import app; app({words}, standalone_mode=False)"
+        loaded = in_fresh_python(f"import sys; {asked}; print([m for m in {heavy} if m in sys.modules])")
+        assert loaded.splitlines()[-1] == "[]"
 
 
 def test_the_public_names() -> None:

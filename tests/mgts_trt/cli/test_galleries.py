@@ -72,7 +72,7 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     matches = json.loads((tmp_path / "r.json").read_text())["matches"]
     assert {(match["camera"], match["time"] == match["number"] / 10) for match in matches} == {("7", True)}
 
-    code, out, _ = run("gallery", "info", gallery, "--json")
+    code, out, _ = run("gallery", "info", gallery, "--json", "-")
     before = json.loads(out)
     assert (before["frames"], before["sources"], before["space"]["mode"]) == (8, 5, "box")
     code, out, _ = run("gallery", "info", gallery)
@@ -81,7 +81,7 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     assert f"of {before['people']} people are in the index" in out
     code, out, _ = run("gallery", "forget", gallery, folder / "cam_7.avi")
     assert "in 4 frames of" in out
-    assert json.loads(run("gallery", "info", gallery, "--json")[1])["frames"] == 4
+    assert json.loads(run("gallery", "info", gallery, "--json", "-")[1])["frames"] == 4
     code, _, err = run("gallery", "forget", gallery, folder / "cam_7.avi")
     assert code == 2
     assert "has nothing of" in err

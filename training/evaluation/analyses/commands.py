@@ -9,8 +9,8 @@ import typer
 
 from mgts_trt.cli.console import notice_untrained, parse_modes, table
 from mgts_trt.cli.console import out as console
+from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.errors import MgtsError
-from mgts_trt.machine.files import write_text
 from mgts_trt.runtime.modes import Mode
 from training.options import Evaluated, load_held_out, parse_numbers, pick_device, steps
 from training.preset import load_preset
@@ -49,7 +49,6 @@ ModeOption = Annotated[str, typer.Option("--mode", help="all, or some of none, n
 PresetOption = Annotated[str, typer.Option("--preset", help="A preset, or a TOML file: the networks'.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the figure, a PNG.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
@@ -85,13 +84,13 @@ def components(
     rows = table("sees", *_RANKING, *_PAPER_RANKING, title=f"Table 4: {runs} on held-out people of {data.value}")
     for name in weights:
         rows.add_row(name, *_ranking_cells(results.get(name)), *_paper_cells(analysis.PAPER.get(name)))
-    rows.caption = "O original, F foreground, B background; E expanded."
+    rows.note = "O original, F foreground, B background; E expanded."
     console.print(rows)
     if missing := [name for name, path in weights.items() if path is None]:
         console.print(f"Not trained yet: {', '.join(missing)}. These commands train them:")
         for name in missing:
             line = analysis.training_command(root, runs, data.value, preset, name)
-            console.print(line, soft_wrap=True, markup=False)
+            console.print(line)
     _write(json_file, {"runs": str(runs), "preset": preset, "data": data.value, "results": results})
 
 
@@ -131,7 +130,7 @@ def gamma(
         for value, ranked in of_mode.items():
             paper = analysis.PAPER.get(value) if name == "net" else None
             rows.add_row(name, f"{value:g}", *_ranking_cells(ranked.summary()), *_paper_cells(paper))
-    rows.caption = f"The bundle's own γ is {opened.manifest.gamma:g}."
+    rows.note = f"The bundle's own γ is {opened.manifest.gamma:g}."
     console.print(rows)
     notice_untrained(opened.manifest)
     summary = _summaries(results)
@@ -179,7 +178,7 @@ def modes(
         )
     last = next(reversed(results.values()))
     machine = f"{last.runtime.backend} on {last.runtime.device} ({cpu_name()})"
-    rows.caption = (
+    rows.note = (
         f"{last.ranking.counted} queries, {last.pictures} pictures. s: mean runtime of a picture,\n"
         f"decoding excluded; here {machine},\nin the paper a {PAPER_DEVICE}."
     )
@@ -275,7 +274,7 @@ def se(
         share = numbers["Avg(F) > Avg(O)"]
         cells = (f"{numbers['Avg(F)']:.3f}", f"{numbers['Avg(O)']:.3f}", f"{share:.1%}", f"{numbers['N20(F)']:.1f}")
         rows.add_row(name, str(numbers["people"]), *cells)
-    rows.caption = "Means over people. The paper: Avg(F) > Avg(O) for all, N20(F) mostly 10 to 13."
+    rows.note = "Means over people. The paper: Avg(F) > Avg(O) for all, N20(F) mostly 10 to 13."
     console.print(rows)
     if out is not None:
         from mgts_trt.pictures.figures import save_figure
@@ -331,4 +330,4 @@ def _draw_curves(out: Path | None, name: str, curves: "Curves", *, across: str, 
 
 def _write(file: Path | None, report: dict[str, Any]) -> None:
     if file is not None:
-        write_text(file, json.dumps(report, indent=2) + "\n")
+        write_json(file, json.dumps(report, indent=2))

@@ -1,0 +1,16 @@
+"""What can be chosen by name. Apart from what it chooses among, so that `--help` need not load that."""
+
+from typing import Literal
+
+Mode = Literal["none", "net", "box"]
+MODES: tuple[Mode, ...] = ("none", "net", "box")
+"""The rows of the paper's Table 6."""
+
+Backend = Literal["auto", "onnxruntime", "tensorrt"]
+BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")
+
+HeadForm = Literal["graph", "fused"]
+"""Where a network's head is computed: in the plan's `graph`, or `fused` into a kernel behind the plan."""
+
+HeadChoice = Literal["auto", "graph", "fused"]
+"""What may be asked for; `plans.head_form` says what `auto` is."""
