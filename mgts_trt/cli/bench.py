@@ -11,6 +11,7 @@ from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes
 from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.cli.outputs import FigureOption, JsonOption, PictureOption, figure_file, write_json, write_picture
 from mgts_trt.cli.terminal import Records
+from mgts_trt.pictures.palette import STAGES
 
 if TYPE_CHECKING:
     from mgts_trt.evaluation.bench import BenchReport
