@@ -10,7 +10,7 @@ PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,320,231
 OUT    ?= out
 
 .NOTPARALLEL: # two would install into one environment at once
-.PHONY: demo check test lint browser bounds format export-edge export-paper clean
+.PHONY: demo check test lint pictures browser bounds format export-edge export-paper clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
@@ -31,6 +31,9 @@ lint: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+pictures: $(VENV)/.check
+	$(BIN)/python -m docs.pictures.make
 
 browser: $(VENV)/.dev
 	@$(BIN)/python -m tests.helpers.browser
