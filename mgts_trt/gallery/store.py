@@ -309,13 +309,15 @@ class Gallery:
 
     @property
     def _people(self) -> Any:
-        return self._open_tables()[0]
+        return self.tables[0]
 
     @property
     def _frames(self) -> Any:
-        return self._open_tables()[1]
+        return self.tables[1]
 
-    def _open_tables(self) -> tuple[Any, Any]:
+    @property
+    def tables(self) -> tuple[Any, Any]:
+        """LanceDB's tables `people` and `frames`, for the files of this room."""
         if self._tables is None:
             raise GalleryError(f"The gallery {self.url} was closed. Open it again.")
         return self._tables

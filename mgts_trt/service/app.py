@@ -12,17 +12,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from mgts_trt.errors import MgtsError
+from mgts_trt.service import browsing, routes, searching
 from mgts_trt.service.api_page import STYLE, describe
 from mgts_trt.service.api_page import page as reference_page
 from mgts_trt.service.core import Service
 from mgts_trt.service.faults import fault_of
 from mgts_trt.service.guard import Guard
 from mgts_trt.service.refusal import Refusal, answer
-from mgts_trt.service.routes import router
 from mgts_trt.version import __version__
 
 logger = logging.getLogger("mgts_trt.service")
 
+ROUTERS = (routes.router, searching.router, browsing.router)
+"""Of all routes but the page's."""
 PAGE = Path(__file__).parent / "page"
 _ROUTING = {
     404: "There is nothing at this address. /docs lists what there is.",
@@ -45,7 +47,8 @@ def make_app(service: Service, *, key: str | None = None, hosts: Collection[str]
         openapi_url=None,
     )
     app.state.service = service
-    app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:

@@ -4,9 +4,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from mgts_trt.gallery.browse import Overview, overview
+from mgts_trt.gallery.indexing.scene import SceneReader
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.service.counters import Metrics
 from mgts_trt.service.dispatcher import Dispatcher, Job
@@ -52,10 +54,15 @@ class Service:
         self._size = GallerySize(people=0, frames=0)
         self._counted = -COUNT_EVERY
         self._counting = threading.Lock()
+        self._overview: Overview | None = None
+        self._forgetting = threading.Lock()
+        self.scenes = SceneReader()
+        self.reading = ThreadPoolExecutor(2, "mgts-scene")  # few: a frame deep in a video takes a core for a while
 
     def close(self) -> None:
         """Finish what runs, write what was described, and end its threads. Closing twice is harmless."""
         self._dispatcher.close()
+        self.reading.shutdown(cancel_futures=True)
         if self._writer is not None:
             self._writer.close()
 
@@ -101,8 +108,33 @@ class Service:
             if time.monotonic() - self._counted >= COUNT_EVERY:
                 self._counted = time.monotonic()  # first: what is added while it counts makes it count again
                 summary = self.gallery.summary()
+                self._overview = None
                 self._size = GallerySize(people=summary.people, frames=summary.frames)
             return self._size
+
+    def overview(self) -> Overview:
+        """Sources and cameras of the gallery; as old as `size` may be. It may wait for the disk."""
+        self.size()
+        with self._counting:
+            if self._overview is None:
+                self._overview = overview(self.gallery)
+            return self._overview
+
+    def forget(self, source: str) -> int:
+        """Erase a source, and return how many people that were; it takes a while.
+
+        Raises:
+            Refusal: 404, the gallery has nothing of it.
+        """
+        with self._forgetting:
+            if not overview(self.gallery).has(source):
+                raise Refusal(
+                    404, "The gallery has nothing of such a source. GET /sources lists what it has.", "unknown"
+                )
+            try:
+                return self.gallery.forget(source)
+            finally:
+                self._counted = -COUNT_EVERY
 
     def _committed(self, frames: int) -> None:
         self.metrics.commits.observe(frames)

@@ -2,14 +2,14 @@
 
 from typing import NamedTuple
 
-from mgts_trt.errors import FilterError, GalleryError, ImageError, MgtsError, QueryError
+from mgts_trt.errors import FilterError, GalleryError, ImageError, MgtsError, QueryError, SourceError
 
 
 class Fault(NamedTuple):
     """An answer that says no.
 
     Attributes:
-        status: 400 where the client can mend it, 503 where it cannot.
+        status: 400 or 404 where the client can mend it or must live with it, 503 where the operator must.
         reason: One word for `/metrics`.
         sentence: For the client; empty where the error's own is meant for it.
     """
@@ -23,6 +23,7 @@ _FAULTS: dict[type[MgtsError], Fault] = {
     ImageError: Fault(400, "picture"),
     FilterError: Fault(400, "field"),
     QueryError: Fault(400, "field"),
+    SourceError: Fault(404, "scene"),
     GalleryError: Fault(503, "gallery", "The gallery cannot be read or written now. The service's log says why."),
     MgtsError: Fault(503, "pipeline", "Pictures cannot be searched now. The service's log says why."),
 }

@@ -1,6 +1,7 @@
 """Form fields that hold more than one value, as clients write them."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from mgts_trt._typing import Floats
 from mgts_trt.errors import QueryError
+from mgts_trt.gallery.filters import Condition, Filter, Operator, parse_filter
 from mgts_trt.gallery.probe import Where, parse_box, parse_box_by_size, parse_point
 from mgts_trt.service.limits import MOST_BOXES
 from mgts_trt.service.refusal import Refusal
@@ -72,6 +74,42 @@ def read_where(box: str | None, box_xywh: str | None, point: str | None) -> tupl
         return _PLACES[field](text), field
     except QueryError as error:
         raise Refusal(400, f"The form field {field} cannot be read: {error}", "field") from None
+
+
+def read_filter(
+    where: str | None = None,
+    *,
+    camera: str | None = None,
+    source: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+) -> Filter | None:
+    """Conditions, by their language and by fields of their own; None if there are none. All must hold.
+
+    Args:
+        where: See `parse_filter`.
+        camera: The camera's name.
+        source: The source's name.
+        since: Least time, seconds.
+        until: Greatest time, seconds.
+
+    Raises:
+        FilterError: `where` cannot be read.
+        Refusal: 400, a time is not finite.
+    """
+    conditions = list(parse_filter(where).conditions) if where and where.strip() else []
+    named: tuple[tuple[str, Operator, str | float | None, str], ...] = (
+        ("camera", "=", camera, "camera"),
+        ("source", "=", source, "source"),
+        ("time", ">=", since, "since"),
+        ("time", "<=", until, "until"),
+    )
+    for column, operator, value, field in named:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _bad(field, "a finite number of seconds is expected")
+        if value is not None and value != "":
+            conditions.append(Condition(column, operator, value))
+    return Filter(tuple(conditions)) if conditions else None
 
 
 def read_name(text: str | None, field: str) -> str | None:

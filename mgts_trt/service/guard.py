@@ -27,6 +27,8 @@ KNOWN = "mgts_trt.known"
 GONE = 499
 """Status in `/metrics` of requests whose client went away, as nginx has it."""
 
+_ROUTES = ("/", "/cameras", "/detect", "/docs", "/embed", "/healthz", "/index", "/metrics", "/openapi.json", "/people",
+           "/search", "/sources")  # fmt: skip
 _WRONG_KEY = "wrong_key"
 _GUESS_SECONDS = 1.0
 """After which a wrong key is answered: guesses are slow."""
@@ -216,10 +218,10 @@ class _Reply:
 
 def route_of(path: str) -> str:
     """A path as `/metrics` names it: few enough names, whatever strangers ask for."""
-    if path in ("/", "/detect", "/docs", "/embed", "/healthz", "/index", "/metrics", "/openapi.json", "/search"):
+    if path in _ROUTES:
         return path
     if path.startswith("/people/"):
-        return "/people/{id}/thumbnail"
+        return "/people/{id}/scene" if path.endswith("/scene") else "/people/{id}/thumbnail"
     return "/page" if path == "/docs/style.css" or path.startswith("/page/") else "other"
 
 

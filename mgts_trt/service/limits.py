@@ -10,6 +10,8 @@ MOST_BOXES = 300
 MOST_MATCHES = 100
 """A request to `/search` may ask for."""
 
+SCENE_SIDE = 1600
+"""Pixels of a scene's longer side, as it is sent."""
 SLOW_BYTES = 65536
 """A body is slow if its last so many bytes took longer than `SLOW_SECONDS`; it then gives way to others."""
 SLOW_SECONDS = 1.0

@@ -42,7 +42,7 @@ class DetectedPerson(BaseModel):
 class EmbeddedPerson(DetectedPerson):
     """Someone in the picture, described."""
 
-    embedding: list[float] = Field(description="Of length 1: the dot product of two is their likeness")
+    embedding: list[float] = Field(description="Of length 1: the dot product of two is their similarity")
 
 
 class Detection(BaseModel):
@@ -81,16 +81,16 @@ class ProbePerson(BaseModel):
 
     box: Box
     score: Score
-    given_by: Literal["box", "box_xywh", "point", "largest"] = Field(
-        description="The form field that said where the probe is; or largest: none did, and it is the largest person"
+    given_by: Literal["box", "box_xywh", "point", "person", "largest"] = Field(
+        description="The form field that said who the probe is; or largest: none did, and it is the largest person"
     )
+    embedding: list[float] = Field(description="With own, it repeats this search where the picture is not at hand")
+    own: str | None = Field(description="SHA-256 of the probe's picture, whose people were left out; null if none were")
 
 
-class Match(BaseModel):
-    """Someone of the gallery."""
+class GalleryPerson(BaseModel):
+    """Someone of the gallery, and where they were seen."""
 
-    rank: int = Field(ge=1)
-    likeness: float = Field(ge=-1, le=1, description="Cosine of the embedding and the probe's", examples=[0.835])
     id: str
     source: str = Field(examples=["store_aisle/0045.jpg"])
     number: int = Field(description="Frame of a video; 0 of a picture")
@@ -99,14 +99,72 @@ class Match(BaseModel):
     box: Box
     score: Score
     thumbnail: str | None = Field(description="Path of a JPEG; null if none was kept")
+    scene: str = Field(description="Path of the picture they were seen in, as a JPEG where it can still be read")
+
+
+class Match(GalleryPerson):
+    """Someone of the gallery, ranked."""
+
+    rank: int = Field(ge=1)
+    likeness: float = Field(
+        ge=-1, le=1, description="Similarity: the cosine of the embedding and the probe's", examples=[0.835]
+    )
 
 
 class Matches(BaseModel):
-    """The likest people of the gallery, likest first."""
+    """The people of the gallery that are most similar to the probe, the most similar first."""
 
     probe: ProbePerson | None = Field(description="Null where an embedding was sent")
     people: int = Field(description="In the gallery")
     matches: list[Match]
+
+
+class PeoplePage(BaseModel):
+    """People of the gallery, by source and frame."""
+
+    people: list[GalleryPerson]
+    total: int = Field(description="On all pages")
+
+
+class SeenCamera(BaseModel):
+    """A camera whose frames the gallery holds."""
+
+    camera: str | None = Field(description="Null for frames of which no camera was told")
+    frames: int
+    people: int
+    first: float | None = Field(description="Least time, seconds; null where no frame has one")
+    last: float | None = Field(description="Greatest time, seconds")
+
+
+class Cameras(BaseModel):
+    """The gallery's cameras, by name."""
+
+    cameras: list[SeenCamera]
+
+
+class SeenSource(BaseModel):
+    """A picture, video or stream that the gallery holds."""
+
+    source: str
+    cameras: list[str]
+    frames: int
+    people: int
+    first: float | None = Field(description="Least time, seconds; null where no frame has one")
+    last: float | None = Field(description="Greatest time, seconds")
+
+
+class SourcesPage(BaseModel):
+    """Sources of the gallery, by name."""
+
+    sources: list[SeenSource]
+    total: int = Field(description="On all pages")
+
+
+class Forgotten(BaseModel):
+    """What was erased."""
+
+    source: str
+    people: int
 
 
 class GallerySize(BaseModel):
@@ -127,4 +185,7 @@ class Health(BaseModel):
     device: str
     has_gallery: bool = Field(description="Whether there is a gallery to search")
     gallery: GallerySize | None = Field(description="How much it holds; null without one, or without the key")
+    space: str | None = Field(
+        description="Preset, mode and weights of the gallery's embeddings: those of another are not comparable"
+    )
     key_needed: bool = Field(description="Whether requests need the header X-API-Key")

@@ -1,17 +1,35 @@
 """Pictures strangers send: looked at before they are decoded."""
 
+import hashlib
+from collections.abc import Callable
 from io import BytesIO
 
 import PIL.Image
+from fastapi import UploadFile
 
 from mgts_trt._typing import Image
 from mgts_trt.errors import ImageError
 from mgts_trt.pictures.image import decode_image
+from mgts_trt.service.fields import file_name
 from mgts_trt.service.limits import MEGAPIXEL
 from mgts_trt.service.refusal import Refusal
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 """What is taken, in Pillow's names; every further decoder would be one more to attack."""
+
+
+def loader(upload: UploadFile, most_pixels: int) -> Callable[[], Image]:
+    """What decodes a file a client sent, see `decode_upload`: for the dispatcher's threads."""
+
+    def load() -> Image:
+        return decode_upload(_read(upload), file_name(upload.filename), most_pixels)
+
+    return load
+
+
+def sha256_of(upload: UploadFile) -> str:
+    """Of a file a client sent, in hexadecimal."""
+    return hashlib.sha256(_read(upload)).hexdigest()
 
 
 def decode_upload(data: bytes, name: str, most_pixels: int) -> Image:
@@ -55,3 +73,8 @@ def _size(data: bytes, name: str) -> tuple[int, int]:
         raise ImageError(
             f"{name} is not a picture ({len(data)} bytes), or is damaged. Send a JPEG, PNG, WebP, BMP or TIFF file."
         ) from error
+
+
+def _read(upload: UploadFile) -> bytes:
+    upload.file.seek(0)
+    return upload.file.read()

@@ -75,6 +75,11 @@ def find_sources(
     return list(found.values())
 
 
+def is_video(source: str) -> bool:
+    """Whether a file of this name is taken for a video."""
+    return Path(source).suffix.lower() in VIDEO_SUFFIXES
+
+
 def _camera_pattern(text: str | None) -> re.Pattern[str] | None:
     if text is None:
         return None

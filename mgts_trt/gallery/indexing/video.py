@@ -37,7 +37,7 @@ def count_frames(path: str) -> int:
     Few containers count frames. Others tell a duration, of sound too, from which those of videos with a variable rate
     do not follow: good for a progress bar.
     """
-    with _opened(path) as capture:
+    with opened_video(path) as capture:
         return _announced(capture)
 
 
@@ -54,10 +54,10 @@ def video_frames(path: str, wanted: Callable[[int], bool]) -> Generator[VideoFra
     Raises:
         SourceError: It is no video; or, after its last frame, the file is cut short or has gaps.
     """
-    with _opened(path) as capture:
+    with opened_video(path) as capture:
         number, announced = 0, _announced(capture)
         while capture.grab():
-            if wanted(number) and (image := _retrieve(capture)) is not None:
+            if wanted(number) and (image := retrieve(capture)) is not None:
                 # Rounded, so that it is the same on all machines.
                 yield VideoFrame(number, round(capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3, 3), image)
             number += 1
@@ -84,20 +84,21 @@ def stream_frames(url: str) -> Iterator[VideoFrame]:
     Raises:
         SourceError: What is there is a recording.
     """
-    with _opened(url) as capture:
+    with opened_video(url) as capture:
         number = 0
         if announced := _announced(capture):
             raise SourceError(
                 f"A recording of {announced:,} frames is there, not a live stream. Download it, and name the file."
             )
         while capture.grab():
-            if (image := _retrieve(capture)) is not None:
+            if (image := retrieve(capture)) is not None:
                 yield VideoFrame(number, capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3, image)
             number += 1
 
 
 @contextmanager
-def _opened(location: str) -> Iterator[cv2.VideoCapture]:
+def opened_video(location: str) -> Iterator[cv2.VideoCapture]:
+    """A video file or stream, for as long as the block lasts; whether it could be opened shows with its first frame."""
     # What FFmpeg prints of its own accord is raised as errors here; -8 is its AV_LOG_QUIET.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Where nothing moves some videos have no frames for a while, only sound; after 4096 packets of it OpenCV would take
@@ -118,6 +119,7 @@ def _announced(capture: cv2.VideoCapture) -> int:
     return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) if capture.isOpened() else 0
 
 
-def _retrieve(capture: cv2.VideoCapture) -> Image | None:
+def retrieve(capture: cv2.VideoCapture) -> Image | None:
+    """The frame that was grabbed, uint8 [H, W, 3], RGB; None where it cannot be decoded."""
     ok, bgr = capture.retrieve()
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8) if ok else None

@@ -241,7 +241,7 @@ BAD = {
     "a box outside": ("/embed", upload(PHOTO), {"boxes": "[[500, 500, 600, 600]]"}, 400, "holds no pixel"),
     "a filter on no field": ("/search", upload(PHOTO), {"where": "colour=red"}, 400, "no field 'colour'"),
     "too many matches": ("/search", upload(PHOTO), {"top": "1000"}, 400, "field top"),
-    "no probe": ("/search", [], {"top": "3"}, 400, "image or an embedding"),
+    "no probe": ("/search", [], {"top": "3"}, 400, "an image, an embedding"),
     "nobody": ("/search", upload(picture()), {}, 400, "Nobody was detected"),
     "a short embedding": ("/search", [], {"embedding": "[1, 2]"}, 400, "128 numbers"),
     "a camera with control characters": ("/index", upload(PHOTO, field="images"), {"camera": "\x00"}, 400, "camera"),

@@ -14,7 +14,7 @@ pytest.importorskip("lancedb", reason="needs the extra gallery")
 from fastapi import FastAPI
 
 from mgts_trt.service.api_page import describe
-from mgts_trt.service.routes import router
+from mgts_trt.service.app import ROUTERS
 from tests.helpers.running_service import Running, picture, serving
 
 VALUES = {
@@ -70,7 +70,8 @@ VALUES = {
 def fields() -> Iterator[tuple[str, str, str, str]]:
     """Of all routes: method, path, whether it is a field of the `path`, the `query` or the `form`, and its name."""
     app = FastAPI()
-    app.include_router(router)
+    for router in ROUTERS:
+        app.include_router(router)
     described = describe(app)
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
@@ -87,7 +88,8 @@ FIELDS = list(fields())
 def test_every_route_with_fields_is_here() -> None:
     found = {(path, name) for _, path, _, name in FIELDS}
     assert {("/detect", "image"), ("/embed", "boxes"), ("/index", "time"), ("/search", "where")} <= found
-    assert ("/people/{id}/thumbnail", "id") in found
+    assert {("/people/{id}/scene", "id"), ("/people/{id}/scene", "offset"), ("/people", "since")} <= found
+    assert ("/sources", "source") in found
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +123,7 @@ def requests_with(method: str, path: str, kind: str, name: str, value: bytes) ->
         yield method, f"{address}?{name}={_quoted(value)}", {}
         return
     whole = ("images" if path == "/index" else "image", picture((0, 1)), True)
-    rest = [] if whole[0] == name or name == "embedding" else [whole]
+    rest = [] if name in (whole[0], "embedding", "person") else [whole]
     for parts in ([(name, value, False)], [(name, value, True)], [(name, value, False), (name, value, False)]):
         yield method, address, multipart(rest + parts)
 
