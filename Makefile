@@ -1,5 +1,6 @@
 # make demo   finds a person again in real pictures, and measures all three modes; installs what it needs (no PyTorch)
 # make check  lint, types and the quick tests that need no PyTorch, in about three minutes: what to run while you work
+# make dist   both wheels, the product and the demonstration's bundle, into dist/
 # make test   lint, types and all tests; installs PyTorch, too
 PYTHON ?= python3
 VENV   ?= .venv
@@ -8,9 +9,10 @@ PHOTOS ?= docs/pictures/samples
 PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
 PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,320,231
 OUT    ?= out
+DIST   ?= dist
 
 .NOTPARALLEL: # two would install into one environment at once
-.PHONY: demo check test lint pictures browser bounds format export-edge export-paper clean
+.PHONY: demo check test lint pictures browser bounds format dist export-edge export-paper clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
@@ -45,6 +47,9 @@ format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+dist: | $(BIN)/python
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(DIST) . ./bundle
+
 export-edge: $(VENV)/.dev
 	$(BIN)/python -m export --preset edge --out bundle --force
 
@@ -53,7 +58,7 @@ export-paper: $(VENV)/.dev
 	$(BIN)/mgts-trt build bundle-paper
 
 clean:
-	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis bundle/plans
+	rm -rf $(VENV) $(OUT) $(DIST) .mypy_cache .ruff_cache .pytest_cache .hypothesis bundle/plans
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'

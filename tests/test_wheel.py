@@ -1,8 +1,9 @@
-"""The wheel holds the product and nothing else, and runs outside the checkout with what it depends on."""
+"""The wheels hold the product and a bundle and nothing else, and run outside the checkout with what they depend on."""
 
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from mgts_trt.bundle.default import WHEEL
+from mgts_trt.bundle.manifest import read_manifest
 from mgts_trt.pictures.image import read_image
 from mgts_trt.version import __version__
 from tests.helpers.paths import ROOT, SAMPLES, TRAINED
@@ -54,18 +57,26 @@ def run(*command: object, cwd: Path, code: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the checkout: by the hatchling that is installed, else by one that pip fetches."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", ROOT, "--no-deps", "--disable-pip-version-check", "-w", folder]
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what `make dist` builds: by the hatchling that is installed, else by one that pip fetches."""
+    folder = tmp_path_factory.mktemp("wheels")
+    (recipe,) = run("make", "--dry-run", "dist", f"DIST={folder}", cwd=ROOT).splitlines()
+    python, *command = shlex.split(recipe)
+    assert Path(python).name == "python"
     command += ["--no-build-isolation"] * (importlib.util.find_spec("hatchling") is not None)
-    done = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
     said = done.stdout + done.stderr
     if done.returncode and "No matching distribution found for hatchling" in said and not os.environ.get("CI"):
-        pytest.skip("needs hatchling to build the wheel: it is not installed, and pip cannot fetch it here")
+        pytest.skip("needs hatchling to build the wheels: it is not installed, and pip cannot fetch it here")
     assert done.returncode == 0, said
-    (built,) = folder.glob("*.whl")
-    return built
+    assert {path.name.partition("-")[0] for path in folder.iterdir()} == {"mgts_trt", "mgts_trt_edge"}
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(wheels: Path) -> Path:
+    """The product's."""
+    return wheels / f"mgts_trt-{__version__}-py3-none-any.whl"
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +125,21 @@ def test_it_holds_the_product_and_nothing_else(wheel: Path) -> None:
     assert all(size for name, size in held.items() if not name.endswith("py.typed"))
     assert "mgts-trt = mgts_trt.cli.app:main" in commands
     assert "](" not in metadata, "what it says of itself links nothing: the documents are in the checkout"
+
+
+def test_the_other_holds_a_bundle_and_nothing_else(wheels: Path) -> None:
+    manifest = read_manifest(TRAINED)
+    with zipfile.ZipFile(wheels / WHEEL) as archive:
+        held = {info.filename: info.file_size for info in archive.infolist()}
+        notice = next(archive.read(name).decode() for name in held if name.endswith("licenses/NOTICE"))
+    about = f"mgts_trt_edge-{__version__}.dist-info/"
+    wanted = {f"mgts_trt_edge/{file.file}": file.bytes for file in manifest.files}
+    found = {name: size for name, size in held.items() if not name.startswith(about)}
+    assert found.pop("mgts_trt_edge/manifest.json")
+    assert found == wanted
+    assert f"{about}licenses/LICENSE.Apache-2.0" in held
+    for golden in manifest.golden:
+        assert golden.name in notice
 
 
 def test_the_base_install_hides_all_extras() -> None:
@@ -173,3 +199,54 @@ def test_search(outside: tuple[Path, Path]) -> None:
     assert Path(best["source"]).name == PHOTOS[1]
     assert best["likeness"] > 0.7
     assert read_image(work / "sheet.jpg").size
+
+
+def test_the_extras_it_advises_need_no_index(outside: tuple[Path, Path]) -> None:
+    """`pip install 'mgts-trt[serve]'` takes the wheel that is there, and asks an index for the packages alone."""
+    binaries, work = outside
+    pip = [sys.executable, "-m", "pip", "--python", binaries / "python", "install", "--no-index", "--dry-run"]
+    assert "Would install" not in run(*pip, "mgts-trt[plot]", cwd=work)
+    asked = subprocess.run(
+        [*map(str, pip), "mgts-trt[pycuda]"], cwd=work, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert "No matching distribution found for pycuda" in asked.stderr
+
+
+def test_a_bundle_that_is_installed_is_found(outside: tuple[Path, Path], wheels: Path, tmp_path: Path) -> None:
+    """Where no bundle is named, nor lies: `doctor` says how to get one, and with it, `detect` works."""
+    binaries, work = outside
+    photo = work / "photos" / PHOTOS[0]
+    shown = run(binaries / "mgts-trt", "doctor", cwd=tmp_path, code=1)
+    cure = next(line.strip() for line in reversed(shown.splitlines()) if line.strip().startswith("$ "))
+    assert cure == f"$ pip install {WHEEL}"
+    run(binaries / "mgts-trt", "detect", photo, "--out", "found", cwd=tmp_path, code=2)
+
+    pip = [sys.executable, "-m", "pip", "--python", binaries / "python"]
+    run(*pip, "install", "--quiet", "--no-index", wheels / WHEEL, cwd=tmp_path)
+    try:
+        assert "mgts_trt_edge is whole, and its models run: preset edge" in run(
+            binaries / "mgts-trt", "doctor", cwd=tmp_path
+        )
+        run(binaries / "mgts-trt", "detect", photo, "--out", "found", cwd=tmp_path)
+        says = "from mgts_trt import PersonSearch; print(PersonSearch.open(mode='none').bundle.root.name)"
+        assert run(binaries / "python", "-c", says, cwd=tmp_path) == "mgts_trt_edge\n"
+    finally:
+        run(*pip, "uninstall", "--yes", "mgts-trt-edge", cwd=tmp_path)
+    assert len(json.loads((tmp_path / "found" / f"{PHOTOS[0]}.json").read_text())["people"]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("command", "lacking"),
+    [
+        (["parity", "nowhere"], "`python -m export --out DIR`"),
+        (["parity", "bundle", "--labelled", "photos"], "`python -m training label-set --out DIR`"),
+        (["detect", "photos", "--precision", "int8"], "`python -m export --precision int8`"),
+    ],
+)
+def test_what_it_lacks_it_does_not_advise(command: list[str], lacking: str, outside: tuple[Path, Path]) -> None:
+    binaries, work = outside
+    done = subprocess.run(
+        [binaries / "mgts-trt", *command], cwd=work, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2
+    assert f"{lacking} in a checkout of mgts-trt" in " ".join(done.stderr.split())

@@ -9,6 +9,7 @@ from mgts_trt.bundle.layout import PLANS
 from mgts_trt.bundle.manifest import FORMAT, BundleFile, Manifest, Model, read_manifest
 from mgts_trt.errors import BundleError
 from mgts_trt.machine.files import file_sha256
+from mgts_trt.machine.installation import in_checkout
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class Bundle:
         if precision not in entry.files:
             raise BundleError(
                 f"The bundle {self.root} holds {model} in {', '.join(entry.files)}, not in {precision}. "
-                f"Export it with `python -m export --precision {precision}`, or ask for one that is there."
+                f"Export it with {in_checkout(f'`python -m export --precision {precision}`')}, or ask for one there is."
             )
         return self.root / entry.files[precision].file
 

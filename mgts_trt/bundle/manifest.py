@@ -12,6 +12,7 @@ from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.tensors import Name, TensorSpec
 from mgts_trt.errors import BundleError, RecipeError, first_fault
 from mgts_trt.machine.files import file_sha256, replace_file
+from mgts_trt.machine.installation import in_checkout
 from mgts_trt.machine.json_files import json_sha256, read_json
 
 FORMAT = 2
@@ -101,7 +102,7 @@ class Golden(_Strict):
 
     name: Name
     picture: BundleFile = Field(description="PNG")
-    outputs: BundleFile = Field(description="npz; see docs/bundle.md")
+    outputs: BundleFile = Field(description="npz of what PyTorch gave")
     source: str = Field(description="where the picture is from and under which terms")
 
 
@@ -227,7 +228,8 @@ def _read(root: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         what = "is not a folder" if not root.is_dir() else f"has no {MANIFEST}"
         raise BundleError(
-            f"{root} is not a bundle: it {what}. Name a folder written by `python -m export --out DIR`; "
+            f"{root} is not a bundle: it {what}. Name a folder that "
+            f"{in_checkout('`python -m export --out DIR`')} wrote; "
             "an export that was interrupted leaves no manifest: run it again."
         ) from None
     except PermissionError as error:

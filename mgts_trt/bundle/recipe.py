@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import RecipeError, first_fault
+from mgts_trt.machine.installation import reinstall_command
 from mgts_trt.machine.json_files import json_sha256
 
 MODELS = ("detector", "masknet", "mgts", "idnet")
@@ -162,7 +163,7 @@ def engines_folder() -> Path:
             return folder
     raise RecipeError(
         f"No engine recipes in or beside {package}. The installation is incomplete; reinstall with "
-        "`pip install --force-reinstall --no-deps .` in a checkout of mgts-trt."
+        f"`{reinstall_command()}`."
     )
 
 

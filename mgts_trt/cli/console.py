@@ -1,12 +1,11 @@
 """What every command prints alike: notes, tables, progress; and how it reads what several take."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mgts_trt.choices import MODES, Mode
 from mgts_trt.cli.terminal import Records, Terminal, styled
-from mgts_trt.errors import BundleError, MgtsError
+from mgts_trt.errors import MgtsError
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for them
     from rich.progress import Progress, ProgressColumn
@@ -15,8 +14,6 @@ if TYPE_CHECKING:  # imported where they are needed, so that --help does not wai
 
 out = Terminal()
 err = Terminal(stderr=True)
-
-BUNDLE_VARIABLE = "MGTS_BUNDLE"
 
 
 def warn(message: str) -> None:
@@ -62,24 +59,10 @@ def progress(*more: "ProgressColumn", transient: bool = True) -> "Progress":
 
 
 def find_bundle(given: Path | None) -> Path:
-    """The bundle to use: the one given, `$MGTS_BUNDLE`, `./bundle`, or the one of the checkout this runs from.
+    """The bundle given, else the one that is meant where none is: see `default_bundle`, also for its error."""
+    from mgts_trt.bundle.default import default_bundle
 
-    Raises:
-        BundleError: None of them is there.
-    """
-    from mgts_trt.bundle.manifest import MANIFEST
-
-    if given is not None:
-        return given
-    if named := os.environ.get(BUNDLE_VARIABLE):
-        return Path(named)
-    for folder in (Path("bundle"), Path(__file__).resolve().parents[2] / "bundle"):
-        if (folder / MANIFEST).is_file():
-            return folder
-    raise BundleError(
-        f"No bundle was named, and there is none in ./bundle. Name its folder, or set {BUNDLE_VARIABLE}; "
-        "`python -m export --out DIR` writes one."
-    )
+    return default_bundle() if given is None else given
 
 
 def split(text: str) -> tuple[str, ...]:

@@ -11,11 +11,13 @@ import numpy as np
 from rich.text import Text
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.default import WHEEL, default_bundle
 from mgts_trt.bundle.manifest import FORMAT
 from mgts_trt.errors import BundleError, MgtsError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
+from mgts_trt.machine.installation import checkout, checkout_command, reinstall_command
 from mgts_trt.plans.flavour import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
@@ -44,22 +46,19 @@ class Finding:
 
 
 def examine(bundle_path: Path | None = None) -> list[Finding]:
-    """Look at the machine, the installation and, if one is named, a bundle and its plans. Never raises.
+    """Look at the machine, the installation, the bundle named or else the default one, and its plans. Never raises.
 
     A machine without a GPU has no problem: bundles run on its CPU.
     """
-    findings = [
+    return [
         *_guarded("system", _system),
         *_guarded("GPU", _gpus),
         *_guarded("TensorRT", _tensorrt),
         *_guarded("cache", _cache),
         *_guarded("ONNX Runtime", _onnxruntime),
         *_guarded("OpenCV", _opencv),
+        *_guarded("bundle", lambda: _bundle(bundle_path)),
     ]
-    if bundle_path is not None:
-        path = bundle_path
-        findings += _guarded("bundle", lambda: _bundle(path))
-    return findings
 
 
 def report(findings: list[Finding]) -> Text:
@@ -83,7 +82,7 @@ def _guarded(area: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
         findings.extend(look())
     except Exception as error:
         text = f"could not be examined: {type(error).__name__}: {error}"
-        findings.append(Finding(area, "problem", text, "pip install --force-reinstall --no-deps ."))
+        findings.append(Finding(area, "problem", text, reinstall_command()))
     return findings
 
 
@@ -142,11 +141,17 @@ def _opencv() -> Iterator[Finding]:
     yield Finding("OpenCV", "ok", cv2.__version__)
 
 
-def _bundle(path: Path) -> Iterator[Finding]:
+def _bundle(named: Path | None) -> Iterator[Finding]:
+    try:
+        path = named or default_bundle()
+    except BundleError as error:
+        cure = "python -m export --out bundle" if checkout() else f"pip install {WHEEL}"
+        yield Finding("bundle", "problem", str(error), cure)
+        return
     try:
         bundle = Bundle.open(path)
     except BundleError as error:
-        yield Finding("bundle", "problem", str(error), f"python -m export --out {path}")
+        yield Finding("bundle", "problem", str(error), checkout_command(f"python -m export --out {path}"))
         return
     manifest = bundle.manifest
     faults = [*_models_that_fail(bundle)]

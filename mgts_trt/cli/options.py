@@ -8,10 +8,16 @@ import typer
 from mgts_trt.choices import Backend, Mode
 
 BundleArgument = Annotated[
-    Path | None, typer.Argument(help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, or the checkout's.")
+    Path | None,
+    typer.Argument(help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, the checkout's, or an installed one."),
 ]
 BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", "-b", help="The bundle's folder; by default $MGTS_BUNDLE or ./bundle.")
+    Path | None,
+    typer.Option(
+        "--bundle",
+        "-b",
+        help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, the checkout's, or an installed one.",
+    ),
 ]
 BackendOption = Annotated[Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime.")]
 PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]

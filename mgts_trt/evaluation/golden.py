@@ -21,6 +21,7 @@ from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Golden
 from mgts_trt.errors import BundleError
+from mgts_trt.machine.installation import in_checkout
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.stages import Letterbox
@@ -60,7 +61,7 @@ def load_goldens(bundle: Bundle) -> list[GoldenCase]:
     if not bundle.manifest.golden:
         raise BundleError(
             f"The bundle {bundle.root} holds no goldens, so there is nothing to compare with. "
-            "Export it again with `python -m export --golden PHOTO`."
+            f"Export it again with {in_checkout('`python -m export --golden PHOTO`')}."
         )
     return [_load(bundle, golden) for golden in bundle.manifest.golden]
 

@@ -19,10 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mgts_trt._typing import Floats, Image
 from mgts_trt.bundle.manifest import RelativePath
 from mgts_trt.errors import LabelError, first_fault
+from mgts_trt.machine.installation import in_checkout
 from mgts_trt.machine.json_files import read_json
 from mgts_trt.pictures.image import read_image
 
 LABELS = "labels.json"
+
+_DESCRIBED = in_checkout("docs/bundle.md")
 
 
 class _Strict(BaseModel):
@@ -176,13 +179,13 @@ def _read_labels(folder: Path) -> Labels:
         data = read_json(path)
     except FileNotFoundError:
         raise LabelError(
-            f"{folder} is not a labelled set: there is no {LABELS} in it. `python -m training label-set --out DIR` "
-            "writes one; docs/bundle.md says what it holds."
+            f"{folder} is not a labelled set: there is no {LABELS} in it. "
+            f"{in_checkout('`python -m training label-set --out DIR`')} writes one; {_DESCRIBED} says what it holds."
         ) from None
     except OSError as error:
         raise LabelError(f"Cannot read {path}: {error.strerror}. Let this user read it.") from error
     except ValueError as error:
-        raise LabelError(f"Cannot read {path}: {error}. It is to be JSON, see docs/bundle.md.") from error
+        raise LabelError(f"Cannot read {path}: {error}. It is to be JSON, see {_DESCRIBED}.") from error
     newest = data.get("format") if isinstance(data, dict) else None
     if type(newest) is int and 1 < newest < 1000:
         raise LabelError(f"{path} has format {newest}; this version of mgts-trt reads format 1. Upgrade mgts-trt.")
@@ -190,5 +193,5 @@ def _read_labels(folder: Path) -> Labels:
         return Labels.model_validate(data)
     except ValidationError as error:
         raise LabelError(
-            f"{path} is wrong {first_fault(error)}. Correct it; docs/bundle.md says what it holds."
+            f"{path} is wrong {first_fault(error)}. Correct it; {_DESCRIBED} says what it holds."
         ) from error

@@ -18,6 +18,7 @@ from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.mask_metrics import evaluate_masks
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_search
 from mgts_trt.evaluation.task_run import PictureResult, TaskRun, load_run, run_task
+from mgts_trt.machine.installation import in_checkout
 from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES, Mode
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
@@ -140,7 +141,7 @@ def compare_task(
     if labelled is None:
         raise BundleError(
             f"The bundle {bundle.root} holds no labelled set. Name one with --labelled DIR, or export the bundle again "
-            "with `python -m export --labelled DIR`."
+            f"with {in_checkout('`python -m export --labelled DIR`')}."
         )
     held = dict.fromkeys(precision for model in bundle.manifest.models.values() for precision in model.files)
     pictures = len(labelled.pictures)
@@ -182,7 +183,7 @@ def _run(
     if not chosen:
         raise BundleError(
             f"The bundle {bundle.root} holds no mode's models in {precision}. Export it again with "
-            f"`python -m export --precision {precision}`."
+            f"{in_checkout(f'`python -m export --precision {precision}`')}."
         )
     sessions: dict[str, Session] = {}
     try:

@@ -23,7 +23,7 @@ FlavourName = Literal["tensorrt", "tensorrt_rtx"]
 FLAVOURS: tuple[FlavourName, ...] = ("tensorrt_rtx", "tensorrt")
 """In the order they are looked for: TensorRT-RTX first, because it builds on every machine."""
 
-INSTALL = "pip install tensorrt-rtx cuda-core cuda-bindings onnx"
+INSTALL = "pip install 'mgts-trt[rtx]'"
 """The command that makes TensorRT available."""
 
 PORTABLE = "portable"

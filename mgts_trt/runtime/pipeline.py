@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, overload
 
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.default import default_bundle
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.plans.head_form import HeadChoice, load_head
 from mgts_trt.runtime.host_pipeline import HostPipeline
@@ -76,7 +77,7 @@ class PersonSearch:
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         mode: Mode = "net",
         backend: Backend = "auto",
@@ -88,7 +89,7 @@ class PersonSearch:
         """Open a bundle for searching.
 
         Args:
-            path: The bundle's folder.
+            path: The bundle's folder; by default `$MGTS_BUNDLE`, `./bundle`, or an installed one: see `default_bundle`.
             mode: `net` runs the mask net; `box` takes the box as a weak mask and is about twice as fast (Sec. 4.7);
                 `none` is the single-stream baseline.
             backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU; `runtime.reason` says why.
@@ -99,11 +100,11 @@ class PersonSearch:
             graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `graph_refusals`.
 
         Raises:
-            BundleError: See `Bundle.open`.
+            BundleError: See `Bundle.open` and `default_bundle`.
             BackendError: The backend is unknown or cannot run here.
         """
         return cls(
-            Bundle.open(path),
+            Bundle.open(default_bundle() if path is None else path),
             mode=mode,
             backend=backend,
             precision=precision,

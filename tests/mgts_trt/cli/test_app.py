@@ -199,7 +199,7 @@ def test_build_without_tensorrt_says_what_to_install(run, pristine: Path, monkey
     monkeypatch.setattr("mgts_trt.plans.flavour.find_flavour", lambda *_: None)
     code, _, err = run("build", pristine)
     assert code == 2
-    assert "pip install tensorrt-rtx" in err
+    assert "pip install 'mgts-trt[rtx]'" in err
 
 
 def test_inspect(run, pristine: Path, tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def check(findings):
 
 
 def test_a_machine_without_a_gpu_has_no_problem(bundle):
-    findings = check(examine())
+    findings = check(examine(bundle))
     assert [finding for finding in findings if finding.state == "problem"] == []
-    assert {"system", "CPU", "GPU", "TensorRT", "cache", "ONNX Runtime", "OpenCV"} == {
+    assert {"system", "CPU", "GPU", "TensorRT", "cache", "ONNX Runtime", "OpenCV", "bundle", "plans"} == {
         finding.area for finding in findings
     }
     [gpu] = of("GPU", findings)
@@ -75,7 +75,7 @@ def test_no_tensorrt(monkeypatch, broken, state, text):
     [finding] = of("TensorRT", check(examine()))
     assert finding.state == state
     assert text in finding.text
-    assert finding.cure == "pip install tensorrt-rtx cuda-core cuda-bindings onnx"
+    assert finding.cure == "pip install 'mgts-trt[rtx]'"
 
 
 @pytest.mark.parametrize(("area", "package"), [("ONNX Runtime", "onnxruntime"), ("OpenCV", "opencv-python-headless")])
@@ -167,6 +167,24 @@ def test_a_missing_bundle(tmp_path):
     assert finding.state == "problem"
     assert "is not a folder" in finding.text
     assert finding.cure == f"python -m export --out {tmp_path / 'none'}"
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_no_bundle_at_all(tmp_path, monkeypatch, installed):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MGTS_BUNDLE", raising=False)
+    if installed:
+        monkeypatch.setattr("mgts_trt.machine.installation.checkout", lambda: None)
+        monkeypatch.setattr(module, "checkout", lambda: None)
+        monkeypatch.setattr("mgts_trt.bundle.default.checkout", lambda: None)
+    else:
+        monkeypatch.setattr("mgts_trt.bundle.default.checkout", lambda: tmp_path)
+    [finding] = of("bundle", check(examine()))
+    assert finding.state == "problem"
+    assert "No bundle was named" in finding.text
+    wheel = "mgts_trt_edge-" in finding.cure
+    assert wheel if installed else finding.cure == "python -m export --out bundle"
+    assert ("`make dist` in a checkout" in finding.text) == installed
 
 
 @pytest.fixture(scope="module")

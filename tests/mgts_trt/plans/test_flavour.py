@@ -20,7 +20,7 @@ def no_tensorrt(monkeypatch):
 
 def test_nothing_installed(no_tensorrt):
     assert find_flavour() is None
-    with pytest.raises(BackendError, match=r"installed.*pip install tensorrt-rtx"):
+    with pytest.raises(BackendError, match=r"installed.*pip install 'mgts-trt\[rtx\]'"):
         require_flavour()
 
 
