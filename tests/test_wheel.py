@@ -23,7 +23,7 @@ from tests.helpers.paths import ROOT, SAMPLES, TRAINED
 pytestmark = pytest.mark.slow
 
 PHOTOS = ("0000.jpg", "0045.jpg")
-WHERE = "240,63,80,168"
+WHERE = "240,63,320,231"
 """The man in the first one, who is in the second one, too."""
 
 BASE_ONLY = '''"""Hides what the base install would not bring."""

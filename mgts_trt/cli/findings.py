@@ -177,11 +177,13 @@ def _models_that_fail(bundle: Bundle) -> Iterator[Finding]:
                 outputs = session.run(inputs)
                 session.close()
             except MgtsError as error:
-                yield Finding("bundle", "problem", str(error), f"python -m export --out {bundle.root}")
+                yield Finding(
+                    "bundle", "problem", str(error), checkout_command(f"python -m export --out {bundle.root}")
+                )
                 continue
             if infinite := [name for name, array in outputs.items() if not np.isfinite(array).all()]:
                 text = f"{bundle.model_path(model, precision)} gives {', '.join(infinite)} that is not finite"
-                yield Finding("bundle", "problem", text, f"python -m export --out {bundle.root}")
+                yield Finding("bundle", "problem", text, checkout_command(f"python -m export --out {bundle.root}"))
 
 
 def _plans(bundle: Bundle) -> Iterator[Finding]:

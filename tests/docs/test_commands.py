@@ -103,6 +103,7 @@ def planted(tmp_path: Path, text: str) -> Document:
         "mgts-trt gallery info",
         "mgts-trt bench --image a.jpg --runs none",
         "mgts-trt bench --image a.jpg \\\n    --gone",
+        "mgts-trt search -q a.jpg -g b --sheet out/sheet.txt",
         "mgts-trt doctor && mgts-trt vanish",
         "KEY=1 mgts-trt vanish",
         ".venv/bin/mgts-trt vanish",

@@ -5,11 +5,15 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
+from unittest import mock
 
 import typer
 from typer.main import get_command
 
+from mgts_trt.cli import outputs
+from mgts_trt.errors import MgtsError
 from tests.helpers.paths import ROOT
 
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -62,20 +66,37 @@ def _parsed(package: str, arguments: list[str], whole: bool) -> str | None:
         if error.name != package:
             raise
         return f"there is no module {package}"
-    context, name = None, package
     try:
-        while True:
-            context = command.make_context(name, list(arguments), parent=context, help_option_names=["--help"])
-            if not hasattr(command, "commands"):
-                return None
-            arguments = [*getattr(context, "_protected_args", []), *context.args]
-            if not arguments:
-                return None
-            name, command, arguments = command.resolve_command(context, arguments)
+        with mock.patch.object(outputs, "check_place", _check_name):
+            _walk(command, package, arguments)
     except typer.Exit:  # --help, --version
         return None
+    except MgtsError as error:
+        return str(error)
     except UsageError as error:
         return None if not whole and type(error).__name__ in _LOOSE else error.format_message()
+    return None
+
+
+def _walk(command: Any, name: str, arguments: list[str]) -> None:
+    """Read a command line down to its last command, and call none."""
+    context = None
+    while True:
+        context = command.make_context(name, list(arguments), parent=context, help_option_names=["--help"])
+        if not hasattr(command, "commands"):
+            return
+        arguments = [*getattr(context, "_protected_args", []), *context.args]
+        if not arguments:
+            return
+        name, command, arguments = command.resolve_command(context, arguments)
+
+
+_check_place = outputs.check_place
+
+
+def _check_name(file: Path, suffixes: tuple[str, ...] = ()) -> None:
+    """Judge the name of a file that a command would write, and not whether its folder is there already."""
+    _check_place(Path(gettempdir(), file.name), suffixes)
 
 
 def _tests(arguments: list[str]) -> str | None:
