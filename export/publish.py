@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mgts_trt.bundle.layout import OF_THE_MODELS
+from mgts_trt.bundle.layout import OF_THE_MODELS, SIGNATURE
 from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.errors import BundleError
 
@@ -35,7 +35,8 @@ def move_into_place(staging: Path, out: Path) -> None:
     """Put the new files in place of the old ones: the old manifest goes first, the new one comes last."""
     out.mkdir(exist_ok=True)
     out.chmod(0o755)
-    (out / MANIFEST).unlink(missing_ok=True)
+    for outdated in (MANIFEST, SIGNATURE):
+        (out / outdated).unlink(missing_ok=True)
     for old in out.glob("*.onnx"):
         old.unlink()
     for folder in OF_THE_MODELS:

@@ -27,6 +27,10 @@ class BundleError(MgtsError):
     """A bundle that is missing, altered, foreign, or newer than this version understands."""
 
 
+class SignatureError(BundleError):
+    """A bundle that is not signed by the key asked for, or a key that cannot be used."""
+
+
 class OnnxError(MgtsError):
     """An ONNX file that cannot be read, or no package to read it with."""
 

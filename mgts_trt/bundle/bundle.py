@@ -2,12 +2,14 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
 from mgts_trt.bundle.layout import PLANS
 from mgts_trt.bundle.manifest import FORMAT, BundleFile, Manifest, Model, read_manifest
-from mgts_trt.errors import BundleError
+from mgts_trt.bundle.signature import Key, verify_files
+from mgts_trt.errors import BundleError, SignatureError
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.installation import in_checkout
 
@@ -19,6 +21,11 @@ _ADVICE = "Copy the bundle again, or export it again."
 class Bundle:
     """A bundle on disk whose every file has been checked.
 
+    Attributes:
+        root: Its folder.
+        manifest: What its files are.
+        signed: File → SHA-256 of those a signature covers; None where no key was asked for.
+
     Example:
         ```python
         bundle = Bundle.open("bundle/")
@@ -26,18 +33,22 @@ class Bundle:
         ```
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Path, manifest: Manifest, signed: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.manifest = manifest
+        self.signed = signed
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, public_key: Key | None = None) -> Self:
         """Read the manifest and check every file against it. A note in the log says if the manifest has no digest.
 
         Args:
             path: The bundle's folder.
+            public_key: Whose signature the bundle must have: the path of a PEM file with an Ed25519 key, or what such
+                a file holds. None asks for no signature.
 
         Raises:
+            SignatureError: The bundle is not signed by that key, or was changed since; or the key cannot be used.
             BundleError: There is no bundle, it is of a newer format, its manifest is malformed, or
                 a file is missing or altered.
         """
@@ -51,7 +62,7 @@ class Bundle:
                 root,
                 root,
             )
-        return cls(root, manifest)
+        return cls(root, manifest, None if public_key is None else verify_files(root, manifest, public_key))
 
     def model_path(self, model: str, precision: str) -> Path:
         """The ONNX file of `model` in `precision`.
@@ -80,6 +91,27 @@ class Bundle:
             raise BundleError(
                 f"The bundle {self.root} has no {name}; it holds {held}. Export it again with all models."
             ) from None
+
+    def require_signed(self, path: Path) -> None:
+        """Refuse a file that the manifest does not name, unless it is signed or no key was asked for.
+
+        Args:
+            path: A file inside the bundle.
+
+        Raises:
+            SignatureError: It is not the file that was signed, or none was.
+        """
+        if self.signed is None:
+            return
+        try:
+            fits = self.signed.get(path.relative_to(self.root).as_posix()) == file_sha256(path)
+        except OSError as error:
+            raise SignatureError(f"Cannot read {path}: {error.strerror}. {_ADVICE}") from error
+        if not fits:
+            raise SignatureError(
+                f"{path} is not covered by the bundle's signature. Let who holds the key sign the bundle as it is now: "
+                f"mgts-trt bundle sign {self.root} --key FILE"
+            )
 
     @property
     def plans(self) -> Path:

@@ -9,6 +9,10 @@ REFERENCE = f"{LABELLED}/reference.npz"
 """What PyTorch found in the labelled set."""
 
 
+SIGNATURE = "signature.json"
+"""Who made the bundle, if it is signed; see `mgts_trt.bundle.signature`. Not in the manifest, which it signs."""
+
+
 def model_file(model: str, precision: str) -> str:
     """A model's ONNX file."""
     return f"{model}.{precision}.onnx"

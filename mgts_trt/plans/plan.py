@@ -263,11 +263,14 @@ def find_plan(bundle: Bundle, expected: PlanIdentity) -> Plan:
     """The plan of the bundle that has the `expected` identity, verified.
 
     Raises:
+        SignatureError: The bundle was opened with a key, and the plan is not signed.
         PlanError: There is none (the message says what the nearest one differs in), or it is altered.
     """
     folder = bundle.plans / expected.folder
     if folder.is_dir():
-        return Plan(folder, verify_plan(folder, expected))
+        plan = Plan(folder, verify_plan(folder, expected))
+        bundle.require_signed(folder / RECORD)  # it has the digests of the other files
+        return plan
     asked = f"{expected.model} in {expected.precision} for {expected.target}"
     if expected.head == "fused":
         asked += " with a fused head"

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, overload
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import default_bundle
+from mgts_trt.bundle.signature import Key
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.plans.head_form import HeadChoice, load_head
 from mgts_trt.runtime.host_pipeline import HostPipeline
@@ -85,6 +86,7 @@ class PersonSearch:
         threads: int | None = None,
         head: HeadChoice = "auto",
         graphs: bool = True,
+        public_key: Key | None = None,
     ) -> Self:
         """Open a bundle for searching.
 
@@ -98,13 +100,14 @@ class PersonSearch:
             head: On TensorRT, which form of MGTS's plan to run (`mgts-trt build --head`); `auto` takes the faster of
                 those that are built.
             graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `graph_refusals`.
+            public_key: Whose signature the bundle, and plans that are run, must have; see `Bundle.open`.
 
         Raises:
             BundleError: See `Bundle.open` and `default_bundle`.
             BackendError: The backend is unknown or cannot run here.
         """
         return cls(
-            Bundle.open(default_bundle() if path is None else path),
+            Bundle.open(default_bundle() if path is None else path, public_key=public_key),
             mode=mode,
             backend=backend,
             precision=precision,
