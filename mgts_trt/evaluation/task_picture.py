@@ -110,9 +110,10 @@ def _draw(image: Image, result: PictureResult, loud: Sequence[int]) -> Image:
     canvas = image.copy()
     for row in set(range(len(result.boxes))) - set(loud):
         x1, y1, x2, y2 = np.rint(result.boxes[row]).astype(int).tolist()
-        cv2.rectangle(canvas, (x1, y1), (x2, y2), _GREY, 1)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), _GREY, 2)
     rows = np.array(loud, np.int64)
     masks: Array | None = None
     if result.masks and len(rows):
         masks = np.stack([result.masks[row].unpack(*image.shape[:2]) for row in rows])
-    return draw_people(canvas, result.boxes[rows], result.scores[rows], masks)
+    unmasked = result.instances[rows] == 0 if result.masks else None
+    return draw_people(canvas, result.boxes[rows], result.scores[rows], masks, unmasked=unmasked)

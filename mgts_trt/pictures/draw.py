@@ -1,6 +1,6 @@
 """Pictures for people: boxes, scores and masks on an image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ def draw_people(
     image: Image,
     boxes: Array,
     scores: Array,
-    masks: Bools | None = None,
+    masks: Bools | Callable[[int], Bools] | None = None,
     labels: Sequence[str] | None = None,
     unmasked: Bools | None = None,
 ) -> Image:
@@ -33,7 +33,7 @@ def draw_people(
         image: uint8 [H, W, 3], RGB; not changed.
         boxes: [N, 4], image pixels.
         scores: [N], written beside the boxes.
-        masks: bool [N, H, W], or None.
+        masks: bool [N, H, W]; or what gives one of them, [H, W], by its row, so that not all are held at once; or None.
         labels: N texts to write instead of the scores.
         unmasked: bool [N]: for whom no mask was found, so that the box stands for it. These boxes are dashed and not
             tinted, and a legend at the bottom says what that means.
@@ -52,7 +52,7 @@ def draw_people(
             f"There are {len(boxes)} boxes, {len(scores)} scores and {len(texts)} labels to draw, but each person has "
             "one of each. Pass rows of one result."
         )
-    if masks is not None and masks.shape != (len(boxes), *image.shape[:2]):
+    if isinstance(masks, np.ndarray) and masks.shape != (len(boxes), *image.shape[:2]):
         raise ImageError(
             f"The masks are {list(masks.shape)}, but {[len(boxes), *image.shape[:2]]} is expected for {len(boxes)} "
             "boxes on this picture. Pass one mask a person, in image pixels."
@@ -62,7 +62,7 @@ def draw_people(
     order = np.argsort(scores, kind="stable")
     if masks is not None:
         for i in order[~dashed[order]]:
-            _tint(picture, masks[i], rgb(_colour(i)))
+            _tint(picture, masks(int(i)) if callable(masks) else masks[i], rgb(_colour(i)))
     for i in order:
         _draw_box(picture, boxes[i], texts[i], _colour(i), dashed=bool(dashed[i]))
     if dashed.any():

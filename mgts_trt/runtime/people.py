@@ -164,7 +164,8 @@ class People:
         """
         from mgts_trt.pictures.draw import draw_people
 
-        return draw_people(image, self.boxes, self.scores, self.masks, unmasked=self.boxes_as_masks)
+        masks = self.mask if self.has_masks else None
+        return draw_people(image, self.boxes, self.scores, masks, unmasked=self.boxes_as_masks)
 
     def to_supervision(self) -> "supervision.Detections":
         """The people as `supervision.Detections`, for its annotators, trackers and zones.

@@ -4,27 +4,10 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import MgtsError
-from mgts_trt.evaluation.bench import BenchReport, ModeResult, Percentiles
 from mgts_trt.evaluation.bench_plot import WHOLE, bench_bars, bench_plot
 from mgts_trt.pictures.image import read_image
 from mgts_trt.pictures.palette import LINE, STAGES, rgb
-
-STAGE_MS = {"letterbox": 5.0, "detector": 100.0, "masknet": 80.0, "separate": 10.0, "reid": 50.0}
-
-
-def report(preset: str = "edge", scale: float = 1.0) -> BenchReport:
-    """Of all modes, every stage as long as `STAGE_MS` says, times a scale."""
-    modes = []
-    for mode in ("none", "net", "box"):
-        parts = {stage: scale * ms for stage, ms in STAGE_MS.items() if mode == "net" or stage != "masknet"}
-        parts["total"] = sum(parts.values())
-        stages = {stage: Percentiles(p50=ms, p90=2 * ms, p99=3 * ms, mean=ms) for stage, ms in parts.items()}
-        modes.append(ModeResult(mode=mode, people=8, stages=stages, images_per_second=1.0))
-    return BenchReport(
-        mgts_trt="0", backend="onnxruntime", reason="", device="CPU, 2 threads", cpu="A CPU", python="3", platform="",
-        bundle="bundle", preset=preset, trained=True, precision="fp32", canvas=(480, 800), image="a.jpg",
-        image_hw=(600, 1116), runs=1, warmup=0, modes=modes,
-    )  # fmt: skip
+from tests.helpers.bench_reports import STAGE_MS, bench_report
 
 
 def colours(path: Path) -> dict[str, int]:
@@ -34,7 +17,7 @@ def colours(path: Path) -> dict[str, int]:
 
 
 def test_bars_of_our_networks_alone() -> None:
-    bars = bench_bars(report())
+    bars = bench_bars(bench_report())
     assert [bar.label for bar in bars] == ["none, 8 people", "net, 8 people", "box, 8 people"]
     assert bars[1].parts == STAGE_MS
     assert bars[1].total == sum(STAGE_MS.values())
@@ -42,7 +25,7 @@ def test_bars_of_our_networks_alone() -> None:
 
 
 def test_the_papers_bars_stand_beside_those_of_its_networks() -> None:
-    bars = bench_bars(report("paper"))
+    bars = bench_bars(bench_report("paper"))
     assert [bar.label for bar in bars[1::2]] == ["the paper, Tesla K80"] * 3
     none, net, box = bars[1::2]
     assert net.parts == {"detector": 626, "masknet": 579, "reid": 64}
@@ -53,7 +36,7 @@ def test_the_papers_bars_stand_beside_those_of_its_networks() -> None:
 
 def test_every_stage_has_its_colour_and_its_share(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    bench_plot(report(), tmp_path / "bars.png")
+    bench_plot(bench_report(), tmp_path / "bars.png")
     shown = colours(tmp_path / "bars.png")
     wide = ("detector", "masknet", "reid")  # the others are narrow next to their edges
     area = {"detector": 300, "masknet": 80, "reid": 150}
@@ -67,8 +50,8 @@ def test_every_stage_has_its_colour_and_its_share(tmp_path: Path) -> None:
 
 def test_one_scale_for_both(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    bench_plot(report("paper"), tmp_path / "slow.png")
-    bench_plot(report("paper", scale=0.1), tmp_path / "fast.png")
+    bench_plot(bench_report("paper"), tmp_path / "slow.png")
+    bench_plot(bench_report("paper", scale=0.1), tmp_path / "fast.png")
     slow, fast = colours(tmp_path / "slow.png"), colours(tmp_path / "fast.png")
     assert fast["detector"] < 0.8 * slow["detector"], "ours are shorter, the paper's stay"
     assert fast["masknet"] > 0.7 * slow["masknet"]
@@ -79,7 +62,7 @@ def test_one_scale_for_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["bars.svg", "bars.pdf"])
 def test_other_formats(name: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    bench_plot(report(), tmp_path / name)
+    bench_plot(bench_report(), tmp_path / name)
     assert (tmp_path / name).stat().st_size > 1000
     with pytest.raises(MgtsError, match=r"Name a \.png, \.svg or \.pdf"):
-        bench_plot(report(), tmp_path / "bars.bmp5")
+        bench_plot(bench_report(), tmp_path / "bars.bmp5")

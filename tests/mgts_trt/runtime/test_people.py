@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mgts_trt import MgtsError, PersonSearch
+from mgts_trt.errors import ImageError
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
 PLACES = ((0, 1), (1, 3), (1, 5), (0, 4))
@@ -135,3 +136,20 @@ def test_without_supervision(people, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(MgtsError, match="not installed: `pip install supervision`"):
         people.to_supervision()
+
+
+def test_a_crowd_is_drawn_though_its_masks_together_are_too_large(people, monkeypatch) -> None:
+    image = np.zeros((CANVAS[0] * 3, CANVAS[1] * 3, 3), np.uint8)
+    drawn = people.draw(image)
+    monkeypatch.setattr("mgts_trt.runtime.people._LARGEST_MASKS", 1)
+    if people.has_masks:
+        with pytest.raises(ImageError, match=r"people\.mask\(i\)"):
+            _ = people.masks
+    np.testing.assert_array_equal(people.draw(image), drawn)
+
+
+def test_boxes_without_a_mask_are_drawn_as_such_in_mode_net_alone(people) -> None:
+    image = np.zeros((CANVAS[0] * 3, CANVAS[1] * 3, 3), np.uint8)
+    nobody = replace(people, instances=np.zeros(4, np.int32))
+    legend = (nobody.draw(image)[-18:, :100] == 255).all(-1).sum()
+    assert (legend > 100) == (people.instance_map is not None)
