@@ -108,6 +108,7 @@ def plot_losses(log: Path, picture: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper right")
     rate = axes.twinx()
+    rate.grid(visible=False)
     rate.plot(values[:, 0], values[:, 1], color="grey", linestyle=":", linewidth=1)
     rate.set(ylabel="learning rate (dotted)", yscale="log")
     save_figure(figure, picture)
