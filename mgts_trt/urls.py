@@ -1,8 +1,9 @@
 """URLs as they are shown: without user name, password, or what stands for one in the query."""
 
+import os
 import re
 from ipaddress import ip_address
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://?")
 """One slash is what is left where a URL was taken for a path."""
@@ -68,7 +69,7 @@ def url_fault(url: str) -> str | None:
 
 def file_path(url: str) -> str:
     """The path that a `file:` URL names."""
-    return unquote(re.sub(r"^file:(//[^/]*)?", "", url))
+    return os.fsdecode(unquote_to_bytes(re.sub(r"^file:(//[^/]*)?", "", url)))
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """`mgts-trt detect`: pictures in, JSON and annotated pictures out."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.cli.outputs import make_folder
 from mgts_trt.errors import ImageError, MgtsError
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detected:
-    """What became of one picture: the people in it, or the error that kept it from being searched."""
+    """What became of one picture: the people in it, and the error that kept it from being searched or written."""
 
     path: Path
     people: "People | None"
@@ -36,7 +38,7 @@ def search_pictures(
     draw: bool = True,
     embeddings: bool = True,
 ) -> Iterator[Detected]:
-    """Search pictures one after the other; a broken one costs itself alone.
+    """Search pictures one after the other; one that cannot be read, drawn or written costs itself alone.
 
     Args:
         search: An open pipeline.
@@ -47,29 +49,29 @@ def search_pictures(
         embeddings: Put embeddings into the JSON.
 
     Raises:
-        MgtsError: The output cannot be written, or the backend fails.
+        BackendError: The backend fails.
     """
+    from mgts_trt.pictures.folders import DRAWN
     from mgts_trt.pictures.image import read_image, write_image
 
     for path, name in pictures:
+        people, target = None, out / name
         try:
             image = read_image(path)
             people = search(image, top=top)
-        except ImageError as error:
-            yield Detected(path, None, error)
-            continue
-        target = out / name
-        try:
             target.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps({"file": str(path), **_entries(people, embeddings)}, indent=1)
             target.with_name(f"{name.name}.json").write_text(text + "\n", encoding="utf-8")
             if draw:
-                write_image(target.with_name(f"{name.name}.people.jpg"), people.draw(image))
+                write_image(target.with_name(f"{name.name}{DRAWN}"), people.draw(image))
+        except ImageError as error:
+            yield Detected(path, people, error)
         except OSError as error:
-            raise MgtsError(
-                f"Cannot write to {target.parent}: {error.strerror}. Name another folder with --out."
-            ) from error
-        yield Detected(path, people, None)
+            yield Detected(path, people, MgtsError(f"{path}: cannot write to {target.parent}: {error.strerror}."))
+        except MemoryError:
+            yield Detected(path, people, MgtsError(f"{path}: there is not enough memory for it. Scale it down first."))
+        else:
+            yield Detected(path, people, None)
 
 
 def _entries(people: "People", embeddings: bool) -> dict[str, object]:
@@ -95,35 +97,65 @@ def detect(
     threads: ThreadsOption = None,
     draw: Annotated[bool, typer.Option(help="Write annotated pictures.")] = True,
     embeddings: Annotated[bool, typer.Option(help="Put embeddings into the JSON.")] = True,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a picture could not be read.")] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit with 1 if a picture or folder could not be read or written."),
+    ] = False,
 ) -> None:
     """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
-    from mgts_trt.pictures.image import list_pictures
+    from mgts_trt.pictures.folders import list_pictures
     from mgts_trt.runtime.pipeline import PersonSearch
 
-    pictures = list_pictures(sources)
+    pictures, found = list_pictures(sources, without=out_folder)
+    make_folder(out_folder)
+    _check_names(pictures, out_folder)
     with PersonSearch.open(
         find_bundle(bundle), mode=mode, backend=backend, precision=precision, threads=threads
     ) as search:
-        found, failures, milliseconds = 0, [], 0.0
+        seen, searched, failures, milliseconds = 0, 0, [], 0.0
         with progress() as bar:
             task = bar.add_task("searching", total=len(pictures))
             for result in search_pictures(search, pictures, out_folder, top=people, draw=draw, embeddings=embeddings):
                 bar.advance(task)
-                if result.people is None:
+                if result.error is not None:
                     failures.append(result)
-                    continue
-                found += len(result.people)
-                milliseconds += result.people.timings["total"]
+                if result.people is not None:
+                    searched += 1
+                    seen += len(result.people)
+                    milliseconds += result.people.timings["total"]
         done = len(pictures) - len(failures)
-        if not done and len(sources) == 1 and sources[0].is_file() and failures[0].error:
+        if not done and len(pictures) == 1 and failures[0].error:
             raise failures[0].error
         for failure in failures:
             warn(f"skipped: {failure.error}")
+        for sentence in found.told:
+            warn(f"{sentence}.")
         out.print(
-            f"{found} people in {done} of {len(pictures)} pictures, mode {mode}, {search.runtime.backend} on "
-            f"{search.runtime.device}, {milliseconds / max(done, 1):.0f} ms a picture; written to {out_folder}/"
+            f"{seen} people in {done} of {len(pictures)} pictures, mode {mode}, {search.runtime.backend} on "
+            f"{search.runtime.device}, {milliseconds / max(searched, 1):.0f} ms a picture; written to {out_folder}/"
         )
         notice_untrained(search.bundle.manifest)
-    if failures and strict:
+    if strict and (failures or found.unseen):
         raise typer.Exit(1)
+
+
+def _check_names(pictures: Sequence[tuple[Path, Path]], folder: Path) -> None:
+    """Refuse to begin where a result would take the place of another one, or of a picture.
+
+    Raises:
+        MgtsError: It would.
+    """
+    from mgts_trt.pictures.folders import DRAWN
+
+    inputs = {os.path.realpath(path): path for path, _ in pictures}
+    outputs = dict[str, Path]()
+    for path, name in pictures:
+        for written in (f"{folder / name}.json", f"{folder / name}{DRAWN}"):
+            place = os.path.realpath(written)
+            other = inputs.get(place) or outputs.get(place)
+            if other is not None:
+                raise MgtsError(
+                    f"What is found in {path} would be written to {written}, over what belongs to {other}. "
+                    "Rename one of them, or name another folder with --out."
+                )
+            outputs[place] = path

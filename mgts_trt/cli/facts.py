@@ -13,7 +13,7 @@ from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.records import ParityRecord, RangesRecord
 from mgts_trt.errors import BackendError, BundleError, MgtsError, OnnxError, PlanError
-from mgts_trt.machine.files import file_sha256
+from mgts_trt.machine.files import file_sha256, place_kind
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.flavour import Flavour, find_flavour, runs_on, title
 from mgts_trt.plans.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan
@@ -157,14 +157,15 @@ def inspect(path: Path, layers: int = 0) -> Facts:
     Raises:
         MgtsError: It is none of these, or it is altered.
     """
-    if path.suffix == ".onnx" and path.is_file():
+    place = place_kind(path)
+    if path.suffix == ".onnx" and place == "file":
         return inspect_onnx(path, layers)
-    folder = path if path.is_dir() else path.parent
-    if path.name == MANIFEST or (path.is_dir() and (path / MANIFEST).is_file()):
+    folder = path if place == "folder" else path.parent
+    if path.name == MANIFEST or (place == "folder" and place_kind(path / MANIFEST)):
         return inspect_bundle(folder, layers)
-    if path.name == RECORD or path.suffix == ".plan" or (path.is_dir() and (path / RECORD).is_file()):
+    if path.name == RECORD or path.suffix == ".plan" or (place == "folder" and place_kind(path / RECORD)):
         return inspect_plan(folder)
-    what = "is not there" if not path.exists() else "is none of these"
+    what = "is not there" if place is None else "is none of these"
     raise MgtsError(
         f"Cannot inspect {path}: it {what}. Name a bundle (a folder with {MANIFEST}), a plan (a folder with {RECORD}, "
         "in the bundle's plans/), or an .onnx file."

@@ -75,11 +75,13 @@ def index(
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
     from mgts_trt.gallery.store import stored_mode
+    from mgts_trt.pictures.folders import Found
     from mgts_trt.runtime.pipeline import PersonSearch
 
     if workers is None and (ray_address or gpus_per_worker):
         raise MgtsError("--ray-address and --gpus-per-worker are for several workers. Say how many with --workers N.")
-    found = find_sources(sources, camera=camera, camera_pattern=camera_pattern)
+    beside = Found()
+    found = find_sources(sources, camera=camera, camera_pattern=camera_pattern, beside=beside)
     opened = Bundle.open(bundle)
     mode = mode or stored_mode(gallery) or "net"
     with (
@@ -130,11 +132,13 @@ def index(
                 )
         if len(report.failures) == 1 == len(found) and not report.frames + report.skipped:
             raise report.failures[0].error
+        for sentence in beside.told:
+            warn(f"{sentence}.")
         _print_report(report, gallery)
         notice_untrained(opened.manifest)
     if signals:
         raise typer.Exit(128 + signals[0])
-    if report.failures and strict:
+    if strict and (report.failures or beside.unseen):
         raise typer.Exit(1)
 
 

@@ -49,6 +49,22 @@ def check_place(file: Path, suffixes: tuple[str, ...] = ()) -> None:
         raise MgtsError(f"Cannot write {file}: {place} is not yours to write to. Name another file.")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for results, if it is not there.
+
+    Raises:
+        MgtsError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise MgtsError(f"Cannot write to {folder}: it is a file, and a folder is expected. Name another.") from None
+    except OSError as error:
+        raise MgtsError(f"Cannot write to {folder}: {error.strerror}. Name another folder.") from error
+    if not os.access(folder, os.W_OK):
+        raise MgtsError(f"Cannot write to {folder}: it is not yours to write to. Name another folder.")
+
+
 def write_json(file: Path, text: str) -> None:
     """Write JSON to a file, or to standard output for `-`, with a line's end.
 

@@ -130,15 +130,19 @@ def _stored_gallery(places: Sequence[str], bundle: "Bundle", mode: Mode | None) 
 
 def _scenes(places: Sequence[str]) -> dict[Path, Path]:
     """Scene → name."""
-    from mgts_trt.pictures.image import list_pictures
+    from mgts_trt.machine.files import place_kind
+    from mgts_trt.pictures.folders import list_pictures
 
     for place in places:
-        if not Path(place).exists():
+        if place_kind(Path(place)) is None:
             raise GalleryError(
                 f"There is no {place}: a gallery made by `mgts-trt index`, a photo, or a folder of photos is expected. "
                 "Check the path's spelling."
             )
-    return dict(list_pictures([Path(place) for place in places]))
+    pictures, found = list_pictures([Path(place) for place in places])
+    for sentence in found.told:
+        warn(f"{sentence}.")
+    return dict(pictures)
 
 
 def _rank_scenes(

@@ -10,6 +10,7 @@ import numpy as np
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import QueryError
+from mgts_trt.machine.files import place_kind
 from mgts_trt.pictures.image import crop, decode_image, read_file
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -48,7 +49,7 @@ def parse_query(text: str) -> tuple[Path, Where]:
         QueryError: What follows the @ is neither two nor four numbers, or a box holds nothing.
     """
     path, at, numbers = text.rpartition("@")
-    if not at or Path(text).exists():  # a file's own name may hold an @
+    if not at or place_kind(Path(text)) is not None:  # a file's own name may hold an @
         return Path(text), None
     try:
         if numbers.startswith(_BY_SIZE):

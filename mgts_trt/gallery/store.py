@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from mgts_trt._typing import Floats
-from mgts_trt.errors import GalleryError
+from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.gallery import vector_index
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.erasure import erase
@@ -30,6 +30,7 @@ from mgts_trt.gallery.tables import (
     people_schema,
     read_space,
 )
+from mgts_trt.machine.files import place_kind
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.urls import without_login
 
@@ -362,7 +363,10 @@ def is_gallery(url: str | Path) -> bool:
     """Whether there is a gallery at a path or URL; False where it cannot be looked at."""
     location = locate(url)
     if is_local(location):
-        return (Path(location) / f"{PEOPLE}.lance").is_dir()
+        try:
+            return place_kind(Path(location) / f"{PEOPLE}.lance") == "folder"
+        except MgtsError:
+            return False
     if location.partition("://")[0] not in SCHEMES:
         return False
     try:

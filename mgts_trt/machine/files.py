@@ -2,12 +2,30 @@
 
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from mgts_trt.errors import MgtsError
+
+
+def place_kind(path: Path) -> Literal["file", "folder", "other"] | None:
+    """What is at a path, links followed: `other` is a pipe, a device, a socket; None is nothing.
+
+    Raises:
+        MgtsError: It cannot be told: a folder on the way is closed to this user, or the name is none.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise MgtsError(f"Cannot look at {path}: {reason}. Check the path and its permissions.") from error
+    return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
 
 
 def file_sha256(path: Path) -> str:

@@ -3,7 +3,7 @@
 import re
 import threading
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +13,6 @@ import numpy as np
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.errors import ImageError
 from mgts_trt.machine.files import replace_file
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""File names `find_images` takes for pictures, lower case. `read_image` looks at the content instead."""
 
 _JPEG, _PNG, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
 # A marker that opens a segment: not byte stuffing (FF 00) and not a restart inside the entropy-coded data (FF D0-D7).
@@ -162,34 +159,6 @@ def encode_image(image: Image, suffix: str, name: str | Path) -> bytes:
             "Use .png or a smaller picture (JPEG holds at most 65,500 pixels a side)."
         )
     return data.tobytes()
-
-
-def find_images(path: str | Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[Path]:
-    """List the pictures at `path`: the file itself, or those in a folder and the folders below it.
-
-    In a folder, a picture is a file whose suffix is in `suffixes`, in any case; hidden files and folders
-    (thumbnails, resource forks) are passed over.
-
-    Returns:
-        Sorted paths; empty for a folder without pictures.
-
-    Raises:
-        ImageError: there is nothing at `path`.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise ImageError(
-            f"There is no {path}: a picture or a folder of pictures is expected. Check the path's spelling."
-        )
-    return sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    )
 
 
 def read_file(path: Path) -> bytes:
@@ -343,23 +312,6 @@ def silent_opencv() -> Iterator[None]:
             _log_users -= 1
             if _log_users == 0:
                 logging.setLogLevel(_log_level)
-
-
-def list_pictures(sources: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Every picture of files and folders, with its name for the output: relative to the folder it was found in.
-
-    Raises:
-        ImageError: A source does not exist, or there is no picture at all.
-    """
-    pictures = []
-    for source in sources:
-        base = source if source.is_dir() else source.parent
-        pictures += [(path, path.relative_to(base)) for path in find_images(source)]
-    if not pictures:
-        raise ImageError(
-            f"No pictures in {', '.join(str(source) for source in sources)}. Name a photo or a folder of photos."
-        )
-    return pictures
 
 
 def crop(image: Image, box: Floats) -> Image:

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from mgts_trt.errors import ImageError, SourceError
-from mgts_trt.pictures.image import IMAGE_SUFFIXES
+from mgts_trt.pictures.kinds import PICTURE_SUFFIXES
 from mgts_trt.urls import masked
 
 
@@ -33,10 +33,10 @@ def find_remote(url: str) -> list[str]:
             f"Cannot list {url}: {_told(error, url)}. Check its spelling, the network, and the credentials "
             "this machine has."
         ) from _cause(error, url)
-    found = sorted(prefix + file for file in files if PurePosixPath(file).suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(prefix + file for file in files if PurePosixPath(file).suffix.lower() in PICTURE_SUFFIXES)
     if not found:
         raise SourceError(
-            f"There is no picture ({', '.join(sorted(IMAGE_SUFFIXES))}) in {url}. Check its spelling; videos must be "
+            f"There is no picture ({', '.join(sorted(PICTURE_SUFFIXES))}) in {url}. Check its spelling; videos must be "
             "copied to this machine, or mounted."
         )
     return found

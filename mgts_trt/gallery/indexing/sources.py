@@ -10,13 +10,11 @@ from typing import Literal, TypeAlias
 
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.remote import find_remote
-from mgts_trt.pictures.image import IMAGE_SUFFIXES, find_images
+from mgts_trt.machine.files import place_kind
+from mgts_trt.pictures.folders import Found, look_into
 from mgts_trt.urls import file_path, url_fault, without_login
 
 Kind: TypeAlias = Literal["picture", "video", "stream"]
-
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"})
-"""File names taken for videos, lower case."""
 
 STREAM_SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
 """URLs taken for live streams."""
@@ -38,7 +36,15 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What the gallery knows it by, and messages call it: the location, of a URL without user name and password."""
+        """What the gallery knows it by, and messages call it.
+
+        The location; of a URL without user name and password; of a path that is no UTF-8, which no gallery can hold,
+        its `file://` URL.
+        """
+        try:
+            self.location.encode("utf-8")
+        except UnicodeEncodeError:
+            return Path(self.location).as_uri()
         return without_login(self.location)
 
     def __repr__(self) -> str:
@@ -46,7 +52,11 @@ class Source:
 
 
 def find_sources(
-    arguments: Sequence[str], *, camera: str | None = None, camera_pattern: str | None = None
+    arguments: Sequence[str],
+    *,
+    camera: str | None = None,
+    camera_pattern: str | None = None,
+    beside: Found | None = None,
 ) -> list[Source]:
     """Everything to index, in the order named; of a folder all pictures and videos below it, sorted.
 
@@ -57,20 +67,23 @@ def find_sources(
             or of pictures on storage that fsspec knows (`s3://`, `gs://` …).
         camera: Name of the camera of all of them.
         camera_pattern: A regular expression: where it is found in a path or URL, its first group names the camera.
+        beside: Takes what else is in folders: files that are passed over, and what cannot be looked into.
 
     Raises:
         SourceError: A path does not exist, there is nothing at all, or the pattern or a URL cannot be used.
     """
     pattern = _camera_pattern(camera_pattern)
     found: dict[str, Source] = {}
+    beside = Found() if beside is None else beside
     for argument in arguments:
-        for location, kind in _expand(argument):
+        for location, kind in _expand(argument, beside):
             match = pattern.search(without_login(location)) if pattern else None
             found.setdefault(location, Source(location, kind, match[1] if match else camera))
     if not found:
+        what = f" ({'; '.join(beside.told[:3])})" if beside.told else ""
         raise SourceError(
-            f"Nothing to index in {', '.join(arguments)}: no picture ({_names(IMAGE_SUFFIXES)}) and no video "
-            f"({_names(VIDEO_SUFFIXES)}). Name photos, videos, folders of them, or the URL of a stream."
+            f"Nothing to index in {', '.join(arguments)}: neither picture nor video{what}. Name photos, videos, "
+            "folders of them, or the URL of a stream."
         )
     return list(found.values())
 
@@ -95,38 +108,29 @@ def _camera_pattern(text: str | None) -> re.Pattern[str] | None:
     return pattern
 
 
-def _expand(argument: str) -> list[tuple[str, Kind]]:
+def _expand(argument: str, beside: Found) -> list[tuple[str, Kind]]:
     scheme, separator, _ = argument.partition("://")
-    if separator and not Path(argument).exists():
+    if separator and place_kind(Path(argument)) is None:
         if scheme == "file":
-            return _files(Path(file_path(argument)))
+            return _files(Path(file_path(argument)), beside)
         if fault := url_fault(argument):
             raise SourceError(f"{without_login(argument)} cannot be read. {fault}")
         if scheme in STREAM_SCHEMES:
             return [(argument, "stream")]
         return [(url, "picture") for url in find_remote(argument)]
     path = Path(argument)
-    if path.exists() or not glob.has_magic(argument):
-        return _files(path)
+    if not glob.has_magic(argument) or place_kind(path) is not None:
+        return _files(path, beside)
     matches = sorted(glob.glob(argument, recursive=True))
     if not matches:
         raise SourceError(f"Nothing matches {argument}. Check the pattern; ** stands for folders within folders.")
-    named = [Path(match) for match in matches]
-    return [pair for path in named if path.is_dir() or _suffix_kind(path) for pair in _files(path)]
+    return [pair for match in matches for pair in _files(Path(match), beside, named=False)]
 
 
-def _files(path: Path) -> list[tuple[str, Kind]]:
-    """A file, whatever its name; of a folder what has the name of a picture or video."""
-    if not path.exists():
+def _files(path: Path, beside: Found, *, named: bool = True) -> list[tuple[str, Kind]]:
+    """A file that was named, whatever it is; of a folder, or where a pattern found it, pictures and videos."""
+    if place_kind(path) is None:
         raise SourceError(f"There is no {path}. Name photos, videos, folders of them, or the URL of a stream.")
-    suffixes = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    return [(os.path.abspath(file), _suffix_kind(file) or "picture") for file in find_images(path, suffixes)]
-
-
-def _suffix_kind(path: Path) -> Kind | None:
-    suffix = path.suffix.lower()
-    return "picture" if suffix in IMAGE_SUFFIXES else "video" if suffix in VIDEO_SUFFIXES else None
-
-
-def _names(words: frozenset[str]) -> str:
-    return ", ".join(sorted(words))
+    found = look_into(path, ("picture", "video"), named=named)
+    beside.add(found)
+    return [(os.path.abspath(file), kind) for file, kind in found.files]

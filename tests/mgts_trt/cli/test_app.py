@@ -6,47 +6,11 @@ import sys
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from mgts_trt.evaluation.bench import BenchReport
 from mgts_trt.version import __version__
-from tests.helpers.goldens import add_golden
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_bundle import make_tiny_bundle
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory) -> Path:
-    root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
-    add_golden(root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory) -> Path:
-    image = np.full((128, 192, 3), 90, np.uint8)
-    image[:64, 32:64] = 255
-    path = tmp_path_factory.mktemp("photo") / "one.png"
-    cv2.imwrite(str(path), image)
-    return path
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run a command line in this process; returns (exit code, standard output, standard error)."""
-
-    def _run(*arguments: object) -> tuple[int, str, str]:
-        from mgts_trt.cli.app import main
-
-        monkeypatch.setattr(sys, "argv", ["mgts-trt", *(str(argument) for argument in arguments)])
-        monkeypatch.delenv("MGTS_BUNDLE", raising=False)
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = capsys.readouterr()
-        return int(exit_.value.code or 0), captured.out, " ".join(captured.err.split())
-
-    return _run
 
 
 def test_version(run) -> None:
@@ -131,47 +95,6 @@ def test_parity_passes_and_fails(run, pristine: Path, tmp_path: Path) -> None:
     assert code == 1
     assert "FAILED" in out
     assert "out of tolerance" in err
-
-
-def test_detect_a_folder_with_a_broken_picture(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    (folder / "sub").mkdir(parents=True)
-    shutil.copy(photo, folder / "a.png")
-    shutil.copy(photo, folder / "sub" / "b.PNG")
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
-    code, out, err = run("detect", folder, "-b", pristine, "-o", tmp_path / "out", "--mode", "net")
-    assert code == 0
-    assert "2 people in 2 of 3 pictures" in " ".join(out.split())
-    assert "broken.jpg" in err
-    found = json.loads((tmp_path / "out" / "sub" / "b.PNG.json").read_text())
-    assert found["people"][0]["box"] == pytest.approx([32, 0, 64, 64])
-    assert found["people"][0]["mask"] == "instance"
-    assert len(found["people"][0]["embedding"]) == 128
-    assert cv2.imread(str(tmp_path / "out" / "a.png.people.jpg")).shape == (128, 192, 3)
-
-    code, _, _ = run(
-        "detect", folder, "-b", pristine, "-o", tmp_path / "out2", "--strict", "--no-draw", "--no-embeddings"
-    )
-    assert code == 1
-    assert not list((tmp_path / "out2").rglob("*.jpg"))
-    assert "embedding" not in json.loads((tmp_path / "out2" / "a.png.json").read_text())["people"][0]
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda p: None, "x.jpg"),
-        (lambda p: p.write_bytes(b""), "empty"),
-        (lambda p: p.write_text("hello, I am text"), "x.jpg"),
-        (lambda p: p.mkdir(), "No pictures in"),
-    ],
-)
-def test_detect_of_what_is_no_picture(run, pristine: Path, tmp_path: Path, make, message: str) -> None:
-    make(tmp_path / "x.jpg")
-    code, _, err = run("detect", tmp_path / "x.jpg", "-b", pristine, "-o", tmp_path / "out")
-    assert code == 2
-    assert message in err
-    assert not list(tmp_path.glob("out/*.json"))
 
 
 def test_build_twice(run, pristine: Path, tmp_path: Path) -> None:

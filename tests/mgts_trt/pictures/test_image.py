@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import ImageError
-from mgts_trt.pictures.image import as_image, find_images, read_image, write_image
+from mgts_trt.pictures.image import as_image, read_image, write_image
 
 
 def quadrants(height: int = 48, width: int = 32) -> np.ndarray:
@@ -334,19 +334,3 @@ def test_write_refuses_and_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=message):
             write_image(tmp_path / name, image)
     assert os.listdir(tmp_path) == ["folder.png"]
-
-
-# find_images ----------------------------------------------------------------------------------------------------
-
-
-def test_find_images(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "below/c.jpeg", "below/d.Tiff", ".cache/e.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "folder.jpg").mkdir()
-    found = [file.relative_to(tmp_path).as_posix() for file in find_images(tmp_path)]
-    assert found == ["a.png", "b.JPG", "below/c.jpeg", "below/d.Tiff"]
-    assert find_images(str(tmp_path / "notes.txt")) == [tmp_path / "notes.txt"]
-    assert find_images(tmp_path / "folder.jpg") == []
-    with pytest.raises(ImageError, match="nowhere"):
-        find_images(tmp_path / "nowhere")

@@ -67,7 +67,7 @@ def test_cameras(tmp_path: Path) -> None:
     ("arguments", "pattern", "message"),
     [
         (["nowhere"], None, "There is no nowhere. Name photos"),
-        (["empty"], None, "Nothing to index in empty: no picture"),
+        (["empty"], None, "Nothing to index in empty: neither picture"),
         (["*.bmp"], None, r"Nothing matches \*\.bmp"),
         (["gopher://x"], None, "Protocol not known: gopher"),
         (["rtsp://[::1/x"], None, r"rtsp://\[::1/x cannot be read. .* IPv6 address in brackets"),

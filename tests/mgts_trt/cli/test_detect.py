@@ -1,0 +1,156 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from tests.helpers.paths import ROOT
+
+
+def test_detect_a_folder_with_a_broken_picture(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    shutil.copy(photo, folder / "a.png")
+    shutil.copy(photo, folder / "sub" / "b.PNG")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    code, out, err = run("detect", folder, "-b", pristine, "-o", tmp_path / "out", "--mode", "net")
+    assert code == 0
+    assert "2 people in 2 of 3 pictures" in " ".join(out.split())
+    assert "broken.jpg" in err
+    found = json.loads((tmp_path / "out" / "sub" / "b.PNG.json").read_text())
+    assert found["people"][0]["box"] == pytest.approx([32, 0, 64, 64])
+    assert found["people"][0]["mask"] == "instance"
+    assert len(found["people"][0]["embedding"]) == 128
+    assert cv2.imread(str(tmp_path / "out" / "a.png.people.jpg")).shape == (128, 192, 3)
+
+    code, _, _ = run(
+        "detect", folder, "-b", pristine, "-o", tmp_path / "out2", "--strict", "--no-draw", "--no-embeddings"
+    )
+    assert code == 1
+    assert not list((tmp_path / "out2").rglob("*.jpg"))
+    assert "embedding" not in json.loads((tmp_path / "out2" / "a.png.json").read_text())["people"][0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "x.jpg"),
+        (lambda p: p.write_bytes(b""), "empty"),
+        (lambda p: p.write_text("hello, I am text"), "x.jpg"),
+        (lambda p: p.mkdir(), "No pictures in"),
+    ],
+)
+def test_detect_of_what_is_no_picture(run, pristine: Path, tmp_path: Path, make, message: str) -> None:
+    make(tmp_path / "x.jpg")
+    code, _, err = run("detect", tmp_path / "x.jpg", "-b", pristine, "-o", tmp_path / "out")
+    assert code == 2
+    assert message in err
+    assert not list(tmp_path.glob("out/*.json"))
+
+
+def test_detect_keeps_pictures_of_one_name_apart(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(photo, tmp_path / folder / "1.png")
+    code, out, _ = run("detect", tmp_path / "a", tmp_path / "b", "-b", pristine, "-o", tmp_path / "out")
+    assert code == 0
+    assert "2 of 2 pictures" in out
+    assert sorted(path.parent.name for path in (tmp_path / "out").rglob("*.json")) == ["a", "b"]
+
+
+def test_detect_writes_over_no_picture(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    for name in ("1.png", "1.png.people.jpg", "1.png.json"):
+        shutil.copy(photo, tmp_path / name)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    code, _, err = run("detect", *sorted(before), "-b", pristine, "-o", tmp_path)
+    assert code == 2
+    assert "over what belongs to" in err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_detect_twice_finds_the_same_pictures(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    shutil.copy(photo, tmp_path / "1.png")
+    for out_folder in (tmp_path / "out", tmp_path, tmp_path):
+        code, out, _ = run("detect", tmp_path, "-b", pristine, "-o", out_folder)
+        assert code == 0
+        assert "1 of 1 pictures" in out
+    code, out, err = run("detect", tmp_path, "-b", pristine, "-o", tmp_path / "other")
+    assert "1 of 1 pictures" in out
+    assert "drawn by detect" in err
+
+
+def test_a_result_that_cannot_be_written_costs_itself(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(photo, folder / "fine.png")
+    shutil.copy(photo, folder / f"{'n' * 248}.png")
+    cv2.imwrite(str(folder / "wide.png"), np.zeros((8, 66_000, 3), np.uint8))
+    code, out, err = run("detect", folder, "-b", pristine, "-o", tmp_path / "out", "--people", 2)
+    assert code == 0
+    assert "1 of 3 pictures" in out
+    assert "File name too long" in err
+    assert "JPEG holds at most" in err
+    assert (tmp_path / "out" / "fine.png.people.jpg").exists()
+    assert (tmp_path / "out" / "wide.png.json").exists()
+    assert run("detect", folder, "-b", pristine, "-o", tmp_path / "out", "--strict")[0] == 1
+
+
+def test_memory_that_is_not_there_costs_one_picture(run, pristine, photo, tmp_path: Path, monkeypatch) -> None:
+    from mgts_trt.runtime.people import People
+
+    drawn, draw = [], People.draw
+
+    def scarce(people: People, image: np.ndarray) -> np.ndarray:
+        drawn.append(image)
+        if len(drawn) == 1:
+            raise MemoryError
+        return draw(people, image)
+
+    monkeypatch.setattr(People, "draw", scarce)
+    for name in ("1.png", "2.png"):
+        shutil.copy(photo, tmp_path / name)
+    code, out, err = run("detect", tmp_path, "-b", pristine, "-o", tmp_path / "out")
+    assert code == 0
+    assert "1 of 2 pictures" in out
+    assert "1.png: there is not enough memory" in err
+
+
+@pytest.mark.parametrize("name", ["o[red]y", "o[-x]", ":car:", "two\nlines", "a\x1b[31mb", os.fsdecode(b"caf\xe9")])
+def test_detect_of_an_awkward_name(run, pristine: Path, photo: Path, tmp_path: Path, name: str) -> None:
+    try:
+        shutil.copy(photo, tmp_path / f"{name}.png")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    (tmp_path / f"{name}.jpg").write_bytes(b"")
+    code, out, err = run("detect", tmp_path, "-b", pristine, "-o", tmp_path / name)
+    assert code == 0
+    assert "1 of 2 pictures" in out
+    assert "\x1b" not in out + err
+    assert json.loads((tmp_path / name / f"{name}.png.json").read_text())["file"] == str(tmp_path / f"{name}.png")
+
+
+@pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="/dev/stdin is a Unix's")
+def test_a_photo_from_standard_input(pristine: Path, photo: Path, tmp_path: Path) -> None:
+    for command in (f"detect /dev/stdin -b {pristine} -o out", f"search {pristine} -q /dev/stdin@1,1,50,60 -g {photo}"):
+        line = f"{sys.executable} -m mgts_trt {command} < {photo}"
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "stdin.json").read_text())["people"]
+
+
+def test_a_folder_for_results_is_looked_at_first(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = run("detect", photo, "-b", tmp_path / "no-bundle", "-o", tmp_path / "file")
+    assert code == 2
+    assert "it is a file, and a folder is expected" in err
