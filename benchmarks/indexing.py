@@ -26,7 +26,8 @@ from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing.index import index
 from mgts_trt.gallery.indexing.sources import find_sources
-from mgts_trt.pictures.image import find_images, read_image
+from mgts_trt.pictures.folders import find_images
+from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 

@@ -27,7 +27,7 @@ from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing.index import IndexReport
 from mgts_trt.gallery.indexing.ray_index import index_with_ray
 from mgts_trt.gallery.indexing.sources import find_sources
-from mgts_trt.pictures.image import find_images
+from mgts_trt.pictures.folders import find_images
 from mgts_trt.runtime.modes import Mode
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -63,7 +63,7 @@ def export(
     # Here, so that --help does not wait for PyTorch.
     from export.exporter import STEPS, Export, export_bundle
     from export.graphs.check import Check
-    from mgts_trt.pictures.image import find_images
+    from mgts_trt.pictures.folders import find_images
     from training.preset import load_preset
 
     given = {"detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet}

@@ -14,7 +14,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table, warn
 from mgts_trt.cli.outputs import JsonOption, write_json
-from mgts_trt.pictures.image import find_images
+from mgts_trt.pictures.folders import find_images
 
 Calibration = Annotated[Path | None, typer.Option(help="Folder of pictures like those the system will see.")]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from mgts_trt import PersonSearch
 from mgts_trt.errors import ImageError
-from mgts_trt.pictures.image import find_images, read_image
+from mgts_trt.pictures.folders import find_images
+from mgts_trt.pictures.image import read_image
 
 
 def main(folder: str = "docs/pictures/samples", out: str = "out", bundle: str = "bundle") -> None:

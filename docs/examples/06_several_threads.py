@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mgts_trt import People, PersonSearch
-from mgts_trt.pictures.image import find_images, read_image
+from mgts_trt.pictures.folders import find_images
+from mgts_trt.pictures.image import read_image
 
 
 def main(folder: str = "docs/pictures/samples/store_aisle", threads: str = "2", bundle: str = "bundle") -> None:

@@ -107,6 +107,15 @@ def look_into(
     return found
 
 
+def find_images(path: str | Path) -> list[Path]:
+    """The pictures at a place, see `look_into`: the file itself, or those of a folder and below, sorted.
+
+    Raises:
+        ImageError: There is nothing at `path`, or it cannot be looked at.
+    """
+    return [file for file, _ in look_into(Path(path)).files]
+
+
 def _place(file: Path) -> str | None:
     """As `place_kind`; None, too, for what cannot be looked at, such as a link that leads in a circle."""
     try:

@@ -11,7 +11,8 @@ from benchmarks.gpu.report import ParityResult
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.errors import ImageError
 from mgts_trt.evaluation.boxes import box_iou
-from mgts_trt.pictures.image import list_pictures, read_image
+from mgts_trt.pictures.folders import list_pictures
+from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -79,7 +80,7 @@ def required_share(precision: str) -> float | None:
 
 def plan(job: Job) -> list[str]:
     """What would be compared."""
-    count = min(len(list_pictures(job.pictures)), job.counts.parity)
+    count = min(len(list_pictures(job.pictures)[0]), job.counts.parity)
     return [
         f"{count} pictures in mode {mode}, {', '.join(job.precisions_of(mode))} against {REFERENCE}"
         for mode in job.modes
@@ -112,7 +113,7 @@ def _compare(
 
 def _read(job: Job) -> list[np.ndarray]:
     """Pictures of the folder, evenly chosen if there are more than wanted; a broken one is left out."""
-    paths = [path for path, _ in list_pictures(job.pictures)]
+    paths = [path for path, _ in list_pictures(job.pictures)[0]]
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), job.counts.parity)).astype(int))
     pictures = []
     for i in chosen:

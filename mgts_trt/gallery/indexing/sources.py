@@ -12,6 +12,7 @@ from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.remote import find_remote
 from mgts_trt.machine.files import place_kind
 from mgts_trt.pictures.folders import Found, look_into
+from mgts_trt.pictures.kinds import VIDEO_SUFFIXES
 from mgts_trt.urls import file_path, url_fault, without_login
 
 Kind: TypeAlias = Literal["picture", "video", "stream"]

@@ -7,7 +7,7 @@ import pytest
 
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.machine.files import place_kind
-from mgts_trt.pictures.folders import list_pictures, look_into
+from mgts_trt.pictures.folders import find_images, list_pictures, look_into
 
 PNG = cv2.imencode(".png", np.zeros((2, 3, 3), np.uint8))[1].tobytes()
 
@@ -34,6 +34,7 @@ def test_a_folder(tmp_path: Path) -> None:
     assert found.told == ["passed over in folders: 1 .csv, 1 .txt"]
     assert look_into(tmp_path / "notes.txt").files == [(tmp_path / "notes.txt", "picture")]
     assert look_into(tmp_path / "folder.jpg").files == []
+    assert find_images(str(tmp_path / "below")) == [tmp_path / "below" / "c.jpeg", tmp_path / "below" / "d.gif"]
     with pytest.raises(ImageError, match="nowhere"):
         look_into(tmp_path / "nowhere")
 
