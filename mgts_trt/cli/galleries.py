@@ -1,7 +1,6 @@
 """`mgts-trt gallery`: look after a gallery."""
 
 import json
-import os
 from dataclasses import asdict
 from typing import Annotated
 
@@ -9,7 +8,6 @@ import typer
 
 from mgts_trt.cli.console import out, table
 from mgts_trt.cli.outputs import JsonOption, write_json
-from mgts_trt.errors import GalleryError
 from mgts_trt.urls import without_login
 
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
@@ -27,8 +25,16 @@ def info(gallery: GalleryArgument, json_file: JsonOption = None) -> None:
         write_json(json_file, json.dumps({"gallery": without_login(gallery), **summary, "space": space}, indent=2))
     shown = table("gallery", without_login(gallery))
     for name, value in {**summary, **space}.items():
-        shown.add_row(name, f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value))
+        shown.add_row(name, _told(name, value))
     out.print(shown)
+
+
+def _told(name: str, value: object) -> str:
+    from mgts_trt.gallery.vector_index import INDEX_FROM
+
+    if name == "indexed" and not value:
+        return f"none: fewer than {INDEX_FROM:,} people are compared one by one"
+    return f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value)
 
 
 @gallery_app.command()
@@ -38,15 +44,14 @@ def forget(
 ) -> None:
     """Remove everybody a picture, video or stream brought, for good."""
     from mgts_trt.gallery import Gallery
+    from mgts_trt.gallery.source_names import find_source
 
-    name = source if "://" in source else os.path.abspath(source)
     with Gallery.open(gallery) as opened:
+        name = find_source(opened, source)
         before = opened.summary()
         people = opened.forget(name)
         frames = before.frames - opened.summary().frames
-    if not people and not frames:
-        raise GalleryError(f"The gallery {gallery} has nothing of {name}. Name a source as `search --json` writes it.")
-    out.print(f"Forgot {people} people in {frames} frames of {without_login(name)}")
+    out.print(f"Forgot {people} people in {frames} frames of {name}")
 
 
 @gallery_app.command()

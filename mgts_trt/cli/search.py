@@ -1,7 +1,6 @@
 """`mgts-trt search`: a person in a gallery, or in photos."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +64,7 @@ def search(
     from mgts_trt.gallery.probe import find_probe, parse_query
     from mgts_trt.gallery.ranking import rank_gallery
     from mgts_trt.gallery.sheet import ranking_sheet
+    from mgts_trt.gallery.source_names import short_names
     from mgts_trt.runtime.pipeline import PersonSearch
 
     photo, place = parse_query(query)
@@ -82,7 +82,7 @@ def search(
         probe = find_probe(pipeline, photo, place)
         if stored:
             ranking = rank_gallery(stored, probe, top=top, where=chosen, exact=exact, include_own=include_own)
-            names = _short_names([match.source for match in ranking.matches])
+            names = short_names([match.source for match in ranking.matches])
             name = without_login(gallery[0])
             compared = f"{ranking.people:,} people in the gallery {name}{f', where {where}' if where else ''}"
         else:
@@ -175,13 +175,6 @@ def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[s
         row = [str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", *seen, name, box_text(match.box)]
         shown.add_row(*row)
     out.print(shown)
-
-
-def _short_names(sources: Sequence[str]) -> list[str]:
-    """Paths without the folder that all of them lie in; URLs as they are."""
-    paths = [source for source in sources if "://" not in source]
-    base = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
-    return [os.path.relpath(source, base) if source in paths else source for source in sources]
 
 
 def _write_json(file: Path, probe: "Probe", matches: Sequence["Match"]) -> None:

@@ -151,7 +151,7 @@ def rank_gallery(
         gallery: Of the space of the pipeline that made the probe.
         probe: Whom to find.
         top: How many matches to give, at least 1.
-        where: Compare with those it holds for alone; `people` counts all the same.
+        where: Compare with those it holds for alone.
         exact: Compare with everybody, without the gallery's index.
         include_own: Compare with the people of the probe's own photo, too.
 
@@ -173,7 +173,7 @@ def rank_gallery(
         )
         for person in similar_people(gallery, probe.embedding, own=own, top=top, where=where, exact=exact)
     ]
-    return Ranking(matches, gallery.count(), [])
+    return Ranking(matches, gallery.count(where), [])
 
 
 def similar_people(

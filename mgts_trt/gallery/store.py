@@ -288,10 +288,11 @@ class Gallery:
         with explained("optimise", self.url):
             retried(lambda: vector_index.optimise(self._people, self._frames))
 
-    def count(self) -> int:
-        """How many people there are; quicker than the whole summary."""
+    def count(self, where: Filter | None = None) -> int:
+        """How many people there are, or it holds for; quicker than the whole summary."""
+        condition = where.expression().to_sql() if where and where.conditions else None
         with explained("read", self.url):
-            return int(retried(self._people.count_rows))
+            return int(retried(lambda: self._people.count_rows(condition)))
 
     def summary(self) -> Summary:
         """Counts, and bytes on disk."""

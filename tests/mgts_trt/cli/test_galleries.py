@@ -69,6 +69,8 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "cam_7.avi" in out
     assert "0:00:00." in out
+    everybody = json.loads(run("gallery", "info", gallery, "--json", "-")[1])["people"]
+    assert 0 < int(out.partition(" people in the gallery")[0].split()[-1]) < everybody
     matches = json.loads((tmp_path / "r.json").read_text())["matches"]
     assert {(match["camera"], match["time"] == match["number"] / 10) for match in matches} == {("7", True)}
 
@@ -77,6 +79,7 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     assert (before["frames"], before["sources"], before["space"]["mode"]) == (8, 5, "box")
     code, out, _ = run("gallery", "info", gallery)
     assert f"people {before['people']}" in out
+    assert "indexed none: fewer than 20,000 people are compared one by one" in out
     code, out, _ = run("gallery", "optimise", gallery)
     assert f"of {before['people']} people are in the index" in out
     code, out, _ = run("gallery", "forget", gallery, folder / "cam_7.avi")
@@ -85,6 +88,47 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     code, _, err = run("gallery", "forget", gallery, folder / "cam_7.avi")
     assert code == 2
     assert "has nothing of" in err
+
+
+def test_a_gallery_filled_over_http_and_by_index(run, bundle: Path, tmp_path: Path) -> None:
+    from mgts_trt.gallery import Entry, Frame, Gallery
+    from mgts_trt.runtime.pipeline import PersonSearch
+
+    folder, gallery = tmp_path / "in", tmp_path / "gallery"
+    write_scenes(folder, range(2))
+    assert run("index", bundle, folder, "-g", gallery, "--mode", "none")[0] == 0
+    with PersonSearch.open(bundle, mode="none") as search, Gallery.open(gallery) as store:
+        people = search(read_image(folder / "0001.png"))
+        store.add([Entry(Frame("front door.jpg", sha256="1" * 64), people)])  # as POST /index names it
+    code, out, err = run("search", bundle, "-q", folder / "0000.png", "-g", gallery, "--top", 50)
+    assert code == 0, err
+    assert "front door.jpg" in out
+    assert "0001.png" in out
+    for name, shown in (("front door.jpg", "front door.jpg"), ("0001.png", str(folder / "0001.png"))):
+        code, out, err = run("gallery", "forget", gallery, name)
+        assert code == 0, err
+        assert out.endswith(f"in 1 frames of {shown}")
+    assert run("gallery", "forget", gallery, f"file://{folder}/0000.png")[0] == 0
+    assert json.loads(run("gallery", "info", gallery, "--json", "-")[1])["frames"] == 0
+
+
+def test_a_name_that_is_no_utf8_is_indexed_found_and_forgotten(run, bundle: Path, tmp_path: Path) -> None:
+    folder, gallery = tmp_path / "in", tmp_path / "gallery"
+    write_scenes(folder, range(2))
+    try:
+        (folder / "0001.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    code, out, err = run("index", bundle, folder, "-g", gallery, "--mode", "none")
+    assert code == 0, err
+    assert "2 frames with" in out
+    assert "2 were there already" in run("index", bundle, folder, "-g", gallery)[1]
+    code, out, err = run("search", bundle, "-q", folder / "0000.png", "-g", gallery, "--json", tmp_path / "r.json")
+    assert code == 0, err
+    assert {match["source"] for match in json.loads((tmp_path / "r.json").read_text())["matches"]} == {
+        f"file://{folder}/caf%E9.png"
+    }
+    assert run("gallery", "forget", gallery, folder / os.fsdecode(b"caf\xe9.png"))[0] == 0
 
 
 def test_search_without_an_index(run, bundle: Path, tmp_path: Path) -> None:
