@@ -1,6 +1,5 @@
 """Presets: the sizes of the networks and the constants of the pipeline, as data (`training/presets/*.toml`)."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -8,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mgts_trt.bundle.manifest import Normalisation, Thresholds
 from mgts_trt.errors import MgtsError, first_fault
+from mgts_trt.machine.data_files import read_toml
 
 FOLDER = Path(__file__).resolve().parent / "presets"
 
@@ -247,13 +247,13 @@ def load_preset(name: str) -> Preset:
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     try:
-        return Preset.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Preset.model_validate(read_toml(path))
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
         raise PresetError(
             f"There is no preset {name!r}; there are {known}, or name a .toml file of your own."
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise PresetError(f"The preset {path} is malformed: {error}.") from error
     except ValidationError as error:
         raise PresetError(f"The preset {path} is malformed {first_fault(error)}.") from error
+    except ValueError as error:
+        raise PresetError(f"The preset {path} is malformed: {error}.") from error

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import nn, optim
 
 from mgts_trt.errors import MgtsError, first_fault
+from mgts_trt.machine.data_files import read_toml
 
 FOLDER = Path(__file__).resolve().parent / "schedules"
 
@@ -135,7 +135,7 @@ def load_schedule(name: str, part: str) -> Schedule:
     """
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     try:
-        parts = tomllib.loads(path.read_text(encoding="utf-8"))
+        parts = read_toml(path)
         if part not in parts:
             raise ScheduleError(f"The schedule {path} has no part [{part}]; it has {', '.join(parts) or 'none'}.")
         return Schedule.model_validate(parts[part])
@@ -144,7 +144,7 @@ def load_schedule(name: str, part: str) -> Schedule:
         raise ScheduleError(
             f"There is no schedule {name!r}; there are {known}, or name a .toml file of your own."
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ScheduleError(f"The schedule {path} is malformed: {error}.") from error
     except ValidationError as error:
         raise ScheduleError(f"The schedule {path} is malformed in [{part}] {first_fault(error)}.") from error
+    except ValueError as error:
+        raise ScheduleError(f"The schedule {path} is malformed: {error}.") from error

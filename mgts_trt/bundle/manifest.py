@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.tensors import Name, TensorSpec
 from mgts_trt.errors import BundleError, RecipeError, first_fault
+from mgts_trt.machine.data_files import json_sha256, read_json
 from mgts_trt.machine.files import file_sha256, replace_file
 from mgts_trt.machine.installation import in_checkout
-from mgts_trt.machine.json_files import json_sha256, read_json
 
 FORMAT = 2
 """The bundle format this version writes and the newest it reads; format 1 had no digest."""

@@ -1,6 +1,5 @@
 """Engine recipes: what each TensorRT engine is, read from `engines/*.toml`."""
 
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
@@ -9,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import RecipeError, first_fault
+from mgts_trt.machine.data_files import json_sha256, read_toml
 from mgts_trt.machine.installation import reinstall_command
-from mgts_trt.machine.json_files import json_sha256
 
 MODELS = ("detector", "masknet", "mgts", "idnet")
 """Every model of a bundle, in the order the pipeline meets them."""
@@ -186,10 +185,10 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: The file is missing, is not TOML, or does not describe a recipe.
     """
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Recipe.model_validate(read_toml(path))
     except OSError as error:
         raise RecipeError(f"Cannot read the recipe {path}: {error.strerror}.") from error
     except ValidationError as error:
         raise RecipeError(f"The recipe {path} is wrong {first_fault(error)}.") from error
-    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of numbers too long
+    except ValueError as error:
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from error

@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgts_trt.errors import BundleError, first_fault
-from mgts_trt.machine.json_files import read_json
+from mgts_trt.machine.data_files import read_json
 
 
 class _Record(BaseModel):

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mgts_trt.bundle.layout import SIGNATURE
 from mgts_trt.bundle.manifest import MANIFEST, Manifest, RelativePath, Sha256
 from mgts_trt.errors import SignatureError, first_fault
+from mgts_trt.machine.data_files import read_json
 from mgts_trt.machine.files import file_sha256, replace_file
-from mgts_trt.machine.json_files import read_json
 
 Key = str | os.PathLike[str] | bytes
 """The path of a PEM file, or what such a file holds."""
@@ -81,7 +81,7 @@ def verify_files(root: Path, manifest: Manifest, key: Key) -> dict[str, str]:
     Raises:
         SignatureError: There is no signature, it is not by this key, or it is of something else.
     """
-    public, signature = _load(key, private=False), _read(root)
+    public, signature = _load(key, private=False), read_signature(root)
     from cryptography.exceptions import InvalidSignature  # here: without cryptography, loading the key has told so
 
     try:
@@ -108,7 +108,12 @@ def _statement(files: dict[str, str]) -> bytes:
     return _PURPOSE + json.dumps(files, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _read(root: Path) -> Signature:
+def read_signature(root: Path) -> Signature:
+    """Read `signature.json`, without checking it.
+
+    Raises:
+        SignatureError: There is none, or it cannot be read.
+    """
     path = root / SIGNATURE
     try:
         return Signature.model_validate(read_json(path))

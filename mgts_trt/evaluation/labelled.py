@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mgts_trt._typing import Floats, Image
 from mgts_trt.bundle.manifest import RelativePath
 from mgts_trt.errors import LabelError, first_fault
+from mgts_trt.machine.data_files import read_json
 from mgts_trt.machine.installation import in_checkout
-from mgts_trt.machine.json_files import read_json
 from mgts_trt.pictures.image import read_image
 
 LABELS = "labels.json"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import DIGEST, MANIFEST, read_manifest
 from mgts_trt.errors import BundleError
-from mgts_trt.machine.json_files import json_sha256
+from mgts_trt.machine.data_files import json_sha256
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
 

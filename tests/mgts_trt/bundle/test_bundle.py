@@ -8,7 +8,7 @@ import pytest
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import DIGEST, FORMAT, MANIFEST, read_manifest, seal_manifest
 from mgts_trt.errors import BundleError
-from mgts_trt.machine.json_files import json_sha256
+from mgts_trt.machine.data_files import json_sha256
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, PlanError
-from mgts_trt.machine.json_files import json_sha256
+from mgts_trt.machine.data_files import json_sha256
 from mgts_trt.plans.plan import (
     CHECKSUM,
     RECORD,

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from mgts_trt.bundle.layout import SIGNATURE
 from mgts_trt.bundle.manifest import MANIFEST, read_manifest
+from mgts_trt.bundle.recipe import read_recipe
 from mgts_trt.bundle.records import ParityRecord, RangesRecord
+from mgts_trt.bundle.signature import read_signature
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.labelled import LABELS, LabelledSet
-from mgts_trt.machine import json_files
-from mgts_trt.machine.json_files import json_sha256, read_json
+from mgts_trt.machine import data_files
+from mgts_trt.machine.data_files import json_sha256, read_json, read_toml
 from mgts_trt.plans.plan import RECORD, PlanRecord
 
 
@@ -64,7 +67,7 @@ def test_what_is_no_file(path: Path, make, error: type[OSError]) -> None:
 
 
 def test_a_file_without_end_is_not_read_whole(path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(json_files, "LARGEST", 2**20)
+    monkeypatch.setattr(data_files, "LARGEST", 2**20)
     with path.open("wb") as file:
         file.truncate(2**40)
     with pytest.raises(OSError, match="larger than 1 MiB"):
@@ -74,6 +77,27 @@ def test_a_file_without_end_is_not_read_whole(path: Path, monkeypatch) -> None:
 def test_a_digest_is_of_what_is_said() -> None:
     assert json_sha256({"a": [1], "b": "ü"}) == json_sha256(json.loads('{ "b": "\\u00fc", "a": [1] }'))
     assert len({json_sha256(data) for data in ([1], [1.0], ["1"], [[1]], [True], [None])}) == 6
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a = ", "Invalid value"),
+        (b"a = \xff", "it is not UTF-8"),
+        (b"a = " + b"[" * 100_000, "its brackets stand too deep inside each other"),
+        (b"a = " + b"1" * 5000, "it holds a number of thousands of digits"),
+    ],
+)
+def test_what_is_no_toml_is_told_in_a_clause(path: Path, content: bytes, told: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=told):
+        read_toml(path)
+    path.write_text("a = [1]")
+    assert read_toml(path) == {"a": [1]}
+
+
+def read_recipe_in(folder: Path) -> object:
+    return read_recipe(folder / "recipe.toml")
 
 
 def read_parity(folder: Path) -> object:
@@ -90,6 +114,8 @@ READERS = [
     (LABELS, LabelledSet.open),
     ("parity.json", read_parity),
     ("ranges.json", read_ranges),
+    ("recipe.toml", read_recipe_in),
+    (SIGNATURE, read_signature),
 ]
 
 SPOILT = {
@@ -116,7 +142,7 @@ def test_whoever_reads_json_says_in_a_sentence_what_is_wrong(tmp_path: Path, nam
     with pytest.raises(MgtsError) as refused:
         read(tmp_path)
     told = str(refused.value)
-    assert name.removesuffix(".json") in told
+    assert name in told
     assert told.isprintable()
     assert len(told) < 700
 
@@ -128,6 +154,6 @@ def test_whoever_reads_json_says_that_it_may_not(tmp_path: Path, monkeypatch, na
     def refuse(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(json_files, "_read", refuse)
+    monkeypatch.setattr(data_files, "_read", refuse)
     with pytest.raises(MgtsError, match=rf"Cannot read .*{name}: Permission denied\."):
         read(tmp_path)

@@ -1,10 +1,13 @@
-"""JSON files that others may have written: read within bounds, and digested by what they say."""
+"""JSON and TOML files that others may have written: read within bounds, and digested by what they say."""
 
 import errno
 import hashlib
 import json
 import os
 import stat
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,20 +28,24 @@ def read_json(path: Path) -> Any:
         OSError: It cannot be opened or read, or is no file; `strerror` says why.
         ValueError: It is no JSON; the message is a clause without a full stop.
     """
-    try:
+    with _faults_in_a_clause():
         data = json.loads(_read(path).decode(), parse_constant=_refuse)
         json.dumps(data, ensure_ascii=False).encode()  # a lone surrogate is no text: it cannot be printed
-    except RecursionError:
-        raise ValueError("its brackets stand too deep inside each other") from None
-    except UnicodeError:
-        raise ValueError("it is not UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} in line {error.lineno}, column {error.colno}") from None
-    except ValueError as error:
-        if "digits" in str(error):  # Python's words advise to call a function
-            raise ValueError("it holds a number of thousands of digits") from None
-        raise
     return data
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Args:
+        path: See `read_json`.
+
+    Raises:
+        OSError: It cannot be opened or read, or is no file; `strerror` says why.
+        ValueError: It is no TOML; the message is a clause without a full stop.
+    """
+    with _faults_in_a_clause():
+        return tomllib.loads(_read(path).decode())
 
 
 def json_sha256(data: Any) -> str:
@@ -49,6 +56,22 @@ def json_sha256(data: Any) -> str:
     """
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@contextmanager
+def _faults_in_a_clause() -> Iterator[None]:
+    try:
+        yield
+    except RecursionError:
+        raise ValueError("its brackets stand too deep inside each other") from None
+    except UnicodeError:
+        raise ValueError("it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{error.msg} in line {error.lineno}, column {error.colno}") from None
+    except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's words advise to call a function
+            raise ValueError("it holds a number of thousands of digits") from None
+        raise
 
 
 def _read(path: Path) -> bytes:
