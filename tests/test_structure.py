@@ -51,7 +51,7 @@ SHARED_NAMES = {"app", "bench", "build", "index", "parity"}
 SPANS = {
     "tests/docs": set(),
     "tests/helpers": set(),
-    "tests/mgts_trt/service": {"api", "bad_values", "load", "page"},
+    "tests/mgts_trt/service": {"api", "bad_values", "load", "page", "page_gallery"},
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/runtime": {"pipeline_on_gpu"},
     "tests/mgts_trt/runtime/gpu": {"guards", "in_flight"},

@@ -11,6 +11,18 @@ MISSING = (
     "`apt-get install chromium`, or without root with `python -m playwright install chromium`."
 )
 
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+"""How the tests start it."""
+
 
 def find_browser() -> str | None:
     """The path of a Chromium or Chrome: the system's, else the one playwright keeps for itself."""

@@ -56,7 +56,34 @@ export class Service {
     return this.#fetch(path, { method: "POST", body, signal }, (response) => response.json());
   }
 
-  /** GET a picture, decoded. Fetched rather than named in an <img>, which could not send the key. */
+  /** GET what a path tells, with a query; fields of it that are undefined or "" are left out. */
+  async get(path, query = {}, signal) {
+    return this.#fetch(withQuery(path, query), { signal }, (response) => response.json());
+  }
+
+  async delete(path, query) {
+    return this.#fetch(withQuery(path, query), { method: "DELETE" }, (response) => response.json());
+  }
+
+  /** GET the scene at a path: its picture, the size that boxes refer to, and of a video which frame it is. */
+  async scene(path, offset, signal) {
+    return this.#fetch(withQuery(path, { offset }), { signal }, async (response) => {
+      const told = (name) => {
+        const value = response.headers.get(`X-Scene-${name}`);
+        return value === null ? null : Number(value);
+      };
+      return {
+        bitmap: await createImageBitmap(await response.blob()),
+        width: told("Width"),
+        height: told("Height"),
+        number: told("Number"),
+        seconds: told("Seconds"),
+        frames: told("Frames"),
+      };
+    });
+  }
+
+  /** GET a picture, decoded. It is fetched rather than named in an <img>, which could not send the key. */
   async picture(path, signal) {
     return createImageBitmap(await this.#fetch(path, { signal }, (response) => response.blob()));
   }
@@ -71,6 +98,9 @@ export class Service {
       } catch (error) {
         if (error.name === "AbortError") throw error;
         await this.health();
+        if (!options.body) {
+          throw Object.assign(new ServiceError("The service's answer could not be read."), { passing: true });
+        }
         // A service that refuses a large upload before its end, too, is seen as a broken connection.
         throw new ServiceError(
           "The photo could not be sent: it may be larger than the service takes, or have been changed since it was " +
@@ -93,6 +123,11 @@ export class Service {
       .finally(() => (this.#asking = null));
     return this.#asking;
   }
+}
+
+function withQuery(path, query) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
 }
 
 async function sentence(response) {

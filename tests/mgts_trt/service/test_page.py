@@ -1,67 +1,23 @@
-"""The page in a real browser, against the real service on a bundle of tiny networks."""
+"""The page in a real browser, against the real service on a bundle of tiny networks: the search."""
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
-import httpx
-import numpy as np
 import pytest
 
-from tests.helpers.browser import MISSING, find_browser
+from tests.helpers.page_visits import KEY, Served, Visit, first_match, make_picture, need, show, tab_to
 from tests.helpers.running_service import serving
-from tests.helpers.tiny_bundle import CANVAS, CELL
 
-KEY = "a-key-for-the-tests"
-QUIET = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-SCALE = 8
-"""Of the test pictures to the canvas, on which the networks see the cells again."""
 HOSTILE = '<img src=x onerror="document.title=1">'
-
-
-class Served(NamedTuple):
-    """A running service and its pictures."""
-
-    url: str
-    photo: Path
-
-    def post(self, path: str, **form: Any) -> httpx.Response:
-        return httpx.post(self.url + path, headers={"X-API-Key": KEY}, timeout=30, **form)
-
-
-def make_picture(path: Path, **people: int) -> Path:
-    """White upright cells, which are people, on a dark ground: by their dress, the column they stand in."""
-    picture = np.full((*CANVAS, 3), 20, np.uint8)
-    for dress, column in people.items():
-        cell = picture[: CELL[0], column * CELL[1] : (column + 1) * CELL[1]]
-        cell[:] = 255
-        if dress == "hoops":
-            cell[::8] = cell[1::8] = cell[2::8] = (255, 60, 60)
-        elif dress == "stripes":
-            cell[:, ::8] = cell[:, 1::8] = cell[:, 2::8] = (60, 60, 255)
-        else:
-            cell[CELL[0] // 2 :] = (120, 255, 120)
-    cv2.imwrite(str(path), cv2.resize(picture, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST))
-    return path
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """`mgts-trt serve` with a key and a gallery of two people: hoops on camera 1, stripes on camera `<b>2</b>`."""
-    _need(all(map(find_spec, ("lancedb", "fastapi", "uvicorn"))), "needs the service: pip install 'mgts-trt[serve]'")
+    need(all(map(find_spec, ("lancedb", "fastapi", "uvicorn"))), "needs the service: pip install 'mgts-trt[serve]'")
     folder = tmp_path_factory.mktemp("page")
     with serving(folder, "--gallery", folder / "gallery", environment={"MGTS_API_KEY": KEY}) as running:
         service = Served(running.url, make_picture(folder / "photo.png", hoops=1, stripes=4))
@@ -76,80 +32,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield service
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Headless Chromium."""
-    _need(find_spec("playwright"), "needs playwright: pip install playwright")
-    found = find_browser()
-    _need(found, MISSING)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=QUIET)
-        yield chromium
-        chromium.close()
-
-
-def _need(there: object, otherwise: str) -> None:
-    """Skip where something is missing; in CI, fail."""
-    if not there:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(otherwise)
-
-
-Visit = Callable[..., Any]
-
-
-@pytest.fixture
-def visit(browser: Any, served: Served) -> Iterator[Visit]:
-    """Open the page. The console must stay free of errors, violations of the security policy among them."""
-    faults: list[str] = []
-    expected: list[str] = []
-    contexts = []
-
-    def visit(key: str | None = KEY, expect: str | None = None, **context: Any) -> Any:
-        """Args: key: kept from before; expect: a fault in the console that belongs to the test."""
-        opened = browser.new_context(**context)
-        contexts.append(opened)
-        opened.set_default_timeout(10_000)
-        if key:
-            opened.add_init_script(f"sessionStorage.setItem('mgts-trt-key', {key!r})")
-        if expect:
-            expected.append(expect)
-        page = opened.new_page()
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: faults.append(dialog.message))
-        response = page.goto(served.url)
-        page.locator("#service", has_text="mode net").wait_for()
-        assert "unsafe" not in response.headers["content-security-policy"]
-        return page
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert [fault for fault in faults if not any(known in fault for known in expected)] == []
-
-
-def show(page: Any, photo: Path) -> Any:
-    """Put a photo in; its people's boxes from left to right."""
-    page.set_input_files("#file", photo)
-    page.locator("#photo-status", has_text="found").wait_for()
-    boxes = page.locator(".box").all()
-    return sorted(boxes, key=lambda box: box.bounding_box()["x"])
-
-
-def first_match(page: Any) -> str:
-    page.locator("#search-status", has_text="likest").wait_for()
-    return page.locator(".match .source").first.text_content()
-
-
 def test_click_ranks_the_gallery(visit: Visit, served: Served):
     page = visit()
     left, right = show(page, served.photo)
     assert re.fullmatch(r"Person [12], score [01]\.\d\d", left.get_attribute("aria-label"))
     left.click()
     assert first_match(page) == "hoops.png"
-    assert page.locator(".match .likeness").first.text_content() >= "0.9"
+    assert page.locator(".match .similarity").first.text_content() >= "0.9"
     page.locator(".thumbnail.loading").first.wait_for(state="detached")
     assert page.locator(".thumbnail.missing").count() == 0
     assert left.get_attribute("aria-pressed") == "true"
@@ -157,20 +46,16 @@ def test_click_ranks_the_gallery(visit: Visit, served: Served):
 
 
 def test_keyboard_alone(visit: Visit, served: Served):
-    page = visit()
+    page = visit(expect="404 (Not Found)")  # the scene of what was sent over HTTP
     page.on("filechooser", lambda chooser: chooser.set_files(served.photo))
-    page.keyboard.press("Tab")
-    page.locator("#choose:focus").wait_for()
+    tab_to(page, "#choose")
     page.keyboard.press("Enter")
     page.locator(".box:focus").wait_for()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")  # the person on the right
     page.keyboard.press("Enter")
     assert first_match(page) == HOSTILE
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        if page.locator(".match:focus").count():
-            break
+    tab_to(page, ".match")
     page.keyboard.press("Enter")
     assert page.locator("#detail-title").text_content().startswith("Rank 1")
     page.keyboard.press("ArrowRight")
@@ -202,10 +87,11 @@ def test_a_box_of_ones_own(visit: Visit, served: Served, by: str):
 
 
 def test_texts_of_the_gallery_stay_texts(visit: Visit, served: Served):
-    page = visit()
+    page = visit(expect="404 (Not Found)")
     show(page, served.photo)[1].click()
     assert first_match(page) == HOSTILE
-    assert page.locator(".match .when").first.text_content() == "camera <b>2</b>"
+    assert page.locator(".match .camera").first.text_content() == "camera <b>2</b>"
+    assert page.locator("#search select option").all_text_contents() == ["All", "1 (1)", "<b>2</b> (1)"]
     page.locator(".match").first.click()
     assert page.locator("#detail-facts dd").all_text_contents()[:2] == [HOSTILE, "<b>2</b>"]
     assert page.locator("main img, main b, dialog img, dialog b").count() == 0
@@ -215,11 +101,12 @@ def test_filter(visit: Visit, served: Served):
     page = visit(expect="400 (Bad Request)")
     show(page, served.photo)[1].click()
     assert first_match(page) == HOSTILE
-    page.get_by_label("Filter").fill("camera=1")
+    page.locator("#search summary").click()
+    page.locator("#search").get_by_label("Filter").fill("camera=1")
     page.keyboard.press("Enter")
-    page.locator("#search-status", has_text="The 1 likest").wait_for()
+    page.locator("#search-status", has_text="The most similar person").wait_for()
     assert page.locator(".match .source").all_text_contents() == ["hoops.png"]
-    page.get_by_label("Filter").fill("colour=red")
+    page.locator("#search").get_by_label("Filter").fill("colour=red")
     page.keyboard.press("Enter")
     page.locator("#search-alert", has_text="colour").wait_for()
     assert page.locator(".match").count() == 0
@@ -270,10 +157,10 @@ def test_add_to_gallery(visit: Visit, served: Served, tmp_path: Path):
     page = visit()
     photo = make_picture(tmp_path / "added.png", shorts=2)
     show(page, photo)
-    page.get_by_label("Camera").fill("garden")
+    page.get_by_label("Taken by camera").fill("garden")
     page.get_by_role("button", name="Add to gallery").click()
     page.locator("#photo-status", has_text="1 photo with 1 person added").wait_for()
-    page.get_by_label("Filter").fill("camera=garden")
+    page.locator("#search select").select_option("garden")
     page.locator(".box").click()
     page.locator("#search-status", has_text="Nobody matches").wait_for()  # the photo itself is no match
     show(page, make_picture(tmp_path / "another.png", shorts=4))
@@ -319,11 +206,17 @@ def test_advice_without_a_gallery(visit: Visit, found: dict[str, Any], advice: s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_phone(visit: Visit, served: Served, scheme: str):
-    page = visit(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme=scheme)
+    page = visit(
+        expect="404 (Not Found)",
+        viewport={"width": 360, "height": 740},
+        has_touch=True,
+        is_mobile=True,
+        color_scheme=scheme,
+    )
     show(page, served.photo)[0].tap()
     assert first_match(page) == "hoops.png"
     assert page.evaluate("Math.max(document.documentElement.scrollWidth, innerWidth)") == 360
-    for button in page.locator("button:visible, input:visible").all():
+    for button in page.locator("button:visible, input:visible, select:visible, summary:visible").all():
         size = button.bounding_box()
         assert min(size["width"], size["height"]) >= 43.9, button.text_content()
     page.locator(".match").first.tap()
