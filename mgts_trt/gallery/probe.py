@@ -11,7 +11,8 @@ import numpy as np
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import QueryError
 from mgts_trt.machine.files import place_kind
-from mgts_trt.pictures.image import crop, decode_image, read_file
+from mgts_trt.pictures.decoding import decode_image
+from mgts_trt.pictures.image import crop, read_file
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 

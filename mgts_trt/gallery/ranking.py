@@ -16,7 +16,8 @@ from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError, QueryError
 from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.probe import Probe
-from mgts_trt.pictures.image import crop, decode_image, read_file
+from mgts_trt.pictures.decoding import decode_image
+from mgts_trt.pictures.image import crop, read_file
 from mgts_trt.runtime.pipeline import PersonSearch
 
 if TYPE_CHECKING:

@@ -1,10 +1,5 @@
 """Pictures in and out: files, folders, and the arrays an application passes."""
 
-import re
-import threading
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,11 +8,8 @@ import numpy as np
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.errors import ImageError
 from mgts_trt.machine.files import replace_file
+from mgts_trt.pictures.decoding import decode_image, silent_opencv
 
-_JPEG, _PNG, _BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
-# A marker that opens a segment: not byte stuffing (FF 00) and not a restart inside the entropy-coded data (FF D0-D7).
-_JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
-_JPEG_END = 0xD9
 # DLPack device types whose memory the host reads: kDLCPU and kDLCUDAHost (pinned).
 _HOST_DEVICES = (1, 3)
 
@@ -26,7 +18,7 @@ def read_image(path: str | Path) -> Image:
     """Read any picture OpenCV decodes, whatever its suffix; of an animation the first frame.
 
     Grey becomes RGB, 16 bits are scaled to 8 (65535 → 255), transparency is composited over white, and the EXIF
-    orientation is applied as far as OpenCV does (JPEG, and PNG without transparency).
+    orientation is applied, in AVIF that of the picture's item.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -35,36 +27,6 @@ def read_image(path: str | Path) -> Image:
         ImageError: no such file, not a file, empty, cut short, too large, not 8- or 16-bit, or not a picture.
     """
     return decode_image(read_file(Path(path)), path)
-
-
-def decode_image(data: bytes, name: str | Path) -> Image:
-    """Decode a picture file's content, which is not empty; see `read_image`.
-
-    Args:
-        data: The content.
-        name: What errors call it.
-
-    Returns:
-        uint8 [H, W, 3], RGB.
-
-    Raises:
-        ImageError: It is cut short, too large, not 8- or 16-bit, or not a picture.
-    """
-    path = Path(name)
-    _check_complete(path, data)
-    pixels = _decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if _may_have_alpha(data):
-        raw = _decode(path, data, cv2.IMREAD_UNCHANGED)
-        if raw.ndim == 3 and raw.shape[2] == 4:
-            pixels = _over_white(raw)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"{path} stores {pixels.dtype} pixels, but 8 or 16 bits a channel are expected. "
-            "Tone-map it and save it as an 8-bit JPEG or PNG."
-        )
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
-    return _as_uint8(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
 def as_image(image: object) -> Image:
@@ -180,78 +142,6 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def _check_complete(path: Path, data: bytes) -> None:
-    """Refuse a JPEG or PNG that is cut short: some versions of OpenCV return such a picture half grey."""
-    if data.startswith(_JPEG) and not _jpeg_ends(data):
-        fault = "its JPEG end marker is missing"
-    elif data.startswith(_PNG) and not _png_ends(data):
-        fault = "a PNG chunk is missing or does not match its checksum"
-    else:
-        return
-    raise ImageError(f"{path} is cut short or damaged: {fault} ({len(data)} bytes). Fetch or copy it again.")
-
-
-def _jpeg_ends(data: bytes) -> bool:
-    """Whether the end marker follows the segments; one inside a segment belongs to an embedded thumbnail."""
-    position = 2
-    while marker := _JPEG_MARKER.search(data, position):
-        if data[marker.start(1)] == _JPEG_END:
-            return True
-        length = int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-        position = marker.end() + length
-    return False
-
-
-def _png_ends(data: bytes) -> bool:
-    """Whether every chunk up to IEND is there with the checksum it states."""
-    position = len(_PNG)
-    while position + 12 <= len(data):
-        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
-        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return False
-        if data[position + 4 : position + 8] == b"IEND":
-            return True
-        position = end + 4
-    return False
-
-
-def _decode(path: Path, data: bytes, flags: int) -> Array:
-    """The pixels, in BGR order, of whatever depth and channels `flags` ask for."""
-    pixels: Array | None = None
-    try:
-        with silent_opencv():
-            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        if "CV_IO_MAX_IMAGE" in str(error):
-            raise ImageError(
-                f"{path} is too large: OpenCV reads at most 2^20 pixels a side and 2^30 in all. Scale it down first."
-            ) from error
-        raise ImageError(f"OpenCV cannot decode {path}: {error.err}. Save it anew as JPEG or PNG.") from error
-    if pixels is None:
-        raise ImageError(
-            f"{path} is not a picture OpenCV can read: it begins with {data[:12]!r} ({len(data)} bytes) and is "
-            "damaged, too large or in another format. Save it anew as JPEG or PNG."
-        )
-    return pixels
-
-
-def _may_have_alpha(data: bytes) -> bool:
-    """Whether a second decoding, with the alpha channel, can tell anything new."""
-    if data.startswith(_PNG):
-        return data[25] in (4, 6) or b"tRNS" in data[: data.find(b"IDAT")]
-    # A 32-bit BMP's fourth byte is padding more often than transparency, and then all zero.
-    return not data.startswith((_JPEG, _BMP))
-
-
-def _over_white(bgra: Array) -> Array:
-    """Composite [H, W, 4] over white; the type stays."""
-    if bgra.dtype.kind != "u":
-        return bgra[..., :3]
-    top = np.iinfo(bgra.dtype).max
-    alpha = bgra[..., 3:].astype(np.float32) / top
-    return np.rint(bgra[..., :3] * alpha + top * (1 - alpha)).astype(bgra.dtype)
-
-
 def _host_array(image: object) -> Array:
     """View `image` as a NumPy array without converting its values."""
     if isinstance(image, np.ndarray):
@@ -280,38 +170,6 @@ def _host_array(image: object) -> Array:
         )
     hint = "read_image(path) reads a file" if isinstance(image, str | Path) else "np.asarray may convert it"
     raise ImageError(f"A {kind} is not an image: a uint8 array [H, W, 3], RGB, is expected ({hint}).")
-
-
-def _as_uint8(pixels: Array) -> Image:
-    """OpenCV's result under the name the rest of the package uses."""
-    return np.asarray(pixels, np.uint8)
-
-
-_log_lock = threading.Lock()
-_log_users = 0
-_log_level = 0
-
-
-@contextmanager
-def silent_opencv() -> Iterator[None]:
-    """Keep OpenCV's own log quiet, since its faults are raised as `ImageError`.
-
-    The level belongs to the process: the first thread in saves it and the last one out restores it.
-    """
-    global _log_users, _log_level
-    logging = cv2.utils.logging
-    with _log_lock:
-        if _log_users == 0:
-            _log_level = logging.getLogLevel()
-            logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-        _log_users += 1
-    try:
-        yield
-    finally:
-        with _log_lock:
-            _log_users -= 1
-            if _log_users == 0:
-                logging.setLogLevel(_log_level)
 
 
 def crop(image: Image, box: Floats) -> Image:

@@ -9,7 +9,7 @@ from fastapi import UploadFile
 
 from mgts_trt._typing import Image
 from mgts_trt.errors import ImageError
-from mgts_trt.pictures.image import decode_image
+from mgts_trt.pictures.decoding import decode_image
 from mgts_trt.service.fields import file_name
 from mgts_trt.service.limits import MEGAPIXEL
 from mgts_trt.service.refusal import Refusal

@@ -20,7 +20,8 @@ from mgts_trt.gallery.indexing.video import count_frames, stream_frames, video_f
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.files import file_sha256
-from mgts_trt.pictures.image import decode_image, read_file
+from mgts_trt.pictures.decoding import decode_image
+from mgts_trt.pictures.image import read_file
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each attempt to open a broken stream again; after the last it is given up."""

@@ -11,7 +11,7 @@ import numpy as np
 from mgts_trt._typing import Image
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.container import read_structure
-from mgts_trt.pictures.image import silent_opencv
+from mgts_trt.pictures.decoding import silent_opencv
 
 _TIMEOUT = 10_000
 """Milliseconds to wait for a stream to open, or for its next frame."""

@@ -1,0 +1,133 @@
+"""From a picture file's content to its pixels."""
+
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mgts_trt._typing import Array, Image
+from mgts_trt.errors import ImageError
+from mgts_trt.pictures.containers import BMP, JPEG, JPEG_END, PNG, jpeg_segments, png_chunks
+from mgts_trt.pictures.orientation import is_cmyk_tiff, stored_orientation, upright
+
+
+def decode_image(data: bytes, name: str | Path) -> Image:
+    """Decode a picture file's content, which is not empty; see `read_image`.
+
+    Args:
+        data: The content.
+        name: What errors call it.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        ImageError: It is cut short, too large, not 8- or 16-bit, or not a picture.
+    """
+    path = Path(name)
+    _check_complete(path, data)
+    pixels = _decode_any(path, data)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"{path} stores {pixels.dtype} pixels, but 8 or 16 bits a channel are expected. "
+            "Tone-map it and save it as an 8-bit JPEG or PNG."
+        )
+    if pixels.dtype == np.uint16:
+        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
+    rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
+    return upright(rgb, stored_orientation(data))
+
+
+def _check_complete(path: Path, data: bytes) -> None:
+    """Refuse a JPEG or PNG that is cut short: some versions of OpenCV return such a picture half grey."""
+    if data.startswith(JPEG) and not any(kind[0] == JPEG_END for kind, _, _ in jpeg_segments(data)):
+        fault = "its JPEG end marker is missing"
+    elif data.startswith(PNG) and not _png_is_whole(data):
+        fault = "a PNG chunk is missing or does not match its checksum"
+    else:
+        return
+    raise ImageError(f"{path} is cut short or damaged: {fault} ({len(data)} bytes). Fetch or copy it again.")
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether every chunk up to IEND is there with the checksum it states."""
+    chunks = list(png_chunks(data))
+    checked = all(zlib.crc32(data[a - 4 : b]) == int.from_bytes(data[b : b + 4], "big") for _, a, b in chunks)
+    return checked and bool(chunks) and chunks[-1].kind == b"IEND"
+
+
+def _decode_any(path: Path, data: bytes) -> Array:
+    """[H, W, 3], BGR, over white where it is transparent, of whatever depth it has and as it is stored."""
+    if _may_have_alpha(data):
+        raw = _decode(path, data, cv2.IMREAD_UNCHANGED)
+        if raw.ndim == 3 and raw.shape[2] == 4:
+            return _over_white(raw)
+    return _decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def _decode(path: Path, data: bytes, flags: int) -> Array:
+    """The pixels, in BGR order, of whatever depth and channels `flags` ask for."""
+    pixels: Array | None = None
+    try:
+        with silent_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise ImageError(
+                f"{path} is too large: OpenCV reads at most 2^20 pixels a side and 2^30 in all. Scale it down first."
+            ) from error
+        raise ImageError(f"OpenCV cannot decode {path}: {error.err}. Save it anew as JPEG or PNG.") from error
+    if pixels is None:
+        raise ImageError(
+            f"{path} is not a picture OpenCV can read: it begins with {data[:12]!r} ({len(data)} bytes) and is "
+            "damaged, too large or in another format. Save it anew as JPEG or PNG."
+        )
+    return pixels
+
+
+def _may_have_alpha(data: bytes) -> bool:
+    """Whether decoding with the alpha channel can tell anything new."""
+    if data.startswith(PNG):
+        return data[25] in (4, 6) or b"tRNS" in data[: data.find(b"IDAT")]
+    # A 32-bit BMP's fourth byte is padding more often than transparency, and then all zero.
+    return not data.startswith((JPEG, BMP)) and not is_cmyk_tiff(data)
+
+
+def _over_white(bgra: Array) -> Array:
+    """Composite [H, W, 4] over white; the type stays."""
+    if bgra.dtype.kind != "u":
+        return bgra[..., :3]
+    top = np.iinfo(bgra.dtype).max
+    alpha = bgra[..., 3:].astype(np.float32) / top
+    return np.rint(bgra[..., :3] * alpha + top * (1 - alpha)).astype(bgra.dtype)
+
+
+_log_lock = threading.Lock()
+_log_users = 0
+_log_level = 0
+
+
+@contextmanager
+def silent_opencv() -> Iterator[None]:
+    """Keep OpenCV's own log quiet, since its faults are raised as `ImageError`.
+
+    The level belongs to the process: the first thread in saves it and the last one out restores it.
+    """
+    global _log_users, _log_level
+    logging = cv2.utils.logging
+    with _log_lock:
+        if _log_users == 0:
+            _log_level = logging.getLogLevel()
+            logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        _log_users += 1
+    try:
+        yield
+    finally:
+        with _log_lock:
+            _log_users -= 1
+            if _log_users == 0:
+                logging.setLogLevel(_log_level)
