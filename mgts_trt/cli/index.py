@@ -1,6 +1,8 @@
 """`mgts-trt index`: photos, videos and live streams into a gallery."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -89,7 +91,7 @@ def index(
         if workers
         else PersonSearch(opened, mode=mode, backend=backend, precision=precision, threads=threads) as pipeline,
         Gallery.create(gallery, Space.of(opened, mode)) as store,
-        _stopping() as (stop, signals),
+        _stopping(alone=not workers) as (stop, signals),
     ):
         with progress(TextColumn("{task.fields[rate]}")) as bar:
             task = bar.add_task("indexing", total=None, rate="")
@@ -143,13 +145,22 @@ def index(
 
 
 @contextmanager
-def _stopping() -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that Ctrl-C and SIGTERM set, and which of them did; a second one breaks off at once."""
+def _stopping(*, alone: bool) -> Iterator[tuple[threading.Event, list[int]]]:
+    """An event that Ctrl-C and SIGTERM set, and which of them did; a second one breaks off at once.
+
+    Args:
+        alone: Whether this process has no workers, which would outlive it.
+    """
     stop, signals = threading.Event(), list[int]()
 
     def on_signal(number: int, _: object) -> None:
-        if signals:
+        if signals and not alone:
             raise KeyboardInterrupt
+        if signals:
+            # At once: not before a camera that says nothing has been waited for, see `_Readers.finish`.
+            if sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h\n")  # the cursor, which the progress bar hid
+            os._exit(128 + number)
         signals.append(number)
         stop.set()
 

@@ -89,3 +89,30 @@ def camera(frames: int = 10**9, pause: float = 0.01) -> Iterator[Camera]:
     finally:
         running.server.shutdown()
         running.server.server_close()
+
+
+@contextmanager
+def silent_camera() -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """A camera that answers with a head and no more: its URL, whether it was asked, and what makes it hang up."""
+    asked, go = threading.Event(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp2t")
+            self.end_headers()
+            asked.set()
+            go.wait(60)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/live", asked, go
+    finally:
+        go.set()
+        server.shutdown()
+        server.server_close()

@@ -22,9 +22,10 @@ from mgts_trt.gallery.indexing.reading import (
     Skipped,
     count_expected,
     read_files,
-    read_stream,
 )
 from mgts_trt.gallery.indexing.sources import Source
+from mgts_trt.gallery.indexing.video import LONGEST_WAIT
+from mgts_trt.gallery.indexing.watching import read_stream
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.runtime.people import People
@@ -100,7 +101,8 @@ def index(
         batch: Frames written with one commit.
         latency: Seconds until what has been searched is written, even if a batch is not full.
         optimise: Whether to optimise the gallery now and then, and at the end.
-        stop: When set, no more is read; what is in flight is written.
+        stop: When set, no more is read; what is in flight is written. A camera that says nothing delays the return by
+            ten seconds at most.
         on_progress: Called after each picture, with the report so far; `frames` and `people` then count what has been
             searched.
         on_note: Called with what the user may want to know at once, such as a stream that broke.
@@ -155,7 +157,10 @@ def index(
                 report.people += len(found)
     finally:
         read.close()
-        writer.finish()
+        try:
+            writer.finish()
+        finally:
+            readers.finish()
     readers.check()
     return replace(
         report,
@@ -180,9 +185,10 @@ class _Readers:
         self._channel = channel
         self._error: Exception | None = None
         self._lock, self._left = threading.Lock(), len(tasks)
-        for task in tasks:
-            # Daemons: one may be waiting for a camera that says nothing.
-            threading.Thread(target=self._run, args=(task,), name="read", daemon=True).start()
+        # Daemons, since one may wait long for a name server, where nothing else can end it.
+        self._threads = [threading.Thread(target=self._run, args=(task,), name="read", daemon=True) for task in tasks]
+        for thread in self._threads:
+            thread.start()
 
     def _run(self, task: Callable[[], None]) -> None:
         try:
@@ -195,6 +201,15 @@ class _Readers:
                 self._left -= 1
                 if not self._left:
                     self._channel.close()
+
+    def finish(self) -> None:
+        """Wait for the threads, of which one may hear nothing of a camera for as long as `LONGEST_WAIT`.
+
+        None may come back from OpenCV while Python ends: Python would unwind it through C++, which calls abort.
+        """
+        deadline = time.monotonic() + LONGEST_WAIT + 2.0
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
     def check(self) -> None:
         """Raise what a thread failed with."""

@@ -1,7 +1,6 @@
-"""From sources to pictures: what the reading threads of indexing do."""
+"""From files to pictures: what the reading thread of indexing does, and what it and those of streams hand on."""
 
 import hashlib
-import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import count_frames, stream_frames, video_frames
+from mgts_trt.gallery.indexing.video import count_frames, video_frames
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.files import file_sha256
@@ -132,66 +131,6 @@ def read_files(sources: Sequence[Source], gallery: Gallery, channel: Channel[Rea
                 items = _read_pictures(run, gallery, pool, workers)
             if not all(channel.put(item) for item in items):
                 return
-
-
-def read_stream(source: Source, channel: Channel[Read], *, every: int, live: LiveOptions) -> None:
-    """Watch a live stream; one that breaks is opened again, and given up after some attempts that bring no frame.
-
-    It never waits for room: a frame there is no room for is dropped, so that what is read is always recent.
-
-    Args:
-        source: A stream.
-        channel: Takes what is read; watching ends when it does.
-        every: Every n-th frame is taken.
-        live: When to stop.
-    """
-    try:
-        _watch(source, channel, every, live)
-    except SourceError as error:
-        channel.put(Failure(source.name, error))
-
-
-def _watch(source: Source, channel: Channel[Read], every: int, live: LiveOptions) -> None:
-    start, taken, attempt = time.monotonic(), 0, 0
-    while not channel.ended:
-        brought = 0
-        for found in stream_frames(source.location):
-            brought += 1
-            if channel.ended or _over(start, live):
-                return
-            if found.number % every:
-                continue
-            frame = Frame(source.name, found.number, time=round(time.time(), 3), camera=source.camera)
-            if not channel.put(Picture(frame, found.image), wait=False):
-                channel.put(Dropped(1))
-                continue
-            taken += 1
-            if live.limit is not None and taken >= live.limit:
-                return
-        attempt = 0 if brought else attempt
-        if attempt == len(live.pauses):
-            raise _lost(source.name, taken, attempt)
-        what = f"broke after {brought:,} frames" if brought else "cannot be opened"
-        channel.put(Note(f"{source.name} {what}; trying again in {live.pauses[attempt]:g} s"))
-        if channel.pause(live.pauses[attempt]) or _over(start, live):
-            return
-        attempt += 1
-
-
-def _over(start: float, live: LiveOptions) -> bool:
-    return live.duration is not None and time.monotonic() - start >= live.duration
-
-
-def _lost(name: str, taken: int, attempts: int) -> SourceError:
-    if taken:
-        return SourceError(
-            f"The stream {name} broke after {taken:,} frames in all, and could not be opened again. Check the camera "
-            "and the network, and run the command again."
-        )
-    return SourceError(
-        f"The stream {name} cannot be opened ({attempts + 1} attempts): nobody answers there, the user name or "
-        "password is wrong, or it is no video. Check the URL in a player."
-    )
 
 
 class _Loaded(NamedTuple):

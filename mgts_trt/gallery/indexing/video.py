@@ -13,8 +13,8 @@ from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.container import read_structure
 from mgts_trt.pictures.decoding import silent_opencv
 
-_TIMEOUT = 10_000
-"""Milliseconds to wait for a stream to open, or for its next frame."""
+LONGEST_WAIT = 10.0
+"""Seconds to wait for a stream to open, or for its next frame."""
 
 _LOST = 0.95
 """Of the frames a container announces: with fewer, a gap in its structure is taken for the reason."""
@@ -88,7 +88,7 @@ def stream_frames(url: str) -> Iterator[VideoFrame]:
         number = 0
         if announced := _announced(capture):
             raise SourceError(
-                f"A recording of {announced:,} frames is there, not a live stream. Download it, and name the file."
+                f"{url} is a recording of {announced:,} frames, not a live stream. Download it, and name the file."
             )
         while capture.grab():
             if (image := retrieve(capture)) is not None:
@@ -105,7 +105,7 @@ def opened_video(location: str) -> Iterator[cv2.VideoCapture]:
     # the video for ended.
     os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(2**31 - 1))
     # A file on a slow disk has not ended. 0 is without limit.
-    timeout = _TIMEOUT if "://" in location else 0
+    timeout = int(LONGEST_WAIT * 1000) if "://" in location else 0
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
     with silent_opencv():
         capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, timeouts)

@@ -1,5 +1,6 @@
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mgts_trt.pictures.image import read_image
-from tests.helpers.camera_scenes import camera, scene, write_scenes, write_video
+from tests.helpers.camera_scenes import camera, scene, silent_camera, write_scenes, write_video
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
@@ -258,3 +259,43 @@ def test_ctrl_c_writes_what_is_in_flight(bundle: Path, tmp_path: Path) -> None:
         frames = opened.summary().frames
     assert frames > 0
     assert f"{frames} frames with" in out
+
+
+def test_a_dead_stream_is_a_failure(run, bundle: Path, tmp_path: Path) -> None:
+    with camera() as live:
+        url = live.url
+    write_scenes(tmp_path / "in", range(1))
+    arguments = ["index", bundle, url, "-g", tmp_path / "gallery", "--duration", 0.1, "--threads", 1]
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert f"The stream {url} cannot be opened" in err
+    code, out, err = run(*arguments, tmp_path / "in", "--strict")
+    assert code == 1
+    assert "1 frames with" in out
+    assert f"not indexed: The stream {url} cannot be opened" in err
+
+
+@pytest.mark.parametrize(("signals", "delay"), [(1, 0.0), (1, 0.3), (1, 1.0), (2, 0.0)])
+def test_it_is_ended_while_a_camera_says_nothing(bundle: Path, tmp_path: Path, signals: int, delay: float) -> None:
+    with silent_camera() as (url, asked, go):
+        command = [sys.executable, "-m", "mgts_trt", "index", bundle, url, "-g", tmp_path / "gallery", "--threads", "1"]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        ) as process:  # fmt: skip
+            assert asked.wait(60)
+            time.sleep(delay)
+            process.send_signal(signal.SIGTERM)
+            if signals == 1:
+                # OpenCV comes back when all has been told and Python is about to end, if it did not wait for it.
+                told = select.select([process.stdout], [], [], 1.5)[0]
+                go.set()
+                assert not told
+            else:
+                time.sleep(0.5)
+                process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "terminate" not in err
+    assert "Traceback" not in err
+    assert ("Interrupted" in out) == (signals == 1)
