@@ -157,7 +157,7 @@ def _level(clients: int, pictures: int, seconds: float, latencies: list[float]) 
 @contextmanager
 def _serving(bundle: Path, mode: Mode, threads: int | None, clients: int) -> Iterator[str]:
     """The service in a process of its own, and its URL."""
-    command = [sys.executable, "-m", "mgts_trt", "serve", str(bundle), "--port", "0", "--mode", mode]
+    command = [sys.executable, "-m", "mgts_trt", "serve", "--bundle", str(bundle), "--port", "0", "--mode", mode]
     command += ["--queue", str(clients), "--timeout", "600", *(["--threads", str(threads)] if threads else [])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

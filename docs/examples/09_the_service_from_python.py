@@ -1,6 +1,6 @@
 """The service, asked from Python: pictures put into its gallery, and a person found there.
 
-Run: mgts-trt serve bundle --gallery out/gallery, and python docs/examples/09_the_service_from_python.py [URL] [FOLDER]
+Run: mgts-trt serve --gallery out/gallery, and python docs/examples/09_the_service_from_python.py [URL] [FOLDER]
 """
 
 import sys

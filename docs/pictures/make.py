@@ -28,7 +28,7 @@ PAGE = {"width": 1440, "height": 900}
 
 def draw_search(out: Path) -> None:
     """The man in the aisle, and where else he was found."""
-    run("search", BUNDLE, "--query", PROBE, "--gallery", SAMPLES, "--top", 11, "--sheet", out)
+    run("search", "--bundle", BUNDLE, "--query", PROBE, "--gallery", SAMPLES, "--top", 11, "--sheet", out)
 
 
 def draw_people(out: Path) -> None:
@@ -46,8 +46,8 @@ def photograph_page(out: Path) -> None:
         gallery = Path(folder, "gallery")
         cameras = {"shop": [AISLE], "yard": [SAMPLES / "one_by_one"], "street": sorted(SAMPLES.glob("*.jpg"))}
         for camera, pictures in cameras.items():
-            run("index", BUNDLE, *pictures, "--gallery", gallery, "--camera", camera)
-        command = [sys.executable, "-m", "mgts_trt", "serve", BUNDLE, "--gallery", gallery, "--port", "0"]
+            run("index", "--bundle", BUNDLE, *pictures, "--gallery", gallery, "--camera", camera)
+        command = [sys.executable, "-m", "mgts_trt", "serve", "--bundle", BUNDLE, "--gallery", gallery, "--port", "0"]
         serving = subprocess.Popen(
             list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )

@@ -1,6 +1,7 @@
 """The command line: its commands, in the order that `--help` shows them."""
 
 import platform
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -11,19 +12,22 @@ from mgts_trt.cli.bundles import bundle_app
 from mgts_trt.cli.detect import detect
 from mgts_trt.cli.doctor import doctor
 from mgts_trt.cli.galleries import gallery_app
+from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.index import index
 from mgts_trt.cli.inspection import inspect_command
 from mgts_trt.cli.parity import parity
-from mgts_trt.cli.run import run_app
+from mgts_trt.cli.run import DEBUG, QUIET, run_app
 from mgts_trt.cli.search import search
 from mgts_trt.cli.serve import serve
 from mgts_trt.version import __version__
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Person search (MGTS, ECCV 2018) on ONNX Runtime and TensorRT.",
+    epilog="Begin with: mgts-trt detect PHOTO, then mgts-trt COMMAND --help",
 )
 
 
@@ -38,22 +42,30 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show tracebacks.")] = False,
+    quiet: Annotated[bool, typer.Option(QUIET, help="Print results and errors alone: no progress, no notes.")] = False,
 ) -> None:
-    """Options before any command; `--debug` works after one, too."""
+    """Options before any command; `--debug` and `--quiet` work after one, too."""
 
 
-app.command()(build)
-app.command("inspect")(inspect_command)
-app.command()(detect)
-app.command()(index)
-app.command()(search)
-app.add_typer(gallery_app, name="gallery")
-app.add_typer(bundle_app, name="bundle")
-app.command()(bench)
-app.command()(parity)
-app.command()(doctor)
-app.command()(serve)
+def _add(command: Callable[..., None], name: str, panel: str, example: str) -> None:
+    epilog = f"Example: mgts-trt {name} {example}"
+    app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(command)
+
+
+FIND, PROVE, BUILD = "Find people", "Measure and check", "Bundles and plans"
+
+_add(detect, "detect", FIND, "photos/ --out out")
+_add(search, "search", FIND, "--query photo.jpg@240,63,320,231 --gallery my-gallery --sheet sheet.jpg")
+_add(index, "index", FIND, "photos/ clip.mp4 --gallery my-gallery --camera door")
+app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)
+_add(serve, "serve", FIND, "--gallery my-gallery")
+_add(bench, "bench", PROVE, "--image photo.jpg --mode all --plot stages.png")
+_add(parity, "parity", PROVE, "bundle --json parity.json")
+_add(doctor, "doctor", PROVE, "bundle")
+_add(build, "build", BUILD, "bundle --precision fp16")
+_add(inspect_command, "inspect", BUILD, "bundle --layers 5")
+app.add_typer(bundle_app, name="bundle", rich_help_panel=BUILD)
 
 
 def main() -> None:

@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from mgts_trt.cli.console import out
+from mgts_trt.cli.help import Command, Group
 
 Folder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
-bundle_app = typer.Typer(no_args_is_help=True, help="Look after a bundle: seal, sign, verify.")
+bundle_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a bundle: seal, sign, verify.")
 
 
-@bundle_app.command()
+@bundle_app.command(cls=Command)
 def seal(bundle: Folder) -> None:
     """Write the manifest's digest anew: after a change by hand, or to a bundle that has none yet."""
     from mgts_trt.bundle.bundle import Bundle
@@ -22,7 +23,7 @@ def seal(bundle: Folder) -> None:
     out.print(f"Sealed {bundle}: preset {manifest.preset}, {len(manifest.files)} files")
 
 
-@bundle_app.command()
+@bundle_app.command(cls=Command)
 def sign(
     bundle: Folder,
     key: Annotated[Path, typer.Option(help="The private key: a PEM file, Ed25519.")],
@@ -40,7 +41,7 @@ def sign(
     out.print(f"Signed {bundle}: {len(signature.files) - len(plans)} files, {len(plans)} plans")
 
 
-@bundle_app.command()
+@bundle_app.command(cls=Command)
 def verify(
     bundle: Folder,
     key: Annotated[Path, typer.Option(help="The public key: a PEM file, Ed25519.")],

@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from mgts_trt.cli.console import out, table
+from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.urls import without_login
 
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
-gallery_app = typer.Typer(no_args_is_help=True, help="Look after a gallery: info, forget, optimise.")
+gallery_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a gallery: info, forget, optimise.")
 
 
-@gallery_app.command()
+@gallery_app.command(cls=Command)
 def info(gallery: GalleryArgument, json_file: JsonOption = None) -> None:
     """Show what a gallery holds, and for which model."""
     from mgts_trt.gallery import Gallery
@@ -37,7 +38,7 @@ def _told(name: str, value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value)
 
 
-@gallery_app.command()
+@gallery_app.command(cls=Command)
 def forget(
     gallery: GalleryArgument,
     source: Annotated[str, typer.Argument(help="The picture, video or stream, as search shows it.")],
@@ -54,7 +55,7 @@ def forget(
     out.print(f"Forgot {people} people in {frames} frames of {name}")
 
 
-@gallery_app.command()
+@gallery_app.command(cls=Command)
 def optimise(gallery: GalleryArgument) -> None:
     """Gather small files and bring the index up to date; index does so at its end, too."""
     from mgts_trt.gallery import Gallery

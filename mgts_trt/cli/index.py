@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.cli.console import notice_untrained, out, progress, warn
-from mgts_trt.cli.options import BackendOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
+from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.signals import signals_handled
 from mgts_trt.urls import without_login
@@ -24,11 +24,10 @@ _SHOWN_FAILURES = 20
 
 
 def index(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Photos, videos, folders of them, patterns like 'shop/**/*.jpg', URLs of streams or of "
             "photos in a bucket.",
         ),
@@ -36,6 +35,7 @@ def index(
     gallery: Annotated[
         str, typer.Option("--gallery", "-g", help="Folder or URL of the gallery; made if it is not there.")
     ],
+    bundle: BundleOption = None,
     mode: ModeOption = None,
     every: Annotated[int, typer.Option(min=1, metavar="N", help="Of videos and streams, every N-th frame.")] = 1,
     camera: Annotated[str | None, typer.Option(help="Name of the camera.")] = None,
@@ -72,19 +72,24 @@ def index(
     from rich.progress import TextColumn
 
     from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.bundle.manifest import MANIFEST
     from mgts_trt.gallery import Gallery, Space
     from mgts_trt.gallery.indexing.index import index as run_index
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
     from mgts_trt.gallery.store import stored_mode
+    from mgts_trt.machine.files import place_kind
     from mgts_trt.pictures.folders import Found
     from mgts_trt.runtime.pipeline import PersonSearch
 
     if workers is None and (ray_address or gpus_per_worker):
         raise MgtsError("--ray-address and --gpus-per-worker are for several workers. Say how many with --workers N.")
+    if place_kind(Path(sources[0]) / MANIFEST) is not None:
+        raise MgtsError(f"{sources[0]} is a bundle, not pictures. Name it with --bundle {sources[0]}.")
     beside = Found()
     found = find_sources(sources, camera=camera, camera_pattern=camera_pattern, beside=beside)
-    opened = Bundle.open(bundle)
+    folder = find_bundle(bundle)
+    opened = Bundle.open(folder)
     mode = mode or stored_mode(gallery) or "net"
     with (
         nullcontext()
@@ -118,7 +123,7 @@ def index(
                 from mgts_trt.gallery.indexing.ray_index import index_with_ray
 
                 report = index_with_ray(
-                    bundle,
+                    folder,
                     found,
                     store,
                     workers=workers,

@@ -9,7 +9,7 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
-from mgts_trt.cli.options import BackendOption, BundleArgument, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.urls import without_login
@@ -35,7 +35,7 @@ def search(
         list[str],
         typer.Option("--gallery", "-g", help="A gallery made by index; or photos and folders, with no index made."),
     ],
-    bundle: BundleArgument = None,
+    bundle: BundleOption = None,
     top: Annotated[int, typer.Option(min=1, help="How many matches to show.")] = 10,
     where: Annotated[
         str | None, typer.Option(help="Search among these alone: camera=3,time>=10,source~shop. Of a gallery.")

@@ -8,7 +8,7 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, warn
-from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _SHORTEST_KEY = 16
 
 
 def serve(
-    bundle: BundleArgument = None,
+    bundle: BundleOption = None,
     gallery: Annotated[
         str | None, typer.Option(help="Folder or URL of the gallery; made if it is not there.", metavar="DIR")
     ] = None,

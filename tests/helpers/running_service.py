@@ -48,7 +48,7 @@ def serving(
     """
     bundle = bundle or make_tiny_bundle(folder / "bundle")
     log = folder / "log.txt"
-    command = [sys.executable, "-m", "mgts_trt", "serve", bundle, "--port", 0, "--threads", 1, *options]
+    command = [sys.executable, "-m", "mgts_trt", "serve", "--bundle", bundle, "--port", 0, "--threads", 1, *options]
     with log.open("ab") as written:
         process = subprocess.Popen(
             [str(part) for part in command],

@@ -101,7 +101,7 @@ function showAdvice() {
       ? "The gallery is empty. Fill it from a terminal, or add the photo you dropped:"
       : "This service has no gallery, so there is nobody to compare with. Fill one and start the service on it:",
   );
-  const commands = ["mgts-trt index BUNDLE PHOTOS… --gallery DIR", "mgts-trt serve BUNDLE --gallery DIR"];
+  const commands = ["mgts-trt index PHOTOS… --gallery DIR", "mgts-trt serve --gallery DIR"];
   setText($("empty-command"), commands.slice(0, there ? 1 : 2).join("\n"));
 }
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,41 @@ def test_version(run) -> None:
     code, out, _ = run("--version")
     assert code == 0
     assert __version__ in out
+
+
+def _commands() -> list[list[str]]:
+    from typer.main import get_command
+
+    from mgts_trt.cli.app import app
+
+    words: list[list[str]] = [[]]
+    for name, command in get_command(app).commands.items():
+        words += [[name], *([name, below] for below in getattr(command, "commands", ()))]
+    return words
+
+
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_help(run, words: list[str]) -> None:
+    from tests.helpers.command_lines import fault
+
+    code, out, _ = run(*words, "-h")
+    assert code == 0
+    assert "<bool>" not in out
+    for example in re.findall(r"Example: (mgts-trt .*(?:\n .*)*?)\n\s*\n", out):
+        assert fault(example.split()) is None
+    if words and not {"gallery", "bundle"} & set(words):
+        assert f"Example: mgts-trt {words[0]} " in out
+
+
+def test_the_bundle_is_named_alike(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    """By --bundle where it is a tool, as the first argument where it is the object."""
+    for tool in ("detect", "search", "index", "serve"):
+        assert "--bundle" in run(tool, "--help")[1]
+    for about in ("bench", "parity", "doctor", "build"):
+        assert "--bundle" not in run(about, "--help")[1]
+    code, _, err = run("index", pristine, photo, "-g", tmp_path / "g")
+    assert code == 2
+    assert f"--bundle {pristine}" in err
 
 
 def test_no_command_shows_help(run) -> None:

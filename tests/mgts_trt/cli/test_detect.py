@@ -136,8 +136,11 @@ def test_detect_of_an_awkward_name(run, pristine: Path, photo: Path, tmp_path: P
 
 @pytest.mark.skipif(not Path("/dev/stdin").exists(), reason="/dev/stdin is a Unix's")
 def test_a_photo_from_standard_input(pristine: Path, photo: Path, tmp_path: Path) -> None:
-    for command in (f"detect /dev/stdin -b {pristine} -o out", f"search {pristine} -q /dev/stdin@1,1,50,60 -g {photo}"):
-        line = f"{sys.executable} -m mgts_trt {command} < {photo}"
+    for command in (
+        f"detect /dev/stdin -b {pristine} -o out",
+        f"search -b {pristine} -q /dev/stdin@1,1,50,60 -g {photo}",
+    ):
+        line = f"{sys.executable} -m mgts_trt {command} -b {pristine} < {photo}"
         done = subprocess.run(
             ["bash", "-c", line],
             cwd=tmp_path,

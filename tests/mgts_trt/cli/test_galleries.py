@@ -45,18 +45,18 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     write_scenes(folder, range(4))
     write_video(folder / "cam_7.avi", range(4, 8))
     (folder / "bad.jpg").write_bytes(b"\xff\xd8 none")
-    arguments = ["index", bundle, folder, "-g", gallery, "--mode", "box", "--camera-pattern", r"cam_(\d)"]
+    arguments = ["index", "-b", bundle, folder, "-g", gallery, "--mode", "box", "--camera-pattern", r"cam_(\d)"]
     code, out, err = run(*arguments, "--threads", 1)
     assert code == 0, err
     assert "8 frames with" in out
     assert "1 failed and will be tried again next time" in out
     assert "not indexed:" in err
     assert "bad.jpg" in err
-    code, out, _ = run("index", bundle, folder, "-g", gallery, "--strict")  # in the gallery's mode
+    code, out, _ = run("index", "-b", bundle, folder, "-g", gallery, "--strict")  # in the gallery's mode
     assert code == 1
     assert "0 frames with 0 people indexed, 8 were there already, 1 failed" in out
 
-    query = ["search", bundle, "--query", folder / "0000.png", "--gallery", gallery, "--top", 3]
+    query = ["search", "-b", bundle, "--query", folder / "0000.png", "--gallery", gallery, "--top", 3]
     code, out, err = run(*query, "--json", tmp_path / "r.json", "--sheet", tmp_path / "s.png")
     assert code == 0, err
     assert "people in the gallery" in out
@@ -97,11 +97,11 @@ def test_a_gallery_filled_over_http_and_by_index(run, bundle: Path, tmp_path: Pa
 
     folder, gallery = tmp_path / "in", tmp_path / "gallery"
     write_scenes(folder, range(2))
-    assert run("index", bundle, folder, "-g", gallery, "--mode", "none")[0] == 0
+    assert run("index", "-b", bundle, folder, "-g", gallery, "--mode", "none")[0] == 0
     with PersonSearch.open(bundle, mode="none") as search, Gallery.open(gallery) as store:
         people = search(read_image(folder / "0001.png"))
         store.add([Entry(Frame("front door.jpg", sha256="1" * 64), people)])  # as POST /index names it
-    code, out, err = run("search", bundle, "-q", folder / "0000.png", "-g", gallery, "--top", 50)
+    code, out, err = run("search", "-b", bundle, "-q", folder / "0000.png", "-g", gallery, "--top", 50)
     assert code == 0, err
     assert "front door.jpg" in out
     assert "0001.png" in out
@@ -120,11 +120,13 @@ def test_a_name_that_is_no_utf8_is_indexed_found_and_forgotten(run, bundle: Path
         (folder / "0001.png").rename(folder / os.fsdecode(b"caf\xe9.png"))
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
-    code, out, err = run("index", bundle, folder, "-g", gallery, "--mode", "none")
+    code, out, err = run("index", "-b", bundle, folder, "-g", gallery, "--mode", "none")
     assert code == 0, err
     assert "2 frames with" in out
-    assert "2 were there already" in run("index", bundle, folder, "-g", gallery)[1]
-    code, out, err = run("search", bundle, "-q", folder / "0000.png", "-g", gallery, "--json", tmp_path / "r.json")
+    assert "2 were there already" in run("index", "-b", bundle, folder, "-g", gallery)[1]
+    code, out, err = run(
+        "search", "-b", bundle, "-q", folder / "0000.png", "-g", gallery, "--json", tmp_path / "r.json"
+    )
     assert code == 0, err
     assert {match["source"] for match in json.loads((tmp_path / "r.json").read_text())["matches"]} == {
         f"file://{folder}/caf%E9.png"
@@ -136,7 +138,7 @@ def test_search_without_an_index(run, bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     write_scenes(folder, range(4))
     (folder / "bad.jpg").write_bytes(b"none")
-    query = ["search", bundle, "--query", folder / "0001.png", "--gallery", folder, "--mode", "none"]
+    query = ["search", "-b", bundle, "--query", folder / "0001.png", "--gallery", folder, "--mode", "none"]
     code, out, err = run(*query, "--json", tmp_path / "r.json", "--sheet", tmp_path / "s.png", "--top", 2)
     assert code == 0, err
     assert "people in 3 of 4 scenes compared" in out  # the probe's own photo is left out
@@ -173,18 +175,18 @@ def indexed(bundle: Path, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("index BUNDLE nowhere -g new", "There is no nowhere. Name photos, videos, folders"),
-        ("index BUNDLE empty -g new", "Nothing to index in empty"),
-        ("index BUNDLE text.mp4 -g gallery", "text.mp4 is not a video OpenCV can read"),
-        ("index BUNDLE in -g gallery --mode box", "made otherwise"),
-        ("index BUNDLE in -g gallery --camera-pattern (", "is no regular expression"),
-        ("search BUNDLE -q in/0000.png -g nowhere", "There is no nowhere: a gallery made by `mgts-trt index`"),
-        ("search BUNDLE -q in/0000.png -g empty", "No pictures in empty"),
-        ("search BUNDLE -q in/0000.png -g in -g gallery", "gallery is a gallery that was indexed, and 1 more place"),
-        ("search BUNDLE -q in/0000.png -g gallery --mode net", "indexed in mode none, and mode net was asked for"),
-        ("search BUNDLE -q in/0000.png -g in --where camera=3", "needs a gallery that was indexed, and in is none"),
-        ("search BUNDLE -q in/0000.png -g gallery --where color=3", "no field 'color'"),
-        ("search BUNDLE -q in/0007.png -g gallery", "There is no file in/0007.png"),
+        ("index -b BUNDLE nowhere -g new", "There is no nowhere. Name photos, videos, folders"),
+        ("index -b BUNDLE empty -g new", "Nothing to index in empty"),
+        ("index -b BUNDLE text.mp4 -g gallery", "text.mp4 is not a video OpenCV can read"),
+        ("index -b BUNDLE in -g gallery --mode box", "made otherwise"),
+        ("index -b BUNDLE in -g gallery --camera-pattern (", "is no regular expression"),
+        ("search -b BUNDLE -q in/0000.png -g nowhere", "There is no nowhere: a gallery made by `mgts-trt index`"),
+        ("search -b BUNDLE -q in/0000.png -g empty", "No pictures in empty"),
+        ("search -b BUNDLE -q in/0000.png -g in -g gallery", "gallery is a gallery that was indexed, and 1 more place"),
+        ("search -b BUNDLE -q in/0000.png -g gallery --mode net", "indexed in mode none, and mode net was asked for"),
+        ("search -b BUNDLE -q in/0000.png -g in --where camera=3", "needs a gallery that was indexed, and in is none"),
+        ("search -b BUNDLE -q in/0000.png -g gallery --where color=3", "no field 'color'"),
+        ("search -b BUNDLE -q in/0007.png -g gallery", "There is no file in/0007.png"),
         ("gallery info empty", "There is no gallery in"),
     ],
 )
@@ -200,13 +202,13 @@ def test_errors_are_one_paragraph(run, bundle: Path, indexed: Path, monkeypatch,
 @pytest.mark.parametrize(
     "arguments",
     [
-        "index BUNDLE rtsp://zoe:{}@[::1/x -g new",
-        "index BUNDLE sftp://zoe:{}@127.0.0.1:1/x -g new",
-        "index BUNDLE nowhere/rtsp://zoe:{}@h/x -g new",
-        "index BUNDLE in -g db://zoe:{}@h",
-        "search BUNDLE -q in/0000.png -g db://zoe:{}@h",
-        "search BUNDLE -q in/0000.png -g in -g db://zoe:{}@h",
-        "search BUNDLE -q rtsp://zoe:{}@h/x -g gallery",
+        "index -b BUNDLE rtsp://zoe:{}@[::1/x -g new",
+        "index -b BUNDLE sftp://zoe:{}@127.0.0.1:1/x -g new",
+        "index -b BUNDLE nowhere/rtsp://zoe:{}@h/x -g new",
+        "index -b BUNDLE in -g db://zoe:{}@h",
+        "search -b BUNDLE -q in/0000.png -g db://zoe:{}@h",
+        "search -b BUNDLE -q in/0000.png -g in -g db://zoe:{}@h",
+        "search -b BUNDLE -q rtsp://zoe:{}@h/x -g gallery",
         "gallery info db://zoe:{}@h --json",
         "gallery optimise db://zoe:{}@h",
         "gallery forget gallery rtsp://zoe:{}@h/x",
@@ -233,7 +235,7 @@ def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tm
     training = manifest.training.model_copy(update={"trained": True, "checkpoints": checkpoints})
     write_manifest(other, manifest.model_copy(update={"training": training}))
     write_image(tmp_path / "q.png", scene(0))
-    code, _, err = run("search", other, "-q", tmp_path / "q.png", "-g", indexed / "gallery")
+    code, _, err = run("search", "-b", other, "-q", tmp_path / "q.png", "-g", indexed / "gallery")
     assert code == 2
     assert "made otherwise: weights" in err
 
@@ -241,7 +243,7 @@ def test_search_with_another_models_gallery(run, indexed: Path, bundle: Path, tm
 def test_ctrl_c_writes_what_is_in_flight(bundle: Path, tmp_path: Path) -> None:
     with camera(pause=0.02) as live:
         gallery = tmp_path / "gallery"
-        command = [sys.executable, "-m", "mgts_trt", "index", bundle, live.url, "-g", gallery, "--threads", "1"]
+        command = [sys.executable, "-m", "mgts_trt", "index", "-b", bundle, live.url, "-g", gallery, "--threads", "1"]
         with subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},

@@ -24,7 +24,9 @@ def refuse(monkeypatch, capsys, bundle: Path):
     def _refuse(*options: object) -> str:
         from mgts_trt.cli.app import main
 
-        monkeypatch.setattr(sys, "argv", ["mgts-trt", "serve", str(bundle), "--threads", "1", *map(str, options)])
+        monkeypatch.setattr(
+            sys, "argv", ["mgts-trt", "serve", "--bundle", str(bundle), "--threads", "1", *map(str, options)]
+        )
         with pytest.raises(SystemExit) as exit_:
             main()
         assert exit_.value.code == 2
@@ -78,7 +80,7 @@ def test_a_port_that_is_taken(refuse) -> None:
 
 def test_without_its_packages(bundle: Path) -> None:
     code = "import sys; sys.modules['uvicorn'] = None; from mgts_trt.cli.app import main; main()"
-    command = [sys.executable, "-c", code, "serve", str(bundle)]
+    command = [sys.executable, "-c", code, "serve", "--bundle", str(bundle)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "pip install 'mgts-trt[serve]'" in " ".join(done.stderr.split())

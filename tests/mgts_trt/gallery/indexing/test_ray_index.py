@@ -124,6 +124,7 @@ def test_the_command_in_a_cluster_of_its_own(search: PersonSearch, tmp_path: Pat
         "-m",
         "mgts_trt",
         "index",
+        "--bundle",
         search.bundle.root,
         tmp_path / "in",
         "-g",
