@@ -151,7 +151,10 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
     try:
         bundle = Bundle.open(path)
     except BundleError as error:
-        yield Finding("bundle", "problem", str(error), checkout_command(f"python -m export --out {path}"))
+        cure = checkout_command(f"python -m export --out {path}")
+        if isinstance(error.__cause__, PermissionError):
+            cure = f"chmod -R u+rX {path}"
+        yield Finding("bundle", "problem", str(error), cure)
         return
     manifest = bundle.manifest
     faults = [*_models_that_fail(bundle)]
@@ -187,7 +190,11 @@ def _models_that_fail(bundle: Bundle) -> Iterator[Finding]:
 
 
 def _plans(bundle: Bundle) -> Iterator[Finding]:
-    folders = plan_folders(bundle)
+    try:
+        folders = plan_folders(bundle)
+    except PlanError as error:
+        yield Finding("plans", "problem", str(error), f"chmod -R u+rX {bundle.plans}")
+        return
     if not folders:
         yield Finding("plans", "info", "none built", build_command(bundle.root))
         return

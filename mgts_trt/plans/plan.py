@@ -11,6 +11,7 @@ plan lies in a folder named after its identity, with a sidecar that is compared 
 """
 
 import json
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,7 +268,7 @@ def find_plan(bundle: Bundle, expected: PlanIdentity) -> Plan:
         PlanError: There is none (the message says what the nearest one differs in), or it is altered.
     """
     folder = bundle.plans / expected.folder
-    if folder.is_dir():
+    if os.path.isdir(folder):  # Path.is_dir raises where the folder above cannot be read
         plan = Plan(folder, verify_plan(folder, expected))
         bundle.require_signed(folder / RECORD)  # it has the digests of the other files
         return plan
@@ -292,10 +293,18 @@ def find_plan(bundle: Bundle, expected: PlanIdentity) -> Plan:
 
 
 def plan_folders(bundle: Bundle) -> list[Path]:
-    """The folders of all plans of a bundle, finished ones only, by name."""
-    if not bundle.plans.is_dir():
+    """The folders of all plans of a bundle, finished ones only, by name.
+
+    Raises:
+        PlanError: The folder they lie in cannot be read.
+    """
+    try:
+        inside = list(bundle.plans.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(path for path in bundle.plans.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise PlanError(f"Cannot read {bundle.plans}: {error.strerror}. Let this user read the bundle.") from error
+    return sorted(path for path in inside if os.path.isdir(path) and not path.name.startswith("."))
 
 
 def build_command(bundle: Path, model: str = "", head: HeadForm = "graph") -> str:

@@ -1,5 +1,6 @@
 """TensorRT plans at run time: which one fits this machine, whether it is whole, and running it."""
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -67,7 +68,7 @@ def usable_plan(
             f"{flavour} runs plans on the GPU they were built on, and there is no NVIDIA GPU here that it supports. "
             "Use --backend onnxruntime."
         )
-    there = [identity for identity in expected if (bundle.plans / identity.folder).is_dir()]
+    there = [identity for identity in expected if os.path.isdir(bundle.plans / identity.folder)]
     plan = find_plan(bundle, (there or expected)[0])
     _require_tensors(plan, bundle.model(model))
     return plan

@@ -145,6 +145,17 @@ def test_a_model_that_gives_no_numbers(bundle):
     assert problem.text.endswith("idnet.fp32.onnx gives embedding that is not finite")
 
 
+@pytest.mark.parametrize("place", ["mgts_trt.bundle.bundle.file_sha256", "mgts_trt.plans.plan.Path.iterdir"])
+def test_what_may_not_be_read(bundle, monkeypatch, place):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(place, refuse)
+    [problem] = [finding for finding in check(examine(bundle)) if finding.state == "problem"]
+    assert "Permission denied. Let this user read the bundle." in problem.text
+    assert problem.cure.startswith(f"chmod -R u+rX {bundle}")
+
+
 def test_a_bundle_without_a_digest(bundle):
     data = json.loads((bundle / MANIFEST).read_text())
     del data[DIGEST]
