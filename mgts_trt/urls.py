@@ -80,9 +80,9 @@ def _split(url: str) -> tuple[str, str]:
 
 def _login(url: str) -> str:
     """User name and password of a URL, without the @; empty where there are none."""
-    rest = _split(url)[1]
+    scheme, rest = _split(url)
     login, at, _ = rest.rpartition("@")
-    if not at or _HOST.match(rest):
+    if not at or scheme.startswith("file:") or _HOST.match(rest):
         return ""
     if ":" in re.split(r"[?#]", login)[0]:
         return login

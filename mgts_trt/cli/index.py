@@ -180,6 +180,7 @@ def _print_report(report: "IndexReport", gallery: str) -> None:
         warn(f"… and {len(report.failures) - _SHOWN_FAILURES} more")
     parts = [f"{report.frames:,} frames with {report.people:,} people indexed"]
     parts += [f"{report.skipped:,} were there already"] * bool(report.skipped)
+    parts += [f"{report.corrected:,} are of another camera now"] * bool(report.corrected)
     parts += [f"{report.dropped:,} of live streams passed over"] * bool(report.dropped)
     parts += [f"{len(report.failures):,} failed and will be tried again next time"] * bool(report.failures)
     out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {without_login(gallery)}")

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from mgts_trt._typing import Image
 from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Frame, Space, entry_of
+from mgts_trt.gallery.corrections import correct
 from mgts_trt.runtime.people import People
 from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job
@@ -63,7 +64,10 @@ async def index(
         str | None, Form(description="Where they come from, to be shown with matches; by default each file's name")
     ] = None,
 ) -> Indexed:
-    """Add the people of pictures to the gallery. A picture that is there already is not searched again."""
+    """Add the people of pictures to the gallery.
+
+    A picture that is there already is not searched again; it takes the camera and time that are told now.
+    """
     if len(images) > service.limits.files:
         raise Refusal(
             413, f"{len(images)} pictures were sent, but at most {service.limits.files} are taken at a time.", "files"
@@ -76,6 +80,7 @@ async def index(
     hashes = await asyncio.to_thread(lambda: [sha256_of(image) for image in images])
     frames = [Frame(source or name, 0, sha256, time, camera) for name, sha256 in zip(names, hashes, strict=True)]
     done = await asyncio.to_thread(gallery.done, {frame.key for frame in frames})
+    await asyncio.to_thread(correct, gallery, [frame for frame in frames if frame.key in done])
 
     # A picture sent twice is searched once.
     fresh = {frame.key: (image, frame) for image, frame in zip(images, frames, strict=True) if frame.key not in done}

@@ -43,6 +43,7 @@ def test_a_password_that_cannot_be_understood_is_refused(password: str) -> None:
         "memory://*/*.[jP]*",
         "memory://[ab]*/x.jpg",
         "/srv/photos/a@b:c.jpg",
+        "file:///srv/a:b@c.jpg",
         "rtsp://[fe80::1]:554/x",
         "C:/photos/a:b@1.jpg",
     ],

@@ -12,6 +12,7 @@ from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.reading import (
+    Corrected,
     Dropped,
     Failure,
     LiveOptions,
@@ -43,6 +44,7 @@ class IndexReport:
         frames: Searched, and stored with their people.
         people: In them.
         skipped: Frames the gallery had already.
+        corrected: Frames the gallery had already, but of another camera than is told now.
         dropped: Frames of live streams that came faster than they could be searched.
         failures: Pictures, videos and streams that could not be read; they are tried again next time.
         expected: Frames there are in all, of videos not yet read as they announce; None with a live stream.
@@ -53,6 +55,7 @@ class IndexReport:
     frames: int = 0
     people: int = 0
     skipped: int = 0
+    corrected: int = 0
     dropped: int = 0
     failures: list[Failure] = field(default_factory=list)
     expected: int | None = None
@@ -134,6 +137,8 @@ def index(
                     report.failures.append(item)
                 case Skipped():
                     report.skipped += item.frames
+                case Corrected():
+                    report.corrected += item.frames
                 case Dropped():
                     report.dropped += item.frames
                 case Recounted() if report.expected is not None:

@@ -295,6 +295,7 @@ def _add(total: IndexReport, part: IndexReport) -> None:
     total.frames += part.frames
     total.people += part.people
     total.skipped += part.skipped
+    total.corrected += part.corrected
     total.failures += part.failures
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from mgts_trt._typing import Image
 from mgts_trt.errors import ImageError, MgtsError, SourceError
+from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.remote import read_remote
@@ -61,6 +62,13 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class Corrected:
+    """Frames the gallery has already, of which another camera is told now."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
 class Dropped:
     """Frames of a live stream that came while there was no room for them."""
 
@@ -82,7 +90,7 @@ class Note:
     text: str
 
 
-Read: TypeAlias = Picture | Failure | Skipped | Dropped | Recounted | Note
+Read: TypeAlias = Picture | Failure | Skipped | Corrected | Dropped | Recounted | Note
 
 
 class LiveOptions(NamedTuple):
@@ -159,6 +167,7 @@ def _read_pictures(
         new = [item for item in loaded if item.frame.key not in done]
         if done:
             yield Skipped(len(loaded) - len(new))
+            yield Corrected(correct(gallery, [item.frame for item in loaded if item.frame.key in done]))
         yield from _ahead(pool, _decode, new, workers)
 
 
@@ -201,6 +210,8 @@ def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
     done = {number for number in stored if not number % every}
     if done:
         yield Skipped(len(done))
+    if stored:
+        yield Corrected(correct(gallery, [Frame(source.name, sha256=sha256, camera=source.camera)]))
     if length is None or not done.issuperset(range(0, length, every)):
         try:
             length = yield from _decode_video(source, sha256, lambda number: not number % every and number not in done)

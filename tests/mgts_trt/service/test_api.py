@@ -75,6 +75,17 @@ def test_index_then_search(client) -> None:
     assert cv2.imdecode(np.frombuffer(thumbnail.content, np.uint8), cv2.IMREAD_COLOR).shape == (32, 16, 3)
 
 
+def test_index_with_another_camera_and_time(client) -> None:
+    photo = picture((0, 4), seed=77)
+    for camera, time in (("north", 5.0), ("south", 6.0)):
+        client.post("/index", files=upload(photo, "gate.png", "images"), data={"camera": camera, "time": time})
+        fields = {"top": "1", "where": f"camera={camera}", "include_own": "true"}
+        (match,) = client.post("/search", files=upload(photo), data=fields).json()["matches"]
+        assert (match["source"], match["camera"], match["time"]) == ("gate.png", camera, time)
+    fields = {"top": "1", "where": "camera=north", "include_own": "true"}
+    assert client.post("/search", files=upload(photo), data=fields).json()["matches"] == []
+
+
 def test_search_by_point_by_largest_and_by_embedding(client) -> None:
     photo = picture((0, 0), (1, 5), seed=9)
     client.post("/index", files=upload(photo, "two.png", "images"), data={"source": "door"})

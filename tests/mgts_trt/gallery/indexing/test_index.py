@@ -88,6 +88,21 @@ def test_a_video(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None
     assert index(search, sources, gallery, every=2).skipped == 10
 
 
+def test_another_camera_is_taken_over(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", range(40))
+    write_video(tmp_path / "in" / "v.avi", range(20, 28))
+    index(search, find_sources([str(tmp_path / "in")], camera="1"), gallery)
+    before = content(gallery)
+    write_scenes(tmp_path / "in", range(41))
+    report = index(search, find_sources([str(tmp_path / "in")], camera="2"), gallery)
+    assert (report.frames, report.skipped, report.corrected) == (1, 48, 48)
+    assert {person.camera for person, _ in gallery.rows()} == {"2"}
+    assert {row[:4] for row in before} <= {row[:4] for row in content(gallery)}
+    report = index(search, find_sources([str(tmp_path / "in")]), gallery)  # none told: the last one stays
+    assert (report.skipped, report.corrected) == (49, 0)
+    assert {person.camera for person, _ in gallery.rows()} == {"2"}
+
+
 def test_what_is_no_video(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
     write_video(tmp_path / "cut.avi", range(60))
     data = (tmp_path / "cut.avi").read_bytes()
