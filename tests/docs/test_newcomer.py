@@ -47,7 +47,7 @@ LEFT_OUT = {
     "mgts-trt index docs/pictures/samples/store_aisle --gallery my-gallery": "the same",
     "mgts-trt gallery info my-gallery": "the same",
     "mgts-trt index docs/pictures/samples -g gallery --workers": "tests of indexing/ray_index.py start Ray",
-    "mgts-trt index /models/bundle s3:": "a cluster and a bucket",
+    "mgts-trt index s3:": "a cluster and a bucket",
     "ray job submit": "a cluster and a bucket",
     "mgts-trt serve --gallery my-gallery --host": "open to others; tests of the service's guard do it",
     'curl -H "X-API-Key': "HOST is another machine",
