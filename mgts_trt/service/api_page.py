@@ -61,8 +61,10 @@ def _operation(method: str, path: str, operation: dict[str, Any], description: d
         for status, answer in operation["responses"].items()
     ]
     asked = _schema(operation.get("requestBody", {}))
+    named = [_row(each["name"], each, each["required"]) for each in operation.get("parameters", ())]
     return (
         f"<section><h2><code>{method} {escape(path)}</code></h2><p>{escape(operation['description'])}</p>"
+        f"{'<h3>In the address</h3><ul>' + ''.join(named) + '</ul>' if named else ''}"
         f"{'<h3>Form fields</h3>' + _fields(asked, description) if asked else ''}"
         f"<h3>Answers</h3><ul>{''.join(answers)}</ul></section>"
     )
@@ -84,12 +86,15 @@ def _fields(schema: dict[str, Any], description: dict[str, Any]) -> str:
         return ""
     rows = []
     for field, about in schema["properties"].items():
-        needed = "" if field in schema.get("required", ()) else " (optional)"
-        text = escape(about.get("description", ""))
-        example = f" <code>{escape(json.dumps(about['examples'][0]))}</code>" if about.get("examples") else ""
         inner = _fields({"$ref": _name(about)}, description)
-        rows.append(f"<li><code>{escape(field)}</code>{needed} {text}{example}{inner}</li>")
+        rows.append(_row(field, about, field in schema.get("required", ()), inner))
     return f"<ul>{''.join(rows)}</ul>"
+
+
+def _row(name: str, about: dict[str, Any], needed: bool, inner: str = "") -> str:
+    text = escape(about.get("description", ""))
+    example = f" <code>{escape(json.dumps(about['examples'][0]))}</code>" if about.get("examples") else ""
+    return f"<li><code>{escape(name)}</code>{'' if needed else ' (optional)'} {text}{example}{inner}</li>"
 
 
 def _name(schema: dict[str, Any]) -> str:

@@ -213,7 +213,8 @@ def test_openapi_and_docs(client) -> None:
     docs = client.get("/docs")
     assert "POST /search" in docs.text
     assert "<script" not in docs.text
-    assert "likeness" in docs.text
+    assert "likeness" in docs.text  # of what answers hold
+    assert "Those of this camera alone" in docs.text  # of what an address holds
     assert client.get("/docs/style.css").headers["content-type"].startswith("text/css")
 
 
