@@ -1,5 +1,6 @@
 """LanceDB behind a gallery: where it is, commits that other writers contend for, and its errors in our words."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ def locate(url: str | Path) -> str:
         text = file_path(text)
     if fault := url_fault(text):
         raise GalleryError(f"There is no gallery at {without_login(text)}. {fault}")
-    return text if "://" in text else str(Path(text).expanduser().absolute())
+    return text if "://" in text else os.path.abspath(os.path.expanduser(text))
 
 
 def is_local(location: str) -> bool:
