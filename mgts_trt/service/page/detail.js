@@ -1,7 +1,7 @@
 // A dialog that shows one person of a list: the scene they were seen in, with their box, and what is known of them.
 
 import { titleOf } from "./cards.js";
-import { copyCanvas, make, setText } from "./dom.js";
+import { copyCanvas, enable, make, setText } from "./dom.js";
 import { formatTime } from "./times.js";
 
 export class Detail {
@@ -98,6 +98,8 @@ export class Detail {
         .filter(([, value]) => value !== "")
         .flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]),
     );
+    // What is hidden loses the focus, and the dialog the keys.
+    if (this.#part("frames").contains(document.activeElement)) this.#part("next").focus();
     this.#part("scene").hidden = this.#part("frames").hidden = true;
     this.#showScene(0);
   }
@@ -146,8 +148,10 @@ export class Detail {
     if (frames) Object.assign(position, { max: frames - 1, value: number });
     const of = frames ? ` of ${frames.toLocaleString()}` : "";
     setText(this.#part("frame"), `Frame ${number}${of}, at ${formatTime(seconds)}`);
-    this.#part("frame-previous").disabled = number === 0;
-    this.#part("frame-next").disabled = Boolean(frames) && number >= frames - 1;
-    this.#part("frame-own").disabled = Boolean(box);
+    enable(
+      [this.#part("frame-previous"), number > 0],
+      [this.#part("frame-next"), !frames || number < frames - 1],
+      [this.#part("frame-own"), !box],
+    );
   }
 }

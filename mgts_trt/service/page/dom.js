@@ -45,6 +45,17 @@ export function bringIntoView(element) {
   element.scrollIntoView({ block: "start", behavior: calm ? "auto" : "smooth" });
 }
 
+/** Which of some buttons can be pressed. A focus that would be on one that cannot, where keys are lost, moves on. */
+export function enable(...states) {
+  const focused = states.find(([button]) => button === document.activeElement);
+  const there = states.find(([, on]) => on);
+  if (focused && !focused[1] && there) {
+    there[0].disabled = false;
+    there[0].focus();
+  }
+  for (const [button, on] of states) button.disabled = !on;
+}
+
 export function copyCanvas(from, to) {
   to.width = from.width;
   to.height = from.height;

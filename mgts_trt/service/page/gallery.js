@@ -1,7 +1,7 @@
 // The view of the gallery: its people page by page, and its sources, which can be forgotten.
 
 import { Cards } from "./cards.js";
-import { $, bringIntoView, clearError, count, make, people, setText, showError } from "./dom.js";
+import { $, bringIntoView, clearError, count, enable, make, people, setText, showError } from "./dom.js";
 import { Pickers } from "./pickers.js";
 import { formatTime } from "./times.js";
 
@@ -35,7 +35,10 @@ export class GalleryView {
     });
     $("page-previous").addEventListener("click", () => this.#turn(this.#page - 1));
     $("page-next").addEventListener("click", () => this.#turn(this.#page + 1));
-    $("all-sources").addEventListener("click", () => this.#only(""));
+    $("all-sources").addEventListener("click", () => {
+      this.#only("");
+      $("browse").querySelector("select").focus(); // the button has gone
+    });
     $("find-source").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#sourcesAt = 0;
@@ -92,6 +95,7 @@ export class GalleryView {
         dialog.close();
         if (this.#source === source) this.#source = "";
         await this.#onForgotten(source);
+        if (document.activeElement === document.body) $("source-name").focus();
         setText($("browse-status"), `${people(answer.people)} of ${source} forgotten. ${$("browse-status").textContent}`);
       } catch (error) {
         setText($("forget-status"), "");
@@ -146,8 +150,7 @@ export class GalleryView {
       const pages = Math.ceil(found.total / PAGE);
       $("browse-pages").hidden = pages < 2;
       setText($("page-which"), `Page ${this.#page + 1} of ${pages.toLocaleString()}`);
-      $("page-previous").disabled = this.#page === 0;
-      $("page-next").disabled = this.#page + 1 >= pages;
+      enable([$("page-previous"), this.#page > 0], [$("page-next"), this.#page + 1 < pages]);
     } catch (error) {
       if (signal.aborted) return;
       this.#cards.clear();
@@ -178,8 +181,7 @@ export class GalleryView {
       const which = total > SOURCES ? `; ${(this.#sourcesAt + 1).toLocaleString()} to ${to.toLocaleString()} are shown` : "";
       setText($("sources-status"), `${count(total, "source", "sources")}${which}.`);
       $("sources-pages").hidden = total <= SOURCES;
-      $("sources-previous").disabled = this.#sourcesAt === 0;
-      $("sources-next").disabled = to >= total;
+      enable([$("sources-previous"), this.#sourcesAt > 0], [$("sources-next"), to < total]);
     } catch (error) {
       if (!signal.aborted) showError("sources-alert", error, () => this.#showSources());
     }
