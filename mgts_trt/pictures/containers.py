@@ -11,6 +11,8 @@ JPEG, PNG, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
 """How files begin."""
 
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
+_NO_FRAME = (b"\xc4", b"\xc8", b"\xcc")  # among the frame headers' markers, but tables or reserved
+_ADOBE, _COMMENT = b"\xee", b"\xfe"  # the first tells which colours the channels are
 # A marker that opens a segment: not byte stuffing (FF 00) and not a restart inside the entropy-coded data (FF D0-D7).
 _JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])")
 
@@ -46,6 +48,40 @@ def jpeg_segments(data: bytes) -> Iterator[Part]:
         yield Part(marker[1], start + 2, position)
 
 
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width, as the first frame header states them; (0, 0) without one."""
+    for kind, start, _ in jpeg_segments(data):
+        if 0xC0 <= kind[0] <= 0xCF and kind not in _NO_FRAME:
+            return _number(data, start + 1, 2), _number(data, start + 3, 2)
+    return 0, 0
+
+
+def jpeg_header_is_whole(data: bytes) -> bool:
+    """Whether one segment follows the other up to the first scan, with nothing but fill bytes between them."""
+    position = 2
+    for kind, start, end in jpeg_segments(data):
+        if data[position : start - 4].strip(b"\xff"):
+            return False
+        if kind[0] == JPEG_SCAN:
+            return True
+        position = end
+    return False
+
+
+def jpeg_without_extras(data: bytes) -> bytes:
+    """A JPEG whose header holds what its pixels are made of, and nothing between the segments.
+
+    Of a header that is damaged elsewhere a decoder can make the picture then.
+    """
+    kept = [data[:2]]
+    for kind, start, end in jpeg_segments(data):
+        if kind[0] == JPEG_SCAN:
+            return b"".join((*kept, data[start - 4 :]))
+        if kind == _ADOBE or not (0xE0 <= kind[0] <= 0xEF or kind == _COMMENT):
+            kept.append(data[start - 4 : end])
+    return data
+
+
 def png_chunks(data: bytes) -> Iterator[Part]:
     """The chunks up to `IEND`, whose four bytes of checksum follow their content."""
     position = len(PNG)
@@ -57,6 +93,22 @@ def png_chunks(data: bytes) -> Iterator[Part]:
         if part.kind == b"IEND":
             return
         position = part.end + 4
+
+
+def png_without_extras(data: bytes) -> bytes:
+    """A PNG with nothing but what its pixels are made of: libpng prints of everything else what it finds fault with.
+
+    Colour profiles, times and texts go, as do the further frames of an animation; OpenCV uses none of them.
+
+    Args:
+        data: A PNG whose chunks are all there.
+    """
+    palette = data[25] == 3  # in others it is a proposal
+
+    def needed(kind: bytes) -> bool:
+        return kind == b"tRNS" or (kind[:1].isupper() and (kind != b"PLTE" or palette))
+
+    return PNG + b"".join(data[part.start - 8 : part.end + 4] for part in png_chunks(data) if needed(part.kind))
 
 
 def webp_chunks(data: bytes) -> Iterator[Part]:

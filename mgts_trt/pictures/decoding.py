@@ -5,22 +5,49 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.errors import ImageError
-from mgts_trt.pictures.containers import BMP, JPEG, JPEG_END, PNG, jpeg_segments, png_chunks
+from mgts_trt.pictures.containers import (
+    BMP,
+    JPEG,
+    JPEG_END,
+    PNG,
+    jpeg_header_is_whole,
+    jpeg_segments,
+    jpeg_size,
+    jpeg_without_extras,
+    png_chunks,
+    png_without_extras,
+)
 from mgts_trt.pictures.orientation import is_cmyk_tiff, stored_orientation, upright
+
+_MOST_PIXELS = 1 << 30
+"""OpenCV's own bound, which it checks before it takes memory; others do not."""
+
+_UNNAMED = "Could not determine"
+"""What TurboJPEG says of a subsampling it has no name for, which libjpeg itself decodes."""
+
+
+class Decoded(NamedTuple):
+    """A picture file's pixels, and what became of them.
+
+    Attributes:
+        pixels: uint8 [H, W, 3], RGB, upright.
+        damage: A sentence, if the file is damaged and its pixels are what a decoder made of the rest; else None.
+    """
+
+    pixels: Image
+    damage: str | None
 
 
 def decode_image(data: bytes, name: str | Path) -> Image:
-    """Decode a picture file's content, which is not empty; see `read_image`.
-
-    Args:
-        data: The content.
-        name: What errors call it.
+    """Decode a picture file's content, damaged or not; see `decode_picture`.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -28,9 +55,58 @@ def decode_image(data: bytes, name: str | Path) -> Image:
     Raises:
         ImageError: It is cut short, too large, not 8- or 16-bit, or not a picture.
     """
+    return decode_picture(data, name).pixels
+
+
+def decode_picture(data: bytes, name: str | Path) -> Decoded:
+    """Decode a picture file's content, which is not empty, and say if it is damaged; see `read_image`.
+
+    Args:
+        data: The content.
+        name: What errors call it.
+
+    Raises:
+        ImageError: It is cut short, too large, not 8- or 16-bit, or not a picture.
+    """
     path = Path(name)
     _check_complete(path, data)
-    pixels = _decode_any(path, data)
+    rgb, warning = _decode_jpeg(path, data) if data.startswith(JPEG) else (None, None)
+    if rgb is None:
+        rgb = _as_rgb(path, _decode_any(path, png_without_extras(data) if data.startswith(PNG) else data))
+    damage = None
+    if warning:
+        damage = f"{path} is damaged, and part of what it shows may be missing or wrong: {warning}."
+    return Decoded(upright(rgb, stored_orientation(data)), damage)
+
+
+def _decode_jpeg(path: Path, data: bytes) -> tuple[Image | None, str | None]:
+    """The pixels as they are stored, and what libjpeg warns of; no pixels where it must be left to OpenCV.
+
+    simplejpeg and OpenCV give the same pixels, both through libjpeg-turbo, but OpenCV lets it print its warnings, says
+    nothing of them, and takes what was filled in for the picture.
+    """
+    height, width = jpeg_size(data)
+    if height * width > _MOST_PIXELS:
+        return None, None
+    try:
+        return simplejpeg.decode_jpeg(data), None
+    except ValueError as error:
+        warning = fault = str(error)
+    for attempt in (data, jpeg_without_extras(data)):
+        try:
+            return simplejpeg.decode_jpeg(attempt, strict=False), warning
+        except ValueError as error:
+            fault = str(error)
+    if _UNNAMED in fault and jpeg_header_is_whole(data):
+        return None, None
+    raise ImageError(
+        f"{path} is a JPEG that cannot be decoded: {fault} ({len(data)} bytes). Fetch or copy it again, or save it "
+        "anew as JPEG or PNG."
+    )
+
+
+def _as_rgb(path: Path, pixels: Array) -> Image:
+    """From [H, W, 3], BGR, of whatever depth, to 8 bits and RGB."""
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f"{path} stores {pixels.dtype} pixels, but 8 or 16 bits a channel are expected. "
@@ -38,8 +114,7 @@ def decode_image(data: bytes, name: str | Path) -> Image:
         )
     if pixels.dtype == np.uint16:
         pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
-    rgb = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
-    return upright(rgb, stored_orientation(data))
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _check_complete(path: Path, data: bytes) -> None:
