@@ -18,8 +18,8 @@ from mgts_trt.version import __version__
 ROOT = Path(__file__).resolve().parent.parent
 
 PACKAGES = (
-    "numpy", "opencv-python-headless", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx",
-    "cuda-core", "cuda-bindings", "torch", "torchvision", "lancedb",
+    "numpy", "opencv-python-headless", "simplejpeg", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt",
+    "tensorrt-rtx", "cuda-core", "cuda-bindings", "torch", "torchvision", "lancedb",
 )  # fmt: skip
 
 

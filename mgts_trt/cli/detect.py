@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detected:
-    """What became of one picture: the people in it, and the error that kept it from being searched or written."""
+    """What became of one picture: the people in it, and the error that kept it from being searched or written.
+
+    `damage` is a sentence, if the file is damaged and the people are those of what could be decoded.
+    """
 
     path: Path
     people: "People | None"
     error: MgtsError | None
+    damage: str | None = None
 
 
 def search_pictures(
@@ -52,15 +56,15 @@ def search_pictures(
         BackendError: The backend fails.
     """
     from mgts_trt.pictures.folders import DRAWN
-    from mgts_trt.pictures.image import read_image, write_image
+    from mgts_trt.pictures.image import read_picture, write_image
 
     for path, name in pictures:
         people, target = None, out / name
         try:
-            image = read_image(path)
+            image, damage = read_picture(path)
             people = search(image, top=top)
             target.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"file": str(path), **_entries(people, embeddings)}, indent=1)
+            text = json.dumps({"file": str(path), "damage": damage, **_entries(people, embeddings)}, indent=1)
             target.with_name(f"{name.name}.json").write_text(text + "\n", encoding="utf-8")
             if draw:
                 write_image(target.with_name(f"{name.name}{DRAWN}"), people.draw(image))
@@ -71,7 +75,7 @@ def search_pictures(
         except MemoryError:
             yield Detected(path, people, MgtsError(f"{path}: there is not enough memory for it. Scale it down first."))
         else:
-            yield Detected(path, people, None)
+            yield Detected(path, people, None, damage)
 
 
 def _entries(people: "People", embeddings: bool) -> dict[str, object]:
@@ -99,7 +103,7 @@ def detect(
     embeddings: Annotated[bool, typer.Option(help="Put embeddings into the JSON.")] = True,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with 1 if a picture or folder could not be read or written."),
+        typer.Option("--strict", help="Exit with 1 if a picture is damaged, or something was not read or written."),
     ] = False,
 ) -> None:
     """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
@@ -112,13 +116,15 @@ def detect(
     with PersonSearch.open(
         find_bundle(bundle), mode=mode, backend=backend, precision=precision, threads=threads
     ) as search:
-        seen, searched, failures, milliseconds = 0, 0, [], 0.0
+        seen, searched, failures, damages, milliseconds = 0, 0, [], [], 0.0
         with progress() as bar:
             task = bar.add_task("searching", total=len(pictures))
             for result in search_pictures(search, pictures, out_folder, top=people, draw=draw, embeddings=embeddings):
                 bar.advance(task)
                 if result.error is not None:
                     failures.append(result)
+                if result.damage:
+                    damages.append(result.damage)
                 if result.people is not None:
                     searched += 1
                     seen += len(result.people)
@@ -128,6 +134,8 @@ def detect(
             raise failures[0].error
         for failure in failures:
             warn(f"skipped: {failure.error}")
+        for damage in damages:
+            warn(f"searched as far as it could be decoded: {damage}")
         for sentence in found.told:
             warn(f"{sentence}.")
         out.print(
@@ -135,7 +143,7 @@ def detect(
             f"{search.runtime.device}, {milliseconds / max(searched, 1):.0f} ms a picture; written to {out_folder}/"
         )
         notice_untrained(search.bundle.manifest)
-    if strict and (failures or found.unseen):
+    if strict and (failures or damages or found.unseen):
         raise typer.Exit(1)
 
 

@@ -63,7 +63,7 @@ def index(
     gpus_per_worker: Annotated[
         float, typer.Option(min=0.0, metavar="G", help="GPUs of each worker; 0.5 puts two on one. Without, CPUs alone.")
     ] = 0.0,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if something could not be read.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if something is damaged or not read.")] = False,
 ) -> None:
     """Put the people of photos, videos and live streams into a gallery.
 
@@ -145,7 +145,7 @@ def index(
         notice_untrained(opened.manifest)
     if signals:
         raise typer.Exit(128 + signals[0])
-    if strict and (report.failures or beside.unseen):
+    if strict and (report.failures or report.damaged or beside.unseen):
         raise typer.Exit(1)
 
 
@@ -174,14 +174,17 @@ def _stopping(*, alone: bool) -> Iterator[tuple[threading.Event, list[int]]]:
 
 
 def _print_report(report: "IndexReport", gallery: str) -> None:
-    for failure in report.failures[:_SHOWN_FAILURES]:
-        warn(f"not indexed: {failure.error}")
-    if len(report.failures) > _SHOWN_FAILURES:
-        warn(f"… and {len(report.failures) - _SHOWN_FAILURES} more")
+    told = [f"not indexed: {failure.error}" for failure in report.failures]
+    for sentences in (told, [f"indexed as far as it could be decoded: {damage}" for damage in report.damaged]):
+        for sentence in sentences[:_SHOWN_FAILURES]:
+            warn(sentence)
+        if len(sentences) > _SHOWN_FAILURES:
+            warn(f"… and {len(sentences) - _SHOWN_FAILURES} more")
     parts = [f"{report.frames:,} frames with {report.people:,} people indexed"]
     parts += [f"{report.skipped:,} were there already"] * bool(report.skipped)
     parts += [f"{report.corrected:,} are of another camera now"] * bool(report.corrected)
     parts += [f"{report.dropped:,} of live streams passed over"] * bool(report.dropped)
+    parts += [f"{len(report.damaged):,} of damaged files"] * bool(report.damaged)
     parts += [f"{len(report.failures):,} failed and will be tried again next time"] * bool(report.failures)
     out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {without_login(gallery)}")
     if report.interrupted:

@@ -53,7 +53,7 @@ def search(
     threads: ThreadsOption = None,
     sheet: PictureOption = None,
     json_file: JsonOption = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a scene could not be read.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a scene is damaged or not read.")] = False,
 ) -> None:
     """Find a person in a gallery, or in photos: everybody there, ranked by similarity to the probe.
 
@@ -97,11 +97,13 @@ def search(
         _print_ranking(probe, ranking.matches, names)
         for failure in ranking.failures:
             warn(f"skipped: {failure}")
+        for damage in ranking.damaged:
+            warn(f"searched as far as it could be decoded: {damage}")
         out.print(compared)
         notice_untrained(opened.manifest)
     if sheet:
         out.print(f"Drawn to {sheet}")
-    if ranking.failures and strict:
+    if strict and (ranking.failures or ranking.damaged):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ the digest of its file. `include_own` turns that off.
 import datetime as dt
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +16,7 @@ from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError, QueryError
 from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.probe import Probe
-from mgts_trt.pictures.decoding import decode_image
+from mgts_trt.pictures.decoding import decode_image, decode_picture
 from mgts_trt.pictures.image import crop, read_file
 from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -85,6 +85,8 @@ class Ranking(NamedTuple):
     """Of scenes that could not be read."""
     own: int = 0
     """How many scenes were left out because they are the probe's own photo."""
+    damaged: Sequence[str] = ()
+    """Sentences about scenes that are damaged, and were searched as far as they could be decoded."""
 
 
 def rank(
@@ -113,7 +115,7 @@ def rank(
     if top < 1:
         raise QueryError(f"The {top} best matches were asked for; ask for at least 1.")
     best: list[tuple[float, int, Match]] = []
-    compared, own, failures = 0, 0, list[MgtsError]()
+    compared, own, failures, damaged = 0, 0, list[MgtsError](), list[str]()
     for path in scenes:
         on_scene(path)
         try:
@@ -121,11 +123,12 @@ def rank(
             if not include_own and hashlib.sha256(data).hexdigest() == probe.sha256:
                 own += 1
                 continue
-            image = decode_image(data, path)
+            image, damage = decode_picture(data, path)
             people = search(image)
         except ImageError as error:
             failures.append(error)
             continue
+        damaged += [damage] if damage else []
         for row, likeness in enumerate((people.embeddings @ probe.embedding).tolist()):
             compared += 1
             if len(best) == top and likeness <= best[0][0]:
@@ -134,7 +137,7 @@ def rank(
             match = Match(likeness, str(path), box, float(people.scores[row]), crop(image, box))
             (heapq.heappush if len(best) < top else heapq.heapreplace)(best, (likeness, -compared, match))
     matches = [match for _, _, match in sorted(best, key=lambda item: item[:2], reverse=True)]
-    return Ranking(matches, compared, failures, own)
+    return Ranking(matches, compared, failures, own, damaged)
 
 
 def rank_gallery(

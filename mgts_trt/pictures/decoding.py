@@ -68,7 +68,7 @@ def decode_picture(data: bytes, name: str | Path) -> Decoded:
     Raises:
         ImageError: It is cut short, too large, not 8- or 16-bit, or not a picture.
     """
-    path = Path(name)
+    path = str(name)
     _check_complete(path, data)
     rgb, warning = _decode_jpeg(path, data) if data.startswith(JPEG) else (None, None)
     if rgb is None:
@@ -79,7 +79,7 @@ def decode_picture(data: bytes, name: str | Path) -> Decoded:
     return Decoded(upright(rgb, stored_orientation(data)), damage)
 
 
-def _decode_jpeg(path: Path, data: bytes) -> tuple[Image | None, str | None]:
+def _decode_jpeg(path: str, data: bytes) -> tuple[Image | None, str | None]:
     """The pixels as they are stored, and what libjpeg warns of; no pixels where it must be left to OpenCV.
 
     simplejpeg and OpenCV give the same pixels, both through libjpeg-turbo, but OpenCV lets it print its warnings, says
@@ -105,7 +105,7 @@ def _decode_jpeg(path: Path, data: bytes) -> tuple[Image | None, str | None]:
     )
 
 
-def _as_rgb(path: Path, pixels: Array) -> Image:
+def _as_rgb(path: str, pixels: Array) -> Image:
     """From [H, W, 3], BGR, of whatever depth, to 8 bits and RGB."""
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageError(
@@ -117,8 +117,13 @@ def _as_rgb(path: Path, pixels: Array) -> Image:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _check_complete(path: Path, data: bytes) -> None:
+def _check_complete(path: str, data: bytes) -> None:
     """Refuse a JPEG or PNG that is cut short: some versions of OpenCV return such a picture half grey."""
+    if data.startswith(PNG) and (unknown := next((kind for kind, _, _ in png_chunks(data) if _is_foreign(kind)), b"")):
+        raise ImageError(
+            f"{path} is no ordinary PNG: it cannot be decoded without its chunk {unknown.decode('latin-1')!r}. "
+            "Save it anew as JPEG or PNG."
+        )
     if data.startswith(JPEG) and not any(kind[0] == JPEG_END for kind, _, _ in jpeg_segments(data)):
         fault = "its JPEG end marker is missing"
     elif data.startswith(PNG) and not _png_is_whole(data):
@@ -128,6 +133,11 @@ def _check_complete(path: Path, data: bytes) -> None:
     raise ImageError(f"{path} is cut short or damaged: {fault} ({len(data)} bytes). Fetch or copy it again.")
 
 
+def _is_foreign(kind: bytes) -> bool:
+    """Whether a PNG's chunk must be understood, and is not of the standard."""
+    return kind[:1].isupper() and kind not in (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+
+
 def _png_is_whole(data: bytes) -> bool:
     """Whether every chunk up to IEND is there with the checksum it states."""
     chunks = list(png_chunks(data))
@@ -135,7 +145,7 @@ def _png_is_whole(data: bytes) -> bool:
     return checked and bool(chunks) and chunks[-1].kind == b"IEND"
 
 
-def _decode_any(path: Path, data: bytes) -> Array:
+def _decode_any(path: str, data: bytes) -> Array:
     """[H, W, 3], BGR, over white where it is transparent, of whatever depth it has and as it is stored."""
     if _may_have_alpha(data):
         raw = _decode(path, data, cv2.IMREAD_UNCHANGED)
@@ -144,7 +154,7 @@ def _decode_any(path: Path, data: bytes) -> Array:
     return _decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def _decode(path: Path, data: bytes, flags: int) -> Array:
+def _decode(path: str, data: bytes, flags: int) -> Array:
     """The pixels, in BGR order, of whatever depth and channels `flags` ask for."""
     pixels: Array | None = None
     try:

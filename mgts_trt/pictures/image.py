@@ -8,7 +8,7 @@ import numpy as np
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.errors import ImageError
 from mgts_trt.machine.files import replace_file
-from mgts_trt.pictures.decoding import decode_image, silent_opencv
+from mgts_trt.pictures.decoding import Decoded, decode_picture, silent_opencv
 
 # DLPack device types whose memory the host reads: kDLCPU and kDLCUDAHost (pinned).
 _HOST_DEVICES = (1, 3)
@@ -18,7 +18,8 @@ def read_image(path: str | Path) -> Image:
     """Read any picture OpenCV decodes, whatever its suffix; of an animation the first frame.
 
     Grey becomes RGB, 16 bits are scaled to 8 (65535 → 255), transparency is composited over white, and the EXIF
-    orientation is applied, in AVIF that of the picture's item.
+    orientation is applied, in AVIF that of the picture's item. Of a damaged JPEG it gives what could be decoded;
+    `read_picture` tells.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -26,7 +27,16 @@ def read_image(path: str | Path) -> Image:
     Raises:
         ImageError: no such file, not a file, empty, cut short, too large, not 8- or 16-bit, or not a picture.
     """
-    return decode_image(read_file(Path(path)), path)
+    return read_picture(path).pixels
+
+
+def read_picture(path: str | Path) -> Decoded:
+    """Read a picture as `read_image` does, and say if its file is damaged.
+
+    Raises:
+        ImageError: see `read_image`.
+    """
+    return decode_picture(read_file(Path(path)), path)
 
 
 def as_image(image: object) -> Image:

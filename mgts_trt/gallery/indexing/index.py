@@ -47,6 +47,7 @@ class IndexReport:
         corrected: Frames the gallery had already, but of another camera than is told now.
         dropped: Frames of live streams that came faster than they could be searched.
         failures: Pictures, videos and streams that could not be read; they are tried again next time.
+        damaged: Sentences about pictures that are damaged, and indexed as far as they could be decoded.
         expected: Frames there are in all, of videos not yet read as they announce; None with a live stream.
         seconds: Since the start.
         interrupted: Whether it was stopped before the sources ended.
@@ -58,6 +59,7 @@ class IndexReport:
     corrected: int = 0
     dropped: int = 0
     failures: list[Failure] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     expected: int | None = None
     seconds: float = 0.0
     interrupted: bool = False
@@ -160,6 +162,7 @@ def index(
             else:
                 report.frames += 1
                 report.people += len(found)
+                report.damaged += [picture.damage] if picture.damage else []
     finally:
         read.close()
         try:

@@ -297,6 +297,7 @@ def _add(total: IndexReport, part: IndexReport) -> None:
     total.skipped += part.skipped
     total.corrected += part.corrected
     total.failures += part.failures
+    total.damaged += part.damaged
 
 
 def _deadly(source: Source) -> Failure:

@@ -20,7 +20,7 @@ from mgts_trt.gallery.indexing.video import count_frames, video_frames
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.files import file_sha256
-from mgts_trt.pictures.decoding import decode_image
+from mgts_trt.pictures.decoding import decode_picture
 from mgts_trt.pictures.image import read_file
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -40,10 +40,12 @@ class Picture:
     Attributes:
         frame: What the gallery will know it by.
         image: uint8 [H, W, 3], RGB.
+        damage: A sentence, if its file is damaged and `image` is what could be decoded.
     """
 
     frame: Frame
     image: Image = field(repr=False)
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def _load(source: Source) -> _Loaded | Failure:
 
 def _decode(loaded: _Loaded) -> Picture | Failure:
     try:
-        return Picture(loaded.frame, decode_image(loaded.data, loaded.source.name))
+        return Picture(loaded.frame, *decode_picture(loaded.data, loaded.source.name))
     except ImageError as error:
         return Failure(loaded.source.name, error)
 

@@ -157,3 +157,22 @@ def test_a_folder_for_results_is_looked_at_first(run, pristine: Path, photo: Pat
     code, _, err = run("detect", photo, "-b", tmp_path / "no-bundle", "-o", tmp_path / "file")
     assert code == 2
     assert "it is a file, and a folder is expected" in err
+
+
+def test_a_damaged_photo_is_searched_and_told(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    whole = cv2.imencode(".jpg", cv2.imread(str(photo)))[1].tobytes()
+    (folder / "whole.jpg").write_bytes(whole)
+    (folder / "harmed.jpg").write_bytes(whole[:-40] + b"\xff\xd9")
+    words = ("detect", folder, "-b", pristine, "-o", tmp_path / "out")
+    code, out, err = run(*words)
+    assert code == 0
+    assert "in 2 of 2 pictures" in " ".join(out.split())
+    assert "harmed.jpg is damaged" in " ".join(err.split())
+    assert "whole.jpg" not in err
+    assert json.loads((tmp_path / "out" / "whole.jpg.json").read_text())["damage"] is None
+    assert "premature end of data" in json.loads((tmp_path / "out" / "harmed.jpg.json").read_text())["damage"]
+    assert run(*words, "--strict")[0] == 1
+    (folder / "harmed.jpg").unlink()
+    assert run(*words, "--strict")[0] == 0

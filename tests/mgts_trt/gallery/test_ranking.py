@@ -168,6 +168,17 @@ def test_a_broken_scene_costs_itself_alone(search: PersonSearch, photos: Path, t
     assert "bad.jpg" in str(found.failures[0])
 
 
+def test_a_damaged_scene_is_searched_and_told(search: PersonSearch, photos: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "whole.jpg", read_image(photos / "gallery" / "1.png"))
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "harmed.jpg").write_bytes(data[:-40] + b"\xff\xd9")
+    probe = find_probe(search, photos / "probe.png", (80, 5))
+    found = rank(search, probe, [tmp_path / "whole.jpg", tmp_path / "harmed.jpg"])
+    assert not found.failures
+    (sentence,) = found.damaged
+    assert sentence.startswith(f"{tmp_path / 'harmed.jpg'} is damaged")
+
+
 def test_sheet(search: PersonSearch, photos: Path) -> None:
     probe = find_probe(search, photos / "probe.png", (80, 5))
     found = rank(search, probe, [photos / "gallery" / name for name in SCENES])

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -53,6 +54,17 @@ def test_a_folder_and_the_same_again(search: PersonSearch, gallery: Gallery, tmp
     assert (again.frames, again.skipped, again.failures) == (1, 40, [])
     assert len(content(gallery)) == len(rows) + again.people
     assert {person.thumbnail for person, _ in gallery.rows() if person.source.endswith("broken.jpg")} == {b""}
+
+
+def test_a_damaged_file_is_indexed_and_told(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
+    (path,) = write_scenes(tmp_path / "in", range(1))
+    data = cv2.imencode(".jpg", _read(path)[..., ::-1])[1].tobytes()
+    (tmp_path / "in" / "whole.jpg").write_bytes(data)
+    (tmp_path / "in" / "harmed.jpg").write_bytes(data[:-40] + b"\xff\xd9")
+    report = index(search, find_sources([str(tmp_path / "in")]), gallery)
+    assert (report.frames, report.failures) == (3, [])
+    (sentence,) = report.damaged
+    assert f"{tmp_path / 'in' / 'harmed.jpg'} is damaged" in sentence
 
 
 def test_a_changed_file_takes_the_place_of_the_old(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
@@ -250,8 +262,8 @@ def test_reading_waits_for_the_pipeline(search: PersonSearch, gallery: Gallery, 
     from mgts_trt.gallery.indexing import reading
 
     write_scenes(tmp_path / "in", range(40))
-    decoded, ahead, decode = [], [], reading.decode_image
-    monkeypatch.setattr(reading, "decode_image", lambda *given: (decoded.append(1), decode(*given))[1])
+    decoded, ahead, decode = [], [], reading.decode_picture
+    monkeypatch.setattr(reading, "decode_picture", lambda *given: (decoded.append(1), decode(*given))[1])
 
     def slowly(report) -> None:
         time.sleep(0.01)
