@@ -22,7 +22,7 @@ ORDER = {
         | __init__ __main__
     """,
     "training": """
-        preset schedule | data | data/datasets | models | losses | tasks | checkpoint log | loop | options
+        preset schedule | data | data/datasets | models | losses | tasks | checkpoint log | recover | loop | options
         | evaluation | evaluation/analyses | __main__
     """,
     "export": "onnx_file publish recording | precisions | graphs | references | exporter | commands | __main__",

@@ -243,6 +243,26 @@ def evaluate(
         write_json(json_file, json.dumps({"bundle": str(bundle), "data": data.value, "results": rows}, indent=2))
 
 
+@app.command("recover")
+def recover_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoints, one a network.")],
+    preset: Annotated[str | None, typer.Option(help="What the bundle was made by, if a preset of your own.")] = None,
+) -> None:
+    """Write checkpoints from a bundle, to train on from or to export again beside a network that is better."""
+    from mgts_trt.bundle.bundle import Bundle
+    from training.checkpoint import save_checkpoint
+    from training.recover import recover
+
+    opened = Bundle.open(bundle)
+    sizes = load_preset(preset or opened.manifest.preset)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in opened.manifest.models:
+        path = out / f"{name}.safetensors"
+        save_checkpoint(path, recover(opened, name, sizes), model=name, preset=sizes.name)
+        console.print(f"{path}: {name} of preset {sizes.name}, as {bundle} has it")
+
+
 def _canvas_task(
     part: Part, preset: Preset, scenes: "Scenes", seed: int, batch_size: int, augment: bool, freeze: Any
 ) -> "Task":
