@@ -120,7 +120,28 @@ def webp_chunks(data: bytes) -> Iterator[Part]:
         position += 8 + length + length % 2
 
 
-def boxes(data: bytes, start: int, end: int) -> Iterator[Part]:
+def is_avif(data: bytes) -> bool:
+    """Whether a file's content is an AVIF, or another file of boxes."""
+    return data[4:8] == b"ftyp"
+
+
+def avif_properties(data: bytes) -> list[Part]:
+    """The properties of an AVIF's primary item (ISO/IEC 23008-12), none of them empty."""
+    # "Full" boxes begin with a byte of version and three of flags.
+    top = _inside(data, 0, len(data))
+    meta = _inside(data, top[b"meta"][0] + 4, top[b"meta"][1]) if b"meta" in top else {}
+    iprp = _inside(data, *meta[b"iprp"]) if b"iprp" in meta else {}
+    if b"pitm" not in meta or not {b"ipco", b"ipma"} <= iprp.keys():
+        return []
+    start = meta[b"pitm"][0]
+    primary = _number(data, start + 4, 4 if _number(data, start, 1) else 2)
+    properties = list(_boxes(data, *iprp[b"ipco"]))
+    indices = _associated(data, *iprp[b"ipma"], primary)
+    found = [properties[index - 1] for index in indices if 0 < index <= len(properties)]
+    return [part for part in found if part.start < part.end]
+
+
+def _boxes(data: bytes, start: int, end: int) -> Iterator[Part]:
     """The boxes of an ISO base media file (ISO/IEC 14496-12) between two places."""
     while start + 8 <= end:
         length, header = _number(data, start, 4), 8
@@ -131,6 +152,25 @@ def boxes(data: bytes, start: int, end: int) -> Iterator[Part]:
             return
         yield Part(data[start + 4 : start + 8], start + header, stop)
         start = stop
+
+
+def _inside(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int]]:
+    return {kind: (first, last) for kind, first, last in _boxes(data, start, end)}
+
+
+def _associated(data: bytes, start: int, end: int, item: int) -> list[int]:
+    """The numbers, from 1, of an item's properties: what the box `ipma` between two places says of it."""
+    id_size, index_size = (4 if _number(data, start, 1) else 2), (2 if _number(data, start + 3, 1) & 1 else 1)
+    position = start + 8
+    while position < end:
+        name, count = _number(data, position, id_size), _number(data, position + id_size, 1)
+        position += id_size + 1
+        if name == item:
+            # The highest bit says whether a reader must understand the property.
+            mask = (1 << (8 * index_size - 1)) - 1
+            return [_number(data, position + i * index_size, index_size) & mask for i in range(count)]
+        position += count * index_size
+    return []
 
 
 def _number(data: bytes, start: int, size: int) -> int:

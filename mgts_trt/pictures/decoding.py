@@ -18,6 +18,8 @@ from mgts_trt.pictures.containers import (
     JPEG,
     JPEG_END,
     PNG,
+    avif_properties,
+    is_avif,
     jpeg_header_is_whole,
     jpeg_segments,
     jpeg_size,
@@ -150,8 +152,19 @@ def _decode_any(path: str, data: bytes) -> Array:
     if _may_have_alpha(data):
         raw = _decode(path, data, cv2.IMREAD_UNCHANGED)
         if raw.ndim == 3 and raw.shape[2] == 4:
-            return _over_white(raw)
-    return _decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+            return _over_white(_avif_as_8_bits(raw, data))
+    pixels = _decode(path, data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION)
+    return _avif_as_8_bits(pixels, data)
+
+
+def _avif_as_8_bits(pixels: Array, data: bytes) -> Array:
+    """Pixels of an AVIF of 10 or 12 bits, which OpenCV gives as they are, in 8; all others as they are."""
+    if pixels.dtype != np.uint16 or not is_avif(data):
+        return pixels
+    # AV1CodecConfigurationRecord: tier, more than 8 bits, 12 bits are the third byte's first bits.
+    configured = b"".join(data[start + 2 : start + 3] for kind, start, _ in avif_properties(data) if kind == b"av1C")
+    top = 4095 if any(byte & 0x20 for byte in configured) else 1023
+    return cv2.convertScaleAbs(pixels, alpha=255 / top)
 
 
 def _decode(path: str, data: bytes, flags: int) -> Array:

@@ -9,7 +9,8 @@ from mgts_trt.pictures.containers import (
     JPEG,
     JPEG_SCAN,
     PNG,
-    boxes,
+    avif_properties,
+    is_avif,
     is_webp,
     jpeg_segments,
     png_chunks,
@@ -55,7 +56,7 @@ def stored_orientation(data: bytes) -> Orientation:
     if is_webp(data):
         exif = next((data[a:b] for kind, a, b in webp_chunks(data) if kind == b"EXIF"), b"")
         return _exif_orientation(exif.removeprefix(b"Exif\0\0"))
-    if data[4:8] == b"ftyp":
+    if is_avif(data):
         return _avif_orientation(data)
     return 1
 
@@ -121,48 +122,10 @@ def _tiff_tag(data: bytes, tag: int) -> int | None:
 
 def _avif_orientation(data: bytes) -> Orientation:
     """The properties `irot` and `imir` of the primary item."""
-
-    def number(start: int, size: int) -> int:
-        return int.from_bytes(data[start : start + size], "big")
-
-    def inside(start: int, end: int) -> dict[bytes, tuple[int, int]]:
-        return {kind: (first, last) for kind, first, last in boxes(data, start, end)}
-
-    # "Full" boxes begin with a byte of version and three of flags.
-    top = inside(0, len(data))
-    meta = inside(top[b"meta"][0] + 4, top[b"meta"][1]) if b"meta" in top else {}
-    iprp = inside(*meta[b"iprp"]) if b"iprp" in meta else {}
-    if b"pitm" not in meta or not {b"ipco", b"ipma"} <= iprp.keys():
-        return 1
-    start = meta[b"pitm"][0]
-    primary = number(start + 4, 4 if number(start, 1) else 2)
-
     turns, flip = 0, None
-    properties = list(boxes(data, *iprp[b"ipco"]))
-    for index in _associated(data, *iprp[b"ipma"], primary):
-        if 0 < index <= len(properties):
-            kind, first, _ = properties[index - 1]
-            if kind == b"irot":
-                turns = number(first, 1) & 3
-            elif kind == b"imir":
-                flip = number(first, 1) & 1
+    for kind, start, _ in avif_properties(data):
+        if kind == b"irot":
+            turns = data[start] & 3
+        elif kind == b"imir":
+            flip = data[start] & 1
     return _TURNED_AND_FLIPPED[turns, flip]
-
-
-def _associated(data: bytes, start: int, end: int, item: int) -> list[int]:
-    """The numbers, from 1, of an item's properties: what the box `ipma` between two places says of it."""
-
-    def number(start: int, size: int) -> int:
-        return int.from_bytes(data[start : start + size], "big")
-
-    id_size, index_size = (4 if number(start, 1) else 2), (2 if number(start + 3, 1) & 1 else 1)
-    position = start + 8
-    while position < end:
-        name, count = number(position, id_size), number(position + id_size, 1)
-        position += id_size + 1
-        if name == item:
-            # The highest bit says whether a reader must understand the property.
-            mask = (1 << (8 * index_size - 1)) - 1
-            return [number(position + i * index_size, index_size) & mask for i in range(count)]
-        position += count * index_size
-    return []

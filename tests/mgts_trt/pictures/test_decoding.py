@@ -175,3 +175,18 @@ def test_the_first_picture_of_an_animated_png(tmp_path: Path) -> None:
     first.save(file, "PNG", save_all=True, append_images=[second])
     assert b"acTL" in file.getvalue()
     np.testing.assert_array_equal(decode_image(file.getvalue(), "animated.png"), scene())
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_an_avif_of_any_depth_is_as_bright(bits: int) -> None:
+    grey = np.array([0, 64, 128, 255]) / 255
+    pixels = np.rint(np.tile(np.repeat(grey, 32), (32, 1)) * (2**bits - 1))
+    pixels = pixels.astype(np.uint8 if bits == 8 else np.uint16)
+    expected = np.rint(grey * 255)
+    opaque = np.full_like(pixels, 2**bits - 1)
+    for alpha in ([], [opaque], [opaque // 2]):
+        stored = np.dstack([pixels] * 3 + alpha)
+        options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 100]
+        image = decode_image(cv2.imencode(".avif", stored, options)[1].tobytes(), "deep.avif")
+        half = (expected + 255) / 2 if alpha and alpha[0] is not opaque else expected
+        np.testing.assert_allclose(image[16, 16::32].astype(int), np.repeat(half[:, None], 3, 1), atol=3)
