@@ -145,6 +145,8 @@ def index(
         notice_untrained(opened.manifest)
     if signals:
         raise typer.Exit(128 + signals[0])
+    if report.failures and not report.frames + report.skipped:
+        raise MgtsError(f"Nothing was indexed: {len(report.failures)} of {len(found)} sources failed, as said above.")
     if strict and (report.failures or report.damaged or beside.unseen):
         raise typer.Exit(1)
 

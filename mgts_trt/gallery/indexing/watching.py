@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import math
 import time
 import urllib.request
 from dataclasses import dataclass, field
@@ -76,7 +77,8 @@ def _watch(source: Source, channel: Channel[Read], every: int, live: LiveOptions
             return
         what = f"broke after {brought:,} frames" if new else "shows the same picture" if brought else "cannot be opened"
         channel.put(Note(f"{source.name} {what}; trying again in {live.pauses[attempt]:g} s"))
-        if channel.pause(live.pauses[attempt]):
+        left = math.inf if live.duration is None else max(start + live.duration - time.monotonic(), 0.0)
+        if channel.pause(min(live.pauses[attempt], left)):
             return
         if _over(start, live):
             if not seen.frames:

@@ -271,6 +271,10 @@ def test_a_dead_stream_is_a_failure(run, bundle: Path, tmp_path: Path) -> None:
     code, _, err = run(*arguments)
     assert code == 2
     assert f"The stream {url} cannot be opened" in err
+    code, _, err = run(*arguments, url.replace("live", "other"))  # nor do two
+    assert code == 2
+    assert err.count("not indexed: The stream") == 2
+    assert "Nothing was indexed: 2 of 2 sources failed" in err
     code, out, err = run(*arguments, tmp_path / "in", "--strict")
     assert code == 1
     assert "1 frames with" in out
