@@ -99,7 +99,8 @@ export class GalleryView {
         setText($("browse-status"), `${people(answer.people)} of ${source} forgotten. ${$("browse-status").textContent}`);
       } catch (error) {
         setText($("forget-status"), "");
-        showError("forget-alert", error);
+        const goesOn = "It takes longer than the service may answer, and goes on all the same. Look again in a while.";
+        showError("forget-alert", error.status === 504 ? new Error(goesOn) : error);
         $("forget-yes").disabled = false;
       }
     };

@@ -6,6 +6,8 @@ const PASSING = [408, 429, 503, 504]; // statuses of a service that is busy, res
 
 /** A request the service refused; the message is its sentence. */
 export class ServiceError extends Error {
+  /** Of the answer; 0 where none was read. */
+  status = 0;
   /** Whether the same request may succeed later. */
   passing = false;
 }
@@ -109,7 +111,8 @@ export class Service {
       }
       const reason = await sentence(response);
       if (response.status !== 401) {
-        throw Object.assign(new ServiceError(reason), { passing: PASSING.includes(response.status) });
+        const { status } = response;
+        throw Object.assign(new ServiceError(reason), { status, passing: PASSING.includes(status) });
       }
       // Another request may have asked for a new key meanwhile.
       if (sessionStorage.getItem(KEY) === key) await this.#newKey(reason);

@@ -205,6 +205,17 @@ def test_a_link_reproduces_a_search(visit: Visit, served: Served, by: str):
     assert other.locator("#probe").is_visible() is (by == "person")
 
 
+def test_the_link_is_copied(visit: Visit, served: Served):
+    page = visit(permissions=["clipboard-read", "clipboard-write"])
+    show(page, served.photo)[0].click()
+    first_match(page)
+    page.get_by_role("button", name="Copy link").click()
+    page.locator("#link-status", has_text="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.evaluate("location.href")
+    assert "probe=" in copied
+
+
 def test_a_link_to_the_gallery(visit: Visit, served: Served):
     page = visit(at="#view=gallery&camera=entrance")
     page.locator("#browse-status", has_text="2 people;").wait_for()
@@ -255,6 +266,17 @@ def test_a_source_is_forgotten_after_a_second_question(visit: Visit, served: Ser
     assert "gone (1)" not in page.locator("#browse select option").all_text_contents()
     people = served.get("/people?source=gone.png").json()
     assert people["total"] == 0
+
+
+def test_to_forget_may_take_longer_than_an_answer(visit: Visit, served: Served):
+    page = visit(expect="504 (Gateway Timeout)")
+    page.route(
+        "**/sources?source=*", lambda route: route.fulfill(status=504, json={"error": "took longer than 30 seconds"})
+    )
+    in_gallery(page)
+    page.get_by_role("button", name="Forget").first.click()
+    page.get_by_role("button", name="Forget for good").click()
+    page.locator("#forget-alert", has_text="goes on all the same").wait_for()
 
 
 def test_the_gallery_by_keyboard_alone(visit: Visit, served: Served):
