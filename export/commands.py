@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from export.onnx_file import ExportError
+from export.errors import ExportError
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table, warn

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from export.errors import ExportError
 from export.graphs.check import Check, CheckedGraph, require
 from export.graphs.networks import GRAPHS, fold_batch_norm
 from export.graphs.trace import export_onnx
-from export.onnx_file import ExportError, store_weights_in_half, tensor_specs
+from export.onnx_file import store_weights_in_half, tensor_specs
 from export.precisions.calibration_set import check_people, read_calibration, require_calibration
 from export.precisions.lower import STEPS as LOWERING
 from export.precisions.lower import lower, require_precisions

@@ -7,17 +7,13 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from export.errors import ExportError
 from mgts_trt._typing import Array
 from mgts_trt.bundle.tensors import Dtype, TensorSpec
-from mgts_trt.errors import MgtsError
 from mgts_trt.runtime.session.onnxruntime import PLAIN_QDQ
 
 _SMALL = 1024
 """Elements up to which a constant stays in float32: shapes, anchors' bounds and biases save nothing."""
-
-
-class ExportError(MgtsError):
-    """A network that could not be exported, or whose exported form is not the network."""
 
 
 def save_checked(model: onnx.ModelProto, path: Path) -> None:

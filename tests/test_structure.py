@@ -25,7 +25,9 @@ ORDER = {
         preset schedule | data | data/datasets | models | losses | tasks | checkpoint log | recover | loop | options
         | evaluation | evaluation/analyses | __main__
     """,
-    "export": "onnx_file publish recording | precisions | graphs | references | exporter | commands | __main__",
+    "export": """
+        errors | onnx_file publish recording | precisions | graphs | references | exporter | commands | __main__
+    """,
     "benchmarks": """
         environment inputs | gpu/report gpu/timing gpu/job gpu/tables gpu/plots | gpu/sides | gpu/parts | gpu/__main__
         | awkward_inputs cpu_pytorch gallery_quality gallery_search indexing manifest_flips person_search_metric

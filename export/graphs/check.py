@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 from torchvision import ops
 
+from export.errors import ExportError
 from export.graphs.networks import FINAL_NMS_ROUNDS, GRAPHS
 from export.graphs.nms import rounds_needed
-from export.onnx_file import ExportError, open_session, with_taps
+from export.onnx_file import open_session, with_taps
 from export.precisions.half import simulate_rounding
 from mgts_trt._typing import Array
 from training.models import FCIS, MGTS, FasterRCNN, IDNet

@@ -10,8 +10,9 @@ import onnx
 import torch
 from torch import Tensor
 
+from export.errors import ExportError
 from export.graphs.networks import Graph
-from export.onnx_file import ExportError, save_checked, strip_notes
+from export.onnx_file import save_checked, strip_notes
 
 OPSET = 20
 """The first with GridSample in the form TensorRT's and ONNX Runtime's versions of today read alike."""

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from export.onnx_file import ExportError, open_session
+from export.errors import ExportError
+from export.onnx_file import open_session
 from export.precisions.int8 import LEVELS
 from mgts_trt._typing import Array
 from mgts_trt.bundle.recipe import Calibration

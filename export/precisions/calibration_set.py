@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from export.onnx_file import ExportError
+from export.errors import ExportError
 from export.recording import Recording, Sizes, start_recording
 from mgts_trt.bundle.manifest import Calibration
 from mgts_trt.errors import ImageError

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.onnx_file import ExportError
+from export.errors import ExportError
 from export.precisions.calibration_set import check_people, read_calibration, require_calibration
 from export.precisions.lower import lower, require_precisions
 from export.publish import move_into_place, refuse_to_overwrite, staging_folder

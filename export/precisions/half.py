@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.onnx_file import ExportError
+from export.errors import ExportError
 
 HALF_MAX = float(np.finfo(np.float16).max)
 """65504: what is greater is infinite in half."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.onnx_file import ExportError
+from export.errors import ExportError
 from export.precisions.half import Tensors, write_nodes
 
 LEVELS = 127

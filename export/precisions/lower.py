@@ -7,7 +7,8 @@ from pathlib import Path
 
 import onnx
 
-from export.onnx_file import ExportError, require_runs, save_checked, tensor_specs
+from export.errors import ExportError
+from export.onnx_file import require_runs, save_checked, tensor_specs
 from export.precisions.calibration import Histogram, calibrate, thresholds
 from export.precisions.half import half_nodes, to_half
 from export.precisions.int8 import activations, layer_names, match_layers, to_int8

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export.onnx_file import ExportError
+from export.errors import ExportError
 from export.precisions.half import HALF_MAX, MOVERS, Tensors, half_nodes
 from mgts_trt._typing import Array
 from mgts_trt.bundle.records import Range, RangesRecord

@@ -10,7 +10,8 @@ from typing import Any
 
 import onnx
 
-from export.onnx_file import ExportError, open_session, save_checked
+from export.errors import ExportError
+from export.onnx_file import open_session, save_checked
 from export.precisions.agreement import agreement
 from export.precisions.calibration import METHODS
 from export.precisions.calibration_set import OnNote, read_calibration

@@ -77,7 +77,7 @@ def search(
             "`mgts-trt index`, or leave --where out."
         )
     chosen_mode = stored.space.mode if stored else mode or "net"
-    scenes = {} if stored else _scenes(gallery)
+    scenes, unseen = ({}, []) if stored else _scenes(gallery)
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
         probe = find_probe(pipeline, photo, place)
         if stored:
@@ -103,7 +103,7 @@ def search(
         notice_untrained(opened.manifest)
     if sheet:
         out.print(f"Drawn to {sheet}")
-    if strict and (ranking.failures or ranking.damaged):
+    if strict and (ranking.failures or ranking.damaged or unseen):
         raise typer.Exit(1)
 
 
@@ -130,8 +130,8 @@ def _stored_gallery(places: Sequence[str], bundle: "Bundle", mode: Mode | None) 
     return gallery
 
 
-def _scenes(places: Sequence[str]) -> dict[Path, Path]:
-    """Scene → name."""
+def _scenes(places: Sequence[str]) -> tuple[dict[Path, Path], list[str]]:
+    """Scene → name; and sentences on what could not be looked into."""
     from mgts_trt.machine.files import place_kind
     from mgts_trt.pictures.folders import list_pictures
 
@@ -144,7 +144,7 @@ def _scenes(places: Sequence[str]) -> dict[Path, Path]:
     pictures, found = list_pictures([Path(place) for place in places])
     for sentence in found.told:
         warn(f"{sentence}.")
-    return dict(pictures)
+    return dict(pictures), found.unseen
 
 
 def _rank_scenes(

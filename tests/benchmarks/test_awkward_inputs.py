@@ -6,13 +6,13 @@ import pytest
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
-def test_no_name_ends_a_command_but_in_a_sentence(tmp_path: Path) -> None:
+def test_no_name_and_no_damage_ends_a_command_but_in_a_sentence(tmp_path: Path) -> None:
     """A sample of what `python -m benchmarks.awkward_inputs` throws by the thousand."""
     pytest.importorskip("lancedb")
     from benchmarks.awkward_inputs import sweep
 
     bundle = make_tiny_bundle(tmp_path / "b")
-    commands, faults = sweep(bundle, 28, 0, 2, tmp_path)
+    commands, faults = sweep(bundle, 28, 60, 2, tmp_path)
     assert commands > 30
     assert [fault.model_dump() for fault in faults] == []
 

@@ -13,9 +13,9 @@ pytest.importorskip("torch", reason="exporting needs PyTorch")
 
 import onnx
 
+from export.errors import ExportError
 from export.exporter import STEPS, Export, export_bundle
 from export.graphs.check import Check, CheckedGraph, require
-from export.onnx_file import ExportError
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import MANIFEST

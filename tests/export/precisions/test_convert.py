@@ -13,7 +13,7 @@ from tests.helpers.paths import ROOT
 pytest.importorskip("torch", reason="the bundle to convert is exported from PyTorch")
 
 from export.commands import parse_models
-from export.onnx_file import ExportError
+from export.errors import ExportError
 from export.precisions.convert import Conversion, convert_bundle
 from export.precisions.sensitivity import group, patterns, study
 from mgts_trt import PersonSearch

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper
 
+from export.errors import ExportError
 from export.graphs.check import CheckedGraph, require
-from export.onnx_file import ExportError, require_runs, save_checked, tensor_specs
+from export.onnx_file import require_runs, save_checked, tensor_specs
 from export.precisions.half import FOLLOWERS, Tensors, half_nodes, simulate_rounding, to_half
 from mgts_trt.bundle.recipe import MODELS
 from tests.helpers.half_graphs import CONSTANTS, FLOAT, HALF, OPS, STORED, WEIGHT, infer, make_model, make_node

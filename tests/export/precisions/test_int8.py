@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.onnx_file import ExportError, open_session, save_checked
+from export.errors import ExportError
+from export.onnx_file import open_session, save_checked
 from export.precisions.agreement import agreement
 from export.precisions.calibration import METHODS, Histogram, calibrate
 from export.precisions.half import half_nodes, simulate_rounding, to_half

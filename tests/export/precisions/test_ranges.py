@@ -7,7 +7,8 @@ pytest.importorskip("torch", reason="exporting needs PyTorch")
 
 import onnx
 
-from export.onnx_file import ExportError, with_taps
+from export.errors import ExportError
+from export.onnx_file import with_taps
 from export.precisions.half import MOVERS
 from export.precisions.ranges import largest, measure_ranges, write_ranges
 from tests.helpers.half_graphs import CONSTANTS, make_model, make_node

@@ -152,6 +152,21 @@ def test_search_without_an_index(run, bundle: Path, tmp_path: Path) -> None:
     assert run(*query, "--strict")[0] == 1
 
 
+def test_a_folder_that_is_not_looked_into_is_told(run, bundle: Path, tmp_path: Path) -> None:
+    write_scenes(tmp_path / "in", range(2))
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "in")
+    common = ("-b", bundle, "--mode", "none")
+    for command in (
+        ("detect", tmp_path / "in", "-o", tmp_path / "out"),
+        ("index", tmp_path / "in", "-g", tmp_path / "gallery"),
+        ("search", "-q", tmp_path / "in" / "0000.png", "-g", tmp_path / "in"),
+    ):
+        code, _, err = run(*command, *common)
+        assert code == 0, err
+        assert "link is a link to a folder, which is not followed" in err
+        assert run(*command, *common, "--strict")[0] == 1
+
+
 @pytest.fixture(scope="module")
 def indexed(bundle: Path, tmp_path_factory) -> Path:
     """A folder with photos in `in`, their gallery in mode none in `gallery`, and nothing in `empty`."""
