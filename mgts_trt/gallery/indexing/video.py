@@ -86,7 +86,7 @@ def stream_frames(url: str) -> Iterator[VideoFrame]:
     """
     with opened_video(url) as capture:
         number = 0
-        if announced := _announced(capture):
+        if (announced := _announced(capture)) > 1:  # 1: a picture, which may be another at the next attempt
             raise SourceError(
                 f"{url} is a recording of {announced:,} frames, not a live stream. Download it, and name the file."
             )

@@ -87,9 +87,11 @@ def parts(*pictures: bytes) -> bytes:
 MOTION = "multipart/x-mixed-replace; boundary=next"
 
 
-def test_a_still_picture_is_indexed_once(watch, gallery: Gallery) -> None:
-    with serving(lambda handler, _: send(handler, "image/jpeg", jpeg(1))) as url:
-        report, notes = watch(url)
+@pytest.mark.parametrize("name", ["", ".jpg", ".png"])
+def test_a_still_picture_is_indexed_once(watch, gallery: Gallery, name: str) -> None:
+    data = cv2.imencode(name or ".jpg", scene(1))[1].tobytes()
+    with serving(lambda handler, _: send(handler, "image/png" if name == ".png" else "image/jpeg", data)) as url:
+        report, notes = watch(url + name)
     assert (report.frames, report.failures) == (1, [])
     assert gallery.summary().frames == 1
     assert "shows the same picture; trying again" in notes[1]
@@ -103,9 +105,10 @@ def test_motion_that_does_not_move(watch) -> None:
     assert "does not change" in notes[-1]
 
 
-def test_a_snapshot_that_is_renewed_goes_on(watch) -> None:
+@pytest.mark.parametrize("name", ["", ".jpg"])
+def test_a_snapshot_that_is_renewed_goes_on(watch, name: str) -> None:
     with serving(lambda handler, count: send(handler, "image/jpeg", jpeg(count // 2))) as url:  # each is got twice
-        report, notes = watch(url, limit=6)
+        report, notes = watch(url + name, limit=6)
     assert (report.frames, report.failures) == (6, [])
     assert not any("its end" in note for note in notes)
 
