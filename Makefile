@@ -18,7 +18,7 @@ demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
 	$(BIN)/mgts-trt parity
 	$(BIN)/mgts-trt search --query $(PROBE) --gallery $(PHOTOS) --top 11 --sheet $(OUT)/search.jpg
-	$(BIN)/mgts-trt bench --image $(PHOTO) --people 8 --runs 10 \
+	$(BIN)/mgts-trt bench --image $(PHOTO) --runs 10 \
 	    --json $(OUT)/bench.json --plot $(OUT)/bench.png --picture $(OUT)/demo.jpg
 	@echo "Look at $(OUT)/search.jpg, $(OUT)/demo.jpg and $(OUT)/bench.png"
 

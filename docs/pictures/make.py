@@ -32,10 +32,10 @@ def draw_search(out: Path) -> None:
 
 
 def draw_people(out: Path) -> None:
-    """The eight best boxes of a street photo, with scores and masks."""
+    """The people of a street photo, with scores and masks."""
     image = read_image(STREET)
     with PersonSearch.open(BUNDLE, mode="net") as search:
-        write_image(out, search(image, top=8).draw(image))
+        write_image(out, search(image).draw(image))
 
 
 def photograph_page(out: Path) -> None:
