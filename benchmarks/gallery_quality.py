@@ -20,6 +20,7 @@ import typer
 from benchmarks.environment import commit
 from mgts_trt._typing import Floats
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, table
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
@@ -34,7 +35,6 @@ from mgts_trt.gallery.sheet import ranking_sheet
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.pictures.image import read_image, write_image
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -18,6 +18,7 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment, host_memory_used
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, out, progress, table
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, write_json
@@ -28,7 +29,6 @@ from mgts_trt.gallery.indexing.index import index
 from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.pictures.folders import find_images
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, out, progress, split, table
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
@@ -28,7 +29,6 @@ from mgts_trt.gallery.indexing.index import IndexReport
 from mgts_trt.gallery.indexing.ray_index import index_with_ray
 from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.pictures.folders import find_images
-from mgts_trt.runtime.modes import Mode
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

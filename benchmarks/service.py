@@ -21,12 +21,12 @@ import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import out, progress, split, table
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -11,8 +11,9 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import Counts, words
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.errors import MgtsError
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from training.preset import Preset, PresetError, load_preset
 
 Backend = Literal["tensorrt", "onnxruntime"]

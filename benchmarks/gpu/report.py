@@ -7,8 +7,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment
-from mgts_trt.plans.head_form import HeadForm
-from mgts_trt.runtime.modes import Mode
+from mgts_trt.choices import HeadForm, Mode
 
 
 class Latency(BaseModel):

@@ -8,9 +8,9 @@ from export.references.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import LABELLED, REFERENCE
 from mgts_trt.bundle.manifest import BundleFile, Labelled, Manifest
+from mgts_trt.choices import MODES
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.task_run import run_task, save_run
-from mgts_trt.runtime.modes import MODES
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 
 

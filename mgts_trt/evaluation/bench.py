@@ -8,12 +8,11 @@ from pydantic import BaseModel
 
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Backend, Mode
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.cpu import cpu_name
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.people import STAGES, People
 from mgts_trt.runtime.pipeline import PersonSearch
-from mgts_trt.runtime.session.backends import Backend
 from mgts_trt.version import __version__
 
 PAPER_SECONDS: dict[Mode, float] = {"none": 0.65, "net": 1.27, "box": 0.69}

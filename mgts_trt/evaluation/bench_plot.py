@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mgts_trt.choices import Mode
 from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS, PAPER_STAGE_MS, BenchReport, count_people
 from mgts_trt.pictures.figures import new_figure, save_figure
 from mgts_trt.pictures.palette import LINE, MUTED, STAGES, SURFACE, TEXT, ink_on
-from mgts_trt.runtime.modes import Mode
 
 WHOLE = "all stages"
 """Of a bar of which only the total is known."""

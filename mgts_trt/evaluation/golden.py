@@ -20,10 +20,10 @@ import numpy as np
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Golden
+from mgts_trt.choices import Mode
 from mgts_trt.errors import BundleError
 from mgts_trt.machine.installation import in_checkout
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.stages import Letterbox
 
 EMBEDDINGS: dict[str, tuple[Mode, ...]] = {"mgts": ("net", "box"), "idnet": ("none",)}

@@ -12,6 +12,7 @@ import numpy as np
 from mgts_trt._typing import Array, Bools
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import LABELLED
+from mgts_trt.choices import MODES, Mode
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.evaluation.labelled import LabelledSet
@@ -19,7 +20,7 @@ from mgts_trt.evaluation.mask_metrics import evaluate_masks
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_search
 from mgts_trt.evaluation.task_run import PictureResult, TaskRun, load_run, run_task
 from mgts_trt.machine.installation import in_checkout
-from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
 

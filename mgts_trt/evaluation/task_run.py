@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Bools, Floats, Ints
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import MODES, Mode
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.mask_metrics import mask_iou
-from mgts_trt.runtime.modes import MODES, Mode
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.base import Session
 

@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Model
+from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_gamma
+from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_gamma
 
 
 class Space(BaseModel):

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from mgts_trt._typing import Floats
+from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.gallery import vector_index
 from mgts_trt.gallery.entry import Entry
@@ -31,7 +32,6 @@ from mgts_trt.gallery.tables import (
     read_space,
 )
 from mgts_trt.machine.files import place_kind
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.urls import without_login
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mgts_trt.choices import HeadChoice as HeadChoice
-from mgts_trt.choices import HeadForm as HeadForm
+from mgts_trt.choices import HeadChoice, HeadForm
 from mgts_trt.errors import BuildError, PlanError
 from mgts_trt.stages.head import HeadWeights
 

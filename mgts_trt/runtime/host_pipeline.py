@@ -10,9 +10,10 @@ import numpy as np
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.choices import Mode
 from mgts_trt.errors import BackendError
 from mgts_trt.pictures.image import as_image
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_instance_map, mode_patches
+from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_instance_map, mode_patches
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream

@@ -2,8 +2,7 @@
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.choices import MODES as MODES
-from mgts_trt.choices import Mode as Mode
+from mgts_trt.choices import Mode
 from mgts_trt.stages import InstanceMap, Letterbox, Patches, paint_instances, person_patches
 
 MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {

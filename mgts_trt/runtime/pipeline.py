@@ -11,13 +11,14 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import default_bundle
 from mgts_trt.bundle.signature import Key
+from mgts_trt.choices import MODES, Backend, HeadChoice, Mode
 from mgts_trt.errors import BackendError, MgtsError
-from mgts_trt.plans.head_form import HeadChoice, load_head
+from mgts_trt.plans.head_form import load_head
 from mgts_trt.runtime.host_pipeline import HostPipeline
-from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.protocol import Pipeline
-from mgts_trt.runtime.session.backends import Backend, Runtime, on_cpu, open_session, select_runtime
+from mgts_trt.runtime.session.backends import Runtime, on_cpu, open_session, select_runtime
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.stream import DEPTH, Errors, PeopleStream
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
-from mgts_trt.runtime.modes import Mode
+from mgts_trt.choices import Mode
 
 Box: TypeAlias = Annotated[
     list[float],

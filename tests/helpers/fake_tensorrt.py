@@ -13,10 +13,11 @@ import onnxruntime
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.choices import HeadForm
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.plans.builder.cut_head import cut_head
 from mgts_trt.plans.flavour import Flavour
-from mgts_trt.plans.head_form import HEAD_FILE, HeadForm, save_head
+from mgts_trt.plans.head_form import HEAD_FILE, save_head
 from mgts_trt.plans.plan import HeadRecord, PlanIdentity, PlanRecord
 from tests.helpers.simulated import SimulatedDevice
 

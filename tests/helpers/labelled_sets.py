@@ -9,10 +9,10 @@ import numpy as np
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile, Labelled, read_manifest, write_manifest
 from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.choices import MODES
 from mgts_trt.evaluation.labelled import LabelledPicture, LabelledSet, Labels
 from mgts_trt.evaluation.task_run import TaskRun, run_task, save_run
 from mgts_trt.pictures.image import write_image
-from mgts_trt.runtime.modes import MODES
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from tests.helpers.tiny_bundle import CANVAS, CELL
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.errors import MetricError
 from mgts_trt.evaluation.boxes import box_area, match_boxes
 from mgts_trt.evaluation.mask_metrics import MaskResult, evaluate_masks
@@ -25,7 +26,7 @@ from mgts_trt.evaluation.metrics import (
     evaluate_search,
 )
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_patches
+from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_patches
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mgts_trt._typing import Array, Floats, Image
+from mgts_trt.choices import MODES, Mode
 from mgts_trt.errors import MgtsError
-from mgts_trt.runtime.modes import MODES, Mode
 from mgts_trt.stages import Letterbox, Patches, expand_boxes, person_patches
 from training.data.scene import UNKNOWN, Scene, Scenes
 from training.data.transforms import jitter_colour, to_canvas

@@ -9,11 +9,11 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.parts.pipeline import open_pipeline
 from benchmarks.gpu.report import ParityResult
 from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.choices import Mode
 from mgts_trt.errors import ImageError
 from mgts_trt.evaluation.boxes import box_iou
 from mgts_trt.pictures.folders import list_pictures
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 

@@ -12,8 +12,8 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
 from benchmarks.gpu.report import Group
 from benchmarks.gpu.timing import Call, in_turns, words
-from mgts_trt.plans.head_form import HeadForm
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.choices import HeadForm, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.pipeline import PersonSearch
 
 DEPTHS = (1, 2, 3, 4)

@@ -8,7 +8,7 @@ from benchmarks.environment import device_memory_used, host_memory_used
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.parts.pipeline import open_pipeline
 from benchmarks.gpu.report import Latency, MemorySample, SoakResult
-from mgts_trt.runtime.modes import Mode
+from mgts_trt.choices import Mode
 
 DEPTH = 2
 """Pictures in flight."""

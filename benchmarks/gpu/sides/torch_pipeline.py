@@ -11,7 +11,8 @@ from torch.nn import functional
 from benchmarks.gpu.sides.torch_networks import TorchNetworks
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode, mode_gamma
+from mgts_trt.choices import Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_gamma
 from mgts_trt.stages import Letterbox, expand_boxes
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mgts_trt.choices import Backend, Mode
 from mgts_trt.errors import BackendError, GalleryError, MgtsError, SourceError
 from mgts_trt.gallery.commits import OPTIMISE_EVERY
 from mgts_trt.gallery.indexing.channel import Channel
@@ -20,9 +21,7 @@ from mgts_trt.gallery.indexing.ray_cluster import connected, import_ray
 from mgts_trt.gallery.indexing.reading import Failure, count_expected
 from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.gallery.store import Gallery
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.pipeline import PersonSearch
-from mgts_trt.runtime.session.backends import Backend
 from mgts_trt.urls import masked
 
 _CPU_TASK, _GPU_TASK = 16, 256

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import Profile, Recipe, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.choices import HeadChoice
 from mgts_trt.errors import BuildError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plans.builder.cut_head import cut_head
@@ -20,7 +21,7 @@ from mgts_trt.plans.builder.serialize import interrupt_as_flag, serialize
 from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
 from mgts_trt.plans.caches import TimingCache
 from mgts_trt.plans.flavour import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
-from mgts_trt.plans.head_form import HEAD_FILE, HeadChoice, choose_head, save_head
+from mgts_trt.plans.head_form import HEAD_FILE, choose_head, save_head
 from mgts_trt.plans.plan import LOG, HeadRecord, Plan, PlanIdentity, PlanRecord, verify_plan
 from mgts_trt.version import __version__
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mgts_trt.bundle.manifest import Manifest
+from mgts_trt.choices import Mode
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.graphs import GraphPolicy, Graphs
 from mgts_trt.runtime.gpu.memory import Arena
 from mgts_trt.runtime.gpu.placed_head import Head
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session.engine import Engine, EngineContext
 
 

@@ -8,6 +8,7 @@ from weakref import WeakSet
 
 from mgts_trt._typing import Array
 from mgts_trt.bundle.manifest import Manifest
+from mgts_trt.choices import Mode
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.pictures.image import as_image
 from mgts_trt.runtime.cuda.array import is_device_array
@@ -16,7 +17,7 @@ from mgts_trt.runtime.gpu.graphs import GraphPolicy
 from mgts_trt.runtime.gpu.placed_head import make_head
 from mgts_trt.runtime.gpu.pool import SlotPool
 from mgts_trt.runtime.gpu.slot import Slot
-from mgts_trt.runtime.modes import MODELS_OF_MODE, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.engine import Engine
 from mgts_trt.runtime.stream import Errors, PeopleStream

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import BACKENDS as BACKENDS
-from mgts_trt.choices import Backend as Backend
+from mgts_trt.choices import BACKENDS, Backend, HeadChoice
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
-from mgts_trt.plans.head_form import HeadChoice
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 

@@ -12,6 +12,7 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Model
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
+from mgts_trt.choices import HeadChoice
 from mgts_trt.errors import BackendError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plans.flavour import (
@@ -24,7 +25,7 @@ from mgts_trt.plans.flavour import (
     runs_on,
     title,
 )
-from mgts_trt.plans.head_form import HeadChoice, choose_head
+from mgts_trt.plans.head_form import choose_head
 from mgts_trt.plans.plan import Plan, PlanIdentity, build_command, find_plan, plan_folders
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.runtime.cuda.device import DeviceLayer

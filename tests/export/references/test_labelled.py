@@ -13,11 +13,11 @@ from export.exporter import Export, export_bundle
 from export.references.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.choices import MODES
 from mgts_trt.errors import BackendError, LabelError
 from mgts_trt.evaluation.labelled import LabelledPicture, Labels
 from mgts_trt.evaluation.task import compare_task
 from mgts_trt.pictures.image import read_image, write_image
-from mgts_trt.runtime.modes import MODES
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from training.models import create

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import read_manifest, write_manifest
+from mgts_trt.choices import MODES
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.mask_metrics import mask_iou
@@ -18,7 +19,6 @@ from mgts_trt.evaluation.metrics import evaluate_reid
 from mgts_trt.evaluation.task import TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
 from mgts_trt.evaluation.task_picture import Difference, worst_picture
 from mgts_trt.evaluation.task_run import PackedMask, TaskRun, load_run, save_run
-from mgts_trt.runtime.modes import MODES
 from mgts_trt.runtime.session.backends import Runtime
 from tests.helpers.labelled_sets import add_labelled, alter, make_labelled_set, run_tiny
 from tests.helpers.tiny_bundle import make_tiny_bundle

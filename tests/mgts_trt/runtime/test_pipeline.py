@@ -8,9 +8,10 @@ import pytest
 
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import MODES, Mode
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.runtime import pipeline
-from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES, Mode
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession

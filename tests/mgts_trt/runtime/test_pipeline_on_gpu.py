@@ -7,6 +7,7 @@ import pytest
 
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import MODES
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cache import VARIABLE
@@ -15,7 +16,7 @@ from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.flavour import find_flavour
 from mgts_trt.plans.head_form import load_head
 from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
-from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session import tensorrt
 from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.gpu_networks import assert_same

@@ -7,9 +7,9 @@ import pytest
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import MODES, Mode
 from mgts_trt.errors import MetricError
 from mgts_trt.pictures.image import write_image
-from mgts_trt.runtime.modes import MODES, Mode
 from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.data.protocols import Query

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mgts_trt.choices import Mode
 from mgts_trt.cli.console import notice_untrained, parse_modes, table
 from mgts_trt.cli.console import out as console
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.errors import MgtsError
-from mgts_trt.runtime.modes import Mode
 from training.options import Evaluated, load_held_out, parse_numbers, pick_device, steps
 from training.preset import load_preset
 

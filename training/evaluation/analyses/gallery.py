@@ -6,9 +6,9 @@ from typing import TypeAlias
 
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.evaluation.metrics import RankingResult, evaluate_search
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.modes import Mode
 from training.data.protocols import Query, cuhk_sysu_queries
 from training.evaluation.measure import OnStep, describe_search
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.evaluation.metrics import RankingResult
-from mgts_trt.runtime.modes import Mode
 from training.data.scene import Scenes
 from training.evaluation.measure import OnStep, reid
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
 from mgts_trt.evaluation.metrics import RankingResult, evaluate_search
-from mgts_trt.runtime.modes import Mode
 from mgts_trt.runtime.session.backends import Runtime
 from training.evaluation.analyses.search import Search
 from training.evaluation.measure import OnStep, describe_search

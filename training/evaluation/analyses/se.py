@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mgts_trt._typing import Array, Ints
+from mgts_trt.choices import Mode
 from mgts_trt.pictures.figures import new_figure
-from mgts_trt.runtime.modes import Mode
 from training.data.scene import Scenes
 from training.evaluation.analyses.trained import as_arrays, check_run, load_network
 from training.evaluation.measure import OnStep, describe_people

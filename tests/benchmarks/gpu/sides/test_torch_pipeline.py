@@ -14,8 +14,9 @@ from mgts_trt.bundle.bundle import Bundle  # noqa: E402
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training  # noqa: E402
 from mgts_trt.bundle.recipe import MODELS, load_recipe  # noqa: E402
 from mgts_trt.bundle.tensors import TensorSpec  # noqa: E402
+from mgts_trt.choices import MODES  # noqa: E402
 from mgts_trt.pictures.image import read_image  # noqa: E402
-from mgts_trt.runtime.modes import MODELS_OF_MODE, MODES  # noqa: E402
+from mgts_trt.runtime.modes import MODELS_OF_MODE  # noqa: E402
 from mgts_trt.runtime.pipeline import PersonSearch  # noqa: E402
 from mgts_trt.stages import Letterbox  # noqa: E402
 from tests.helpers.torch_threads import one_torch_thread  # noqa: E402

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from mgts_trt.choices import MODES
 from mgts_trt.errors import ImageError
-from mgts_trt.runtime.modes import MODES
 from tests.helpers.gpu_networks import CANVAS, assert_same, gpu_pipeline, noise, reference, scene
 
 PICTURES = {

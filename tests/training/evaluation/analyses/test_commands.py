@@ -19,8 +19,8 @@ import torch
 from typer.testing import CliRunner
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import MODES, Mode
 from mgts_trt.errors import MgtsError
-from mgts_trt.runtime.modes import MODES, Mode
 from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from tests.helpers.training_scenes import Streets
