@@ -57,6 +57,7 @@ def examine(bundle_path: Path | None = None) -> list[Finding]:
         *_guarded("cache", _cache),
         *_guarded("ONNX Runtime", _onnxruntime),
         *_guarded("OpenCV", _opencv),
+        *_guarded("simplejpeg", _simplejpeg),
         *_guarded("bundle", lambda: _bundle(bundle_path)),
     ]
 
@@ -139,6 +140,15 @@ def _opencv() -> Iterator[Finding]:
         yield Finding("OpenCV", "problem", f"does not load: {error}", "pip install opencv-python-headless")
         return
     yield Finding("OpenCV", "ok", cv2.__version__)
+
+
+def _simplejpeg() -> Iterator[Finding]:
+    try:
+        simplejpeg = importlib.import_module("simplejpeg")
+    except ImportError as error:
+        yield Finding("simplejpeg", "problem", f"does not load: {error}", "pip install simplejpeg")
+        return
+    yield Finding("simplejpeg", "ok", simplejpeg.__version__)
 
 
 def _bundle(named: Path | None) -> Iterator[Finding]:

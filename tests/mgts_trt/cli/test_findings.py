@@ -47,7 +47,7 @@ def check(findings):
 def test_a_machine_without_a_gpu_has_no_problem(bundle):
     findings = check(examine(bundle))
     assert [finding for finding in findings if finding.state == "problem"] == []
-    assert {"system", "CPU", "GPU", "TensorRT", "cache", "ONNX Runtime", "OpenCV", "bundle", "plans"} == {
+    assert {"system", "CPU", "GPU", "TensorRT", "cache", "ONNX Runtime", "OpenCV", "simplejpeg", "bundle", "plans"} == {
         finding.area for finding in findings
     }
     [gpu] = of("GPU", findings)
@@ -78,7 +78,10 @@ def test_no_tensorrt(monkeypatch, broken, state, text):
     assert finding.cure == "pip install 'mgts-trt[rtx]'"
 
 
-@pytest.mark.parametrize(("area", "package"), [("ONNX Runtime", "onnxruntime"), ("OpenCV", "opencv-python-headless")])
+@pytest.mark.parametrize(
+    ("area", "package"),
+    [("ONNX Runtime", "onnxruntime"), ("OpenCV", "opencv-python-headless"), ("simplejpeg", "simplejpeg")],
+)
 def test_a_package_that_does_not_load(monkeypatch, area, package):
     def fail(name):
         raise ImportError(f"{name} is broken")
