@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.choices import Mode
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, people_of, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.cli.outputs import make_folder
 from mgts_trt.errors import ImageError, MgtsError
@@ -139,7 +139,7 @@ def detect(
         for sentence in found.told:
             warn(f"{sentence}.")
         out.print(
-            f"{seen} people in {done} of {len(pictures)} pictures, mode {mode}, {search.runtime.backend} on "
+            f"{people_of(seen)} in {done} of {len(pictures)} pictures, mode {mode}, {search.runtime.backend} on "
             f"{search.runtime.device}, {milliseconds / max(searched, 1):.0f} ms a picture; written to {out_folder}/"
         )
         notice_untrained(search.bundle.manifest)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.cli.console import out, table
+from mgts_trt.cli.console import frames_of, out, people_of, table
 from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.urls import without_login
@@ -52,7 +52,7 @@ def forget(
         before = opened.summary()
         people = opened.forget(name)
         frames = before.frames - opened.summary().frames
-    out.print(f"Forgot {people} people in {frames} frames of {name}")
+    out.print(f"Forgot {people_of(people)} in {frames_of(frames)} of {name}")
 
 
 @gallery_app.command(cls=Command)

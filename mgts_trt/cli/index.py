@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
+from mgts_trt.cli.console import find_bundle, frames_of, notice_untrained, out, people_of, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.signals import signals_handled
@@ -182,7 +182,7 @@ def _print_report(report: "IndexReport", gallery: str) -> None:
             warn(sentence)
         if len(sentences) > _SHOWN_FAILURES:
             warn(f"… and {len(sentences) - _SHOWN_FAILURES} more")
-    parts = [f"{report.frames:,} frames with {report.people:,} people indexed"]
+    parts = [f"{frames_of(report.frames)} with {people_of(report.people)} indexed"]
     parts += [f"{report.skipped:,} were there already"] * bool(report.skipped)
     parts += [f"{report.corrected:,} are of another camera now"] * bool(report.corrected)
     parts += [f"{report.dropped:,} of live streams passed over"] * bool(report.dropped)

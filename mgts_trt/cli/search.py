@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.choices import Mode
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, people_of, progress, table, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
 from mgts_trt.errors import GalleryError, MgtsError
@@ -84,12 +84,12 @@ def search(
             ranking = rank_gallery(stored, probe, top=top, where=chosen, exact=exact, include_own=include_own)
             names = short_names([match.source for match in ranking.matches])
             name = without_login(gallery[0])
-            compared = f"{ranking.people:,} people in the gallery {name}{f', where {where}' if where else ''}"
+            compared = f"{people_of(ranking.people)} in the gallery {name}{f', where {where}' if where else ''}"
         else:
             ranking = _rank_scenes(pipeline, probe, scenes, top, include_own)
             names = [str(scenes[Path(match.source)]) for match in ranking.matches]
             others = len(scenes) - ranking.own
-            compared = f"{ranking.people} people in {others - len(ranking.failures)} of {others} scenes compared"
+            compared = f"{people_of(ranking.people)} in {others - len(ranking.failures)} of {others} scenes compared"
         if json_file:
             _write_json(json_file, probe, ranking.matches)
         if sheet:

@@ -108,7 +108,7 @@ def test_a_gallery_filled_over_http_and_by_index(run, bundle: Path, tmp_path: Pa
     for name, shown in (("front door.jpg", "front door.jpg"), ("0001.png", str(folder / "0001.png"))):
         code, out, err = run("gallery", "forget", gallery, name)
         assert code == 0, err
-        assert out.endswith(f"in 1 frames of {shown}")
+        assert out.endswith(f"in 1 frame of {shown}")
     assert run("gallery", "forget", gallery, f"file://{folder}/0000.png")[0] == 0
     assert json.loads(run("gallery", "info", gallery, "--json", "-")[1])["frames"] == 0
 
@@ -299,7 +299,7 @@ def test_a_dead_stream_is_a_failure(run, bundle: Path, tmp_path: Path) -> None:
     assert "Nothing was indexed: 2 of 2 sources failed" in err
     code, out, err = run(*arguments, tmp_path / "in", "--strict")
     assert code == 1
-    assert "1 frames with" in out
+    assert "1 frame with" in out
     assert f"not indexed: The stream {url} cannot be opened" in err
 
 
