@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # OpenCV reads these once, when a process opens its first video, and some tests open one by themselves.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(2**31 - 1))
     if config.getoption("no_torch"):
         sys.meta_path[sys.meta_path.index(PathFinder)] = _WithoutTorch
     # Ctrl-C means what it means in the foreground: a script's background jobs, and so all they start, ignore it.

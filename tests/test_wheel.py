@@ -60,7 +60,7 @@ def run(*command: object, cwd: Path, code: int = 0) -> str:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what `make dist` builds: by the hatchling that is installed, else by one that pip fetches."""
     folder = tmp_path_factory.mktemp("wheels")
-    (recipe,) = run("make", "--dry-run", "dist", f"DIST={folder}", cwd=ROOT).splitlines()
+    (recipe,) = run("make", "--no-print-directory", "--dry-run", "dist", f"DIST={folder}", cwd=ROOT).splitlines()
     python, *command = shlex.split(recipe)
     assert Path(python).name == "python"
     command += ["--no-build-isolation"] * (importlib.util.find_spec("hatchling") is not None)
