@@ -73,6 +73,10 @@ def find_sources(
     Raises:
         SourceError: A path does not exist, there is nothing at all, or the pattern or a URL cannot be used.
     """
+    if camera is not None and any(0xD800 <= ord(letter) < 0xE000 for letter in camera):
+        raise SourceError(
+            f"The camera's name {camera!r} is not written in UTF-8, and a gallery holds no other. Rename it."
+        )
     pattern = _camera_pattern(camera_pattern)
     found: dict[str, Source] = {}
     beside = Found() if beside is None else beside

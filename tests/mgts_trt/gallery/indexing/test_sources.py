@@ -81,3 +81,8 @@ def test_cameras(tmp_path: Path) -> None:
 def test_what_cannot_be_indexed(folder: Path, arguments: list[str], pattern: str | None, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         find_sources(arguments, camera_pattern=pattern)
+
+
+def test_a_cameras_name_is_utf8(folder: Path) -> None:
+    with pytest.raises(SourceError, match="is not written in UTF-8"):
+        find_sources(["b.jpg"], camera=os.fsdecode(b"caf\xe9"))
