@@ -11,6 +11,7 @@ from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes
 from mgts_trt.cli.options import BackendOption, BundleArgument, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.cli.outputs import FigureOption, JsonOption, PictureOption, figure_file, write_json, write_picture
 from mgts_trt.cli.terminal import Records
+from mgts_trt.counts import people_of
 from mgts_trt.pictures.palette import STAGES
 
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ def bench(
 
 def bench_table(report: "BenchReport") -> Records:
     """The report as a person reads it, beside the paper's figures."""
-    from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS, count_people
+    from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS
 
     height, width = report.image_hw
     canvas_height, canvas_width = report.canvas
     counts = {result.people for result in report.modes}
     same = len(counts) == 1
-    people = count_people(*counts) if same else f"{min(counts)} to {max(counts)} people, see mode"
+    people = people_of(*counts) if same else f"{min(counts)} to {max(counts)} people, see mode"
     title = (
         f"{Path(report.image).name}, {width}×{height}, {people}\n"
         f"{report.backend} on {report.device} ({report.cpu})\n"
@@ -94,7 +95,7 @@ def bench_table(report: "BenchReport") -> Records:
         for i, (stage, times) in enumerate(result.stages.items()):
             total = stage == "total"
             paper = PAPER_SECONDS[result.mode] * 1e3 if total else _paper_stage(result.mode, stage)
-            mode = result.mode if same else f"{result.mode}, {count_people(result.people)}"
+            mode = result.mode if same else f"{result.mode}, {people_of(result.people)}"
             rows.add_row(
                 mode if i == 0 else "",
                 Text(stage, STAGES.get(stage, "")),

@@ -65,16 +65,6 @@ def find_bundle(given: Path | None) -> Path:
     return default_bundle() if given is None else given
 
 
-def people_of(count: int) -> str:
-    """`1 person`, `1,024 people`."""
-    return f"{count:,} {'person' if count == 1 else 'people'}"
-
-
-def frames_of(count: int) -> str:
-    """`1 frame`, `1,024 frames`."""
-    return f"{count:,} {'frame' if count == 1 else 'frames'}"
-
-
 def split(text: str) -> tuple[str, ...]:
     """The parts of an option that takes several values with commas between them."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

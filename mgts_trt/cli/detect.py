@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.choices import Mode
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, people_of, progress, warn
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.cli.outputs import make_folder
+from mgts_trt.counts import people_of
 from mgts_trt.errors import ImageError, MgtsError
 
 if TYPE_CHECKING:

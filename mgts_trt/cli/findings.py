@@ -5,7 +5,7 @@ import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from rich.text import Text
@@ -125,30 +125,32 @@ def _cache() -> Iterator[Finding]:
 
 
 def _onnxruntime() -> Iterator[Finding]:
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        yield Finding("ONNX Runtime", "problem", f"does not load: {error}", "pip install onnxruntime")
-        return
-    yield Finding("ONNX Runtime", "ok", f"{runtime.__version__}, {', '.join(runtime.get_available_providers())}")
+    def about(runtime: Any) -> str:
+        return f"{runtime.__version__}, {', '.join(runtime.get_available_providers())}"
+
+    return _package("ONNX Runtime", lambda: importlib.import_module("onnxruntime"), "onnxruntime", about)
 
 
 def _opencv() -> Iterator[Finding]:
-    try:
-        cv2 = importlib.import_module("cv2")
-    except ImportError as error:
-        yield Finding("OpenCV", "problem", f"does not load: {error}", "pip install opencv-python-headless")
-        return
-    yield Finding("OpenCV", "ok", cv2.__version__)
+    return _package("OpenCV", lambda: importlib.import_module("cv2"), "opencv-python-headless")
 
 
 def _simplejpeg() -> Iterator[Finding]:
+    return _package("simplejpeg", lambda: importlib.import_module("simplejpeg"), "simplejpeg")
+
+
+def _package(
+    area: str,
+    load: Callable[[], Any],
+    package: str,
+    about: Callable[[Any], str] = lambda module: str(module.__version__),
+) -> Iterator[Finding]:
     try:
-        simplejpeg = importlib.import_module("simplejpeg")
+        module = load()
     except ImportError as error:
-        yield Finding("simplejpeg", "problem", f"does not load: {error}", "pip install simplejpeg")
+        yield Finding(area, "problem", f"does not load: {error}", f"pip install {package}")
         return
-    yield Finding("simplejpeg", "ok", simplejpeg.__version__)
+    yield Finding(area, "ok", about(module))
 
 
 def _bundle(named: Path | None) -> Iterator[Finding]:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.cli.console import frames_of, out, people_of, table
+from mgts_trt.cli.console import out, table
 from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.counts import frames_of, people_of
 from mgts_trt.urls import without_login
 
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]

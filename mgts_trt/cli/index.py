@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.cli.console import find_bundle, frames_of, notice_untrained, out, people_of, progress, warn
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.counts import frames_of, people_of
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.signals import signals_handled
 from mgts_trt.urls import without_login

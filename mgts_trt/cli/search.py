@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.choices import Mode
-from mgts_trt.cli.console import find_bundle, notice_untrained, out, people_of, progress, table, warn
+from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
+from mgts_trt.counts import people_of
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.urls import without_login
 

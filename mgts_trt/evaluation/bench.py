@@ -145,11 +145,6 @@ def bench(
     return report, people
 
 
-def count_people(count: int) -> str:
-    """`1 person`, `8 people`."""
-    return f"{count} {'person' if count == 1 else 'people'}"
-
-
 def _stages(timings: dict[str, float]) -> list[str]:
     return [stage for stage in (*STAGES, "total") if stage in timings]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mgts_trt.choices import Mode
-from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS, PAPER_STAGE_MS, BenchReport, count_people
+from mgts_trt.counts import people_of
+from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS, PAPER_STAGE_MS, BenchReport
 from mgts_trt.pictures.figures import new_figure, save_figure
 from mgts_trt.pictures.palette import LINE, MUTED, STAGES, SURFACE, TEXT, ink_on
 
@@ -36,7 +37,7 @@ def bench_bars(report: BenchReport) -> list[Bar]:
     bars = []
     for result in report.modes:
         parts = {stage: times.p50 for stage, times in result.stages.items() if stage != "total"}
-        bars.append(Bar(f"{result.mode}, {count_people(result.people)}", parts, result.stages["total"].p50))
+        bars.append(Bar(f"{result.mode}, {people_of(result.people)}", parts, result.stages["total"].p50))
         if report.preset == "paper":
             bars.append(_paper_bar(result.mode))
     return bars
