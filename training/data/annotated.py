@@ -23,6 +23,7 @@ class LabelledImage:
         identities: int64 [N]; 0 … L−1, or `UNKNOWN`.
         camera: Number of the camera, or `UNKNOWN`.
         ignored: float32 [I, 4], as in `Scene`.
+        others: float32 [O, 4], as in `Scene`.
     """
 
     image: str
@@ -30,6 +31,7 @@ class LabelledImage:
     identities: NDArray[np.int64]
     camera: int = UNKNOWN
     ignored: Floats = field(default_factory=no_boxes)
+    others: Floats = field(default_factory=no_boxes)
 
 
 class AnnotatedScenes:
@@ -69,6 +71,7 @@ class AnnotatedScenes:
         height, width = image.shape[:2]
         boxes, inside = cut_boxes(labelled.boxes, (height, width))
         ignored, seen = cut_boxes(labelled.ignored, (height, width))
+        others, there = cut_boxes(labelled.others, (height, width))
         return Scene(
             labelled.image,
             image,
@@ -76,6 +79,7 @@ class AnnotatedScenes:
             labelled.identities[inside],
             camera=labelled.camera,
             ignored=ignored[seen],
+            others=others[there],
         )
 
     @property

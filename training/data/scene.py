@@ -34,6 +34,8 @@ class Scene:
         camera: Number of the camera, or `UNKNOWN`.
         ignored: float32 [I, 4], xyxy, pixels of the picture: crowds and doubtful people. What lies there is neither
             learnt nor counted, for it is neither quite a person nor background.
+        others: float32 [O, 4], xyxy, pixels of the picture: things that are no people (bicycles, chairs, …) where a
+            dataset has boxes of them. Background that is worth looking at.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Scene:
     instances: NDArray[np.uint16] | None = None
     camera: int = UNKNOWN
     ignored: Floats = field(default_factory=no_boxes)
+    others: Floats = field(default_factory=no_boxes)
 
 
 class Scenes(Protocol):

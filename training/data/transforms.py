@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.stages import Letterbox
@@ -51,25 +52,25 @@ def to_canvas(scene: Scene, canvas_hw: tuple[int, int], pad: tuple[int, int, int
         # Half-pixel centres, as the picture's own resizing has.
         instances[:height, :width] = cv2.resize(scene.instances, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     canvas = letterbox.apply(scene.image, pad)
-    boxes, ignored = letterbox.to_canvas(scene.boxes), letterbox.to_canvas(scene.ignored)
-    return replace(scene, image=canvas, boxes=boxes, instances=instances, ignored=ignored), letterbox
+    boxes, ignored, others = (letterbox.to_canvas(part) for part in (scene.boxes, scene.ignored, scene.others))
+    return replace(scene, image=canvas, boxes=boxes, instances=instances, ignored=ignored, others=others), letterbox
 
 
 def flip(scene: Scene) -> Scene:
     """The scene in a mirror: left is right."""
-    boxes, ignored = scene.boxes.copy(), scene.ignored.copy()
-    for mirrored in (boxes, ignored):
+    boxes, ignored, others = scene.boxes.copy(), scene.ignored.copy(), scene.others.copy()
+    for mirrored in (boxes, ignored, others):
         mirrored[:, [0, 2]] = scene.image.shape[1] - mirrored[:, [2, 0]]
     instances = None if scene.instances is None else np.ascontiguousarray(scene.instances[:, ::-1])
     image = np.ascontiguousarray(scene.image[:, ::-1])
-    return replace(scene, image=image, boxes=boxes, instances=instances, ignored=ignored)
+    return replace(scene, image=image, boxes=boxes, instances=instances, ignored=ignored, others=others)
 
 
 def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0.3) -> Scene:
     """Cut a window out of a scene.
 
-    Boxes are cut to the window. A person of whose box less than `min_visible` is left is no longer labelled; the rest
-    keep their order.
+    Boxes are cut to the window. A person, or another thing, of whose box less than `min_visible` is left is no longer
+    labelled; the rest keep their order.
 
     Args:
         scene: Any scene.
@@ -87,11 +88,8 @@ def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0
             f"The window {window} does not lie in the {width}x{height} picture {scene.name}: x1, y1, x2, y2 with "
             "x1 < x2 and y1 < y2 are expected. Cut it to the picture."
         )
-    boxes = _cut(scene.boxes, window)
-    ignored = _cut(scene.ignored, window)
-    area = np.prod(scene.boxes[:, 2:] - scene.boxes[:, :2], axis=1)
-    left = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept = np.flatnonzero((left > 0) & (left >= min_visible * area))
+    boxes, ignored, others = (_cut(part, window) for part in (scene.boxes, scene.ignored, scene.others))
+    kept = np.flatnonzero(_visible(boxes, scene.boxes, min_visible))
     instances = None
     if scene.instances is not None:
         instances = keep_instances(scene.instances[y1:y2, x1:x2], kept)
@@ -102,6 +100,7 @@ def crop(scene: Scene, window: tuple[int, int, int, int], min_visible: float = 0
         identities=scene.identities[kept],
         instances=instances,
         ignored=ignored[(ignored[:, 2:] > ignored[:, :2]).all(1)],
+        others=others[_visible(others, scene.others, min_visible)],
     )
 
 
@@ -110,6 +109,13 @@ def _cut(boxes: Floats, window: tuple[int, int, int, int]) -> Floats:
     x1, y1, x2, y2 = window
     cut: Floats = np.clip(boxes - np.array((x1, y1, x1, y1), np.float32), 0, np.tile((x2 - x1, y2 - y1), 2))
     return cut.astype(np.float32)
+
+
+def _visible(cut: Floats, boxes: Floats, share: float) -> NDArray[np.bool_]:
+    """Of which boxes [N, 4] at least this share is left of their area, and anything at all, [N]."""
+    area, left = (np.prod(part[:, 2:] - part[:, :2], axis=1) for part in (boxes, cut))
+    visible: NDArray[np.bool_] = (left > 0) & (left >= share * area)
+    return visible
 
 
 def enlarge_border(scene: Scene, image_hw: tuple[int, int], pad: tuple[int, int, int]) -> Scene:

@@ -35,6 +35,15 @@ takes the 128 hardest (Sec. 3.3)."""
 REGIONS_POSITIVE = 0.25
 """Greatest share of positives among those drawn (Fast R-CNN, Sec. 2.3)."""
 
+MINED_REGIONS, MINED_POSITIVE = 64, 0.5
+"""Regions of an image that the detector's second stage learns from, and the greatest share of positives among them.
+Online hard example mining has as many of an image (128 of two: Shrivastava et al., CVPR 2016, Sec. 5.1); half of them
+is as many people as Fast R-CNN's quarter of 128."""
+
+HARD, THINGS = 0.5, 0.25
+"""Share of the negatives that are the hardest there are, and greatest share that lie on things of `Truth.others`. The
+rest is drawn at random, so that a person without a label, the hardest negative of all, does not rule. By judgement."""
+
 REGION_IOU = 0.5
 """IoU from which a region is positive (Fast R-CNN, Sec. 2.3; FCIS, Sec. 3.3). Below it all are negative, as in
 torchvision and in FCIS's published configuration; Fast R-CNN leaves out those under 0.1."""
@@ -49,11 +58,12 @@ class Truth(NamedTuple):
     """Where nothing is learnt, for it is neither quite a person nor background, [I, 4]."""
     instances: Tensor | None = None
     """int64 [Hc, Wc]: k + 1 where the person of row k is visible, 0 elsewhere. None without masks."""
+    others: Tensor | None = None
+    """Things that are no people, [O, 4]: background to learn from first. None where none are known."""
 
     def to(self, device: torch.device) -> "Truth":
         """The same on `device`."""
-        instances = None if self.instances is None else self.instances.to(device)
-        return Truth(self.boxes.to(device), self.ignored.to(device), instances)
+        return Truth(*(None if part is None else part.to(device) for part in self))
 
 
 class Assignment(NamedTuple):
@@ -117,21 +127,48 @@ def _cover(boxes: Tensor, ignored: Tensor) -> Tensor:
     return shared / ops.box_area(boxes).clamp(min=1e-6)  # a box without an area is covered by none
 
 
-def sample(labels: Tensor, count: int, positive_share: float, generator: torch.Generator) -> Tensor:
+def on_things(boxes: Tensor, truth: Truth) -> Tensor:
+    """Which boxes [M, 4] would be people's by their overlap, were the things of `truth.others` people: bool [M]."""
+    if truth.others is None or not len(truth.others):
+        return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
+    return ops.box_iou(boxes, truth.others).amax(dim=1) >= REGION_IOU
+
+
+def sample(
+    labels: Tensor,
+    count: int,
+    positive_share: float,
+    generator: torch.Generator,
+    *,
+    things: Tensor | None = None,
+    hardness: Tensor | None = None,
+) -> Tensor:
     """Draw boxes for a loss: at most `positive_share` positives, filled up with negatives.
 
     Args:
         labels: int64 [M].
         count: How many are drawn, fewer only where there are not enough.
         positive_share: 0…1.
-        generator: A CPU generator; the draw depends on it and the labels alone.
+        generator: A CPU generator; the draw depends on it and the other arguments alone.
+        things: `on_things`, bool [M]: up to `THINGS` of the negatives are drawn from these before all others.
+        hardness: Loss of each box if it is a negative, or anything that grows with it, [M]: `HARD` of the negatives are
+            those where it is greatest.
 
     Returns:
-        Rows, int64 [S], positives first.
+        Rows, int64 [S], each once, positives first.
     """
-    positives = _draw(labels == POSITIVE, int(count * positive_share), generator)
-    negatives = _draw(labels == NEGATIVE, count - len(positives), generator)
-    return torch.cat([positives, negatives])
+    rows = [_draw(labels == POSITIVE, int(count * positive_share), generator)]
+    room, left = count - len(rows[0]), labels == NEGATIVE
+    if things is not None:
+        rows.append(_draw(left & things, int(room * THINGS), generator))
+        left = left.index_fill(0, rows[-1], False)
+    if hardness is not None:
+        # Stable: of equals the lower row, on every machine.
+        order = hardness.masked_fill(~left, -torch.inf).argsort(descending=True, stable=True)
+        rows.append(order[: min(int(room * HARD), int(left.sum()))])
+        left = left.index_fill(0, rows[-1], False)
+    rows.append(_draw(left, count - sum(len(part) for part in rows), generator))
+    return torch.cat(rows)
 
 
 def _draw(mask: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -170,7 +207,8 @@ def rpn_losses(
     if inside_hw is not None:
         limit = anchors.new_tensor([inside_hw[1], inside_hw[0]])
         labels[(anchors[:, :2] < 0).any(dim=1) | (anchors[:, 2:] > limit).any(dim=1)] = IGNORED
-    rows = sample(labels, ANCHORS, ANCHORS_POSITIVE, generator)
+    # Not the hardest: the RPN's part is to miss nobody, and the second stage's to tell people from things.
+    rows = sample(labels, ANCHORS, ANCHORS_POSITIVE, generator, things=on_things(anchors, truth))
     positives = rows[labels[rows] == POSITIVE]
     objectness = functional.binary_cross_entropy_with_logits(logits[rows], labels[rows].float(), reduction="sum")
     targets = encode_boxes(truth.boxes[matches[positives]], anchors[positives])
@@ -255,7 +293,7 @@ def region_losses(
 def detector_losses(
     network: FasterRCNN, images: Tensor, truths: Sequence[Truth], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The joint loss of a batch (Sec. 4.3).
+    """The joint loss of a batch (Sec. 4.3), the second stage's with hard examples (`sample`) among the negatives.
 
     Args:
         network: The detector.
@@ -268,14 +306,17 @@ def detector_losses(
     """
     features = network.features(torch.cat([network.normalise(image) for image in images]))
     proposals, losses = propose(network.rpn, features, truths, network.canvas_hw, generator)
-    regions = [sample_regions(boxes, truth, generator) for boxes, truth in zip(proposals, truths, strict=True)]
-    logits, deltas = network.box_head(network.roi_features(features, [part.boxes for part in regions]))
-    counts = [len(part.boxes) for part in regions]
+    candidates = [candidate_regions(boxes, truth) for boxes, truth in zip(proposals, truths, strict=True)]
+    logits, deltas = network.box_head(network.roi_features(features, [part.boxes for part in candidates]))
+    counts = [len(part.boxes) for part in candidates]
     margins = (logits[:, 1] - logits[:, 0]).float().split(counts)
-    parts = [
-        region_losses(margin, delta, region, truth.boxes, BOX_WEIGHTS)
-        for margin, delta, region, truth in zip(margins, deltas.float().split(counts), regions, truths, strict=True)
-    ]
+    parts = []
+    for margin, delta, region, truth in zip(margins, deltas.float().split(counts), candidates, truths, strict=True):
+        # A negative's loss grows with its margin.
+        hard, things = margin.detach(), on_things(region.boxes, truth)
+        rows = sample(region.labels, MINED_REGIONS, MINED_POSITIVE, generator, things=things, hardness=hard)
+        drawn = Regions(*(part[rows] for part in region))
+        parts.append(region_losses(margin[rows], delta[rows], drawn, truth.boxes, BOX_WEIGHTS))
     classes, boxes = (
         torch.stack([loss.sum() / max(1, len(loss)) for loss in part]).mean() for part in zip(*parts, strict=True)
     )

@@ -62,7 +62,8 @@ def draw_scene(scene: Scene, preset: Preset, rng: np.random.Generator | None) ->
     instances = None
     if drawn.instances is not None:
         instances = torch.from_numpy(keep_instances(drawn.instances, np.flatnonzero(people)).astype(np.int64))
-    return drawn.image, Truth(torch.from_numpy(drawn.boxes[people]), torch.from_numpy(ignored), instances)
+    boxes, ignored, others = (torch.from_numpy(part) for part in (drawn.boxes[people], ignored, drawn.others))
+    return drawn.image, Truth(boxes, ignored, instances, others)
 
 
 def _areas(boxes: Floats) -> Floats:

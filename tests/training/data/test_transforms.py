@@ -166,9 +166,9 @@ def test_jitter_colour_changes_colours_and_nothing_else():
         assert (result == result[0, 0]).all()  # no place is treated differently
 
 
-def test_ignored_boxes_move_as_people_do():
+def test_ignored_boxes_and_things_move_as_people_do():
     scene = make_scene()
-    scene = replace(scene, ignored=scene.boxes.copy())
+    scene = replace(scene, ignored=scene.boxes.copy(), others=scene.boxes.copy())
     window = (0, 0, 34, 60)
     for made in (
         flip(scene),
@@ -177,11 +177,13 @@ def test_ignored_boxes_move_as_people_do():
         enlarge_border(scene, (70, 95), PAD),
     ):
         np.testing.assert_array_equal(made.ignored, made.boxes)
+        np.testing.assert_array_equal(made.others, made.boxes)
         assert len(made.ignored)
     assert len(crop(scene, window, min_visible=0).ignored) < len(scene.ignored), "one lies outside"
     cut = crop(scene, window, min_visible=1)
     assert len(cut.boxes) == 1
     assert len(cut.ignored) == 2, "whatever is left of one stays ignored"
+    assert cut.others.tolist() == cut.boxes.tolist(), "of a thing a part is as little a thing as of a person"
 
 
 def test_through_camera_does_what_a_camera_does():

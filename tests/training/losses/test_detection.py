@@ -98,6 +98,63 @@ def test_sampling_depends_on_the_generator() -> None:
     assert not torch.equal(first, second)
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([POSITIVE, NEGATIVE, IGNORED]), st.booleans(), st.integers(-9, 9)),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(1, 40),
+    st.integers(0, 9),
+)
+def test_things_and_the_hardest_come_first(boxes: list[tuple[int, bool, int]], count: int, seed: int) -> None:
+    labels, things, hardness = (torch.tensor(column) for column in zip(*boxes, strict=True))
+    given_ = {"things": things, "hardness": hardness.float()}
+    rows = sample(labels, count, 0.5, draws(seed), **given_)
+    assert torch.equal(rows, sample(labels, count, 0.5, draws(seed), **given_))
+    drawn = rows.tolist()
+    assert len(set(drawn)) == len(drawn)
+    positives = min(int((labels == POSITIVE).sum()), int(count * 0.5))
+    negatives = [row for row in drawn if labels[row] == NEGATIVE]
+    assert len(drawn) - len(negatives) == positives, "and nothing that is ignored"
+    room, there = count - positives, (labels == NEGATIVE).nonzero().flatten().tolist()
+    assert len(negatives) == min(room, len(there))
+    on_them = sum(things[row].item() for row in there)
+    assert sum(things[row].item() for row in negatives) >= min(on_them, int(room * detection.THINGS))
+    # Whoever was left out is no harder than the hardest half of those that were not drawn as things.
+    left = [hardness[row].item() for row in there if row not in negatives]
+    hard = sorted((hardness[row].item() for row in negatives), reverse=True)[: int(room * detection.HARD)]
+    assert not left or not hard or max(left) <= hard[-1]
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        pytest.param(None, [False] * 4, id="nothing known"),
+        pytest.param([], [False] * 4, id="no things"),
+        pytest.param([PERSON], [True, True, False, False], id="as a person would count"),
+        pytest.param([FAR, PERSON], [True, True, False, True], id="any of them"),
+    ],
+)
+def test_what_lies_on_things(others: list | None, expected: list[bool]) -> None:
+    truth = Truth(boxes(), boxes(), others=None if others is None else boxes(*others))
+    assert detection.on_things(boxes(WIDE, HALF, LOW, FAR), truth).tolist() == expected
+
+
+def test_anchors_on_things_are_drawn_before_others() -> None:
+    grid = torch.cartesian_prod(torch.arange(0.0, 600, 10), torch.arange(0.0, 600, 10))
+    anchors = torch.cat([grid, grid + 10], dim=1)
+    thing, on_a_person, on_a_doubtful = anchors[7:8], anchors[9:10], anchors[11:12]
+    logits = torch.zeros(len(anchors))
+    logits[[7, 9, 11]] = 1000  # what a drawn negative would cost
+    for seed in range(5):  # by chance 1 of 14 anchors is drawn
+        truth = Truth(on_a_person, on_a_doubtful, others=torch.cat([thing, on_a_person, on_a_doubtful]))
+        objectness, _ = rpn_losses(logits, torch.zeros(len(anchors), 4), anchors, truth, draws(seed))
+        expected = (1000 + 254 * math.log(2)) / 256
+        assert objectness.item() == pytest.approx(expected, rel=1e-4), "the thing, and neither person nor doubtful"
+
+
 def test_rpn_loss_by_hand() -> None:
     anchors, truth = boxes(PERSON, HALF, FAR, FAR), Truth(boxes((1, 0, 11, 10)), boxes())
     # IoUs 90/110, 45/105, 0, 0: one positive, one ignored, two negatives.
@@ -213,7 +270,7 @@ def test_a_batch_costs_the_mean_of_its_pictures(
     network: FasterRCNN, canvas: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(detection, "ANCHORS", 10**6)  # all of them: nothing is drawn at random
-    monkeypatch.setattr(detection, "REGIONS", 10**6)
+    monkeypatch.setattr(detection, "MINED_REGIONS", 10**6)
     empty = Truth(boxes(), boxes())
     pair = detector_losses(network, canvas.repeat(2, 1, 1, 1), [CROWD, empty], draws())
     alone = [detector_losses(network, canvas, [truth], draws()) for truth in (CROWD, empty)]
@@ -225,6 +282,20 @@ def test_losses_depend_on_the_generator_alone(network: FasterRCNN, canvas: Tenso
     first, again, other = (detector_losses(network, canvas, [CROWD], draws(seed)) for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["rpn_objectness"], other["rpn_objectness"])
+
+
+def test_the_second_stage_learns_from_the_hardest_negatives(
+    network: FasterRCNN, canvas: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = [Truth(boxes(), boxes())]
+    monkeypatch.setattr(detection, "MINED_REGIONS", 10**6)
+    every = detector_losses(network, canvas, empty, draws())["classes"]
+    monkeypatch.setattr(detection, "MINED_REGIONS", 8)
+    mined = [detector_losses(network, canvas, empty, draws(seed))["classes"] for seed in range(5)]
+    monkeypatch.setattr(detection, "HARD", 1.0)
+    hardest = [detector_losses(network, canvas, empty, draws(seed))["classes"] for seed in range(2)]
+    assert hardest[0] == hardest[1] > max(mined)
+    assert min(mined) > every
 
 
 def test_proposals_carry_no_gradient(network: FasterRCNN, canvas: Tensor) -> None:

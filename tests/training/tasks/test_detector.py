@@ -244,3 +244,12 @@ def test_what_a_scene_ignores_is_ignored(tiny: Preset) -> None:
         _, truth = draw_scene(scene, altered(tiny, zoom=(1.0, 1.0)), np.random.default_rng(seed))
         distance = (truth.ignored[0, 0] + truth.ignored[0, 2] - truth.boxes[0, 0] - truth.boxes[0, 2]).abs()
         assert float(distance) == pytest.approx(90 * letterbox.scale[0], rel=0.02)
+
+
+def test_things_are_drawn_with_the_scene(tiny: Preset) -> None:
+    boxes, things = np.array([[10, 5, 50, 60]], np.float32), np.array([[60, 5, 90, 40]], np.float32)
+    scene = Scene("", np.zeros((92, 155, 3), np.uint8), boxes, np.full(1, UNKNOWN), others=things)
+    _, truth = draw_scene(scene, tiny, None)
+    assert truth.others is not None
+    assert truth.to(torch.device("cpu")).others is truth.others
+    np.testing.assert_allclose(truth.others.numpy(), Letterbox((92, 155), tiny.canvas).to_canvas(things), rtol=1e-6)

@@ -23,7 +23,9 @@ Box = Annotated[tuple[float, float, float, float], AfterValidator(_with_an_area)
 """Left, top, width and height in pixels; it may leave the picture."""
 
 
-class _Person(BaseModel):
+class Thing(BaseModel):
+    """Something with a box."""
+
     bbox: Box
 
 
@@ -31,8 +33,9 @@ class _Picture(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     file: str = Field(min_length=1)
-    persons: list[_Person]
+    persons: list[Thing]
     ignore: list[Box] = []
+    others: list[Thing] = []
 
 
 _PICTURES = TypeAdapter(list[_Picture])
@@ -41,9 +44,9 @@ _PICTURES = TypeAdapter(list[_Picture])
 def boxes_json(folder: str | Path) -> AnnotatedScenes:
     """All pictures of a folder that `boxes.json` lists, sorted by name; those with nobody in them, too.
 
-    The file is a list of `{"file", "persons": [{"bbox": [x, y, w, h]}], "ignore": [[x, y, w, h]]}`, in pixels of the
-    pictures; `ignore` may be missing. Further entries are passed over: an `id` of a person, for it need not be unique
-    over the sequences of a set, and `others`, boxes of things, for whatever is no person is background.
+    The file is a list of `{"file", "persons": [{"bbox": [x, y, w, h]}], "ignore": [[x, y, w, h]], "others": [{"bbox":
+    [x, y, w, h]}]}`, in pixels of the pictures; `ignore` and `others` may be missing. Further entries are passed over,
+    such as an `id` of a person, for it need not be unique over the sequences of a set.
 
     Raises:
         DataError: There is no such file, it is not of that form, or it lists a picture twice or one that is not there.
@@ -59,6 +62,7 @@ def boxes_json(folder: str | Path) -> AnnotatedScenes:
             xywh_to_xyxy(np.array([person.bbox for person in picture.persons])),
             np.full(len(picture.persons), UNKNOWN, np.int64),
             ignored=xywh_to_xyxy(np.array(picture.ignore)),
+            others=xywh_to_xyxy(np.array([thing.bbox for thing in picture.others])),
         )
         for picture in sorted(pictures, key=lambda picture: picture.file)
     ]

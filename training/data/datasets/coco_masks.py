@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from mgts_trt._typing import Floats
 from mgts_trt.pictures.image import read_image
 from training.data.annotated import cut_boxes, xywh_to_xyxy
-from training.data.datasets.boxes_json import Box
+from training.data.datasets.boxes_json import Box, Thing
 from training.data.files import DataError, Instances, instance_boxes, read_json, read_mask
 from training.data.scene import UNKNOWN, Scene, no_boxes
 
@@ -35,6 +35,7 @@ class _Picture(BaseModel):
 
     file: str = Field(min_length=1)
     persons: list[_Person]
+    others: list[Thing] = []
     masks_complete: bool
     instance_png: str | None = None
 
@@ -45,11 +46,12 @@ _PICTURES = TypeAdapter(list[_Picture])
 class CocoMasks:
     """`Scenes` of photos of COCO (Lin et al., ECCV 2014), sorted by name: `images/` and `coco_mini.json`.
 
-    The file is a list of `{"file", "masks_complete", "persons", "instance_png"}`. A person is `{"bbox": [x, y, w, h],
-    "iscrowd", "segmentation"}`, with polygons `[[x, y, x, y, …], …]`. A picture of instances, where one is named, is a
-    grey PNG: 0 for background, k for the k-th person, `CROWD` for crowds; boxes are then the extents of its people.
-    Without it, and without `masks_complete`, a scene with people has no masks. Crowds are ignored. Where polygons
-    overlap, the smaller person is taken to be in front.
+    The file is a list of `{"file", "masks_complete", "persons", "others", "instance_png"}`. A person is `{"bbox":
+    [x, y, w, h], "iscrowd", "segmentation"}`, with polygons `[[x, y, x, y, …], …]`; a thing of `others`, which may be
+    missing, has a `bbox`. A picture of instances, where one is named, is a grey PNG: 0 for background, k for the k-th
+    person, `CROWD` for crowds; boxes are then the extents of its people. Without it, and without `masks_complete`, a
+    scene with people has no masks. Crowds are ignored. Where polygons overlap, the smaller person is taken to be in
+    front.
 
     Raises:
         DataError: There is no such file, it is not of that form, or a file it names is not there (when made); a polygon
@@ -83,9 +85,11 @@ class CocoMasks:
         """One picture, read from its files."""
         picture = self._pictures[index]
         image = read_image(self._folder / picture.file)
-        boxes, instances, ignored = self._people(picture, (image.shape[0], image.shape[1]))
+        hw = (image.shape[0], image.shape[1])
+        boxes, instances, ignored = self._people(picture, hw)
+        others, seen = cut_boxes(xywh_to_xyxy(np.array([thing.bbox for thing in picture.others])), hw)
         identities = np.full(len(boxes), UNKNOWN, np.int64)
-        return Scene(picture.file, image, boxes, identities, instances, ignored=ignored)
+        return Scene(picture.file, image, boxes, identities, instances, ignored=ignored, others=others[seen])
 
     def _people(self, picture: _Picture, hw: tuple[int, int]) -> tuple[Floats, Instances | None, Floats]:
         """Boxes [N, 4], the instance map [H, W] if there is one, and ignored boxes [I, 4]."""

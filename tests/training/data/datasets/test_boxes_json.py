@@ -23,7 +23,15 @@ def photos(tmp_path):
             "persons": [{"bbox": [1.5, 2, 10, 20]}, {"bbox": [30, 5, 12.5, 40]}, {"bbox": [90, 5, 10, 40]}],
             "ignore": [[50, 0, 20, 30], [-10, 50, 15, 20], [-10, 0, 5, 5]],
         },
-        {"file": "images/b.jpg", "persons": [], "others": [{"category": "bicycle", "bbox": [1, 1, 9, 9]}]},
+        {
+            "file": "images/b.jpg",
+            "persons": [],
+            "others": [
+                {"category": "bicycle", "bbox": [1, 1, 9, 9]},
+                {"bbox": [70, -5, 90, 25]},
+                {"bbox": [80, 0, 5, 5]},
+            ],
+        },
     ]
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     return tmp_path
@@ -38,7 +46,8 @@ def test_boxes_are_read_and_cut_to_the_picture(photos):
         assert scene.instances is None
     assert first.boxes.tolist() == [[1.5, 2, 11.5, 22], [30, 5, 42.5, 45]]
     assert first.ignored.tolist() == [[50, 0, 70, 30], [0, 50, 5, 60]]
-    assert nobody.boxes.shape == nobody.ignored.shape == (0, 4)
+    assert nobody.boxes.shape == nobody.ignored.shape == first.others.shape == (0, 4)
+    assert nobody.others.tolist() == [[1, 1, 10, 10], [70, 0, 80, 20]]
     assert last.boxes.tolist() == [[70, 10, 80, 60]]
     assert last.identities.tolist() == [UNKNOWN]
     assert scenes.identity_count == 0
@@ -51,6 +60,7 @@ def test_boxes_are_read_and_cut_to_the_picture(photos):
         (lambda entries: entries[0]["persons"][0].update(bbox=[1, 2, 3]), r"malformed at 0\.persons\.0\.bbox"),
         (lambda entries: entries[0]["persons"][0].update(bbox=[1, 2, 0, 3]), r"malformed .*positive width and height"),
         (lambda entries: entries[1].update(ignore=[[1, 2, 3, -4]]), r"malformed .*positive width and height"),
+        (lambda entries: entries[2]["others"][0].pop("bbox"), r"malformed at 2\.others\.0\.bbox: Field required"),
         (lambda entries: entries.append(entries[0]), "lists images/c.jpg twice"),
         (lambda entries: entries[0].update(file="images/d.jpg"), "no picture .*images/d.jpg"),
         (lambda entries: entries.clear(), "list no picture"),

@@ -37,7 +37,8 @@ def photos(tmp_path):
     large = person(10, 5, 40, 55, square(10, 5, 25, 55), square(27, 5, 40, 55))
     entries = [
         {"file": "images/e.jpg", "masks_complete": False, "persons": []},
-        {"file": "images/a.jpg", "masks_complete": True, "persons": [small, crowd, large], "others": []},
+        {"file": "images/a.jpg", "masks_complete": True, "persons": [small, crowd, large],
+         "others": [{"category": "chair", "bbox": [60, 30, 30, 20]}]},
         {"file": "images/b.jpg", "masks_complete": False, "persons": [person(0, 0, 9, 9)],
          "instance_png": "instances/b.png"},
         {"file": "images/c.jpg", "masks_complete": False, "persons": [person(70, 20, 90, 50)]},
@@ -54,6 +55,7 @@ def test_polygons_become_masks(photos):
     check_scene(scene)
     assert scene.boxes.tolist() == [[20, 20, 30, 40], [10, 5, 40, 55]]
     assert scene.ignored.tolist() == [[50, 40, 80, 60]]
+    assert scene.others.tolist() == [[60, 30, 80, 50]]
     # OpenCV fills the pixels that the outline touches, too.
     np.testing.assert_allclose(instance_boxes(scene.instances, 2), scene.boxes, atol=1)
     assert scene.instances[30, 22] == scene.instances[30, 28] == 1, "the smaller is in front"
