@@ -15,7 +15,7 @@ from mgts_trt.machine.data_files import read_toml
 FOLDER = Path(__file__).resolve().parent / "schedules"
 
 
-COURSE = ("length", "warmup", "decay", "milestones", "factor")
+COURSE = ("length", "warmup", "decay", "milestones", "factor", "cooldown")
 """What of a schedule says nothing else than how the learning rate changes."""
 
 
@@ -24,7 +24,10 @@ class ScheduleError(MgtsError):
 
 
 class Schedule(BaseModel):
-    """The course of one training. The learning rate is a function of the iteration's number and of nothing else."""
+    """The course of one training. The learning rate is a function of the iteration's number and of nothing else.
+
+    It falls in steps, along a cosine, or not before a cool-down at the end (Zhai et al., CVPR 2022, Sec. 3.5).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,9 +39,10 @@ class Schedule(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="of SGD; Faster R-CNN's, for the paper names none")
     weight_decay: float = Field(ge=0)
     warmup: int = Field(0, ge=0, description="the learning rate rises linearly over it")
-    decay: Literal["steps", "cosine"]
+    decay: Literal["steps", "cosine", "cooldown"]
     milestones: tuple[int, ...] = Field((), description="of steps: from each on the learning rate is multiplied")
     factor: float = Field(0.1, gt=0, le=1, description="of steps (Sec. 4.3)")
+    cooldown: float = Field(0.2, gt=0, le=1, description="last share of length, where the rate falls linearly to 0")
     clip: float | None = Field(None, gt=0, description="greatest norm of the gradient")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of the averaged weights, which are then the result")
 
@@ -46,8 +50,8 @@ class Schedule(BaseModel):
     def _ordered(self) -> Self:
         if self.warmup >= self.length:
             raise ValueError(f"warmup must be shorter than length = {self.length}, got {self.warmup}")
-        if self.decay == "cosine" and self.milestones:
-            raise ValueError(f"milestones belong to decay = 'steps', not 'cosine'; got {list(self.milestones)}")
+        if self.decay != "steps" and self.milestones:
+            raise ValueError(f"milestones belong to decay = 'steps', not {self.decay!r}; got {list(self.milestones)}")
         bounds = (0, *self.milestones, self.length)
         if any(first >= second for first, second in itertools.pairwise(bounds)):
             raise ValueError(f"milestones must rise between 0 and length = {self.length}, got {list(self.milestones)}")
@@ -60,10 +64,15 @@ class Schedule(BaseModel):
     def of_length(self, iterations: int) -> "Schedule":
         """The same course in another number of iterations: warm-up and milestones move in proportion.
 
+        With a cool-down, the warm-up stays as long as it is if there is room: a run at its constant rate may be ended
+        by another length at any time, see `goes_on_from`.
+
         Raises:
             ScheduleError: It is counted in epochs still, or `iterations` leaves no room for its milestones.
         """
         self._need_iterations()
+        if self.decay == "cooldown" and self.warmup < iterations * (1 - self.cooldown):
+            return self.model_copy(update={"length": iterations})
         try:
             return self._times(iterations / self.length, iterations)
         except ValidationError as error:
@@ -84,6 +93,8 @@ class Schedule(BaseModel):
         if self.decay == "cosine":
             progress = (iteration - self.warmup) / (self.length - self.warmup)
             return self.lr * (1 + math.cos(math.pi * progress)) / 2
+        if self.decay == "cooldown":
+            return self.lr * min(1.0, (self.length - iteration) / (self.cooldown * self.length))
         return self.lr * self.factor ** sum(iteration >= milestone for milestone in self.milestones)
 
     def goes_on_from(self, other: Mapping[str, Any], done: int) -> bool:

@@ -56,6 +56,7 @@ STEPS = Schedule(
 COSINE = Schedule(
     batch_size=6, length=LENGTH, optimizer="adamw", lr=0.01, weight_decay=0.1, warmup=5, decay="cosine", clip=1, ema=0.9
 )
+COOLDOWN = STEPS.model_copy(update={"decay": "cooldown", "milestones": (), "warmup": 2, "cooldown": 0.5})
 
 
 def run(out: Path, schedule: Schedule = STEPS, task: ToyTask | None = None, **options: Any) -> Path | None:

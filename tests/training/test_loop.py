@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from mgts_trt.errors import MgtsError
 from tests.helpers.toy_task import (
+    COOLDOWN,
     COSINE,
     LENGTH,
     STEPS,
@@ -301,6 +302,8 @@ def test_a_run_with_other_settings_is_not_gone_on_with(tmp_path: Path, changed: 
     [
         (STEPS.model_copy(update={"length": 7, "milestones": ()}), STEPS),
         (STEPS.model_copy(update={"length": 200, "milestones": (8, 150)}), STEPS),
+        (COOLDOWN.model_copy(update={"length": 200}), COOLDOWN),
+        (COOLDOWN.of_length(14), COOLDOWN),
     ],
 )
 def test_the_course_ahead_may_change(tmp_path: Path, first: Schedule, longer: Schedule) -> None:
@@ -315,6 +318,7 @@ def test_the_course_ahead_may_change(tmp_path: Path, first: Schedule, longer: Sc
     [
         (STEPS, STEPS.model_copy(update={"milestones": (6,)}), r"milestones \[8\] there, \[6\] now"),
         (COSINE, COSINE.model_copy(update={"length": 30}), "length 24 there, 30 now"),
+        (COOLDOWN, COOLDOWN.of_length(8), "length 24 there, 8 now"),
         (STEPS, STEPS.model_copy(update={"length": 6, "milestones": ()}), "length 24 there, 6 now"),
         (STEPS, STEPS.model_copy(update={"length": 30, "momentum": 0.5}), r"momentum 0\.9 there, 0\.5 now"),
     ],
@@ -453,6 +457,20 @@ def test_edge_warms_up_and_fades_out(part: str) -> None:
     assert 0 < rates[-1] < 1e-3 * schedule.lr
 
 
+def test_a_cool_down_may_begin_at_any_time() -> None:
+    whole = load_schedule("real", "detector")
+    assert [whole.learning_rate(i) for i in (whole.warmup, 3_999, 4_000)] == [whole.lr] * 3
+    for done in (101, 1_234, 4_000):
+        ended = whole.of_length(round(1.25 * done))
+        assert ended.goes_on_from(whole.model_dump(), done)
+        assert not ended.goes_on_from(whole.model_dump(), done + 2)
+        rates = [ended.learning_rate(i) for i in range(done, ended.length)]
+        assert rates == sorted(rates, reverse=True)
+        assert 0 < rates[-1] < 0.05 * whole.lr
+        assert rates[len(rates) // 2] == pytest.approx(0.5 * whole.lr, rel=0.05)
+    assert [whole.of_length(10).learning_rate(i) for i in (0, 9)] == pytest.approx([whole.lr, whole.lr / 2])
+
+
 @pytest.mark.parametrize("name", ["paper", "edge"])
 @pytest.mark.parametrize("length", [20, 1000])
 def test_shorter_schedules_keep_their_course(name: str, length: int) -> None:
@@ -495,6 +513,10 @@ def test_epochs_must_be_counted_first() -> None:
         (
             '[detector]\nbatch_size=1\nlength=9\noptimizer="sgd"\nlr=1\nweight_decay=0\ndecay="cosine"\nwarmup=9',
             "warmup must be shorter",
+        ),
+        (
+            '[detector]\nbatch_size=1\nlength=9\noptimizer="sgd"\nlr=1\nweight_decay=0\ndecay="cooldown"\ncooldown=0',
+            "malformed .*cooldown",
         ),
     ],
 )
