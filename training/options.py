@@ -30,6 +30,7 @@ class Data(StrEnum):
 
     COMPOSED = "composed"
     REAL = "real"
+    MASKS = "masks"
     PENN_FUDAN = "penn_fudan"
     MARKET1501 = "market1501"
     MARKET1501_COMPOSED = "market1501+composed"
@@ -45,6 +46,7 @@ class Evaluated(StrEnum):
     MARKET1501 = "market1501"
     COCO_PERSON = "coco_person"
     COCO_MINI = "coco_mini"
+    CCP_PERSON_MASKS = "ccp_person_masks"
     INRIA_PERSON = "inria_person"
     TUD_MOTIONPAIRS = "tud_motionpairs"
     MOT15_STATIC = "mot15_static"
@@ -53,7 +55,7 @@ class Evaluated(StrEnum):
     PRW = "prw"
 
 
-WITH_MASKS = (Evaluated.COMPOSED, Evaluated.PENN_FUDAN, Evaluated.COCO_MINI)
+WITH_MASKS = (Evaluated.COMPOSED, Evaluated.PENN_FUDAN, Evaluated.COCO_MINI, Evaluated.CCP_PERSON_MASKS)
 """Those whose scenes have masks; of `coco_mini` most."""
 
 
@@ -63,7 +65,9 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     Args:
         data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures;
             `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities. `real` has
-            each photo of `real_train` three times and as many composed scenes as there are photos.
+            each photo of `real_train` three times and as many composed scenes as there are photos. `masks` has each
+            photo of `masked_train` three times and as many scenes, `CUT_OFF`, composed of their people on
+            Penn-Fudan's, street pictures and `negatives`: half and half.
         root: The dataset's folder; for what is composed, and for `real`, the folder that holds `market1501`,
             `penn_fudan`, the street pictures, as `training.data.backgrounds` names them, and the sets of real scenes.
         length: Scenes of `composed`.
@@ -72,12 +76,29 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
     Raises:
         DataError: The dataset is not there, or not as published.
     """
-    from training.data.datasets.splits import Joined, Subset, market1501_split, penn_fudan_split, real_train
+    from training.data.datasets.splits import (
+        Joined,
+        Subset,
+        market1501_split,
+        penn_fudan_split,
+        real_set_split,
+        real_train,
+    )
 
     if data is Data.REAL:
         photos = real_train(root)
         repeated = Subset(photos, [*range(len(photos))] * _ROUNDS)
         return Joined(repeated, load_scenes(Data.COMPOSED, root, length=len(photos), seed=seed))
+    if data is Data.MASKS:
+        from training.data.backgrounds import street_scenes
+        from training.data.composer import CUT_OFF, Composer
+        from training.data.datasets.masked import masked_train
+
+        photos, empty = masked_train(root), real_set_split(root / "negatives")[0]
+        backgrounds = Joined(street_scenes(root), penn_fudan_split(root / "penn_fudan")[0], empty)
+        with console.status("looking for people with usable masks"):
+            composed = Composer(photos, backgrounds, length=_ROUNDS * len(photos), seed=seed, composition=CUT_OFF)
+        return Joined(Subset(photos, [*range(len(photos))] * _ROUNDS), composed)
     if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
         from training.data.backgrounds import street_scenes
         from training.data.composer import Composer
@@ -117,6 +138,10 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
         return real_set_split(root)[1]
     if data is Evaluated.PENN_FUDAN:
         return penn_fudan_split(root)[1]
+    if data is Evaluated.CCP_PERSON_MASKS:
+        from training.data.datasets.masked import person_masks_split
+
+        return person_masks_split(root)[1]
     if data is Evaluated.MARKET1501:
         return market1501_split(root)[1]
     from training.data.backgrounds import shop_scenes

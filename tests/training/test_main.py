@@ -18,11 +18,12 @@ from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.__main__ import app
 from training.checkpoint import load_checkpoint
 from training.data.backgrounds import _STREETS
+from training.data.datasets.masked import masked_train
 from training.data.datasets.splits import MARKET_HELD_OUT, REAL_SETS
 from training.data.files import DataError
 from training.loop import TrainingError
 from training.models import create
-from training.options import Data, load_scenes
+from training.options import Data, Evaluated, load_held_out, load_scenes
 from training.preset import Preset
 from training.schedule import ScheduleError
 from training.tasks.reid import ReidTaskError
@@ -187,6 +188,40 @@ def test_real_scenes_are_three_quarters_photos(real: Path) -> None:
     assert all(photos.count(name) == 3 for name in set(photos))
     assert len(set(names) - set(photos)) == 30
     assert len(scenes[100].boxes) or scenes[100].instances is not None
+
+
+@pytest.fixture(scope="module")
+def masked(real: Path) -> Path:
+    """The same, and seven people with a mask each."""
+    y, x = np.mgrid[:90, :60]
+    person = 255 * (((y - 45) / 38) ** 2 + ((x - 30) / 14) ** 2 < 1).astype(np.uint8)
+    for i in range(7):
+        for folder, suffix, pixels in (
+            ("images", "jpg", np.full((90, 60, 3), 128, np.uint8)),
+            ("masks", "png", person),
+        ):
+            (real / "ccp_person_masks" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(real / "ccp_person_masks" / folder / f"person_{i}.{suffix}"), pixels)
+    return real
+
+
+def test_masks_are_half_photos(masked: Path) -> None:
+    scenes = load_scenes(Data.MASKS, masked, length=1, seed=0)
+    photos = masked_train(masked)
+    names = [scenes[index].name for index in range(len(scenes))]
+    assert len(names) == 6 * len(photos)
+    assert all(names.count(photos[index].name) == 3 for index in range(len(photos)))
+
+
+def test_masks_are_evaluated_on_the_held_out(masked: Path) -> None:
+    held_out = load_held_out(Evaluated.CCP_PERSON_MASKS, masked / "ccp_person_masks", length=1)
+    assert [held_out[index].name for index in range(len(held_out))] == ["person_0.jpg", "person_6.jpg"]
+
+
+def test_trains_on_masks(masked: Path, tmp_path: Path) -> None:
+    run = ("masknet", "--data", "masks", "--root", masked, "--out", tmp_path, "--schedule", "real", "--iterations", 3)
+    assert invoke(*run, "--batch-size", 2).exit_code == 0
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
 
 
 def test_trains_on_real_scenes(real: Path, tmp_path: Path) -> None:

@@ -29,10 +29,6 @@ _WINDOW = (0.75, 1.0)
 """Share of the widest possible window that a scene shows of its background; by eye: one background gives many scenes,
 and its picture is enlarged by a third at most."""
 
-_DEEPEST = 1.1
-"""Lowest row of a person's feet, in shares of the scene's height: a little below it, so that some people
-lack their feet, as those near a camera do. By eye."""
-
 _MIRRORED = 0.5
 """Share of backgrounds and of people that are mirrored: streets and people have no preferred side."""
 
@@ -45,10 +41,6 @@ of Market-1501 is 0.50 times as wide as high, that of Penn-Fudan 0.38, a factor 
 
 _FEATHER = (0.6, 1.1)
 """Standard deviation of the blur of a pasted edge, pixels: by eye, as sharp as photographs are."""
-
-_OUTSIDE = 0.3
-"""Greatest share of a person's width that may lie beyond the left or right edge of the scene. By eye; it keeps the
-people labelled, together with what hides them."""
 
 _DECOY_HEIGHTS = (32, 0.5)
 """Least height of a decoy in pixels, and greatest in shares of the scene's height: as a small and a middling person."""
@@ -69,6 +61,10 @@ class Composition:
             Penn-Fudan (measured: 98 of 100 people lie between 0.11 and 0.91).
         hidden: A person of whom more than this share is hidden, behind others or past the picture's edge, is not
             labelled. By default by eye: of less than three tenths nobody could tell who it is.
+        outside: Greatest share of a person's width that may lie beyond the left or right edge of the scene. By default
+            by eye; it keeps the people labelled, together with what hides them.
+        deepest: Lowest row of a person's feet, in shares of the scene's height. By default a little below it, so that
+            some people lack their feet, as those near a camera do; by eye.
         decoys: Most things pasted into a scene that have soft edges as people have, but are nobody. By default fewer
             than the people, since only their edges are to teach anything.
         colour: Strength of the colour jitter, for each person and for the scene; see `jitter_colour`. By default by
@@ -79,6 +75,8 @@ class Composition:
     people: tuple[int, int] = (2, 7)
     heights: tuple[float, float] = (0.1, 0.9)
     hidden: float = 0.7
+    outside: float = 0.3
+    deepest: float = 1.1
     decoys: int = 2
     colour: float = 0.4
 
@@ -88,12 +86,19 @@ class Composition:
             "people": (0 <= self.people[0] <= self.people[1] <= 1000, "0 ≤ least ≤ most ≤ 1000"),
             "heights": (0 < self.heights[0] <= self.heights[1], "0 < least ≤ most"),
             "hidden": (0 <= self.hidden < 1, "0 ≤ hidden < 1"),
+            "outside": (0 <= self.outside < 1, "0 ≤ outside < 1"),
+            "deepest": (self.deepest > 0, "more than 0"),
             "decoys": (self.decoys >= 0, "no negative number"),
             "colour": (0 <= self.colour <= 1, "a number from 0 to 1"),
         }
         for name, (fits, expected) in checks.items():
             if not fits:
                 raise DataError(f"A composition's {name} is {getattr(self, name)}, but it must be {expected}.")
+
+
+CUT_OFF = Composition(people=(3, 9), heights=(0.1, 1.4), outside=0.6, deepest=1.6)
+"""More people, one in front of another, and half of the near ones cut off by the picture's edge: for masks, which must
+end where a person does, and not where people usually end. By eye."""
 
 
 class Composer:
@@ -211,7 +216,7 @@ class Composer:
     ) -> float:
         """A height that the cut-out bears and at which the feet are in the picture or a little below."""
         low, high = (share * rows for share in self._composition.heights)
-        lowest = perspective.slope * (_DEEPEST * rows - perspective.horizon)
+        lowest = perspective.slope * (self._composition.deepest * rows - perspective.horizon)
         high = max(low, min(high, _MAX_ENLARGEMENT * cutout.height, lowest))
         return math.exp(generator.uniform(math.log(low), math.log(high)))
 
@@ -230,7 +235,8 @@ class Composer:
             image, opacity = image[:, ::-1], opacity[:, ::-1]
         image = jitter_colour(np.ascontiguousarray(image), generator, generator.uniform(0, self._composition.colour))
         width = image.shape[1]
-        left = round(generator.uniform(-_OUTSIDE * width, picture.image.shape[1] - (1 - _OUTSIDE) * width))
+        outside = self._composition.outside
+        left = round(generator.uniform(-outside * width, picture.image.shape[1] - (1 - outside) * width))
         # The mask ends a margin above the bottom of the cut-out's picture.
         bottom = np.flatnonzero((opacity >= SOLID).any(1)).max(initial=-1) + 1
         top = round(feet) - int(bottom)

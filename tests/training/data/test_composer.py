@@ -111,6 +111,21 @@ def test_labels_agree_with_pixels(background):
         assert scene.image.shape[1] <= 200
 
 
+def at_the_edge(**change):
+    """Shares of the people in scenes who touch the picture's left or right edge, and its lower one."""
+    scenes = [composer(length=40, composition=replace(SMALL, decoys=0, **change))[index] for index in range(40)]
+    beside = [(s.boxes[:, 0] == 0) | (s.boxes[:, 2] == s.image.shape[1]) for s in scenes]
+    below = [s.boxes[:, 3] == s.image.shape[0] for s in scenes]
+    return np.concatenate(beside).mean(), np.concatenate(below).mean()
+
+
+def test_edges_cut_off_as_many_as_asked_for():
+    nobody, few, many = at_the_edge(outside=0, deepest=0.9), at_the_edge(), at_the_edge(outside=0.6, deepest=1.6)
+    assert nobody == (0, 0)
+    assert many[0] > few[0] > 0
+    assert many[1] > few[1] > 0
+
+
 def test_identity_and_camera_are_kept():
     seen = set()
     for scene in map(composer(length=20).__getitem__, range(20)):
@@ -196,7 +211,16 @@ def test_backgrounds_may_be_files(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": (9, 80)}, {"people": (3, 2)}, {"heights": (0.0, 1.0)}, {"hidden": 1.0}, {"decoys": -1}, {"colour": 2.0}],
+    [
+        {"size": (9, 80)},
+        {"people": (3, 2)},
+        {"heights": (0.0, 1.0)},
+        {"hidden": 1.0},
+        {"outside": 1.0},
+        {"deepest": 0.0},
+        {"decoys": -1},
+        {"colour": 2.0},
+    ],
 )
 def test_composition_refuses(change):
     with pytest.raises(DataError, match=f"composition's {next(iter(change))} is"):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from training.losses import segmentation
 from training.losses.detection import Regions, Truth
-from training.losses.segmentation import hardest, mask_logits, mask_losses, mask_targets, masknet_losses
+from training.losses.segmentation import MASKS_WEIGHT, hardest, mask_logits, mask_losses, mask_targets, masknet_losses
 from training.models import FCIS, create
 from training.preset import Preset
 
@@ -125,7 +125,7 @@ def crowd(tiny: Preset, *, masks: bool = True) -> Truth:
 def test_scenes_without_masks_teach_everything_else(tiny: Preset, network: FCIS, canvas: Tensor, *, ohem: bool) -> None:
     with_masks = masknet_losses(network, canvas, [crowd(tiny)], draws(), ohem=ohem)
     without = masknet_losses(network, canvas, [crowd(tiny, masks=False)], draws(), ohem=ohem)
-    assert with_masks["masks"].item() == pytest.approx(math.log(2), rel=0.1)
+    assert with_masks["masks"].item() == pytest.approx(MASKS_WEIGHT * math.log(2), rel=0.1)
     assert without["masks"] == 0
     for name in ("rpn_objectness", "rpn_boxes", "classes", "boxes"):
         torch.testing.assert_close(with_masks[name], without[name])
