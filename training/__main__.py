@@ -13,6 +13,7 @@ from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from training.evaluation.analyses.commands import app as analyse
 from training.evaluation.label_set import label_set
+from training.evaluation.leaks import leaks
 from training.options import WITH_MASKS, Data, Evaluated, load_held_out, load_scenes, pick_device, steps
 from training.preset import Preset, load_preset
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(analyse, name="analyse")
 app.command("label-set")(label_set)
+app.command("leaks")(leaks)
 
 
 class Part(StrEnum):

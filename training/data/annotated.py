@@ -1,6 +1,6 @@
 """Pictures in files with boxes from annotations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,6 +81,10 @@ class AnnotatedScenes:
             ignored=ignored[seen],
             others=others[there],
         )
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The pictures of these numbers."""
+        return {self.folder / self.images[index].image for index in indices}
 
     @property
     def names(self) -> list[str]:

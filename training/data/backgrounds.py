@@ -1,5 +1,6 @@
 """Where composed people walk: pictures without people, and pictures whose people are labelled with masks."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ _STREETS: dict[str, tuple[float, float, float, float]] = {
     "public_photos/34501842524_3c858b3080_k.jpg": (0.0, 0.0, 1.0, 1.0),
     "public_photos/33887522274_eebd074106_k.jpg": (0.0, 0.0, 0.76, 1.0),
     "public_photos/18124840932_e42b3e377c_k.jpg": (0.28, 0.0, 1.0, 1.0),
-    "public_photos/24274813513_0cfd2ce6d0_k.jpg": (0.0, 0.6, 1.0, 1.0),
     "public_photos/19064748793_bb942deea1_k.jpg": (0.0, 0.0, 0.72, 1.0),
 }
 _SHOPS: dict[str, tuple[float, float, float, float]] = {
@@ -50,6 +50,10 @@ class EmptyScenes:
     def __len__(self) -> int:
         """How many pictures there are."""
         return len(self._parts)
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The pictures of these numbers."""
+        return {self._parts[index][0] for index in indices}
 
     def __getitem__(self, index: int) -> Scene:
         """The part of one picture."""

@@ -1,7 +1,7 @@
 """Person-search scenes with known answers: masked people pasted into streets."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from training.data.cutouts import SOLID, CutOut, cut_out, find_people, resize_cu
 from training.data.files import DataError, Instances, instance_boxes, keep_instances
 from training.data.picture import Perspective, Picture, draw_perspective
 from training.data.scene import UNKNOWN, Scene, Scenes
+from training.data.sources import files_of
 from training.data.transforms import crop, flip, jitter_colour, through_camera, to_canvas
 
 # Pairs are ranges, drawn from uniformly. "By eye" means that composed scenes look plausible with the number; what the
@@ -146,6 +147,11 @@ class Composer:
     def __len__(self) -> int:
         """How many scenes there are."""
         return self._length
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The pictures of everybody who may be pasted, and all backgrounds: any scene may show any of them."""
+        people = files_of(self._scenes, np.unique(self._people.scenes).tolist())
+        return people | files_of(self._backgrounds)
 
     def __getitem__(self, index: int) -> Scene:
         """Compose one scene."""

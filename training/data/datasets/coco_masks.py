@@ -1,5 +1,6 @@
 """COCO photos whose people have masks: polygons, or pictures of instances."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ class CocoMasks:
                     raise DataError(
                         f"There is no {self._folder / name}, but {path} names it. Unpack the dataset again."
                     )
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The pictures of these numbers."""
+        return {self._folder / self._pictures[index].file for index in indices}
 
     @property
     def names(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Market-1501: crops of people with identities and cameras, and predicted masks beside."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,10 @@ class Market1501:
     def __len__(self) -> int:
         """How many crops there are."""
         return len(self.paths)
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The crops of these numbers."""
+        return {self.paths[index] for index in indices}
 
     def __getitem__(self, index: int) -> Scene:
         """One crop, read from its files. Its box is the whole crop; `instances` is None below `SMALLEST_MASK`."""

@@ -1,5 +1,6 @@
 """Penn-Fudan: pedestrians with instance masks."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,10 @@ class PennFudan:
     def __len__(self) -> int:
         """How many pictures there are."""
         return len(self.images)
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The pictures of these numbers."""
+        return {self.images[index] for index in indices}
 
     def __getitem__(self, index: int) -> Scene:
         """One picture, read from its files."""

@@ -1,6 +1,6 @@
 """Which scenes train and which are held out, written down; and datasets made of others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from training.data.datasets.market1501 import Market1501
 from training.data.datasets.penn_fudan import PennFudan
 from training.data.files import DataError
 from training.data.scene import UNKNOWN, Scene, Scenes
+from training.data.sources import files_of
 
 PENN_FUDAN_EVERY = 5
 """Of Penn-Fudan, every fifth picture is held out: numbers 0, 5, 10 … by sorted name."""
@@ -21,6 +22,11 @@ REAL_EVERY = 6
 COCO_MASKS = "coco_mini"
 REAL_SETS = ("coco_person", COCO_MASKS, "inria_person", "tud_motionpairs", "mot15_static", "negatives")
 """Folders of the sets of real scenes."""
+FILMS = {"mot15_static": 2}
+"""Of sets that are frames of cameras that stand still: so many frames on each side of a held-out one are not trained
+on. Nearer ones show the same people in the same place."""
+COPIES = {"negatives": ("images/00000222a.jpg",)}
+"""Pictures that show what a held-out one of their set shows, as `python -m training leaks` found: not trained on."""
 MARKET_HELD_OUT = 150
 """Of Market-1501, the last 150 identities by name are held out."""
 
@@ -38,7 +44,7 @@ def penn_fudan_split(folder: str | Path) -> tuple[Scenes, Scenes]:
 
 
 def real_set_split(folder: str | Path) -> tuple[Scenes, Scenes]:
-    """The (train, held-out) pictures of one set of real scenes.
+    """The (train, held-out) pictures of one set of real scenes; `FILMS` and `COPIES` say what is in neither.
 
     Args:
         folder: One of `REAL_SETS`, or another folder with a `boxes.json`.
@@ -47,7 +53,7 @@ def real_set_split(folder: str | Path) -> tuple[Scenes, Scenes]:
         DataError: see `boxes_json` and `CocoMasks`.
     """
     scenes = _real_set(Path(folder))
-    train = [index for index in range(len(scenes)) if index % REAL_EVERY]
+    train = _trained(Path(folder).name, scenes.names)
     return Subset(scenes, train), Subset(scenes, range(0, len(scenes), REAL_EVERY))
 
 
@@ -62,13 +68,21 @@ def real_train(root: str | Path) -> Scenes:
     Raises:
         DataError: see `boxes_json` and `CocoMasks`.
     """
-    sets = [_real_set(Path(root) / name) for name in REAL_SETS]
-    held_out = {Path(name).name for scenes in sets for name in scenes.names[::REAL_EVERY]}
+    sets = {name: _real_set(Path(root) / name) for name in REAL_SETS}
+    held_out = {Path(name).name for scenes in sets.values() for name in scenes.names[::REAL_EVERY]}
     parts = []
-    for scenes in sets:
-        train = [index for index, name in enumerate(scenes.names) if Path(name).name not in held_out]
+    for folder, scenes in sets.items():
+        train = [row for row in _trained(folder, scenes.names) if Path(scenes.names[row]).name not in held_out]
         parts.append(Subset(scenes, train))
     return Joined(*parts)
+
+
+def _trained(folder: str, names: Sequence[str]) -> list[int]:
+    """Numbers of the pictures of a set that are trained on, but for those that another set holds out."""
+    away, left_out = FILMS.get(folder, 0), COPIES.get(folder, ())
+    return [
+        row for row, name in enumerate(names) if away < row % REAL_EVERY < REAL_EVERY - away and name not in left_out
+    ]
 
 
 def _real_set(folder: Path) -> AnnotatedScenes | CocoMasks:
@@ -129,6 +143,10 @@ class Subset:
         """How many scenes there are."""
         return len(self._indices)
 
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The picture files that the scenes of these numbers may show."""
+        return files_of(self._scenes, [self._indices[index] for index in indices])
+
     def __getitem__(self, index: int) -> Scene:
         """One scene of the dataset, its identities renumbered."""
         scene = self._scenes[self._indices[index]]
@@ -153,6 +171,15 @@ class Joined:
     def __len__(self) -> int:
         """How many scenes there are."""
         return int(self._ends[-1]) if len(self._ends) else 0
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The picture files that the scenes of these numbers may show."""
+        wanted = np.array(sorted(indices), np.int64)
+        files: set[Path] = set()
+        for part, end in zip(self._parts, self._ends.tolist(), strict=True):
+            here = wanted[(wanted >= end - len(part)) & (wanted < end)] - (end - len(part))
+            files |= files_of(part, here.tolist()) if len(here) else set()
+        return files
 
     def __getitem__(self, index: int) -> Scene:
         """One scene; its identities are shifted past those of earlier datasets, unless people are the same."""
