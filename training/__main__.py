@@ -72,6 +72,10 @@ def train_command(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the run: weights, state, log, plot.")],
     data: Annotated[Data, typer.Option(help="Dataset.")] = Data.COMPOSED,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Real: a further folder of photos with a boxes.json, such as of a teacher; may be repeated."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="A preset of training/presets, or a TOML file of your own.")] = "edge",
     schedule: Annotated[
         str | None, typer.Option(help="A schedule of training/schedules, or a TOML file; by default the preset's.")
@@ -128,7 +132,9 @@ def train_command(
     settings: dict[str, str | int | float | None] = {"data": data, "augment": augment, "backbone": backbone}
     if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
         settings["scenes"] = scenes
-    dataset = load_scenes(data, root, length=scenes, seed=seed)
+    if also:
+        settings["also"] = ", ".join(map(str, also))
+    dataset = load_scenes(data, root, length=scenes, seed=seed, also=also or ())
     task: Task
     if part is Part.REID:
         own: dict[str, Any] = {"mode": mode, "components": components, "order": order, "unlabelled": unlabelled}

@@ -1,7 +1,7 @@
 """Options that several commands share, and what they stand for."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -59,36 +59,42 @@ WITH_MASKS = (Evaluated.COMPOSED, Evaluated.PENN_FUDAN, Evaluated.COCO_MINI, Eva
 """Those whose scenes have masks; of `coco_mini` most."""
 
 
-def load_scenes(data: Data, root: Path, *, length: int, seed: int) -> "Scenes":
+def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequence[Path] = ()) -> "Scenes":
     """The scenes of a dataset to train on.
 
     Args:
         data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures;
             `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities. `real` has
-            each photo of `real_train` three times and as many composed scenes as there are photos. `masks` has each
-            photo of `masked_train` three times and as many scenes, `CUT_OFF`, composed of their people on
-            Penn-Fudan's, street pictures and `negatives`: half and half.
+            each photo of `real_train` three times, each of `also` once, and as many composed scenes as there are
+            photos of `real_train`. `masks` has each photo of `masked_train` three times and as many scenes, `CUT_OFF`,
+            composed of their people on Penn-Fudan's, street pictures and `negatives`: half and half.
         root: The dataset's folder; for what is composed, and for `real`, the folder that holds `market1501`,
             `penn_fudan`, the street pictures, as `training.data.backgrounds` names them, and the sets of real scenes.
         length: Scenes of `composed`.
         seed: Of `composed`.
+        also: Of `real`, further folders of photos, each with a `boxes.json`.
 
     Raises:
         DataError: The dataset is not there, or not as published.
+        MgtsError: `also` of another dataset than `real`.
     """
     from training.data.datasets.splits import (
         Joined,
         Subset,
+        further_train,
         market1501_split,
         penn_fudan_split,
         real_set_split,
         real_train,
     )
 
+    if also and data is not Data.REAL:
+        raise MgtsError(f"--also adds photos to --data real, but --data {data.value} is asked for. Leave one away.")
     if data is Data.REAL:
         photos = real_train(root)
         repeated = Subset(photos, [*range(len(photos))] * _ROUNDS)
-        return Joined(repeated, load_scenes(Data.COMPOSED, root, length=len(photos), seed=seed))
+        further = further_train(root, also)
+        return Joined(repeated, further, load_scenes(Data.COMPOSED, root, length=len(photos), seed=seed))
     if data is Data.MASKS:
         from training.data.backgrounds import street_scenes
         from training.data.composer import CUT_OFF, Composer

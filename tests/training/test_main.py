@@ -224,6 +224,19 @@ def test_trains_on_masks(masked: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
 
 
+def test_further_photos_are_shown_once(real: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "further.jpg"), np.zeros((90, 150, 3), np.uint8))
+    (tmp_path / "boxes.json").write_text(json.dumps([{"file": "further.jpg", "persons": [{"bbox": [9, 9, 20, 50]}]}]))
+    scenes = load_scenes(Data.REAL, real, length=1, seed=0, also=[tmp_path])
+    names = [scenes[index].name for index in range(len(scenes))]
+    assert len(names) == 4 * 30 + 1
+    assert names.count("further.jpg") == 1
+    run = ("detector", "--data", "real", "--root", real, "--out", tmp_path / "run", "--schedule", "real")
+    assert invoke(*run, "--also", tmp_path, "--iterations", 3, "--batch-size", 2).exit_code == 0
+    with pytest.raises(MgtsError, match="--also adds photos to --data real"):
+        load_scenes(Data.COMPOSED, real, length=1, seed=0, also=[tmp_path])
+
+
 def test_trains_on_real_scenes(real: Path, tmp_path: Path) -> None:
     run = ("detector", "--data", "real", "--root", real, "--out", tmp_path, "--schedule", "real", "--iterations", 3)
     assert invoke(*run, "--batch-size", 2).exit_code == 0

@@ -68,13 +68,37 @@ def real_train(root: str | Path) -> Scenes:
     Raises:
         DataError: see `boxes_json` and `CocoMasks`.
     """
-    sets = {name: _real_set(Path(root) / name) for name in REAL_SETS}
-    held_out = {Path(name).name for scenes in sets.values() for name in scenes.names[::REAL_EVERY]}
+    sets = _real_sets(root)
+    held_out = _held_out_names(sets)
     parts = []
     for folder, scenes in sets.items():
         train = [row for row in _trained(folder, scenes.names) if Path(scenes.names[row]).name not in held_out]
         parts.append(Subset(scenes, train))
     return Joined(*parts)
+
+
+def further_train(root: str | Path, folders: Sequence[str | Path]) -> Scenes:
+    """All pictures of further folders, as a teacher labels them, but those that a set of real scenes holds out.
+
+    Args:
+        root: The folder that holds `REAL_SETS`.
+        folders: Each with a `boxes.json`.
+
+    Raises:
+        DataError: see `boxes_json` and `CocoMasks`.
+    """
+    held_out, parts = _held_out_names(_real_sets(root)), []
+    for scenes in map(boxes_json, folders):
+        parts.append(Subset(scenes, [row for row, name in enumerate(scenes.names) if Path(name).name not in held_out]))
+    return Joined(*parts)
+
+
+def _real_sets(root: str | Path) -> dict[str, AnnotatedScenes | CocoMasks]:
+    return {name: _real_set(Path(root) / name) for name in REAL_SETS}
+
+
+def _held_out_names(sets: dict[str, AnnotatedScenes | CocoMasks]) -> set[str]:
+    return {Path(name).name for scenes in sets.values() for name in scenes.names[::REAL_EVERY]}
 
 
 def _trained(folder: str, names: Sequence[str]) -> list[int]:

@@ -13,6 +13,7 @@ from training.data.datasets.splits import (
     REAL_EVERY,
     REAL_SETS,
     Joined,
+    further_train,
     real_set_split,
     real_train,
 )
@@ -77,6 +78,16 @@ def test_nothing_held_out_is_trained_on(root):
     coco = [name for name in train if "coco" in name]
     assert sorted(set(coco)) == [f"images/coco_{n:02d}.jpg" for n in range(18) if n % 6 not in (0, 5)]
     assert len(train) == sum(map(len, others)) + len(coco)
+
+
+def test_further_photos_are_all_trained_on_but_those_held_out(root, tmp_path):
+    for folder, files in (("a", ["x/one.jpg", "x/coco_06.jpg", "two.jpg"]), ("b", ["three.jpg", "coco_07.jpg"])):
+        for file in files:
+            save(tmp_path / folder / file, 20, 30)
+        (tmp_path / folder / "boxes.json").write_text(json.dumps([{"file": file, "persons": []} for file in files]))
+    further = further_train(root, [tmp_path / "a", tmp_path / "b"])
+    assert names(further) == ["two.jpg", "x/one.jpg", "coco_07.jpg", "three.jpg"]
+    assert len(further_train(root, [])) == 0
 
 
 def test_a_set_that_is_missing(root):
