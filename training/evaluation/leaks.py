@@ -27,7 +27,7 @@ SAMPLES = Path(__file__).parents[2] / "docs/pictures/samples"
 HELD_OUT_LISTS = Path(__file__).parents[1] / "data/held_out"
 """The names of what is held out of the public data, a text file a set, as `--lists` writes them."""
 
-_SPANNING = {Data.COMPOSED, Data.REAL, Data.MARKET1501_COMPOSED, Evaluated.COMPOSED}
+_SPANNING = {Data.COMPOSED, Data.REAL, Data.MASKS, Data.MARKET1501_COMPOSED, Evaluated.COMPOSED}
 """What is made of several sets, and takes the folder that holds them."""
 
 _PUBLISHED = {Evaluated.CUHK_SYSU, Evaluated.PRW}
@@ -94,15 +94,15 @@ def leaks(
     absent: dict[str, str] = {}
     trained = _training_lists(root, absent)
     trained |= {str(folder): set(find_images(folder)) for folder in also or ()}
-    kept = _held_out_lists(root, absent) | {str(samples): set(find_images(samples))}
-    if not trained or len(kept) < 2:
-        raise MgtsError(
-            f"{root} holds no set to check, but {', '.join(sorted(absent))} are looked for. Name the folder."
-        )
+    kept = _held_out_lists(root, absent)
+    if not trained or not kept:
+        sets = ", ".join(sorted(absent))
+        raise MgtsError(f"{root} holds no set to check, but {sets} are looked for. Name the folder that holds them.")
     if lists:
         make_folder(lists)
         for name, names in held_out_names(kept, root).items():
             write_text(lists / f"{name}.txt", "\n".join(names) + "\n")
+    kept[str(samples)] = set(find_images(samples))
     with steps() as begin:
         result = find_leaks(trained, kept, begin=begin)
     for name, why in absent.items():

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from mgts_trt.pictures.folders import find_images
 from training.__main__ import app
-from training.data.datasets.splits import MARKET_HELD_OUT
+from training.data.backgrounds import street_scenes
+from training.data.datasets.splits import MARKET_HELD_OUT, penn_fudan_split, real_train
 from training.data.sources import files_of
-from training.evaluation.leaks import HELD_OUT_LISTS, find_leaks, held_out_names, person_of
+from training.evaluation.leaks import HELD_OUT_LISTS, SAMPLES, find_leaks, held_out_names, person_of
 from training.options import Evaluated, load_held_out
 
 
@@ -125,6 +127,7 @@ def test_lists_of_what_is_held_out(root: Path, samples: Path, tmp_path: Path) ->
     check(root, "--samples", samples, "--lists", tmp_path / "lists")
     assert sorted(path.name for path in (tmp_path / "lists").iterdir()) == ["market1501.txt", "negatives.txt"]
     assert (tmp_path / "lists/negatives.txt").read_text() == "images/0.png\nimages/6.png\n"
+    assert not list(tmp_path.glob("*.txt")), "samples are no set"
     people = (tmp_path / "lists/market1501.txt").read_text().split()
     assert people == [f"market1501/{identity:04d}" for identity in range(3, MARKET_HELD_OUT + 3)]
 
@@ -143,13 +146,11 @@ def test_the_public_data_has_no_leak(shared_data: Path) -> None:
         name: files_of(load_held_out(Evaluated(name), shared_data / name, length=1))
         for name in (path.stem for path in HELD_OUT_LISTS.glob("*.txt"))
     }
-    from training.data.backgrounds import street_scenes
-    from training.data.datasets.splits import penn_fudan_split, real_train
-
     trained = {
         "real": files_of(real_train(shared_data)),
         "penn_fudan": files_of(penn_fudan_split(shared_data / "penn_fudan")[0]),
         "streets": files_of(street_scenes(shared_data)),
     }
+    kept["samples"] = set(find_images(SAMPLES))
     kept.pop("market1501")
     assert find_leaks(trained, kept).found == ()

@@ -1,5 +1,6 @@
 """Full-length people with a mask each, among others who have none."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,10 @@ class PersonMasks:
     def __len__(self) -> int:
         """How many pictures there are."""
         return len(self._images)
+
+    def files_of(self, indices: Iterable[int]) -> set[Path]:
+        """The pictures of these numbers."""
+        return {self._images[index] for index in indices}
 
     def __getitem__(self, index: int) -> Scene:
         """One person and their surroundings, read from the files."""
