@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from mgts_trt.bundle.recipe import Builder
 from mgts_trt.errors import BackendError
+from mgts_trt.plans.listeners import ErrorLog, Message, OnProgress, monitor_class, process_logger
 
 FlavourName = Literal["tensorrt", "tensorrt_rtx"]
 FLAVOURS: tuple[FlavourName, ...] = ("tensorrt_rtx", "tensorrt")
@@ -32,11 +33,6 @@ CURRENT = "current"
 Settings: TypeAlias = dict[str, bool | int]
 """Everything told to the builder that changes the plan it writes."""
 
-OnProgress: TypeAlias = Callable[[str, float], None]
-"""Called with the builder's phase and how much of the whole build is done, 0…1."""
-
-Level = Literal["error", "warning", "info"]
-
 _TITLES: dict[FlavourName, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
 _PORTABLE_FROM = 80
 _DTYPES = {
@@ -49,13 +45,6 @@ _DTYPES = {
     "UINT8": "uint8",
     "BOOL": "bool",
 }
-
-
-class Message(NamedTuple):
-    """One line of TensorRT's log."""
-
-    level: Level
-    text: str
 
 
 @dataclass(frozen=True)
@@ -113,21 +102,21 @@ class Flavour:
             BackendError: TensorRT refuses; the plain flavour does without a GPU.
         """
         try:
-            return self.module.Builder(_logger(self.module))
+            return self.module.Builder(process_logger(self.module))
         except (RuntimeError, TypeError) as error:
             raise BackendError(
                 f"{self} cannot make a builder here: {error}. It needs a working NVIDIA driver and GPU; "
                 f"TensorRT-RTX builds without: `{INSTALL}`."
             ) from error
 
-    def create_runtime(self, errors: "ErrorLog | None" = None) -> Any:
+    def create_runtime(self, errors: ErrorLog | None = None) -> Any:
         """What loads plans; it logs into `collect`.
 
         Args:
             errors: Told of every error of the runtime, of the engines it loads and of their contexts. TensorRT does
                 not keep it alive.
         """
-        runtime = self.module.Runtime(_logger(self.module))
+        runtime = self.module.Runtime(process_logger(self.module))
         if errors is not None:
             runtime.error_recorder = errors.recorder
         return runtime
@@ -150,7 +139,7 @@ class Flavour:
         entries = json.loads(text).get("Layers", [])
         return [entry if isinstance(entry, str) else str(entry.get("Name", entry)) for entry in entries]
 
-    def create_error_log(self) -> "ErrorLog":
+    def create_error_log(self) -> ErrorLog:
         """An empty collection of TensorRT's errors."""
         return ErrorLog(self.module)
 
@@ -195,7 +184,7 @@ class Flavour:
 
     def monitor(self, on_progress: OnProgress, cancelled: Callable[[], bool]) -> Any:
         """A progress monitor that calls `on_progress`, and stops the build once `cancelled()`."""
-        return _monitor_class(self.module)(on_progress, cancelled)
+        return monitor_class(self.module)(on_progress, cancelled)
 
     @contextmanager
     def collect(self) -> Iterator[list[Message]]:
@@ -203,7 +192,7 @@ class Flavour:
 
         TensorRT keeps one logger a process, so blocks in several threads wait for each other.
         """
-        logger = _logger(self.module)
+        logger = process_logger(self.module)
         with _ONE_AT_A_TIME:
             messages: list[Message] = []
             logger.messages = messages
@@ -214,24 +203,6 @@ class Flavour:
 
 
 _ONE_AT_A_TIME = threading.Lock()
-
-
-class ErrorLog:
-    """What TensorRT's objects report as errors, from any thread.
-
-    Attributes:
-        recorder: The object TensorRT calls.
-    """
-
-    def __init__(self, module: Any) -> None:
-        self._errors: list[tuple[Any, str]] = []
-        self.recorder = _recorder_class(module)(self._errors)
-
-    def take(self) -> str:
-        """The messages since the last call, each once, in TensorRT's words; empty if there are none."""
-        taken = self._errors[:]
-        del self._errors[: len(taken)]
-        return "; ".join(dict.fromkeys(text.strip() for _, text in taken))
 
 
 def find_flavour(prefer: FlavourName | None = None) -> Flavour | None:
@@ -290,99 +261,3 @@ def _load(name: FlavourName) -> Any:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return str(error) or type(error).__name__
     return module if hasattr(module, "__version__") else f"{name} is not the TensorRT package"
-
-
-@cache
-def _logger(module: Any) -> Any:
-    """The process's logger: TensorRT keeps the first one it is given."""
-    levels: dict[Any, Level] = {
-        module.ILogger.Severity.INTERNAL_ERROR: "error",
-        module.ILogger.Severity.ERROR: "error",
-        module.ILogger.Severity.WARNING: "warning",
-        module.ILogger.Severity.INFO: "info",
-    }
-
-    class Logger(module.ILogger):  # type: ignore[misc]  # the base is only known when TensorRT is loaded
-        def __init__(self) -> None:
-            module.ILogger.__init__(self)
-            self.messages: list[Message] | None = None
-
-        def log(self, severity: Any, text: str) -> None:
-            if self.messages is not None and severity in levels:
-                self.messages.append(Message(levels[severity], text.strip()))
-
-    return Logger()
-
-
-@cache
-def _monitor_class(module: Any) -> Any:
-    class Monitor(module.IProgressMonitor):  # type: ignore[misc]
-        """Turns nested phases into one fraction: a phase counts as one step of its parent."""
-
-        def __init__(self, on_progress: OnProgress, cancelled: Callable[[], bool]) -> None:
-            module.IProgressMonitor.__init__(self)
-            self._on_progress = on_progress
-            self._cancelled = cancelled
-            self._phases: dict[str, tuple[str | None, int, int]] = {}
-            self._furthest = 0.0
-
-        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-            self._phases[phase] = (parent, 0, max(steps, 1))
-            self._report(phase)
-
-        def step_complete(self, phase: str, step: int) -> bool:
-            parent, _, steps = self._phases.get(phase, (None, 0, 1))
-            self._phases[phase] = (parent, step + 1, steps)
-            self._report(phase)
-            return not self._cancelled()
-
-        def phase_finish(self, phase: str) -> None:
-            parent, _, steps = self._phases.get(phase, (None, 0, 1))
-            self._phases[phase] = (parent, steps, steps)
-            if not self._cancelled():
-                self._report(phase)
-            del self._phases[phase]
-
-        def _report(self, phase: str) -> None:
-            fraction, inner = 0.0, phase
-            while inner in self._phases:
-                parent, done, steps = self._phases[inner]
-                fraction = min((done + fraction) / steps, 1.0)
-                if parent is None:
-                    break
-                inner = parent
-            self._furthest = max(self._furthest, fraction)
-            self._on_progress(phase, self._furthest)
-
-    return Monitor
-
-
-@cache
-def _recorder_class(module: Any) -> Any:
-    class Recorder(module.IErrorRecorder):  # type: ignore[misc]
-        """Appends to a list, which is atomic: TensorRT calls it from several threads."""
-
-        def __init__(self, errors: list[tuple[Any, str]]) -> None:
-            module.IErrorRecorder.__init__(self)
-            self._errors = errors
-
-        def num_errors(self) -> int:
-            return len(self._errors)
-
-        def get_error_code(self, index: int) -> Any:
-            return self._errors[index][0]
-
-        def get_error_desc(self, index: int) -> str:
-            return self._errors[index][1]
-
-        def has_overflowed(self) -> bool:
-            return False
-
-        def clear(self) -> None:
-            self._errors.clear()
-
-        def report_error(self, code: Any, description: str) -> bool:
-            self._errors.append((code, description))
-            return False
-
-    return Recorder

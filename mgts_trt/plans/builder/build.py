@@ -20,8 +20,9 @@ from mgts_trt.plans.builder.proof import measure, require_share
 from mgts_trt.plans.builder.serialize import interrupt_as_flag, serialize
 from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
 from mgts_trt.plans.caches import TimingCache
-from mgts_trt.plans.flavour import CURRENT, INSTALL, Flavour, Message, OnProgress, require_flavour
+from mgts_trt.plans.flavour import CURRENT, INSTALL, Flavour, require_flavour
 from mgts_trt.plans.head_form import HEAD_FILE, choose_head, save_head
+from mgts_trt.plans.listeners import Message, OnProgress
 from mgts_trt.plans.plan import LOG, HeadRecord, Plan, PlanIdentity, PlanRecord, verify_plan
 from mgts_trt.version import __version__
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
-from mgts_trt.plans.flavour import Flavour, Message
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.listeners import Message
 
 STRUCTURAL = frozenset(
     {

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from mgts_trt.machine.signals import signals_handled
-from mgts_trt.plans.flavour import Flavour, OnProgress
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.listeners import OnProgress
 
 
 def serialize(

@@ -104,7 +104,7 @@ class Engine:
 
         Args:
             stage: What is being done, for the message.
-            function: Fails by None, False, an exception, or a report to the error log.
+            function: Fails by None, False, an exception, or an error reported in this thread.
             *arguments: Its arguments.
 
         Returns:
@@ -113,16 +113,16 @@ class Engine:
         Raises:
             BackendError: It failed; the message has TensorRT's words.
         """
-        self._errors.take()
         why = ""
         answer = None
-        try:
-            answer = function(*arguments)
-        except (RuntimeError, TypeError, ValueError) as error:
-            why = str(error)
-        reported = self._errors.take()
+        with self._errors.gather() as reported:
+            try:
+                answer = function(*arguments)
+            except (RuntimeError, TypeError, ValueError) as error:
+                why = str(error)
         if why or reported or answer is None or answer is False:
-            reason = "; ".join(text for text in (reported, why) if text) or "it gives no reason"
+            words = dict.fromkeys(text.strip() for text in (*(text for _, text in reported), why) if text.strip())
+            reason = "; ".join(words) or "it gives no reason"
             identity = self.record.identity
             raise BackendError(
                 f"{self.flavour} failed in {stage} {identity.model} ({identity.precision}, {identity.target}): "

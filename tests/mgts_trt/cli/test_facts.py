@@ -16,7 +16,8 @@ from mgts_trt.cli.facts_text import facts_report
 from mgts_trt.errors import BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.plans.flavour import Flavour, Message
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.listeners import Message
 from tests.helpers.plan_files import identity, put
 from tests.helpers.tiny_bundle import make_tiny_bundle
 

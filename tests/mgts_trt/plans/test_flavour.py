@@ -8,6 +8,7 @@ from mgts_trt.bundle.recipe import Builder
 from mgts_trt.errors import BackendError
 from mgts_trt.plans import flavour as flavours
 from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour, runs_on
+from mgts_trt.plans.listeners import Message, process_logger
 
 needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")
 
@@ -141,35 +142,14 @@ class TestInstalled:
         flavour = require_flavour()
         with flavour.collect() as first:
             flavour.module.OnnxParser(
-                flavour.create_builder().create_network(0), flavours._logger(flavour.module)
+                flavour.create_builder().create_network(0), process_logger(flavour.module)
             ).parse_from_file("nowhere.onnx")
         before = list(first)
         with flavour.collect() as second:
-            flavours._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, " late \n")
-        flavours._logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, "outside")
+            process_logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, " late \n")
+        process_logger(flavour.module).log(flavour.module.ILogger.Severity.ERROR, "outside")
         assert first == before
-        assert second == [flavours.Message("error", "late")]
-
-    def test_progress_never_goes_back_and_ends_near_one(self):
-        flavour = require_flavour()
-        seen = []
-        monitor = flavour.monitor(lambda phase, fraction: seen.append(fraction), lambda: False)
-        monitor.phase_start("all", None, 2)
-        monitor.phase_start("part", "all", 4)
-        assert all(monitor.step_complete("part", step) for step in range(4))
-        monitor.phase_finish("part")
-        monitor.step_complete("all", 0)
-        monitor.phase_start("part", "all", 1)
-        monitor.step_complete("all", 1)
-        assert seen == sorted(seen)
-        assert seen[0] == 0.0
-        assert seen[4] == pytest.approx(3 / 8)
-        assert seen[-1] == 1.0
-
-    def test_a_cancelled_monitor_stops_the_build(self):
-        monitor = require_flavour().monitor(lambda phase, fraction: None, lambda: True)
-        monitor.phase_start("all", None, 2)
-        assert monitor.step_complete("all", 0) is False
+        assert second == [Message("error", "late")]
 
 
 def test_tensorrt_is_imported_only_when_asked_for():

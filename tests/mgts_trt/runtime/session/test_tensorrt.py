@@ -191,6 +191,34 @@ def test_a_run_that_fails_says_why_and_the_next_one_may_work(bundle, trt, call, 
     assert mine.run(patches(1))["embedding"].shape == (1, 128)
 
 
+def test_a_failure_in_one_thread_is_none_of_another_s(bundle, trt):
+    """One recorder serves all contexts of an engine."""
+    engine, both = open_engine(bundle, "idnet", "fp32"), threading.Barrier(2)
+    said = {}
+
+    def call(name, words):
+        def work():
+            both.wait(30)
+            for _ in range(words):
+                engine._runtime.error_recorder.report_error(1, f"{name} failed")
+            both.wait(30)
+            return True
+
+        try:
+            said[name] = engine.call("running", work)
+        except BackendError as error:
+            said[name] = str(error)
+
+    threads = [threading.Thread(target=call, args=each) for each in (("good", 0), ("bad", 1))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said["good"] is True
+    assert "failed in running idnet" in said["bad"]
+    assert said["bad"].count("bad failed") == 1
+
+
 def test_auto_falls_back_when_a_plan_does_not_load(bundle, trt):
     trt.fail["deserialize_cuda_engine"] = "CUDA driver version is insufficient"
     runtime = backends.select_runtime(bundle, ("detector",), precision="fp32", backend="auto", threads=1)
@@ -382,10 +410,6 @@ def test_the_real_bindings_have_what_the_fake_ones_imitate():
         assert {each for each in vars(fake) if not each.startswith("_")} <= set(dir(getattr(real, name))), name
     assert {"USER_MANAGED"} <= set(dir(real.ExecutionContextAllocationStrategy))
     assert {"EAGER"} <= set(dir(real.DynamicShapesKernelSpecializationStrategy))
-    log = RTX.create_error_log()
-    log.recorder.report_error(real.ErrorCodeTRT.INTERNAL_ERROR, "first")
-    log.recorder.report_error(real.ErrorCodeTRT.INTERNAL_ERROR, "first")
-    assert (log.recorder.num_errors(), log.take(), log.take()) == (2, "first", "")
 
 
 # On a GPU.
