@@ -11,10 +11,21 @@ from mgts_trt.cli.console import notice_untrained, parse_modes, progress, table
 from mgts_trt.cli.console import out as console
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
+from mgts_trt.errors import MgtsError
 from training.evaluation.analyses.commands import app as analyse
 from training.evaluation.label_set import label_set
 from training.evaluation.leaks import leaks
-from training.options import WITH_MASKS, Data, Evaluated, load_held_out, load_scenes, pick_device, steps
+from training.options import (
+    COMPOSES,
+    WITH_MASKS,
+    Data,
+    Evaluated,
+    load_crops,
+    load_held_out,
+    load_scenes,
+    pick_device,
+    steps,
+)
 from training.preset import Preset, load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
@@ -113,6 +124,13 @@ def train_command(
     box_share: Annotated[
         float, typer.Option(help="Re-ID, mode net: share of patches whose mask is the tight box nevertheless.")
     ] = 0.0,
+    triplet: Annotated[
+        float, typer.Option(help="Re-ID, order identities: weight of the batch-hard triplet loss beside OIM.")
+    ] = 0.0,
+    settle: Annotated[
+        bool,
+        typer.Option("--settle", help="Re-ID, from a trained network: measure its statistics and OIM's centres first."),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Train the detector, the mask net or a re-ID network; a run that was stopped goes on where it was."""
@@ -120,7 +138,7 @@ def train_command(
 
     part = Part(context.info_name)
     from training.checkpoint import load_backbone
-    from training.loop import train
+    from training.loop import STATE, train
     from training.schedule import load_schedule
     from training.tasks.reid import ReidTask
 
@@ -130,7 +148,7 @@ def train_command(
         plan = plan.model_copy(update={"batch_size": batch_size})
     chosen, name = pick_device(device), model.value if part is Part.REID else part.value
     settings: dict[str, str | int | float | None] = {"data": data, "augment": augment, "backbone": backbone}
-    if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
+    if data in COMPOSES:
         settings["scenes"] = scenes
     if also:
         settings["also"] = ", ".join(map(str, also))
@@ -138,10 +156,10 @@ def train_command(
     task: Task
     if part is Part.REID:
         own: dict[str, Any] = {"mode": mode, "components": components, "order": order, "unlabelled": unlabelled}
-        own |= {"box_share": box_share, "freeze": "none" if freeze is Freeze.AUTO else freeze.value}
+        own |= {"box_share": box_share, "triplet": triplet, "freeze": "none" if freeze is Freeze.AUTO else freeze.value}
         with console.status("looking for the people in the dataset"):
             reid = ReidTask(sizes, dataset, model.value, seed=seed, batch_size=plan.batch_size, augment=augment, **own)
-        settings |= {**own, "mode": reid.mode, "components": reid.components}
+        settings |= {**own, "settle": settle, "mode": reid.mode, "components": reid.components}
         plan, task = plan.in_iterations(reid.epoch_iterations), reid
     else:
         frozen = ("paper" if backbone else "none") if freeze is Freeze.AUTO else freeze.value
@@ -151,6 +169,9 @@ def train_command(
         plan = plan.of_length(iterations)
     if backbone is not None:
         load_backbone(backbone, task.modules["network"])
+    if settle and isinstance(task, ReidTask) and not (resume and (out / STATE).exists()):
+        with console.status("looking at everybody for statistics and centres"):
+            task.settle()
 
     torch.backends.cudnn.benchmark = True  # every batch has the same shapes
     with progress() as bar:
@@ -202,18 +223,32 @@ def evaluate(
     oim_threshold: Annotated[
         bool, typer.Option("--oim-threshold", help="Search: the published code's IoU threshold, not the paper's 0.5.")
     ] = False,
+    peer: Annotated[
+        Path | None,
+        typer.Option(help="Crops: a re-ID network of another project, as torchreid exports it, on the same people."),
+    ] = None,
     json_file: JsonOption = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Measure a bundle on labelled data, through its own sessions, as the field measures it (Sec. 4.2)."""
     from mgts_trt.bundle.bundle import Bundle
     from training.evaluation import measure as run
+    from training.evaluation.peer import Peer, peer_reid
 
     opened = Bundle.open(bundle)
     modes = parse_modes(mode)
     rows: dict[str, dict[str, float]] = {}
     with steps() as begin:
-        if data in (Evaluated.CUHK_SYSU, Evaluated.PRW):
+        if crops := load_crops(data, root):
+            other = Peer(peer) if peer else None
+            for name, people in crops.items():
+                for chosen in modes:
+                    ranked = run.reid(opened, people, chosen, on_step=begin(f"{name}, {chosen}", len(people)))
+                    rows[f"re-ID, {chosen}" if len(crops) == 1 else f"{name}, {chosen}"] = ranked.summary()
+                if other and peer:
+                    ranked = peer_reid(other, people, on_step=begin(f"{name}, {peer.stem}", len(people)))
+                    rows[f"{name}, {peer.stem}"] = ranked.summary()
+        elif data in (Evaluated.CUHK_SYSU, Evaluated.PRW):
             from training.data import protocols
 
             if data is Evaluated.CUHK_SYSU:
@@ -231,10 +266,13 @@ def evaluate(
                 )
                 rows[f"search, {chosen}"] = ranked.summary()
         else:
+            if peer:
+                raise MgtsError(
+                    f"--peer is compared on crops of people, not on {data.value}. Take market1501 or reid_mix."
+                )
             held_out = load_held_out(data, root, length=scenes)
-            if data is not Evaluated.MARKET1501:  # whose crops show one person each, and nothing to find
-                found = run.detection(opened, held_out, on_step=begin("detecting", len(held_out)))
-                rows["detector"] = found.summary()
+            found = run.detection(opened, held_out, on_step=begin("detecting", len(held_out)))
+            rows["detector"] = found.summary()
             if data in WITH_MASKS:
                 fit = run.masks(opened, held_out, on_step=begin("segmenting", len(held_out)))
                 rows["masks"] = {"mask IoU": fit.mean_iou}

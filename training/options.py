@@ -34,6 +34,8 @@ class Data(StrEnum):
     PENN_FUDAN = "penn_fudan"
     MARKET1501 = "market1501"
     MARKET1501_COMPOSED = "market1501+composed"
+    MARKET1501_REID_MIX = "market1501+reid_mix"
+    MARKET1501_REID_MIX_COMPOSED = "market1501+reid_mix+composed"
     CUHK_SYSU = "cuhk_sysu"
     PRW = "prw"
 
@@ -44,6 +46,7 @@ class Evaluated(StrEnum):
     COMPOSED = "composed"
     PENN_FUDAN = "penn_fudan"
     MARKET1501 = "market1501"
+    REID_MIX = "reid_mix"
     COCO_PERSON = "coco_person"
     COCO_MINI = "coco_mini"
     CCP_PERSON_MASKS = "ccp_person_masks"
@@ -55,6 +58,9 @@ class Evaluated(StrEnum):
     PRW = "prw"
 
 
+COMPOSES = (Data.COMPOSED, Data.MARKET1501_COMPOSED, Data.MARKET1501_REID_MIX_COMPOSED)
+"""Those of which the caller says how many scenes are composed."""
+
 WITH_MASKS = (Evaluated.COMPOSED, Evaluated.PENN_FUDAN, Evaluated.COCO_MINI, Evaluated.CCP_PERSON_MASKS)
 """Those whose scenes have masks; of `coco_mini` most."""
 
@@ -64,9 +70,10 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequenc
 
     Args:
         data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures;
-            `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities. `real` has
-            each photo of `real_train` three times, each of `also` once, and as many composed scenes as there are
-            photos of `real_train`. `masks` has each photo of `masked_train` three times and as many scenes, `CUT_OFF`,
+            `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities;
+            `market1501+reid_mix` has the crops of other sets besides, see `crops_train`. `real` has each photo of
+            `real_train` three times, each of `also` once, and as many composed scenes as there are photos of
+            `real_train`. `masks` has each photo of `masked_train` three times and as many scenes, `CUT_OFF`,
             composed of their people on Penn-Fudan's, street pictures and `negatives`: half and half.
         root: The dataset's folder; for what is composed, and for `real`, the folder that holds `market1501`,
             `penn_fudan`, the street pictures, as `training.data.backgrounds` names them, and the sets of real scenes.
@@ -105,7 +112,11 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequenc
         with console.status("looking for people with usable masks"):
             composed = Composer(photos, backgrounds, length=_ROUNDS * len(photos), seed=seed, composition=CUT_OFF)
         return Joined(Subset(photos, [*range(len(photos))] * _ROUNDS), composed)
-    if data in (Data.COMPOSED, Data.MARKET1501_COMPOSED):
+    if data is Data.MARKET1501_REID_MIX:
+        from training.data.datasets.reid_splits import crops_train
+
+        return crops_train(root)
+    if data in COMPOSES:
         from training.data.backgrounds import street_scenes
         from training.data.composer import Composer
 
@@ -113,6 +124,10 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequenc
         backgrounds = Joined(street_scenes(root), penn_fudan)
         with console.status("looking for people with usable masks"):
             composed = Composer(Joined(market1501, penn_fudan), backgrounds, length=length, seed=seed)
+        if data is Data.MARKET1501_REID_MIX_COMPOSED:
+            from training.data.datasets.reid_splits import crops_train
+
+            return crops_train(root, composed)
         return composed if data is Data.COMPOSED else Joined(market1501, composed, same_people=True)
     if data is Data.PENN_FUDAN:
         return penn_fudan_split(root)[0]
@@ -138,7 +153,7 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
     Raises:
         DataError: The dataset is not there, or not as published.
     """
-    from training.data.datasets.splits import REAL_SETS, market1501_split, penn_fudan_split, real_set_split
+    from training.data.datasets.splits import REAL_SETS, Joined, market1501_split, penn_fudan_split, real_set_split
 
     if data.value in REAL_SETS:
         return real_set_split(root)[1]
@@ -150,11 +165,28 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
         return person_masks_split(root)[1]
     if data is Evaluated.MARKET1501:
         return market1501_split(root)[1]
+    if data is Evaluated.REID_MIX:
+        return Joined(*load_crops(data, root).values())
     from training.data.backgrounds import shop_scenes
     from training.data.composer import Composer
 
     with console.status("looking for people with usable masks"):
         return Composer(market1501_split(root / "market1501")[1], shop_scenes(root), length=length, seed=HELD_OUT_SEED)
+
+
+def load_crops(data: Evaluated, root: Path) -> "dict[str, Scenes]":
+    """The held-out crops of re-ID sets, by the set's name; none where `data` has scenes instead.
+
+    Raises:
+        DataError: The dataset is not there, or not as published.
+    """
+    from training.data.datasets.reid_splits import CROP_SETS, crop_set_held_out
+
+    if data is Evaluated.MARKET1501:
+        return {data.value: load_held_out(data, root, length=1)}
+    if data is Evaluated.REID_MIX:
+        return {name: crop_set_held_out(root, name) for name in CROP_SETS}
+    return {}
 
 
 def parse_numbers(text: str, *, least: float) -> tuple[float, ...]:

@@ -179,18 +179,23 @@ class SceneAugmentation(_Strict):
 
 
 class PatchAugmentation(_Strict):
-    """What the re-ID networks train on: moved boxes, other colours, and people of whom a part is erased.
+    """What the re-ID networks train on: moved boxes, other cameras, and people of whom a part is erased.
 
     Attributes:
         box_jitter: A box's sides move by up to this share of its size, as a detector's would. By default the IoU with
             the true box is 0.91 in the mean, about a good detector's.
         colour: Strength of the colour jitter, 0 … 1. The default is by eye.
+        grey: Share of the patches, 0 … 1, without colours, which cameras show differently. By default few: colours
+            tell most of a person.
+        coarse: Share of the patches, 0 … 1, as coarse as a far or bad camera's. By default a fifth.
         erased: Share of the patches, 0 … 1, of which a part is erased (random erasing, Zhong et al., AAAI 2020). The
             default is theirs and torchvision's.
     """
 
     box_jitter: float = Field(0.05, ge=0, lt=0.5)
     colour: float = Field(0.5, ge=0, le=1)
+    grey: float = Field(0.05, ge=0, le=1)
+    coarse: float = Field(0.2, ge=0, le=1)
     erased: float = Field(0.5, ge=0, le=1)
 
 

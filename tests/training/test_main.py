@@ -14,6 +14,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from mgts_trt.errors import MgtsError
+from tests.helpers.crop_sets import every_set, save_crop_set
+from tests.helpers.small_graphs import node, save_graph
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from training.__main__ import app
 from training.checkpoint import load_checkpoint
@@ -140,11 +142,44 @@ def test_evaluate_measures(bundle: Path, penn_fudan: Path, market1501: Path, tmp
     assert all(0 <= results["re-ID, none"][name] <= 1 for name in ("mAP", "top-1", "top-5", "top-10"))
 
 
+def test_evaluate_puts_a_peer_beside_crops(bundle: Path, market1501: Path, tmp_path: Path) -> None:
+    mean = node("ReduceMean", "crops axes", "y", keepdims=0)
+    axes = {"axes": np.array([2, 3], np.int64)}
+    peer = save_graph(tmp_path / "colour.onnx", [mean], {"crops": ["N", 3, 16, 8]}, axes)
+    mix, report = save_crop_set(tmp_path / "mix", every_set()), tmp_path / "report.json"
+    for data, root in (("reid_mix", mix), ("market1501", market1501)):
+        arguments = ["evaluate", bundle, "--data", data, "--root", root, "--mode", "box", "--peer", peer]
+        result = CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--json", report)])
+        assert result.exit_code == 0, result.exception
+        results = json.loads(report.read_text())["results"]
+        if data == "reid_mix":
+            names = ("cuhk03", "cuhk01", "iitd_col780", "prid", "grid", "viper")
+            assert results.keys() == {f"{name}, {what}" for name in names for what in ("box", "colour")}
+        else:
+            assert results.keys() == {"re-ID, box", "market1501, colour"}
+        assert all(0 <= numbers["top-1"] <= 1 for numbers in results.values())
+
+
+def test_crops_of_several_sets_train(tiny: Preset, market1501: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    save_crop_set(root / "reid_mix", [*every_set(), ("market_train_extra", "market_0001", 4)])
+    (root / "market1501").symlink_to(market1501)
+    run = ("reid", "--model", "idnet", "--data", "market1501+reid_mix", "--root", root, "--out", tmp_path / "run")
+    run = (*run, "--order", "identities", "--triplet", 1, "--unlabelled", 0, "--settle", "--schedule", "edge")
+    run = (*run, "--batch-size", 8)
+    assert invoke(*run, "--iterations", 101).exit_code == 0
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert state["modules"]["oim.lookup"].shape == (3 + 5 * 5, tiny.embedding)
+    assert (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")[2:5] == ["loss", "oim", "triplet"]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (("--mode", "mask"), "no mode 'mask'"),
         (("--data", "composed"), "images"),
+        (("--data", "penn_fudan", "--peer", "x.onnx"), "--peer is compared on crops of people, not on penn_fudan"),
+        (("--peer", "gone.onnx"), "gone.onnx cannot be opened"),
         (("--data", "prw"), "ID_test2.mat is missing"),
     ],
 )

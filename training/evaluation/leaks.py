@@ -19,7 +19,7 @@ from mgts_trt.pictures.folders import find_images
 from training.data.files import DataError
 from training.data.fingerprints import copies, fingerprints
 from training.data.sources import files_of
-from training.options import Data, Evaluated, load_held_out, load_scenes, steps
+from training.options import COMPOSES, Data, Evaluated, load_held_out, load_scenes, steps
 
 SAMPLES = Path(__file__).parents[2] / "docs/pictures/samples"
 """The repository's own sample pictures, which no network may have learnt from."""
@@ -27,7 +27,7 @@ SAMPLES = Path(__file__).parents[2] / "docs/pictures/samples"
 HELD_OUT_LISTS = Path(__file__).parents[1] / "data/held_out"
 """The names of what is held out of the public data, a text file a set, as `--lists` writes them."""
 
-_SPANNING = {Data.COMPOSED, Data.REAL, Data.MASKS, Data.MARKET1501_COMPOSED, Evaluated.COMPOSED}
+_SPANNING = {*COMPOSES, Data.REAL, Data.MASKS, Data.MARKET1501_REID_MIX, Evaluated.COMPOSED}
 """What is made of several sets, and takes the folder that holds them."""
 
 _PUBLISHED = {Evaluated.CUHK_SYSU, Evaluated.PRW}

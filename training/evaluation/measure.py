@@ -43,7 +43,8 @@ BATCH = 32
 """Persons in one run of a re-ID session."""
 
 
-def _nothing() -> None: ...
+def no_step() -> None:
+    """Nobody waits for a step."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class DetectorResult:
         return {name: number for name, number in named.items() if not math.isnan(number)}
 
 
-def detection(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = _nothing) -> DetectorResult:
+def detection(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = no_step) -> DetectorResult:
     """The bundle's detector on labelled scenes, at the bundle's threshold."""
     session = OnnxRuntimeSession(bundle, "detector", "fp32")
 
@@ -94,7 +95,7 @@ def detection(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = _nothing) -> 
 
 
 def judge_detector(
-    detect: Callable[[Image], tuple[Array, Array]], scenes: Scenes, threshold: float, *, on_step: OnStep = _nothing
+    detect: Callable[[Image], tuple[Array, Array]], scenes: Scenes, threshold: float, *, on_step: OnStep = no_step
 ) -> DetectorResult:
     """A detector on labelled scenes. What lies on an ignored box and matches nobody counts neither way.
 
@@ -148,7 +149,7 @@ def _on_ignored(boxes: Array, scores: Array, scene: Scene) -> NDArray[np.bool_]:
     return np.asarray(nobody & (shared >= IGNORED_COVER * box_area(boxes)), np.bool_)
 
 
-def masks(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = _nothing) -> MaskResult:
+def masks(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = no_step) -> MaskResult:
     """Mean IoU of the masks re-ID sees in mode `net` with the labelled ones, over true positives.
 
     Scenes without labelled masks are passed over.
@@ -168,7 +169,7 @@ def masks(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = _nothing) -> Mask
 
 
 def reid(
-    bundle: Bundle, scenes: Scenes, mode: Mode, *, gamma: float | None = None, on_step: OnStep = _nothing
+    bundle: Bundle, scenes: Scenes, mode: Mode, *, gamma: float | None = None, on_step: OnStep = no_step
 ) -> RankingResult:
     """Re-ID on ground-truth boxes, the Market-1501 protocol.
 
@@ -208,7 +209,7 @@ def rank_people(embeddings: Array, identities: Array, cameras: Array) -> Ranking
 
 
 def embed_scenes(
-    bundle: Bundle, scenes: Scenes, mode: Mode, *, gamma: float | None = None, on_step: OnStep = _nothing
+    bundle: Bundle, scenes: Scenes, mode: Mode, *, gamma: float | None = None, on_step: OnStep = no_step
 ) -> tuple[Array, Array, Array]:
     """Embeddings [P, d], identities [P] and cameras [P] of everybody in the scenes, from ground-truth boxes."""
     manifest = bundle.manifest
@@ -231,7 +232,7 @@ def describe_people(
     inputs: Callable[[Scene], dict[str, Array]],
     describe: Callable[[dict[str, Array]], Array],
     *,
-    on_step: OnStep = _nothing,
+    on_step: OnStep = no_step,
 ) -> tuple[Array, Array, Array]:
     """What a re-ID network says of everybody in the scenes.
 
@@ -297,7 +298,7 @@ def describe_search(
     queries: Sequence[Query],
     mode: Mode,
     *,
-    on_step: OnStep = _nothing,
+    on_step: OnStep = no_step,
 ) -> Described:
     """Detect and describe everybody in all galleries' pictures, and describe the queries in theirs.
 
@@ -342,7 +343,7 @@ def person_search(
     mode: Mode,
     *,
     iou_threshold: IouThreshold = 0.5,
-    on_step: OnStep = _nothing,
+    on_step: OnStep = no_step,
 ) -> RankingResult:
     """Person search as CUHK-SYSU and PRW define it: detect and describe every gallery image, rank for each query.
 

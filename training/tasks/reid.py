@@ -1,8 +1,6 @@
 """The re-ID task: MGTS or IDNet on ground-truth boxes, with OIM (Sec. 3.3, 4.3; the variants of Table 4)."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import math
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
@@ -10,19 +8,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.choices import MODES, Mode
-from mgts_trt.errors import MgtsError
 from mgts_trt.stages import Letterbox, Patches, expand_boxes, person_patches
+from training.data.patch_transforms import other_camera
 from training.data.scene import UNKNOWN, Scene, Scenes
-from training.data.transforms import jitter_colour, to_canvas
+from training.data.transforms import to_canvas
 from training.losses.oim import OIM
+from training.losses.triplet import batch_hard_triplet
 from training.models import create
+from training.models.statistics import measure_statistics
 from training.preset import Preset
+from training.tasks.people import Order, ReidTaskError, by_key, by_turns, epoch_order, find_people
 
 Model = Literal["mgts", "idnet"]
-Order = Literal["people", "scenes", "identities"]
 Freeze = Literal["first", "none"]
 
 COMPONENTS = ("O", "OE", "F", "FE", "B", "BE", "OF", "OFE")
@@ -33,8 +34,12 @@ ERASED_SIDES = (0.1, 0.5)
 as published takes areas of 0.02 to 0.4 (Zhong et al., AAAI 2020), torchvision's up to 0.33; less here, by eye."""
 
 
-class ReidTaskError(MgtsError):
-    """A re-ID training that cannot be: a senseless combination, or a dataset without what it needs."""
+_FIRST_SEEN = 2
+"""Pictures of an identity, from different cameras where there are, of which its first centre is made."""
+
+
+_SETTLED_ON = 8
+"""Batches that statistics are measured on: about 500 patches with `crops`' batches of 64. By judgement."""
 
 
 class ReidBatch(NamedTuple):
@@ -47,16 +52,6 @@ class ReidBatch(NamedTuple):
 
     inputs: dict[str, Tensor]
     labels: Tensor
-
-
-@dataclass(frozen=True)
-class People:
-    """Everybody in a dataset who has a pixel on the canvas: P people as int64 [P] each, and whether any has a mask."""
-
-    scenes: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    identities: NDArray[np.int64]
-    masks: bool
 
 
 class ReidTask:
@@ -76,12 +71,14 @@ class ReidTask:
         batch_size: People in a batch (Sec. 4.3: 128).
         augment: Flip both patches together, move the box and change the colours a little, and erase parts.
         order: `people` draws people one by one. `scenes` keeps those of a scene together, which reads fewer pictures.
-            `identities` keeps `per_identity` people of an identity together (P × K sampling).
+            `identities` keeps `per_identity` people of an identity together (P × K sampling), from different cameras
+            where it can.
         per_identity: K of order `identities` (Hermans et al., 2017: 4); an identity with fewer people repeats some.
         unlabelled: Greatest share of unlabelled people in an epoch, 0 … 1 (1 excluded). By default at least half of
             what is computed has a loss; the paper names no share.
         box_share: In mode `net`, the share of patches, 0 … 1, whose mask is the tight box nevertheless: one network
-            then serves both modes.
+            then serves both modes. People without a mask have the box anyway.
+        triplet: Weight of the batch-hard triplet loss beside OIM, at least 0; it needs order `identities`.
         freeze: "first" freezes conv1, conv2 and the batch normalisations in them; "none" trains everything.
         readers: Threads that look through the dataset.
 
@@ -104,6 +101,7 @@ class ReidTask:
         per_identity: int = 4,
         unlabelled: float = 0.5,
         box_share: float = 0.0,
+        triplet: float = 0.0,
         freeze: Freeze = "none",
         readers: int = 4,
     ) -> None:
@@ -114,6 +112,12 @@ class ReidTask:
             raise ReidTaskError(
                 f"batch_size {batch_size} and per_identity {per_identity} must be at least 1, seed {seed} at least 0, "
                 f"0 ≤ unlabelled {unlabelled} < 1 and 0 ≤ box_share {box_share} ≤ 1."
+            )
+        if not 0 <= triplet < math.inf or (triplet and (order != "identities" or per_identity < 2)):
+            raise ReidTaskError(
+                f"triplet is {triplet} with order {order!r} and per_identity {per_identity}; a weight of at least 0 is "
+                "expected, and triplets need several people of an identity in a batch: order 'identities' with 2 or "
+                "more of each."
             )
         if freeze not in get_args(Freeze):
             raise ReidTaskError(f"freeze is {freeze!r}; re-ID takes 'first' or 'none'.")
@@ -133,6 +137,7 @@ class ReidTask:
         self._others = min(others, int(labelled * unlabelled / (1 - unlabelled)))
         # An epoch is what one batch after another walks through; the last few are what the following ones ask for.
         self._epoch_order = lru_cache(maxsize=4)(self._epoch_order_of)
+        self._triplet = triplet
         self._box_share = box_share if self.mode == "net" else 0.0
         network = create(model, preset, seed=seed)
         streams = [stream for name, stream in network.named_children() if name in ("f_net", "o_net")]
@@ -149,7 +154,10 @@ class ReidTask:
 
     def batch(self, iteration: int) -> ReidBatch:
         """The patches of one iteration: a function of the dataset, the seed and `iteration`."""
-        chosen = self._people_of(iteration)
+        return self._batch_of(self._people_of(iteration), iteration if self._augment else None)
+
+    def _batch_of(self, chosen: NDArray[np.int64], iteration: int | None) -> ReidBatch:
+        """The patches of these people, altered as chance has it in an iteration, or left alone."""
         inputs = {
             name: np.empty((len(chosen), 3, *self._preset.patch), np.float32)
             for name in (("foreground", "original") if len(self.components.rstrip("E")) == 2 else ("original",))
@@ -158,7 +166,7 @@ class ReidTask:
         for number in np.unique(self.people.scenes[chosen]).tolist():
             scene, letterbox = to_canvas(self._scenes[number], self._preset.canvas, self._preset.pad)
             for place in np.flatnonzero(self.people.scenes[chosen] == number).tolist():
-                rng = np.random.default_rng([self._seed, 1, iteration, place]) if self._augment else None
+                rng = None if iteration is None else np.random.default_rng([self._seed, 1, iteration, place])
                 patches = self._patches(scene, int(self.people.rows[chosen[place]]), letterbox, rng)
                 for name, values in network_inputs(self._preset, patches, self.components).items():
                     inputs[name][place] = values[0]
@@ -168,7 +176,10 @@ class ReidTask:
         )
 
     def losses(self, batch: ReidBatch) -> dict[str, Tensor]:
-        """The OIM loss of a batch of B people, `oim`, a scalar (Eq. 3); in training mode OIM then remembers the batch.
+        """The losses of a batch of B people, scalars; in training mode OIM then remembers the batch.
+
+        Returns:
+            `oim` (Eq. 3), and with a weight `triplet`, weighted.
 
         Raises:
             LabelError: A label is none of the dataset's.
@@ -182,7 +193,37 @@ class ReidTask:
         loss = self._oim(embeddings, labels)
         if network.training:
             self._oim.update(embeddings.detach(), labels)
+        if self._triplet:
+            return {"oim": loss, "triplet": self._triplet * batch_hard_triplet(embeddings, labels)}
         return {"oim": loss}
+
+    @torch.inference_mode()
+    def settle(self) -> None:
+        """Make ready to go on from a trained network, whose statistics and centres no checkpoint holds.
+
+        Batch normalisations get the statistics of the first batches. OIM gets as each centre the mean of what the
+        network says of a few pictures: a centre that is 0 draws nobody, so that a trained network would learn nothing
+        for an epoch but to forget that people look alike.
+        """
+        network = self.modules["network"]
+        training, device = network.training, next(network.parameters()).device
+        batches = (self.batch(iteration).inputs for iteration in range(_SETTLED_ON))
+        measure_statistics(network, ({name: v.to(device) for name, v in inputs.items()} for inputs in batches))
+        network.eval()
+        labelled = np.flatnonzero(self.people.identities != UNKNOWN)
+        chosen = np.concatenate(
+            [
+                by_turns(group, self.people.cameras[group])[:_FIRST_SEEN]
+                for group in by_key(labelled, self.people.identities[labelled])
+            ]
+        )
+        sums = torch.zeros_like(self._oim.lookup)
+        for start in range(0, len(chosen), self._batch_size):
+            batch = self._batch_of(chosen[start : start + self._batch_size], None)
+            rows = network(**{name: values.to(device) for name, values in batch.inputs.items()})
+            sums.index_add_(0, batch.labels.to(device), rows.to(sums.dtype))
+        self._oim.lookup.copy_(functional.normalize(sums, dim=1))
+        network.train(training)
 
     def parameters(self) -> list[nn.Parameter]:
         """All of the network's that are not frozen."""
@@ -196,17 +237,7 @@ class ReidTask:
 
     def _epoch_order_of(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self._seed, 0, epoch])
-        labelled = np.flatnonzero(self.people.identities != UNKNOWN)
-        unlabelled = np.flatnonzero(self.people.identities == UNKNOWN)
-        chosen = rng.permutation(np.concatenate([labelled, rng.permutation(unlabelled)[: self._others]]))
-        if self._order_by == "people":
-            return chosen
-        keys = (self.people.scenes if self._order_by == "scenes" else self.people.identities)[chosen]
-        groups = _groups(chosen, keys)
-        if self._order_by == "identities":
-            k = self._per_identity
-            groups = [np.resize(group[i : i + k], k) for group in groups for i in range(0, len(group), k)]
-        return np.concatenate([groups[i] for i in rng.permutation(len(groups))])
+        return epoch_order(self.people, rng, self._order_by, per_identity=self._per_identity, others=self._others)
 
     def _patches(self, scene: Scene, row: int, letterbox: Letterbox, rng: np.random.Generator | None) -> Patches:
         """One person's pair of patches."""
@@ -218,8 +249,9 @@ class ReidTask:
         if rng is not None:
             x1, y1, x2, y2 = expand_boxes(box, self._gamma, letterbox.content_hw)[0].tolist()
             canvas = canvas.copy()
-            canvas[y1:y2, x1:x2] = jitter_colour(np.ascontiguousarray(canvas[y1:y2, x1:x2]), rng, how.colour)
-        masked = self.mode == "net" and not (rng is not None and rng.random() < self._box_share)
+            canvas[y1:y2, x1:x2] = other_camera(np.ascontiguousarray(canvas[y1:y2, x1:x2]), rng, how)
+        masked = self.mode == "net" and scene.instances is not None
+        masked = masked and not (rng is not None and rng.random() < self._box_share)
         patches = _cut(self._preset, canvas, box, scene.instances if masked else None, self._gamma, letterbox)
         if rng is not None:
             self._alter(patches, rng, masked)
@@ -300,47 +332,6 @@ def _black(preset: Preset) -> Floats:
     """Black, normalised: [3, 1, 1]."""
     black = -np.array(preset.normalisation.mean) / np.array(preset.normalisation.std)
     return np.asarray(black.reshape(3, 1, 1), np.float32)
-
-
-def find_people(scenes: Scenes, canvas_hw: tuple[int, int], *, readers: int = 4) -> People:
-    """Look through a dataset for all people that cover at least a pixel of the canvas, as the pipeline asks of them.
-
-    Raises:
-        ReidTaskError: An identity that the dataset does not count.
-    """
-
-    def look(number: int) -> tuple[NDArray[np.int64], Array, bool]:
-        scene = scenes[number]
-        letterbox = Letterbox((scene.image.shape[0], scene.image.shape[1]), canvas_hw)
-        boxes = letterbox.clip(letterbox.to_canvas(scene.boxes))
-        rows = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1))
-        identities = scene.identities[rows]
-        wrong = identities[(identities < UNKNOWN) | (identities >= scenes.identity_count)]
-        if len(wrong):
-            raise ReidTaskError(
-                f"Scene {scene.name} has the identity {wrong[0]}, but the dataset counts {scenes.identity_count}: "
-                f"identities are 0 … L−1, or {UNKNOWN}. Mend the dataset."
-            )
-        return rows, identities, scene.instances is not None
-
-    with ThreadPoolExecutor(readers) as pool:
-        found = list(pool.map(look, range(len(scenes))))
-    return People(
-        scenes=np.repeat(np.arange(len(found)), [len(rows) for rows, _, _ in found]),
-        rows=_joined([rows for rows, _, _ in found]),
-        identities=_joined([identities for _, identities, _ in found]),
-        masks=any(masked for _, _, masked in found),
-    )
-
-
-def _joined(parts: Sequence[Array]) -> NDArray[np.int64]:
-    return np.concatenate([np.zeros(0, np.int64), *parts]).astype(np.int64)
-
-
-def _groups(values: NDArray[np.int64], keys: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Values of equal keys together, in ascending order of the keys, each group in the order of `values`."""
-    order = np.argsort(keys, kind="stable")
-    return np.split(values[order], np.flatnonzero(np.diff(keys[order])) + 1)
 
 
 def _check_choice(model: str, mode: str, components: str) -> None:

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from training.data.scene import UNKNOWN, Scene
 from training.loop import train
 from training.preset import Preset
 from training.schedule import Schedule
-from training.tasks.reid import ReidTask, ReidTaskError, find_people
+from training.tasks.people import ReidTaskError, find_people
+from training.tasks.reid import ReidTask
 
 
 def reid(tiny: Preset, scenes: Any = None, model: Any = "mgts", **options: Any) -> ReidTask:
@@ -177,7 +179,7 @@ def test_the_preset_says_how_patches_are_altered(tiny: Preset) -> None:
         return reid(preset, augment=augment, batch_size=12).batch(0).inputs["original"].numpy()
 
     plain = batch(augment=False)
-    still = {"box_jitter": 0.0, "colour": 0.0, "erased": 0.0}
+    still = {"box_jitter": 0.0, "colour": 0.0, "grey": 0.0, "coarse": 0.0, "erased": 0.0}
     for patch, before in zip(batch(**still), plain, strict=True):
         assert np.array_equal(patch, before) or np.array_equal(patch, before[..., ::-1])
     for name in still:
@@ -199,6 +201,57 @@ def test_learns(tiny: Preset, tmp_path: Path, model: Any, components: str) -> No
     assert np.mean(losses[-5:]) < 0.2 * losses[0]
     assert (task.modules["oim"].lookup.norm(dim=1) - 1).abs().max() < 1e-5
     assert int(task.modules["oim"].position) == 30 * 2
+
+
+def test_triplets_are_a_loss_of_their_own(tiny: Preset) -> None:
+    task = reid(tiny, model="idnet", order="identities", per_identity=2, batch_size=8, triplet=0.5)
+    twice = reid(tiny, model="idnet", order="identities", per_identity=2, batch_size=8, triplet=1.0)
+    losses, double = task.losses(task.batch(0)), twice.losses(twice.batch(0))
+    assert losses.keys() == {"oim", "triplet"}
+    assert losses["triplet"].item() > 0
+    assert double["triplet"].item() == pytest.approx(2 * losses["triplet"].item())
+    assert double["oim"].item() == pytest.approx(losses["oim"].item())
+
+
+def test_a_trained_network_is_settled_first(tiny: Preset) -> None:
+    """Centres are what the network says of people, and it says of them what it did."""
+    task = reid(tiny, model="idnet", mode="none", batch_size=4, unlabelled=0)
+    network, people = task.modules["network"], reid(tiny, model="idnet", batch_size=18, augment=False).batch(0)
+    network.eval()
+    with torch.inference_mode():
+        before = network(**people.inputs)
+        task.settle()
+        after = network(**people.inputs)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
+    centres = task.modules["oim"].lookup
+    assert (centres.norm(dim=1) - 1).abs().max() < 1e-5
+    # Of four identities with three pictures each, two pictures make the centre.
+    first = [np.flatnonzero(task.people.identities == identity)[:2] for identity in range(4)]
+    order = reid(tiny, model="idnet", batch_size=18, augment=False)._people_of(0).tolist()
+    for identity, rows in enumerate(first):
+        mean = before[[order.index(int(row)) for row in rows]].sum(dim=0)
+        torch.testing.assert_close(centres[identity], mean / mean.norm(), rtol=0, atol=1e-4)
+
+
+class HalfMasked(Streets):
+    """Scenes of which every other has masks."""
+
+    def __getitem__(self, index: int) -> Scene:
+        scene = super().__getitem__(index)
+        return replace(scene, instances=None) if index % 2 else scene
+
+
+def test_people_without_a_mask_have_the_box(tiny: Preset) -> None:
+    """What is erased from one of them is the colour of nothing in both patches, for nobody knows what hides them."""
+    task = reid(tiny, HalfMasked(), batch_size=36)
+    batch, people = task.batch(0), task._people_of(0)
+    masked = task.people.scenes[people] % 2 == 0
+    original, foreground = (pixels(tiny, batch.inputs[name]) for name in ("original", "foreground"))
+    for place in np.flatnonzero(~masked):
+        erased = np.abs(original[place].astype(int) - tiny.pad).max(axis=-1) <= 1
+        assert np.abs(foreground[place][erased].astype(int) - tiny.pad).max(initial=0) <= 1
+    black = (foreground == 0).all(axis=-1).mean(axis=(1, 2))
+    assert black[masked].mean() > 2 * black[~masked].mean()
 
 
 def test_evaluation_remembers_nothing(tiny: Preset) -> None:
@@ -228,6 +281,9 @@ def test_initial_weights_follow_the_seed(tiny: Preset) -> None:
         (Streets(masks=False), {}, "no instance maps"),
         (Streets(0), {}, "no person with an identity"),
         (Streets(), {"batch_size": 0}, "batch_size 0"),
+        (Streets(), {"triplet": -1.0, "order": "identities"}, r"triplet is -1\.0"),
+        (Streets(), {"triplet": 1.0}, "triplets need several people of an identity"),
+        (Streets(), {"triplet": 1.0, "order": "identities", "per_identity": 1}, "with 2 or more of each"),
         (Streets(), {"unlabelled": 1.0}, r"unlabelled 1\.0"),
         (Streets(), {"seed": -1}, "seed -1"),
     ],
