@@ -56,7 +56,7 @@ SPANS = {
     "tests/mgts_trt/service": {"api", "bad_values", "load", "page", "page_gallery"},
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/runtime": {"pipeline_on_gpu"},
-    "tests/mgts_trt/runtime/gpu": {"guards", "in_flight"},
+    "tests/mgts_trt/runtime/gpu": {"guards", "in_flight", "warm_up"},
     "tests/training": {"amp"},
     "tests/training/data/datasets": {"datasets"},
     "tests/training/models": {"models"},

@@ -56,6 +56,7 @@ def bench(
             backend=backend,
             threads=threads,
             top=people,
+            on_warm_up=lambda done, steps: bar.update(task, description=f"warming up, {done} of {steps}"),
             on_run=lambda running: bar.update(task, advance=1, description=f"mode {running}"),
         )
     shown: Mode = "net" if "net" in modes else modes[-1]

@@ -108,6 +108,9 @@ def index(
                 rate = f"{report.rate:.1f} images/s"
                 bar.update(task, total=report.expected, completed=done, rate=rate, description=doing)
 
+            def on_warm_up(done: int, steps: int) -> None:
+                bar.update(task, description=f"warming up, {done} of {steps}")
+
             if pipeline:
                 report = run_index(
                     pipeline,
@@ -119,6 +122,7 @@ def index(
                     stop=stop,
                     on_progress=on_progress,
                     on_note=warn,
+                    on_warm_up=on_warm_up,
                 )
             elif workers:
                 from mgts_trt.gallery.indexing.ray_index import index_with_ray

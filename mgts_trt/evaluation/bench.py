@@ -78,6 +78,7 @@ def bench(
     backend: Backend = "auto",
     threads: int | None = None,
     top: int | None = None,
+    on_warm_up: Callable[[int, int], None] = lambda done, total: None,
     on_run: Callable[[Mode], None] = lambda _: None,
 ) -> tuple[BenchReport, dict[Mode, People]]:
     """Run the pipeline again and again on one picture, in one mode after the other.
@@ -93,6 +94,7 @@ def bench(
         backend: See `PersonSearch.open`.
         threads: CPU threads.
         top: Describe just the `top` best detections, so that runs compare on equal work.
+        on_warm_up: See `PersonSearch.warm_up`, which comes before each mode's runs.
         on_run: Called after each run, warm-up included.
 
     Returns:
@@ -106,6 +108,7 @@ def bench(
     results, people = [], {}
     for mode in modes:
         with PersonSearch(bundle, mode=mode, backend=backend, precision=precision, threads=threads) as search:
+            search.warm_up(depth=1, on_progress=on_warm_up)
             timings = []
             for i in range(warmup + runs):
                 people[mode] = search(image, top=top)

@@ -1,7 +1,7 @@
 """Person search on the host: the networks in sessions, and NumPy and OpenCV between them."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from mgts_trt.pictures.image import as_image
 from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_instance_map, mode_patches
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import Session
-from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream
+from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream, closed
 from mgts_trt.stages import InstanceMap, Letterbox, Patches
 
 
@@ -62,13 +62,24 @@ class HostPipeline:
         """See `Pipeline.stream`: one picture at a time, since nothing overlaps."""
         return PeopleStream(images, lambda image: Deferred(lambda: self.search(image, top=top)), min(depth, 1), errors)
 
+    def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
+        """See `Pipeline.warm_up`: each model once, with a batch of one, for nothing is compiled for a size."""
+        models = list(self._sessions)
+        if not models:
+            raise closed()
+        for done, model in enumerate(models, 1):
+            if stop():
+                return
+            self._run(model, {name: spec.zeros(1) for name, spec in self._bundle.model(model).inputs.items()})
+            on_progress(done, len(models))
+
     def close(self) -> None:
         """See `Pipeline.close`."""
         self._sessions = {}
 
     def _letterbox(self, image: Any, clock: "_Clock") -> tuple[Image, Letterbox]:
         if not self._sessions:
-            raise BackendError("This PersonSearch is closed; open the bundle again.")
+            raise closed()
         manifest = self._bundle.manifest
         with clock("letterbox"):
             pixels = as_image(image)

@@ -4,7 +4,7 @@ It chooses what to run on; the work is done by the pipeline of that backend, see
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Self, overload
 
 from mgts_trt._typing import Array
@@ -208,6 +208,32 @@ class PersonSearch:
             BackendError: `depth` is below 1, or `errors` is neither. In iteration: the pipeline was closed.
         """
         return self._pipeline.stream(images, depth=depth, top=top, errors=errors)
+
+    def warm_up(
+        self,
+        *,
+        depth: int = DEPTH,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Run everything once that is slow the first time, so that no picture waits for it.
+
+        TensorRT-RTX compiles kernels at the first run of each size of batch, CUDA graphs are captured, our kernels are
+        compiled and memory is allocated; what was compiled is then on disk. Seconds to a minute at the first start on
+        a machine, little later. On the CPU each network runs once. Call it before pictures come, or in a thread beside
+        them: other calls may go on meanwhile, and wait for what is being compiled.
+
+        Args:
+            depth: Pictures in flight to prepare for: what `stream` will be given.
+            on_progress: Called after each step with how many are done, and how many there are.
+            stop: Asked before each step whether to leave it.
+
+        Raises:
+            BackendError: `depth` is below 1, the pipeline is closed, or the backend fails.
+        """
+        if depth < 1:
+            raise BackendError(f"depth is {depth}, but at least one picture is in flight. Pass 1 or more.")
+        self._pipeline.warm_up(depth, on_progress, stop)
 
     def _open_pipeline(self, backend: Backend, threads: int | None, graphs: bool) -> Pipeline:
         if self.runtime.backend == "tensorrt":

@@ -1,6 +1,6 @@
 """What a pipeline is: person search in one mode on one backend."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from mgts_trt._typing import Array
@@ -29,6 +29,10 @@ class Pipeline(Protocol):
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `PersonSearch.stream`."""
+        ...
+
+    def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
+        """See `PersonSearch.warm_up`."""
         ...
 
     def close(self) -> None:

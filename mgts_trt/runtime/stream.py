@@ -14,6 +14,11 @@ DEPTH = 2
 """Pictures in flight by default."""
 
 
+def closed() -> BackendError:
+    """What calls of a closed pipeline raise."""
+    return BackendError("This PersonSearch is closed; open the bundle again.")
+
+
 class Pending(Protocol):
     """A picture in flight."""
 

@@ -11,8 +11,9 @@ from mgts_trt.gallery.browse import Overview, overview
 from mgts_trt.gallery.indexing.scene import SceneReader
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.service.counters import Metrics
-from mgts_trt.service.dispatcher import Dispatcher, Job
+from mgts_trt.service.dispatcher import DEPTH, Dispatcher, Job
 from mgts_trt.service.limits import Limits
+from mgts_trt.service.readiness import Readiness
 from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.schemas import GallerySize
 from mgts_trt.service.turnstile import Turnstile
@@ -49,7 +50,10 @@ class Service:
             waiting=lambda: self._dispatcher.waiting,
             running=lambda: self.turnstile.running,
         )
-        self._dispatcher = Dispatcher(search, self.metrics.count_people)
+        self.readiness = Readiness()
+        self._dispatcher = Dispatcher(
+            search, self.metrics.count_people, lambda stop: self.readiness.warm_up(search, DEPTH, stop)
+        )
         self._writer = None if gallery is None else Writer(gallery, self._committed)
         self._size = GallerySize(people=0, frames=0)
         self._counted = -COUNT_EVERY

@@ -46,10 +46,16 @@ class Dispatcher:
     Args:
         search: The pipeline; it stays open when the dispatcher is closed.
         on_people: Told of every picture that was searched.
+        prepare: Called before the first picture, in the thread that searches; given what says whether to leave it.
     """
 
-    def __init__(self, search: PersonSearch, on_people: Callable[[People], None] = lambda _: None) -> None:
-        self._search, self._on_people = search, on_people
+    def __init__(
+        self,
+        search: PersonSearch,
+        on_people: Callable[[People], None] = lambda _: None,
+        prepare: Callable[[Callable[[], bool]], None] = lambda _: None,
+    ) -> None:
+        self._search, self._on_people, self._prepare = search, on_people, prepare
         self._changed = threading.Condition()
         self._requests: deque[deque[Job[Any]]] = deque()
         self._closed = False
@@ -89,6 +95,7 @@ class Dispatcher:
         self._pool.shutdown()
 
     def _work(self) -> None:
+        self._prepare(lambda: self._closed)
         while self._wait():
             self._burst()
 

@@ -20,7 +20,7 @@ from mgts_trt.service.turnstile import Turnstile, Visit
 
 logger = logging.getLogger("mgts_trt.service")
 
-OPEN = ("/", "/healthz", "/docs", "/docs/style.css", "/openapi.json")
+OPEN = ("/", "/healthz", "/readyz", "/docs", "/docs/style.css", "/openapi.json")
 """Paths that need no key, with all below `/page/`: they say nothing about pictures or people."""
 KNOWN = "mgts_trt.known"
 """In a request's scope: whether it bears the key, or needs none."""
@@ -28,7 +28,7 @@ GONE = 499
 """Status in `/metrics` of requests whose client went away, as nginx has it."""
 
 _ROUTES = ("/", "/cameras", "/detect", "/docs", "/embed", "/healthz", "/index", "/metrics", "/openapi.json", "/people",
-           "/search", "/sources")  # fmt: skip
+           "/readyz", "/search", "/sources")  # fmt: skip
 _WRONG_KEY = "wrong_key"
 _GUESS_SECONDS = 1.0
 """After which a wrong key is answered: guesses are slow."""

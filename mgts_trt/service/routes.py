@@ -19,9 +19,9 @@ from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job
 from mgts_trt.service.fields import file_name, read_boxes, read_name
 from mgts_trt.service.guard import KNOWN
-from mgts_trt.service.refusal import Refusal
+from mgts_trt.service.refusal import Refusal, answer
 from mgts_trt.service.routing import PICTURE_FAILURES, Picture, TheService, failures
-from mgts_trt.service.schemas import Detection, Embedding, FailedFile, Health, Indexed
+from mgts_trt.service.schemas import Detection, Embedding, FailedFile, Health, Indexed, Ready
 from mgts_trt.service.uploads import loader, sha256_of
 from mgts_trt.version import __version__
 
@@ -116,6 +116,14 @@ async def healthz(service: TheService, request: Request) -> Health:
         space=_space(service.gallery.space) if service.has_gallery else None,
         key_needed=service.key_needed,
     )
+
+
+@router.get("/readyz", response_model=Ready, responses=failures(503), tags=["service"])
+async def readyz(service: TheService) -> Response:
+    """Whether the pipeline is warm: pictures that come before wait for it. Needs no key."""
+    why_not = service.readiness.why_not
+    # No refusal, which would be counted as a request that was turned away.
+    return answer(503, why_not, {"Retry-After": "1"}) if why_not else _json(Ready, {})
 
 
 @router.get(

@@ -174,6 +174,12 @@ class GallerySize(BaseModel):
     frames: int
 
 
+class Ready(BaseModel):
+    """Pictures are searched at once."""
+
+    status: Literal["ready"] = "ready"
+
+
 class Health(BaseModel):
     """The service is up."""
 

@@ -120,6 +120,7 @@ class Engine(SimulatedEngine):
 
     profile: dict = field(default_factory=dict)
     open_contexts: int = 0
+    has_cache: bool = False
 
     def create_context(self):
         self.open_contexts += 1

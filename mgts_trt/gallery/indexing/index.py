@@ -84,6 +84,7 @@ def index(
     stop: threading.Event | None = None,
     on_progress: Callable[[IndexReport], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
+    on_warm_up: Callable[[int, int], None] = lambda done, total: None,
 ) -> IndexReport:
     """Search pictures, videos and live streams, and store who is in them.
 
@@ -110,6 +111,7 @@ def index(
             ten seconds at most.
         on_progress: Called after each picture, with the report so far; `frames` and `people` then count what has been
             searched.
+        on_warm_up: See `PersonSearch.warm_up`, which comes before the first picture that is searched.
         on_note: Called with what the user may want to know at once, such as a stream that broke.
 
     Returns:
@@ -128,11 +130,16 @@ def index(
     readers = _Readers(sources, gallery, read, every, live or LiveOptions())
     writer = _Writer(gallery, thumbnails, batch, latency, optimise, stop)
     flying: deque[Picture] = deque()
+    warm = False
 
     def pictures() -> Iterator[object]:
+        nonlocal warm
         for item in read:
             match item:
                 case Picture():
+                    if not warm:  # not before: of a folder that was indexed already, nothing is searched
+                        search.warm_up(on_progress=on_warm_up, stop=stop.is_set)
+                        warm = True
                     flying.append(item)
                     yield item.image
                 case Failure():

@@ -10,6 +10,7 @@ from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.graphs import GraphPolicy, Graphs
+from mgts_trt.runtime.gpu.keeping import CacheKeeper
 from mgts_trt.runtime.gpu.memory import Arena
 from mgts_trt.runtime.gpu.placed_head import Head
 from mgts_trt.runtime.modes import MODELS_OF_MODE
@@ -26,6 +27,7 @@ class Shared:
         engines: The mode's models.
         head: Behind the re-ID engine.
         policy: Whether engines' runs are captured.
+        keeper: Told whenever an engine may have compiled something.
     """
 
     manifest: Manifest
@@ -33,6 +35,7 @@ class Shared:
     engines: Mapping[str, Engine]
     head: Head
     policy: GraphPolicy
+    keeper: CacheKeeper
     _loading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -48,7 +51,9 @@ class Shared:
     def create_context(self, model: str) -> EngineContext:
         """A new execution context of a model; one thread at a time makes one."""
         with self._loading:
-            return self.engines[model].create_context()
+            context = self.engines[model].create_context()
+        self.keeper.keep(self.engines[model])
+        return context
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from mgts_trt.pictures.image import as_image
 from mgts_trt.runtime.cuda.array import is_device_array
 from mgts_trt.runtime.gpu.engines import Shared
 from mgts_trt.runtime.gpu.graphs import GraphPolicy
+from mgts_trt.runtime.gpu.keeping import CacheKeeper
 from mgts_trt.runtime.gpu.placed_head import make_head
 from mgts_trt.runtime.gpu.pool import SlotPool
 from mgts_trt.runtime.gpu.slot import Slot
@@ -54,11 +55,13 @@ class GpuPipeline:
         self._policy = GraphPolicy(graphs)
         reid = engines[MODELS_OF_MODE[mode][-1]]
         self._head = make_head(reid.device, reid.outputs, head_weights)
-        shared = Shared(manifest, mode, engines, self._head, self._policy)
+        self._keeper = CacheKeeper()
+        shared = Shared(manifest, mode, engines, self._head, self._policy, self._keeper)
         self._pool = SlotPool(lambda: Slot(shared))
         self._turns = threading.Semaphore(CALLS)
         self._streams: WeakSet[PeopleStream[Any]] = WeakSet()
         self._lock = threading.Lock()
+        self._closing = threading.Event()
 
     @property
     def head(self) -> str:
@@ -87,13 +90,42 @@ class GpuPipeline:
             self._streams.add(stream)
         return stream
 
+    def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
+        """See `Pipeline.warm_up`: each slot that `depth` pictures take, on every batch."""
+        warm: list[Slot] = []
+        done = 0
+        try:
+            # All are held until the end, so that each is another one.
+            while len(warm) < depth:
+                slot = self._pool.take()
+                steps = slot.warm_up()
+                try:
+                    for _ in steps:
+                        done += 1
+                        on_progress(done, depth * slot.warm_up_steps)
+                        if stop() or self._closing.is_set():
+                            break
+                except BaseException:
+                    self._pool.discard(slot)
+                    raise
+                warm.append(slot)
+                if stop() or self._closing.is_set():
+                    return
+        finally:
+            for slot in warm:
+                slot.reset()
+                self._pool.give(slot)
+        self._keeper.flush()
+
     def close(self) -> None:
         """See `Pipeline.close`. Ends streams, and waits for calls in other threads."""
+        self._closing.set()
         with self._lock:
             streams = list(self._streams)
         for stream in streams:
             stream.interrupt("This PersonSearch was closed while it was in use; open the bundle again.")
         self._pool.close()
+        self._keeper.close()
         self._head.close()
 
     def _call(self, image: Any, queue: Callable[[Slot], None], stream: Any) -> People:

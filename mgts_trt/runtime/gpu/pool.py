@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from mgts_trt.errors import BackendError
 from mgts_trt.runtime.gpu.slot import Slot
+from mgts_trt.runtime.stream import closed
 
 
 class SlotPool:
@@ -29,7 +29,7 @@ class SlotPool:
         """
         with self._changed:
             if self._closed:
-                raise BackendError("This PersonSearch is closed; open the bundle again.")
+                raise closed()
             self._taken += 1
             if self._free:
                 return self._free.pop()

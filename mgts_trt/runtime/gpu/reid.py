@@ -42,6 +42,11 @@ class ReId:
         self._arrays, self._head = self._place(self._sizes[0])
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """The batches it runs in, ascending."""
+        return self._sizes
+
+    @property
     def largest(self) -> int:
         """People of the largest batch."""
         return self._sizes[-1]
@@ -77,10 +82,10 @@ class ReId:
         return head.embedding.rows(0, batch)
 
     def settle(self) -> None:
-        """Once runs are done: keep on disk what TensorRT-RTX compiled for batches that ran for the first time."""
+        """Once runs are done: have kept what TensorRT-RTX compiled for batches that ran for the first time."""
         if self._new:
             self._new.clear()
-            self._engine.save_cache()
+            self._shared.keeper.keep(self._engine)
 
     def close(self) -> None:
         """Free the contexts, none of which may be running."""

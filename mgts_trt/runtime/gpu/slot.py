@@ -7,6 +7,7 @@ The host learns how many people there are while the mask net runs, and chooses r
 mode `net` alone.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -140,6 +141,38 @@ class Slot:
         self._rows.scores.host.array[: len(boxes)] = 1
         self._counted, self._people = None, len(boxes)
         self._separate(canvas_ready, len(boxes), detected=False)
+
+    @property
+    def warm_up_steps(self) -> int:
+        """How often `warm_up` yields."""
+        return self._rounds * (len(self._reid.sizes) + 1)
+
+    def warm_up(self) -> Iterator[None]:
+        """Run on nothing: each of re-ID's batches, and detection; again where that captures it. Yields after each.
+
+        The largest batch comes first: a larger one would move the buffers, and what was captured would be lost.
+
+        Raises:
+            BackendError: The device fails.
+        """
+        height, width = self._shared.manifest.canvas
+        picture = np.zeros((height, width, 3), np.uint8)
+        for _ in range(self._rounds):
+            for people in reversed(self._reid.sizes):
+                self.load(picture)
+                self.place(np.array([[0, 0, width, height]] * people, np.float32))
+                self.describe()
+                self.wait()
+                yield
+            self.load(picture)
+            self.detect()
+            self.describe()
+            self.wait()
+            yield
+
+    @property
+    def _rounds(self) -> int:
+        return 2 if self._shared.policy.enabled else 1
 
     @property
     def letterbox(self) -> Letterbox:

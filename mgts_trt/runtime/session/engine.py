@@ -84,9 +84,12 @@ class Engine:
             self._cache.attach(config)
             option = config
         native = self.call("creating a context of", self._engine.create_execution_context, option)
-        context = EngineContext(self, native, option)
-        self.save_cache()
-        return context
+        return EngineContext(self, native, option)
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether it is compiled at run time, and `save_cache` keeps what was."""
+        return self._cache is not None
 
     def save_cache(self) -> None:
         """Keep on disk what TensorRT-RTX has compiled until now; worth a call after a run at new shapes."""

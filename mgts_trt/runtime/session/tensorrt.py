@@ -205,6 +205,7 @@ class TensorRTSession:
         device = self.engine.device
         self._stream = device.stream()
         self._context = self.engine.create_context()
+        self.engine.save_cache()
         workspace = device.allocate(self.engine.workspace_bytes, self._stream)
         self._context.set_workspace(workspace.pointer, workspace.size)
         self._workspace = workspace

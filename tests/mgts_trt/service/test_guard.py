@@ -49,7 +49,7 @@ def test_every_route_has_a_name_of_its_own_in_the_metrics() -> None:
         app.include_router(router)
     for path in describe(app)["paths"]:
         assert route_of(path.replace("{id}", "0f-1")) == path
-    assert {route_of(path) for path in OPEN} == {"/", "/healthz", "/docs", "/page", "/openapi.json"}
+    assert {route_of(path) for path in OPEN} == {"/", "/healthz", "/readyz", "/docs", "/page", "/openapi.json"}
 
 
 @pytest.mark.parametrize("path", ["/x", "/peoples", "/sources/1", "/docs/x", "//", "/index.php"])

@@ -32,6 +32,26 @@ def search(tmp_path_factory):
         yield opened
 
 
+def test_the_pipeline_is_warm_before_the_first_picture_and_only_where_there_is_one(
+    search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch
+) -> None:
+    write_scenes(tmp_path / "in", range(3))
+    sources = find_sources([str(tmp_path / "in")])
+    told, done = [], []
+    report = index(
+        search,
+        sources,
+        gallery,
+        on_progress=lambda now: done.append(now.frames),
+        on_warm_up=lambda *step: told.append((*step, len(done))),
+    )
+    assert report.frames == 3
+    assert told == [(1, 2, 0), (2, 2, 0)], "detector and IDNet, before any picture"
+    told.clear()
+    assert index(search, sources, gallery, on_warm_up=lambda *step: told.append(step)).skipped == 3
+    assert told == []
+
+
 def test_a_folder_and_the_same_again(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
     paths = write_scenes(tmp_path / "in", range(40))
     (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8 none")

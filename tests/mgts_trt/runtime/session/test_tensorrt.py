@@ -370,6 +370,7 @@ def test_a_cache_that_cannot_be_used_is_ignored_and_written_anew(bundle, trt, ca
         pytest.skip("this flavour has no runtime cache")
     engine = open_engine(bundle, "idnet", "fp32")
     engine.create_context()
+    engine.save_cache()
     [path] = entries(cache_folder)
     if content == "damaged":
         path.write_bytes(path.read_bytes()[:-1])
