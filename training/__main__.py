@@ -233,6 +233,7 @@ def evaluate(
     """Measure a bundle on labelled data, through its own sessions, as the field measures it (Sec. 4.2)."""
     from mgts_trt.bundle.bundle import Bundle
     from training.evaluation import measure as run
+    from training.evaluation.detector import detection
     from training.evaluation.peer import Peer, peer_reid
 
     opened = Bundle.open(bundle)
@@ -271,7 +272,7 @@ def evaluate(
                     f"--peer is compared on crops of people, not on {data.value}. Take market1501 or reid_mix."
                 )
             held_out = load_held_out(data, root, length=scenes)
-            found = run.detection(opened, held_out, on_step=begin("detecting", len(held_out)))
+            found = detection(opened, held_out, on_step=begin("detecting", len(held_out)))
             rows["detector"] = found.summary()
             if data in WITH_MASKS:
                 fit = run.masks(opened, held_out, on_step=begin("segmenting", len(held_out)))

@@ -1,10 +1,9 @@
-"""A bundle on labelled data: detection, masks, re-ID on ground-truth boxes, and person search (Sec. 4.2).
+"""A bundle on labelled data: masks, re-ID on ground-truth boxes, and person search (Sec. 4.2).
 
 Bundles run through their own sessions and the stages of deployment, so what is measured is what is deployed; no network
 is built in PyTorch.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.choices import Mode
 from mgts_trt.errors import MetricError
-from mgts_trt.evaluation.boxes import box_area, match_boxes
 from mgts_trt.evaluation.mask_metrics import MaskResult, evaluate_masks
 from mgts_trt.evaluation.metrics import (
     IouThreshold,
@@ -30,9 +28,8 @@ from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_patches
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.stages import Letterbox
 from training.data.protocols import Query
-from training.data.scene import IGNORED_COVER, UNKNOWN, Scene, Scenes
+from training.data.scene import UNKNOWN, Scene, Scenes
 from training.data.transforms import to_canvas
 
 _OWN_CAMERA = 10**6
@@ -45,108 +42,6 @@ BATCH = 32
 
 def no_step() -> None:
     """Nobody waits for a step."""
-
-
-@dataclass(frozen=True)
-class DetectorResult:
-    """How well a detector finds people, at IoU 0.5. A number that the scenes cannot give is NaN.
-
-    Attributes:
-        average_precision: Over all its rows, however faint, 0 … 1.
-        recall: Of the same, 0 … 1.
-        shown_precision: Share of the people shown, those from the threshold on, who are people, 0 … 1.
-        shown_recall: Share of the people who are shown, 0 … 1.
-        false_people: People shown in a picture without people, in the mean.
-        ground_truths: People labelled.
-        empty_pictures: Pictures in which nobody is labelled, and nothing ignored.
-    """
-
-    average_precision: float
-    recall: float
-    shown_precision: float
-    shown_recall: float
-    false_people: float
-    ground_truths: int
-    empty_pictures: int
-
-    def summary(self) -> dict[str, float]:
-        """The numbers there are, under the headings of tables and JSON."""
-        named = {
-            "AP": self.average_precision,
-            "recall": self.recall,
-            "shown precision": self.shown_precision,
-            "shown recall": self.shown_recall,
-            "false people": self.false_people,
-        }
-        return {name: number for name, number in named.items() if not math.isnan(number)}
-
-
-def detection(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = no_step) -> DetectorResult:
-    """The bundle's detector on labelled scenes, at the bundle's threshold."""
-    session = OnnxRuntimeSession(bundle, "detector", "fp32")
-
-    def detect(image: Image) -> tuple[Array, Array]:
-        letterbox = Letterbox((image.shape[0], image.shape[1]), bundle.manifest.canvas)
-        found = session.run({"image": letterbox.apply(image, bundle.manifest.pad)})
-        rows = found["scores"] > 0
-        return letterbox.to_image(letterbox.clip(found["boxes"][rows])), found["scores"][rows]
-
-    return judge_detector(detect, scenes, bundle.manifest.thresholds.detection, on_step=on_step)
-
-
-def judge_detector(
-    detect: Callable[[Image], tuple[Array, Array]], scenes: Scenes, threshold: float, *, on_step: OnStep = no_step
-) -> DetectorResult:
-    """A detector on labelled scenes. What lies on an ignored box and matches nobody counts neither way.
-
-    Args:
-        detect: Boxes [N, 4] (xyxy, pixels of the picture) and scores [N] of a picture.
-        scenes: The pictures and their people.
-        threshold: Score from which a detection is shown.
-        on_step: Called after each scene.
-
-    Raises:
-        MetricError: There are no scenes, or a number is not finite.
-    """
-    predictions, truths, false_people = [], [], []
-    for scene in _each(scenes, on_step):
-        boxes, scores = detect(scene.image)
-        kept = ~_on_ignored(boxes, scores, scene)
-        boxes, scores = boxes[kept], scores[kept]
-        predictions.append((boxes, scores))
-        truths.append(scene.boxes)
-        if not len(scene.boxes) and not len(scene.ignored):
-            false_people.append(int((scores >= threshold).sum()))
-    if not truths:
-        raise MetricError("There are 0 scenes to measure a detector on; at least 1 was expected. Give another dataset.")
-    everyone = shown = None
-    if any(len(people) for people in truths):
-        everyone = evaluate_detection(predictions, truths)
-        strong = [(boxes[scores >= threshold], scores[scores >= threshold]) for boxes, scores in predictions]
-        shown = evaluate_detection(strong, truths)
-        shown_count = sum(len(scores) for _, scores in strong)
-    return DetectorResult(
-        average_precision=everyone.average_precision if everyone else math.nan,
-        recall=everyone.recall if everyone else math.nan,
-        shown_precision=shown.true_positives / shown_count if shown and shown_count else math.nan,
-        shown_recall=shown.recall if shown else math.nan,
-        false_people=float(np.mean(false_people)) if false_people else math.nan,
-        ground_truths=everyone.ground_truths if everyone else 0,
-        empty_pictures=len(false_people),
-    )
-
-
-def _on_ignored(boxes: Array, scores: Array, scene: Scene) -> NDArray[np.bool_]:
-    """Which detections match nobody and lie on an ignored box by `IGNORED_COVER` of their area, [N]."""
-    if not len(boxes) or not len(scene.ignored):
-        return np.zeros(len(boxes), np.bool_)
-    nobody = np.zeros(len(boxes), np.bool_)
-    order = np.argsort(-scores, kind="stable")
-    nobody[order] = match_boxes(boxes[order], scene.boxes) < 0
-    low = np.maximum(boxes[:, None, :2], scene.ignored[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], scene.ignored[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2).max(axis=1)
-    return np.asarray(nobody & (shared >= IGNORED_COVER * box_area(boxes)), np.bool_)
 
 
 def masks(bundle: Bundle, scenes: Scenes, *, on_step: OnStep = no_step) -> MaskResult:

@@ -284,6 +284,61 @@ def se(
     _write(json_file, {"data": data.value, "mode": mode, "results": histograms})
 
 
+@app.command()
+def scores(
+    bundle: BundleArgument,
+    root: Annotated[Path, typer.Option(help="The folder that holds the sets.")],
+    out: OutOption = None,
+    json_file: JsonOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """What the detector's scores mean on held-out photographs: precision and recall, a threshold, and calibration."""
+    from mgts_trt.bundle.bundle import Bundle
+    from training.evaluation.analyses import scores as analysis
+    from training.evaluation.detector import bundled_detector, judge
+
+    opened = Bundle.open(bundle)
+    _need_matplotlib(out)
+    threshold, detect = opened.manifest.thresholds.detection, bundled_detector(opened)
+    held_out = {data: load_held_out(data, root / data.value, length=1) for data in analysis.SETS}
+    with steps() as begin:
+        found = {
+            data.value: judge(detect, scenes, on_step=begin(data.value, len(scenes)))
+            for data, scenes in held_out.items()
+        }
+    rows = table("held out", *_SHOWN, title=f"{bundle}, shown from {threshold:g} on")
+    results = {name: judged.result(threshold).summary() for name, judged in found.items()}
+    for name, numbers in results.items():
+        rows.add_row(name, *(f"{numbers[heading[1:]]:.3f}" if heading[1:] in numbers else "" for heading in _SHOWN))
+    console.print(rows)
+    proposed = analysis.propose_threshold(found[analysis.SETS[0].value], found[analysis.SETS[1].value])
+    console.print(
+        f"The smallest threshold with a precision of {analysis.PRECISION:.2f} on {analysis.SETS[0].value} and at most "
+        f"{analysis.FALSE_PEOPLE:.2f} false people a picture: {'none' if proposed is None else f'{proposed:.2f}'}."
+    )
+    fits = analysis.fit_calibration(list(found.values()))
+    for name, fit in fits.items():
+        console.print(f"Expected calibration error, {name}: {fit.error:.3f}.")
+    if out is not None:
+        from mgts_trt.pictures.figures import save_figure
+
+        figure = analysis.draw_scores(found, threshold, fits, title="The detector on held-out photographs")
+        console.print(str(save_figure(figure, out / "scores.png")))
+    counts = {name: {"pictures": len(each.empty), "people": each.people_labelled} for name, each in found.items()}
+    _write(
+        json_file,
+        {
+            "bundle": str(bundle),
+            "threshold": threshold,
+            "proposed threshold": proposed,
+            "results": {name: {**counts[name], **numbers} for name, numbers in results.items()},
+            "calibration error": {name: fit.error for name, fit in fits.items()},
+            "curves": {name: analysis.sampled_curve(each) for name, each in found.items()},
+        },
+    )
+
+
+_SHOWN = (">AP", ">recall", ">shown precision", ">shown recall", ">false people")
 _RANKING = (">mAP", ">top-1", ">top-5", ">top-10")
 _PAPER_RANKING = (">paper: mAP", ">top-1")
 
