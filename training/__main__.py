@@ -13,6 +13,8 @@ from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
 from training.evaluation.analyses.commands import app as analyse
+from training.evaluation.gather import gather
+from training.evaluation.label import label
 from training.evaluation.label_set import label_set
 from training.evaluation.leaks import leaks
 from training.options import (
@@ -41,6 +43,8 @@ app = typer.Typer(
 )
 app.add_typer(analyse, name="analyse")
 app.command("label-set")(label_set)
+app.command("gather")(gather)
+app.command("label")(label)
 app.command("leaks")(leaks)
 
 
