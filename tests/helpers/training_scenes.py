@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mgts_trt._typing import Image
 from training.data.scene import UNKNOWN, Scene
 
 
@@ -53,3 +54,15 @@ class Streets:
             instances[y1 + 5 : y2, x1 + 5 : x2 - 5] = row + 1
         identities = np.array([2 * index % 4, (2 * index + 1) % 4, UNKNOWN])
         return Scene(f"{index}", image, boxes, identities, instances if self._masks else None)
+
+
+def drawn(seed: int, height: int = 180, width: int = 240) -> Image:
+    """Ground and sky of changing light, and some things before them."""
+    rng = np.random.default_rng(seed)
+    soft = cv2.resize(rng.integers(40, 220, (5, 7, 3)).astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(25):
+        corner = rng.integers((width, height))
+        far = corner + rng.integers(6, 60, 2)
+        colour = tuple(int(value) for value in rng.integers(0, 255, 3))
+        cv2.rectangle(soft, corner.tolist(), far.tolist(), colour, -1)
+    return soft

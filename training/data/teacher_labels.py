@@ -1,6 +1,5 @@
 """What a teacher sees as labels: people it is sure of, regions of doubt, and things, in the form of `boxes.json`."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +10,6 @@ from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError
 from mgts_trt.pictures.image import read_image
 from training.data.annotated import xywh_to_xyxy
-from training.data.datasets.boxes_json import boxes_json
 from training.data.scene import IGNORED_COVER
 from training.data.teacher import CATEGORIES, PERSON, Sightings, ious
 
@@ -37,7 +35,7 @@ _KNOWN = 0.3
 """A sighting that overlaps a person labelled by hand by this IoU is that person."""
 
 Entry = dict[str, Any]
-"""One picture of `boxes.json`."""
+"""One picture of `boxes.json`, as JSON has it."""
 
 
 class Looks(Protocol):
@@ -109,25 +107,6 @@ def completed(by_hand: Entry, taught: Entry) -> Entry:
     known = (ious(found, people) >= _KNOWN).any(1) | (_covered(found, ignored) >= IGNORED_COVER).any(1)
     more = [person["bbox"] for person, old in zip(taught["persons"], known, strict=True) if not old]
     return {**by_hand, "ignore": [*by_hand.get("ignore", []), *more]}
-
-
-def read_entries(path: Path) -> dict[str, Entry]:
-    """The entries of a `boxes.json` by file, whole.
-
-    Raises:
-        DataError: There is no such file, or it is malformed.
-    """
-    boxes_json(path.parent)  # says what is wrong with it
-    entries: list[Entry] = json.loads(path.read_text(encoding="utf-8"))
-    return {entry["file"]: entry for entry in entries}
-
-
-def write_entries(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Write a `boxes.json`, by file, all of it or nothing."""
-    rows = ",\n".join(json.dumps(entries[file]) for file in sorted(entries))
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(f"[{rows}]\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _xywh(box: Floats) -> list[float]:

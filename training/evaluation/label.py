@@ -1,5 +1,6 @@
 """`python -m training label`: pictures that nobody has labelled, labelled by a teacher."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from mgts_trt.cli.console import out as console
 from mgts_trt.cli.console import warn
 from mgts_trt.errors import MgtsError
 from mgts_trt.pictures.folders import find_images
+from training.data.datasets.boxes_json import read_entries, write_entries
 from training.data.files import DataError
 from training.data.teacher import Teacher
 from training.data.teacher_labels import (
@@ -18,8 +20,6 @@ from training.data.teacher_labels import (
     Entry,
     completed,
     labelled,
-    read_entries,
-    write_entries,
 )
 from training.options import steps
 
@@ -42,14 +42,16 @@ def label(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Label pictures: people a teacher is sure of, regions of doubt to ignore, and things; goes on where it was."""
-    if not pictures.resolve().is_relative_to(out.resolve().parent):
+    # As they are named: a set whose pictures are linked to stands where the link is.
+    pictures, folder = Path(os.path.abspath(pictures)), Path(os.path.abspath(out)).parent
+    if not pictures.is_relative_to(folder):
         raise MgtsError(f"{out} is not above {pictures}, but its names are relative to its folder. Name another --out.")
     files = find_images(pictures)
     entries: dict[str, Entry] = read_entries(out) if out.exists() else {}
     by_hand = read_entries(keep) if keep else None
     # Mixed, so that what is there of a labelling that goes on shows all kinds of pictures.
     mixed = [files[number] for number in np.random.default_rng(0).permutation(len(files))]
-    names = {file: file.resolve().relative_to(out.resolve().parent).as_posix() for file in mixed}
+    names = {file: file.relative_to(folder).as_posix() for file in mixed}
     if by_hand is not None and (foreign := sorted(set(names.values()) - by_hand.keys())):
         raise DataError(
             f"{keep} does not list {foreign[0]}, but to keep its labels every picture of {pictures} is expected in "

@@ -10,21 +10,10 @@ import pytest
 
 from mgts_trt._typing import Image
 from mgts_trt.pictures.image import read_image, write_image
+from tests.helpers.training_scenes import drawn
 from training.data.datasets.splits import market1501_split
 from training.data.fingerprints import copies, fingerprints, likeness
 from training.data.sources import files_of
-
-
-def drawn(seed: int, height: int = 180, width: int = 240) -> Image:
-    """Ground and sky of changing light, and some things before them."""
-    rng = np.random.default_rng(seed)
-    soft = cv2.resize(rng.integers(40, 220, (5, 7, 3)).astype(np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
-    for _ in range(25):
-        corner = rng.integers((width, height))
-        far = corner + rng.integers(6, 60, 2)
-        colour = tuple(int(value) for value in rng.integers(0, 255, 3))
-        cv2.rectangle(soft, corner.tolist(), far.tolist(), colour, -1)
-    return soft
 
 
 def encoded(image: Image) -> Image:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.training_scenes import save
-from training.data.datasets.boxes_json import boxes_json
+from training.data.datasets.boxes_json import boxes_json, read_entries, write_entries
 from training.data.files import DataError
 from training.data.teacher import CATEGORIES, PERSON, Sightings
 from training.data.teacher_labels import (
@@ -17,8 +17,6 @@ from training.data.teacher_labels import (
     completed,
     label,
     labelled,
-    read_entries,
-    write_entries,
 )
 
 

@@ -6,8 +6,8 @@ import cv2
 from typer.testing import CliRunner
 
 from mgts_trt.pictures.folders import find_images
-from tests.training.data.test_fingerprints import drawn
-from tests.training.data.test_gathered import repository
+from tests.helpers.clones import repository
+from tests.helpers.training_scenes import drawn
 from training.__main__ import app
 from training.evaluation.leaks import SAMPLES
 

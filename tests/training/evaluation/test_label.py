@@ -101,6 +101,15 @@ def test_labels_by_hand_are_kept(photos: Path, teacher: Path) -> None:
         label(photos, teacher, "--keep", keep)
 
 
+def test_a_set_of_linked_pictures_is_labelled_where_the_link_is(photos: Path, teacher: Path) -> None:
+    again = photos / "again"
+    again.mkdir()
+    (again / "images").symlink_to(photos / "images")
+    label(again, teacher)
+    assert boxes_json(again).names == ["images/a.jpg", "images/b.jpg", "images/c.jpg"]
+    assert not (photos / "boxes.json").exists()
+
+
 def test_labels_stand_above_their_pictures(photos: Path, teacher: Path) -> None:
     with pytest.raises(MgtsError, match="is not above"):
         label(photos, teacher, out=photos / "elsewhere" / "boxes.json")

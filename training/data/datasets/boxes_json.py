@@ -1,7 +1,9 @@
 """Photos with a box around every person, listed in one file, `boxes.json`."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
@@ -67,3 +69,22 @@ def boxes_json(folder: str | Path) -> AnnotatedScenes:
         for picture in sorted(pictures, key=lambda picture: picture.file)
     ]
     return AnnotatedScenes(Path(folder), images)
+
+
+def read_entries(path: Path) -> dict[str, dict[str, Any]]:
+    """The entries of a `boxes.json` by file, whole.
+
+    Raises:
+        DataError: There is no such file, or it is malformed.
+    """
+    boxes_json(path.parent)  # says what is wrong with it
+    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return {entry["file"]: entry for entry in entries}
+
+
+def write_entries(path: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a `boxes.json`, by file, all of it or nothing."""
+    rows = ",\n".join(json.dumps(entries[file]) for file in sorted(entries))
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(f"[{rows}]\n", encoding="utf-8")
+    partial.replace(path)
