@@ -9,6 +9,9 @@ MODES: tuple[Mode, ...] = ("none", "net", "box")
 Backend = Literal["auto", "onnxruntime", "tensorrt"]
 BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")
 
+FlavourChoice = Literal["auto", "tensorrt", "tensorrt_rtx"]
+"""Of TensorRT; `auto` is the one that supports the GPU, see `plans.installed`."""
+
 HeadForm = Literal["graph", "fused"]
 """Where a network's head is computed: in the plan's `graph`, or `fused` into a kernel behind the plan."""
 

@@ -139,7 +139,7 @@ def no_torch_in_the_product(tree: Tree) -> Iterator[str]:
 
 
 def one_place_loads_tensorrt(tree: Tree) -> Iterator[str]:
-    """TensorRT comes through `plans/flavour.py`, CUDA through `runtime/cuda`; the rest is handed objects."""
+    """TensorRT comes through `plans/installed.py`, CUDA through `runtime/cuda`; the rest is handed objects."""
     for module, source in tree.sources.items():
         for each in tree.imports[module]:
             top = each.name.partition(".")[0]
@@ -150,7 +150,7 @@ def one_place_loads_tensorrt(tree: Tree) -> Iterator[str]:
             ):
                 yield f"{source.path}:{each.line} imports {each.name}"
         for node in ast.walk(source.tree):
-            if _is_open_import(node) and module not in ("mgts_trt", "mgts_trt.plans.flavour"):
+            if _is_open_import(node) and module not in ("mgts_trt", "mgts_trt.plans.installed"):
                 yield f"{source.path}:{node.lineno} imports a module that only a run can name"
             if _is_tensorrt(node) and not module.startswith(("mgts_trt.plans", "mgts_trt.runtime.session.engine")):
                 yield f"{source.path}:{node.lineno} uses TensorRT's own module"

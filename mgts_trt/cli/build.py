@@ -8,6 +8,7 @@ import typer
 
 from mgts_trt.choices import HeadChoice
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table
+from mgts_trt.cli.options import FlavourOption
 from mgts_trt.cli.terminal import Records
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def build(
         HeadChoice,
         typer.Option(help="MGTS's head: in the plan's graph, or fused into a kernel behind it; auto is graph as yet."),
     ] = "auto",
+    flavour: FlavourOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
 ) -> None:
     """Build TensorRT plans from a bundle; TensorRT-RTX needs no GPU for it."""

@@ -11,7 +11,7 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, PrecisionOption, ThreadsOption, TopOption
 from mgts_trt.cli.outputs import make_folder
 from mgts_trt.counts import people_of
 from mgts_trt.errors import ImageError, MgtsError
@@ -98,6 +98,7 @@ def detect(
     mode: Annotated[Mode, typer.Option(help="none, net or box: the rows of the paper's Table 6.")] = "net",
     people: TopOption = None,
     backend: BackendOption = "auto",
+    flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     draw: Annotated[bool, typer.Option(help="Write annotated pictures.")] = True,

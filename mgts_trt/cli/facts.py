@@ -15,8 +15,10 @@ from mgts_trt.bundle.records import ParityRecord, RangesRecord
 from mgts_trt.errors import BackendError, BundleError, MgtsError, OnnxError, PlanError
 from mgts_trt.machine.files import file_sha256, place_kind
 from mgts_trt.machine.gpus import find_gpus
-from mgts_trt.plans.flavour import Flavour, find_flavour, runs_on, title
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan
+from mgts_trt.plans.support import runs_on, target_text, title
 
 
 class _Facts(BaseModel):
@@ -322,5 +324,5 @@ def _why_not_loaded(identity: PlanIdentity, flavour: Flavour | None) -> str:
     if not gpus:
         return "Its layers are shown on a machine with an NVIDIA GPU: TensorRT loads no plan without one."
     if not runs_on(identity.target, gpus[0].sm):
-        return f"Its layers are shown on a GPU it was built for ({identity.target}); here is {gpus[0].sm}."
+        return f"Its layers are shown on a GPU it was built for: {target_text(identity.target)}; here is {gpus[0].sm}."
     return ""

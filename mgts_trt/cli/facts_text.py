@@ -9,8 +9,8 @@ from mgts_trt.bundle.macs import Work, macs_text, share_text
 from mgts_trt.cli.console import table
 from mgts_trt.cli.facts import BundleFacts, Facts, OnnxFacts, PlanFacts
 from mgts_trt.cli.terminal import styled
-from mgts_trt.plans.flavour import title
 from mgts_trt.plans.plan import PlanRecord
+from mgts_trt.plans.support import target_text, title
 
 
 def facts_report(facts: Facts) -> RenderableType:
@@ -61,7 +61,7 @@ def _record(record: PlanRecord) -> dict[str, str]:
         "model": identity.model,
         "precision": identity.precision,
         "built by": f"{title(identity.flavour)} {identity.flavour_version}, mgts-trt {record.tool}",
-        "target": identity.target,
+        "target": target_text(identity.target),
         "head": "fused: a kernel behind the plan, weights in head.npz" if identity.head == "fused" else "",
         "platform": identity.platform,
         "ONNX SHA-256": identity.onnx_sha256,

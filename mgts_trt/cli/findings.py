@@ -18,8 +18,10 @@ from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.machine.installation import checkout, checkout_command, reinstall_command
-from mgts_trt.plans.flavour import INSTALL, Flavour, broken_flavours, find_flavour, runs_on, title
+from mgts_trt.plans.flavour import INSTALL, Flavour
+from mgts_trt.plans.installed import broken_flavours, find_flavour, installed_flavours
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
+from mgts_trt.plans.support import runs_on, target_text, title, why_unsupported
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.version import __version__
 
@@ -101,12 +103,16 @@ def _gpus() -> Iterator[Finding]:
 
 
 def _tensorrt() -> Iterator[Finding]:
-    flavour = find_flavour()
+    gpus = find_gpus()
+    flavour = find_flavour(gpu=gpus[0] if gpus else None)
     if flavour is not None:
-        runs = "and runs plans on this GPU" if find_gpus() else "but runs no plans: it finds no NVIDIA GPU"
-        yield Finding("TensorRT", "ok", f"{flavour}, builds for {', '.join(flavour.targets)}, {runs}")
+        runs = "and runs plans on this GPU" if gpus else "but runs no plans: it finds no NVIDIA GPU"
+        builds = ", ".join(map(target_text, flavour.targets))
+        yield Finding("TensorRT", "ok", f"{flavour}, builds for {builds}, {runs}")
         return
     broken = broken_flavours()
+    for each in installed_flavours() if gpus else ():
+        yield Finding("TensorRT", "info", f"{each}: {why_unsupported(each.name, each.version, gpus[0].sm)}")
     for name, why in broken.items():
         yield Finding("TensorRT", "problem", f"{title(name)} is installed, but does not load: {why}", INSTALL)
     if not broken:
@@ -210,7 +216,8 @@ def _plans(bundle: Bundle) -> Iterator[Finding]:
     if not folders:
         yield Finding("plans", "info", "none built", build_command(bundle.root))
         return
-    flavour, gpus = find_flavour(), find_gpus()
+    gpus = find_gpus()
+    flavour = find_flavour(gpu=gpus[0] if gpus else None)
     for folder in folders:
         yield from _guarded("plans", lambda folder=folder: _plan(bundle, folder, flavour, gpus))  # type: ignore[misc]
 
@@ -245,4 +252,6 @@ def _fitness(name: str, target: str, gpus: list[Gpu]) -> Finding:
         return Finding("plans", "ok", f"{name} is whole and up to date; it needs an NVIDIA GPU to run")
     if runs_on(target, gpus[0].sm):
         return Finding("plans", "ok", f"{name} is whole and runs on {gpus[0].name}")
-    return Finding("plans", "info", f"{name} is whole, but not for this GPU ({gpus[0].sm})")
+    return Finding(
+        "plans", "info", f"{name} is whole; it runs on {target_text(target)}, not on this GPU ({gpus[0].sm})"
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.signals import signals_handled
@@ -50,6 +50,7 @@ def index(
     ] = None,
     thumbnails: Annotated[bool, typer.Option(help="Keep a small picture of each person.")] = True,
     backend: BackendOption = "auto",
+    flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     workers: Annotated[

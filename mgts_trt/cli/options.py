@@ -1,11 +1,12 @@
 """Arguments and options that several commands take alike."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mgts_trt.choices import Backend, Mode
+from mgts_trt.choices import Backend, FlavourChoice, Mode
 
 BundleArgument = Annotated[
     Path | None,
@@ -27,6 +28,31 @@ TopOption = Annotated[
 ]
 
 
+def _ask_for_flavour(context: typer.Context, choice: FlavourChoice | None) -> FlavourChoice | None:
+    """Say it to all that look for TensorRT, in this process and those it starts, while the command runs."""
+    variable = "MGTS_TRT_FLAVOUR"
+    if choice is not None and not context.resilient_parsing:
+        before = os.environ.get(variable)
+        os.environ[variable] = choice
+
+        def restore() -> None:
+            if before is None:
+                os.environ.pop(variable, None)
+            else:
+                os.environ[variable] = before
+
+        context.call_on_close(restore)
+    return choice
+
+
+FlavourOption = Annotated[
+    FlavourChoice | None,
+    typer.Option(
+        "--flavour",
+        callback=_ask_for_flavour,
+        help="Which TensorRT, where both are installed; by default $MGTS_TRT_FLAVOUR, or what supports the GPU.",
+    ),
+]
 ModeOption = Annotated[
     Mode | None,
     typer.Option(help="none, net or box: the rows of the paper's Table 6; by default the gallery's, or net."),

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from mgts_trt.cli.console import err, find_bundle, notice_untrained, out, parse_modes, progress, split, table, warn
-from mgts_trt.cli.options import BackendOption, BundleArgument, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleArgument, FlavourOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
 from mgts_trt.cli.terminal import Records, styled
 from mgts_trt.errors import MgtsError
@@ -31,6 +31,7 @@ def parity(
     ] = None,
     mode: Annotated[str, typer.Option(help="Of the task: all, or some of none, net, box with commas between.")] = "all",
     backend: BackendOption = "auto",
+    flavour: FlavourOption = None,
     threads: ThreadsOption = None,
     json_file: JsonOption = None,
     picture: PictureOption = None,

@@ -9,7 +9,7 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
 from mgts_trt.counts import people_of
 from mgts_trt.errors import GalleryError, MgtsError
@@ -50,6 +50,7 @@ def search(
     ] = False,
     mode: ModeOption = None,
     backend: BackendOption = "auto",
+    flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     sheet: PictureOption = None,

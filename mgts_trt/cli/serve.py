@@ -8,7 +8,7 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, PrecisionOption, ThreadsOption
 from mgts_trt.errors import MgtsError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def serve(
         Mode | None, typer.Option(help="none, net or box; by default the gallery's, or net without one.")
     ] = None,
     backend: BackendOption = "auto",
+    flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     key_file: Annotated[

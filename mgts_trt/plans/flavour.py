@@ -1,40 +1,31 @@
-"""The one place that imports TensorRT: two flavours, one API.
+"""Two flavours of TensorRT, one API.
 
 `tensorrt` builds a plan on the GPU that will run it. `tensorrt_rtx` builds ahead of time on any machine and compiles
-for the GPU when the plan is first loaded. What differs between them is behind `Flavour`.
+for the GPU when the plan is first loaded. What differs between them is behind `Flavour`; `mgts_trt.plans.installed`
+imports them.
 """
 
-import importlib
-import importlib.util
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from mgts_trt.bundle.recipe import Builder
 from mgts_trt.errors import BackendError
+from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.listeners import ErrorLog, Message, OnProgress, monitor_class, process_logger
-
-FlavourName = Literal["tensorrt", "tensorrt_rtx"]
-FLAVOURS: tuple[FlavourName, ...] = ("tensorrt_rtx", "tensorrt")
-"""In the order they are looked for: TensorRT-RTX first, because it builds on every machine."""
+from mgts_trt.plans.support import CURRENT, PORTABLE, FlavourName, runs_on, supports, title
 
 INSTALL = "pip install 'mgts-trt[rtx]'"
 """The command that makes TensorRT available."""
 
-PORTABLE = "portable"
-CURRENT = "current"
-
 Settings: TypeAlias = dict[str, bool | int]
 """Everything told to the builder that changes the plan it writes."""
 
-_TITLES: dict[FlavourName, str] = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT-RTX"}
-_PORTABLE_FROM = 80
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -67,14 +58,14 @@ class Flavour:
     @property
     def title(self) -> str:
         """The product's name."""
-        return _TITLES[self.name]
+        return title(self.name)
 
     @property
     def targets(self) -> tuple[str, ...]:
         """What a plan can be built for.
 
-        TensorRT builds for the GPU it runs on (`current`). TensorRT-RTX also builds one plan for every GPU from
-        Ampere on (`portable`), or a plan for one compute capability (`sm_86`).
+        TensorRT builds for the GPU it runs on (`current`). TensorRT-RTX also builds one plan for several compute
+        capabilities (`portable`; see `mgts_trt.plans.support.PORTABLE_ON`), or a plan for one (`sm_86`).
         """
         if self.name == "tensorrt":
             return (CURRENT,)
@@ -82,9 +73,14 @@ class Flavour:
         numbers = sorted(int(match[1]) for match in named if match)
         return (PORTABLE, CURRENT, *(f"sm_{number}" for number in numbers))
 
-    @property
-    def default_target(self) -> str:
-        """What a plan is built for where nothing else is asked."""
+    def default_target(self, gpus: Sequence[Gpu] = ()) -> str:
+        """What a plan is built for where nothing else is asked.
+
+        TensorRT-RTX's portable plan serves most; a GPU that is here, and that it does not serve, gets a plan of its
+        own.
+        """
+        if gpus and supports(self.name, self.version, gpus[0].sm) and not runs_on(PORTABLE, gpus[0].sm):
+            return CURRENT
         return self.targets[0]
 
     def settings(self, builder: Builder) -> Settings:
@@ -203,61 +199,3 @@ class Flavour:
 
 
 _ONE_AT_A_TIME = threading.Lock()
-
-
-def find_flavour(prefer: FlavourName | None = None) -> Flavour | None:
-    """The installed TensorRT, or None.
-
-    Args:
-        prefer: Take this flavour if it is there; the other one otherwise.
-    """
-    order = FLAVOURS if prefer is None else (prefer, *(name for name in FLAVOURS if name != prefer))
-    for name in order:
-        module = _load(name)
-        if not isinstance(module, str):
-            return Flavour(name, module.__version__, module)
-    return None
-
-
-def require_flavour() -> Flavour:
-    """Like `find_flavour`, for what cannot go on without.
-
-    Raises:
-        BackendError: No TensorRT is installed, or it does not load.
-    """
-    flavour = find_flavour()
-    if flavour is None:
-        broken = "; ".join(f"{_TITLES[name]} does not load: {why}" for name, why in broken_flavours().items())
-        raise BackendError(
-            f"{broken or 'Neither TensorRT-RTX nor TensorRT is installed'}. Install TensorRT-RTX with `{INSTALL}`."
-        )
-    return flavour
-
-
-def title(name: str) -> str:
-    """The product's name for a flavour's: `"TensorRT-RTX"`."""
-    return next((title for known, title in _TITLES.items() if known == name), name)
-
-
-def broken_flavours() -> dict[FlavourName, str]:
-    """Flavours that are installed and do not load, and why."""
-    loaded = {name: _load(name) for name in FLAVOURS if importlib.util.find_spec(name)}
-    return {name: module for name, module in loaded.items() if isinstance(module, str)}
-
-
-def runs_on(target: str, sm: str) -> bool:
-    """Whether a plan built for `target` runs on a GPU of compute capability `sm` (`"sm_86"`).
-
-    A portable plan runs from Ampere (sm_80) on; Turing needs a plan of its own.
-    """
-    return int(sm.removeprefix("sm_")) >= _PORTABLE_FROM if target == PORTABLE else target == sm
-
-
-@cache
-def _load(name: FlavourName) -> Any:
-    """The package, or the reason why it cannot be had."""
-    try:
-        module = importlib.import_module(name)
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        return str(error) or type(error).__name__
-    return module if hasattr(module, "__version__") else f"{name} is not the TensorRT package"

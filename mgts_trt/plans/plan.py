@@ -27,8 +27,9 @@ from mgts_trt.choices import HeadForm
 from mgts_trt.errors import PlanError, first_fault
 from mgts_trt.machine.data_files import json_sha256, read_json
 from mgts_trt.machine.files import file_sha256, replace_file
-from mgts_trt.plans.flavour import Flavour, FlavourName, title
+from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.head_form import HEAD_FILE, choose_head
+from mgts_trt.plans.support import FlavourName, title
 
 PLAN_FORMAT = 3
 """The sidecar format this version writes and reads."""

@@ -5,7 +5,8 @@ from typing import Any
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.machine import gpus
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.plans.flavour import Flavour, FlavourName
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.support import FlavourName
 from mgts_trt.runtime.session import tensorrt
 from tests.helpers.fake_tensorrt import FakeTensorRT, write_plan
 from tests.helpers.reference_kernels import register_kernels
@@ -22,8 +23,8 @@ def simulated_gpu(monkeypatch: Any, name: FlavourName = "tensorrt_rtx", seed: in
     flavour = Flavour(name, module.__version__, module)
     for where in (gpus, tensorrt):
         monkeypatch.setattr(where, "find_gpus", lambda: [A4000])
-    monkeypatch.setattr(tensorrt, "find_flavour", lambda: flavour)
-    monkeypatch.setattr(tensorrt, "require_flavour", lambda: flavour)
+    monkeypatch.setattr(tensorrt, "find_flavour", lambda **_: flavour)
+    monkeypatch.setattr(tensorrt, "require_flavour", lambda *_: flavour)
     monkeypatch.setattr(tensorrt, "_first_gpu", lambda: module.device)
     return module, flavour
 

@@ -13,8 +13,9 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.report import PlanTrial
 from mgts_trt.choices import HeadForm
 from mgts_trt.errors import BackendError
-from mgts_trt.plans.flavour import CURRENT, PORTABLE, require_flavour
 from mgts_trt.plans.head_form import choose_head
+from mgts_trt.plans.installed import require_flavour
+from mgts_trt.plans.support import CURRENT, PORTABLE
 
 _SECONDS = 1800
 """After which a trial is given up; a build of a large network takes minutes."""

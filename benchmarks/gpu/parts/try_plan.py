@@ -16,7 +16,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.choices import HeadForm
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.builder.build import build_plan
-from mgts_trt.plans.flavour import require_flavour
+from mgts_trt.plans.installed import require_flavour
 
 
 def try_plan(bundle: Bundle, model: str, precision: str, target: str, head: HeadForm, people: int) -> PlanTrial:

@@ -20,10 +20,12 @@ from mgts_trt.plans.builder.proof import measure, require_share
 from mgts_trt.plans.builder.serialize import interrupt_as_flag, serialize
 from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
 from mgts_trt.plans.caches import TimingCache
-from mgts_trt.plans.flavour import CURRENT, INSTALL, Flavour, require_flavour
+from mgts_trt.plans.flavour import INSTALL, Flavour
 from mgts_trt.plans.head_form import HEAD_FILE, choose_head, save_head
+from mgts_trt.plans.installed import flavour_to_build
 from mgts_trt.plans.listeners import Message, OnProgress
 from mgts_trt.plans.plan import LOG, HeadRecord, Plan, PlanIdentity, PlanRecord, verify_plan
+from mgts_trt.plans.support import CURRENT
 from mgts_trt.version import __version__
 
 _HEADLESS = "headless.onnx"
@@ -83,7 +85,10 @@ def parse_targets(text: str | None, flavour: Flavour, gpus: Sequence[Gpu] | None
     Raises:
         BuildError: A target is unknown to this flavour, or `current` is asked for and there is no GPU.
     """
-    asked = [flavour.default_target] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    gpus = find_gpus() if gpus is None else gpus
+    asked = (
+        [flavour.default_target(gpus)] if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    )
     if not asked:
         raise BuildError(f"No target named; {flavour} builds for {', '.join(flavour.targets)}.")
     return list(dict.fromkeys(_resolve_target(target, flavour, gpus) for target in asked))
@@ -109,11 +114,11 @@ def build_plan(
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
-        target: `portable`, `current` or `sm_…`; None means the flavour's default.
+        target: `portable`, `current` or `sm_…`; None means the flavour's default on this machine.
         head: `fused` leaves MGTS's head to the kernel and puts its weights beside the plan; see
             `mgts_trt.plans.head_form`. The other models ignore it.
         force: Build even if the plan is there.
-        flavour: The TensorRT to build with; None means the installed one.
+        flavour: The TensorRT to build with; None means the installed one that can.
         on_progress: Called often while TensorRT builds. What it raises cancels the build and is raised again.
 
     Raises:
@@ -124,8 +129,9 @@ def build_plan(
             cannot be written.
         KeyboardInterrupt: Ctrl-C was pressed; the build has been cancelled.
     """
-    flavour = flavour or require_flavour()
-    target = _resolve_target(target or flavour.default_target, flavour, None)
+    gpus = find_gpus()
+    flavour = flavour or flavour_to_build(target and [target], gpus)
+    target = _resolve_target(target or flavour.default_target(gpus), flavour, gpus)
     recipe = _recipe_for(bundle, model, precision)
     identity = PlanIdentity.of(bundle, model, precision, target, flavour, choose_head(model, head))
     final = bundle.plans / identity.folder
@@ -168,13 +174,13 @@ def build_bundle(
         models: None means all that the bundle holds.
         head: See `build_plan`.
         force: Build plans that are there already, too.
-        flavour: The TensorRT to build with; None means the installed one.
+        flavour: The TensorRT to build with; None means the installed one that can.
         on_event: Told of every step.
 
     Raises:
         MgtsError: See `build_plan`. Plans built before the one that failed stay.
     """
-    flavour = flavour or require_flavour()
+    flavour = flavour or flavour_to_build(targets, find_gpus())
     resolved = parse_targets(",".join(targets) if targets is not None else None, flavour)
     names = list(bundle.manifest.models if models is None else models)
     jobs = [
@@ -202,13 +208,12 @@ def build_bundle(
     return results
 
 
-def _resolve_target(target: str, flavour: Flavour, gpus: Sequence[Gpu] | None) -> str:
+def _resolve_target(target: str, flavour: Flavour, gpus: Sequence[Gpu]) -> str:
     if target == CURRENT:
-        gpus = find_gpus() if gpus is None else gpus
         if not gpus:
             instead = (
                 f"build on the machine that will run the plan, or ahead of time with TensorRT-RTX (`{INSTALL}`)"
-                if flavour.default_target == CURRENT
+                if flavour.default_target() == CURRENT
                 else f"name one of {', '.join(name for name in flavour.targets if name != CURRENT)}"
             )
             raise BuildError(f"The target current is the GPU of this machine, and no NVIDIA GPU was found; {instead}.")
@@ -216,8 +221,7 @@ def _resolve_target(target: str, flavour: Flavour, gpus: Sequence[Gpu] | None) -
     if target in flavour.targets:
         return target
     # Named outright, the compute capability of the GPU that is here is the same as `current`.
-    here = find_gpus() if gpus is None else gpus
-    if here and target == here[0].sm:
+    if gpus and target == gpus[0].sm:
         return target
     raise BuildError(f"{flavour} cannot build for {target!r}; it builds for {', '.join(flavour.targets)}.")
 

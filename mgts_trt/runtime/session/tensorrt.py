@@ -15,18 +15,11 @@ from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.choices import HeadChoice
 from mgts_trt.errors import BackendError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
-from mgts_trt.plans.flavour import (
-    CURRENT,
-    PORTABLE,
-    Flavour,
-    broken_flavours,
-    find_flavour,
-    require_flavour,
-    runs_on,
-    title,
-)
+from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.head_form import choose_head
+from mgts_trt.plans.installed import find_flavour, require_flavour, why_no_flavour
 from mgts_trt.plans.plan import Plan, PlanIdentity, build_command, find_plan, plan_folders
+from mgts_trt.plans.support import CURRENT, PORTABLE, runs_on
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.session.engine import Engine
@@ -112,7 +105,8 @@ def open_engine(
         BundleError: The bundle does not hold the model in that precision.
         PlanError: See `usable_plan`.
     """
-    flavour, gpus = require_flavour(), find_gpus()
+    gpus = find_gpus()
+    flavour = require_flavour(gpus[0] if gpus else None)
     plan = usable_plan(bundle, model, precision, head, flavour=flavour, gpus=gpus)
     return Engine(plan, flavour, device or _first_gpu(), gpus[0] if gpus else None)
 
@@ -151,11 +145,11 @@ def load_engines(
     Raises:
         MgtsError: It cannot; the message is the first reason why, in one sentence.
     """
-    flavour = find_flavour()
-    if flavour is None:
-        broken = [f"{title(name)} is installed, but does not load: {why}." for name, why in broken_flavours().items()]
-        raise BackendError(broken[0] if broken else "TensorRT is not installed.")
     gpus = find_gpus()
+    gpu = gpus[0] if gpus else None
+    flavour = find_flavour(gpu=gpu)
+    if flavour is None:
+        raise BackendError(why_no_flavour(gpu))
     if not gpus:
         raise BackendError(f"{flavour} is installed, but no NVIDIA GPU was found.")
     if not plan_folders(bundle):

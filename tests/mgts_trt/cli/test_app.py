@@ -134,7 +134,7 @@ def test_parity_passes_and_fails(run, pristine: Path, tmp_path: Path) -> None:
 
 
 def test_build_twice(run, pristine: Path, tmp_path: Path) -> None:
-    from mgts_trt.plans.flavour import find_flavour
+    from mgts_trt.plans.installed import find_flavour
 
     if find_flavour() is None:
         pytest.skip("TensorRT is not installed")
@@ -155,10 +155,23 @@ def test_build_twice(run, pristine: Path, tmp_path: Path) -> None:
 
 
 def test_build_without_tensorrt_says_what_to_install(run, pristine: Path, monkeypatch) -> None:
-    monkeypatch.setattr("mgts_trt.plans.flavour.find_flavour", lambda *_: None)
+    monkeypatch.setattr("mgts_trt.plans.installed._load", lambda name: "No module")
     code, _, err = run("build", pristine)
     assert code == 2
     assert "pip install 'mgts-trt[rtx]'" in err
+
+
+def test_the_flavour_that_is_asked_for_and_missing(run, pristine: Path, monkeypatch) -> None:
+    monkeypatch.setattr("mgts_trt.plans.installed._load", lambda name: "No module")
+    monkeypatch.setattr("mgts_trt.plans.installed.importlib.util.find_spec", lambda name: None)
+    monkeypatch.delenv("MGTS_TRT_FLAVOUR", raising=False)
+    code, _, err = run("build", pristine, "--flavour", "tensorrt")
+    assert code == 2
+    assert "TensorRT is asked for (MGTS_TRT_FLAVOUR, --flavour)" in " ".join(err.split())
+    assert "MGTS_TRT_FLAVOUR" not in os.environ
+    code, _, err = run("build", pristine, "--flavour", "tensorflow")
+    assert code == 2
+    assert "tensorrt_rtx" in err
 
 
 def test_inspect(run, pristine: Path, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ TURING, AMPERE = Gpu("RTX 2080", (7, 5)), Gpu("RTX A4000", (8, 6))
     [
         (installed(version="1.6"), [AMPERE], None, "where TensorRT-RTX 1.7.1.116 is installed"),
         (installed(), [], None, "on a machine with an NVIDIA GPU"),
-        (installed(), [TURING], None, r"built for \(portable\); here is sm_75"),
+        (installed(), [TURING], None, r"built for: portable \(sm_86, sm_89, sm_120\); here is sm_75"),
         (installed(), [AMPERE], None, "does not load the plan: wrong version"),
         (installed(engine('{"Layers": ["a", "b"]}')), [AMPERE], ["a", "b"], "^$"),
         (installed(engine('{"Layers": [{"Name": "a"}]}')), [AMPERE], ["a"], "^$"),

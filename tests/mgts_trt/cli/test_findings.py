@@ -11,7 +11,8 @@ from mgts_trt.cli import findings as module
 from mgts_trt.cli.findings import Finding, examine, report
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder.build import build_plan
-from mgts_trt.plans.flavour import Flavour, find_flavour
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.installed import find_flavour
 from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
@@ -70,7 +71,7 @@ def test_gpus_are_listed(monkeypatch):
     ],
 )
 def test_no_tensorrt(monkeypatch, broken, state, text):
-    monkeypatch.setattr(module, "find_flavour", lambda: None)
+    monkeypatch.setattr(module, "find_flavour", lambda **_: None)
     monkeypatch.setattr(module, "broken_flavours", lambda: broken)
     [finding] = of("TensorRT", check(examine()))
     assert finding.state == state
@@ -223,7 +224,7 @@ class TestPlans:
         [
             ([], "ok", "needs an NVIDIA GPU to run"),
             ([A4000], "ok", "runs on NVIDIA RTX A4000"),
-            ([Gpu("RTX 2080", (7, 5))], "info", "not for this GPU (sm_75)"),
+            ([Gpu("RTX 2080", (7, 5))], "info", "runs on portable (sm_86, sm_89, sm_120), not on this GPU (sm_75)"),
         ],
     )
     def test_a_whole_plan(self, plans, monkeypatch, gpus, state, text):
@@ -242,7 +243,7 @@ class TestPlans:
         assert finding.cure == f"mgts-trt build {plans.root}"
 
     def test_a_plan_of_another_version(self, plans, monkeypatch):
-        monkeypatch.setattr(module, "find_flavour", lambda: Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module))
+        monkeypatch.setattr(module, "find_flavour", lambda **_: Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module))
         [finding] = self.look(plans)
         assert finding.state == "problem"
         assert f"built by {FLAVOUR}, this is TensorRT-RTX 9.8.7" in finding.text
@@ -250,7 +251,7 @@ class TestPlans:
     def test_a_superseded_plan(self, plans, monkeypatch):
         newer = Flavour("tensorrt_rtx", "9.8.7", FLAVOUR.module)
         build_plan(plans, "idnet", "fp32", flavour=newer)
-        monkeypatch.setattr(module, "find_flavour", lambda: newer)
+        monkeypatch.setattr(module, "find_flavour", lambda **_: newer)
         findings = self.look(plans)
         assert sorted(finding.state for finding in findings) == ["info", "ok"]
         [old] = [finding for finding in findings if finding.state == "info"]
@@ -268,7 +269,7 @@ class TestPlans:
         assert "which the bundle does not hold" in finding.text
 
     def test_without_tensorrt_the_bytes_are_checked_still(self, plans, monkeypatch):
-        monkeypatch.setattr(module, "find_flavour", lambda: None)
+        monkeypatch.setattr(module, "find_flavour", lambda **_: None)
         [finding] = self.look(plans)
         assert finding.state == "info"
         assert "is whole; TensorRT-RTX is not installed" in finding.text

@@ -6,69 +6,29 @@ import pytest
 
 from mgts_trt.bundle.recipe import Builder
 from mgts_trt.errors import BackendError
-from mgts_trt.plans import flavour as flavours
-from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour, runs_on
+from mgts_trt.machine.gpus import Gpu
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.installed import find_flavour, require_flavour
 from mgts_trt.plans.listeners import Message, process_logger
 
 needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")
 
 
-@pytest.fixture
-def no_tensorrt(monkeypatch):
-    monkeypatch.setattr(flavours, "_load", lambda name: f"No module named '{name}'")
-    monkeypatch.setattr(flavours.importlib.util, "find_spec", lambda name: None)
-
-
-def test_nothing_installed(no_tensorrt):
-    assert find_flavour() is None
-    with pytest.raises(BackendError, match=r"installed.*pip install 'mgts-trt\[rtx\]'"):
-        require_flavour()
-
-
-def test_installed_but_broken(no_tensorrt, monkeypatch):
-    monkeypatch.setattr(flavours.importlib.util, "find_spec", lambda name: name == "tensorrt")
-    with pytest.raises(BackendError, match="TensorRT does not load: No module named"):
-        require_flavour()
-
-
-@pytest.mark.parametrize(
-    ("installed", "prefer", "expected"),
-    [
-        (("tensorrt", "tensorrt_rtx"), None, "tensorrt_rtx"),
-        (("tensorrt", "tensorrt_rtx"), "tensorrt", "tensorrt"),
-        (("tensorrt",), "tensorrt_rtx", "tensorrt"),
-        (("tensorrt_rtx",), "tensorrt", "tensorrt_rtx"),
-    ],
-)
-def test_preference(monkeypatch, installed, prefer, expected):
-    module = SimpleNamespace(__version__="1.2.3")
-    monkeypatch.setattr(flavours, "_load", lambda name: module if name in installed else "missing")
-    flavour = find_flavour(prefer)
-    assert flavour is not None
-    assert (flavour.name, flavour.version) == (expected, "1.2.3")
-
-
-@pytest.mark.parametrize(
-    ("target", "sm", "expected"),
-    [
-        ("portable", "sm_75", False),
-        ("portable", "sm_80", True),
-        ("portable", "sm_120", True),
-        ("sm_86", "sm_86", True),
-        ("sm_86", "sm_89", False),
-        ("sm_75", "sm_75", True),
-    ],
-)
-def test_runs_on(target, sm, expected):
-    assert runs_on(target, sm) is expected
-
-
 def test_plain_tensorrt_builds_for_the_gpu_that_is_there_only():
     plain = Flavour("tensorrt", "10.9.0", SimpleNamespace(BuilderFlag=SimpleNamespace()))
     assert plain.targets == ("current",)
-    assert plain.default_target == "current"
+    assert plain.default_target() == "current"
     assert str(plain) == "TensorRT 10.9.0"
     assert plain.settings(Builder())["user_allocation"] is False
+
+
+@pytest.mark.parametrize(
+    ("capability", "target"),
+    [((8, 6), "portable"), ((12, 0), "portable"), ((7, 5), "current"), ((12, 1), "current"), ((9, 0), "portable")],
+)
+def test_the_default_is_what_the_gpu_here_runs_if_it_runs_any(capability, target):
+    module = SimpleNamespace(ComputeCapability=SimpleNamespace(SM75=1, SM86=2))
+    assert Flavour("tensorrt_rtx", "1.7.1.116", module).default_target([Gpu("G", capability)]) == target
 
 
 def test_a_builder_that_cannot_be_made():
@@ -90,7 +50,7 @@ class TestInstalled:
     def test_targets(self):
         flavour = require_flavour()
         if flavour.name == "tensorrt_rtx":
-            assert flavour.default_target == "portable"
+            assert flavour.default_target() == "portable"
             assert {"portable", "current", "sm_75", "sm_86", "sm_120"} <= set(flavour.targets)
         else:
             assert flavour.targets == ("current",)
@@ -100,7 +60,7 @@ class TestInstalled:
         flavour = require_flavour()
         settings = flavour.settings(Builder(optimization_level=1, workspace_mib=64, tf32=tf32))
         with flavour.collect() as messages:
-            config = flavour.create_config(flavour.create_builder(), settings, flavour.default_target)
+            config = flavour.create_config(flavour.create_builder(), settings, flavour.default_target())
         flags = flavour.module.BuilderFlag
         assert config.builder_optimization_level == 1
         assert config.get_memory_pool_limit(flavour.module.MemoryPoolType.WORKSPACE) == 64 << 20

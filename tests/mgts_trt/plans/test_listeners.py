@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mgts_trt.plans.flavour import find_flavour
+from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.listeners import ErrorLog, monitor_class
 
 PLAIN = type("module", (), {name: type(name, (), {}) for name in ("IErrorRecorder", "IProgressMonitor")})

@@ -13,8 +13,8 @@ from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cache import VARIABLE
 from mgts_trt.pictures.image import read_image
 from mgts_trt.plans.builder.build import build_plan
-from mgts_trt.plans.flavour import find_flavour
 from mgts_trt.plans.head_form import load_head
+from mgts_trt.plans.installed import find_flavour
 from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session import tensorrt

@@ -21,7 +21,8 @@ from mgts_trt.errors import BackendError, BuildError, BundleError, MgtsError, Pl
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder import build, staging
 from mgts_trt.plans.builder.build import BuildEvent, build_bundle, build_plan, parse_targets
-from mgts_trt.plans.flavour import Flavour, find_flavour, require_flavour
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.installed import find_flavour, require_flavour
 from mgts_trt.plans.plan import PlanIdentity, find_plan, plan_folders, verify_plan
 from mgts_trt.runtime.session import tensorrt as session
 from mgts_trt.runtime.session.tensorrt import usable_plan
@@ -220,7 +221,7 @@ class TestOnePlan:
 
     def test_without_tensorrt(self, bundle, monkeypatch):
         monkeypatch.setattr(
-            build, "require_flavour", lambda: (_ for _ in ()).throw(BackendError("TensorRT is not installed"))
+            build, "flavour_to_build", lambda *_: (_ for _ in ()).throw(BackendError("TensorRT is not installed"))
         )
         with pytest.raises(BackendError, match="not installed"):
             build_plan(bundle, "idnet", "fp32")
@@ -462,7 +463,7 @@ class TestSession:
             ([], ["portable"]),
             ([A4000], ["sm_86", "portable"]),
             ([Gpu("RTX 2080", (7, 5))], ["sm_75"]),
-            ([Gpu("H100", (9, 0))], ["sm_90", "portable"]),
+            ([Gpu("H100", (9, 0))], ["sm_90"]),
         ],
     )
     def test_targets_that_run_here(self, gpus, targets):
@@ -490,8 +491,5 @@ class TestSession:
         assert why().startswith("There are no plans for this bundle; build them with `mgts-trt build")
         build_plan(bundle, "detector", "fp32")
         assert "has no plan of idnet in fp32" in why()
-        monkeypatch.setattr(session, "find_flavour", lambda: None)
-        monkeypatch.setattr(session, "broken_flavours", dict)
-        assert why() == "TensorRT is not installed."
-        monkeypatch.setattr(session, "broken_flavours", lambda: {"tensorrt": "libnvinfer.so.10 is missing"})
-        assert why() == "TensorRT is installed, but does not load: libnvinfer.so.10 is missing."
+        monkeypatch.setattr(session, "find_gpus", lambda: [Gpu("NVIDIA H100", (9, 0))])
+        assert "but does not support the NVIDIA H100: it runs on" in why()

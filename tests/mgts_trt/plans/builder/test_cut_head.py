@@ -17,8 +17,8 @@ from mgts_trt.cli.facts_text import facts_report
 from mgts_trt.errors import BuildError, PlanError
 from mgts_trt.plans.builder.build import build_bundle, build_plan
 from mgts_trt.plans.builder.cut_head import cut_head
-from mgts_trt.plans.flavour import find_flavour
 from mgts_trt.plans.head_form import AUTO, FEATURES, HEAD_FILE, choose_head, load_head
+from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, find_plan, plan_folders, verify_plan
 from mgts_trt.runtime.session.onnxruntime import PLAIN_QDQ
 from mgts_trt.runtime.session.tensorrt import usable_plan

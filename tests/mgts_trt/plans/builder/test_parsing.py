@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError, OnnxError
 from mgts_trt.plans.builder.parsing import Node, check_tensors, examine, nodes_without_layer, parse, read_nodes
-from mgts_trt.plans.flavour import find_flavour, require_flavour
+from mgts_trt.plans.installed import find_flavour, require_flavour
 from tests.helpers.tiny_bundle import make_model
 
 needs_tensorrt = pytest.mark.skipif(find_flavour() is None, reason="neither TensorRT-RTX nor TensorRT is installed")

@@ -12,7 +12,7 @@ from mgts_trt.bundle.onnx_graph import load_onnx, read_graph
 from mgts_trt.errors import BuildError, OnnxError
 from mgts_trt.plans.builder.parsing import parse
 from mgts_trt.plans.builder.proof import measure, require_share
-from mgts_trt.plans.flavour import find_flavour, require_flavour
+from mgts_trt.plans.installed import find_flavour, require_flavour
 from tests.helpers.small_graphs import node, save_graph
 from tests.helpers.tiny_bundle import make_model
 

@@ -74,8 +74,8 @@ def test_a_precision_the_bundle_lacks(bundle: Bundle) -> None:
 
 def test_auto_falls_back_to_onnxruntime_and_says_why(bundle: Bundle, monkeypatch) -> None:
     monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.find_gpus", list)
-    monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.find_flavour", lambda: None)
-    monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.broken_flavours", dict)
+    monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.find_flavour", lambda **_: None)
+    monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.why_no_flavour", lambda _: "TensorRT is not installed.")
     runtime = select_runtime(bundle, ("detector",), precision="fp32", backend="auto", threads=3)
     assert runtime.backend == "onnxruntime"
     assert runtime.device == "CPU, 3 threads"
@@ -87,7 +87,7 @@ def test_auto_falls_back_to_onnxruntime_and_says_why(bundle: Bundle, monkeypatch
 def test_auto_names_the_missing_gpu(bundle: Bundle, monkeypatch) -> None:
     monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.find_gpus", list)
     flavour = SimpleNamespace(__str__=lambda self: "x")
-    monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.find_flavour", lambda: flavour)
+    monkeypatch.setattr("mgts_trt.runtime.session.tensorrt.find_flavour", lambda **_: flavour)
     reason = select_runtime(bundle, ("detector",), precision="fp32", backend="auto", threads=None).reason
     assert "no NVIDIA GPU was found" in reason
 

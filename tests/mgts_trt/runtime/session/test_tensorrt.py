@@ -14,7 +14,7 @@ from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans import plan as plans
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.caches import RUNTIME
-from mgts_trt.plans.flavour import find_flavour
+from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import Plan, PlanRecord
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session import backends
