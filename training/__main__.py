@@ -72,11 +72,12 @@ class Model(StrEnum):
 
 
 class Freeze(StrEnum):
-    """What does not learn: conv1, conv2 and all batch statistics (paper), conv1 and conv2 (first), nothing."""
+    """What does not learn: conv1, conv2 and all batch statistics (paper), conv1 and conv2, the backbone, nothing."""
 
     AUTO = "auto"
     PAPER = "paper"
     FIRST = "first"
+    BACKBONE = "backbone"
     NONE = "none"
 
 
@@ -114,8 +115,8 @@ def train_command(
     freeze: Annotated[
         Freeze,
         typer.Option(
-            help="paper: conv1, conv2 and all batch statistics; first: conv1 and conv2; auto: detector and mask net as "
-            "the paper where they start from a backbone."
+            help="paper: conv1, conv2 and all batch statistics; first: conv1 and conv2; backbone: the whole backbone; "
+            "auto: detector and mask net as the paper where they start from a backbone."
         ),
     ] = Freeze.AUTO,
     model: Annotated[Model, typer.Option(help="Re-ID: one stream (idnet) or two.")] = Model.MGTS,

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ from training.data.files import keep_instances
 from training.data.scene import Scene, Scenes
 from training.data.transforms import Augmentation, to_canvas
 from training.losses.detection import Truth
+from training.models.backbone import Backbone
 from training.preset import Preset
 
-Freeze = Literal["paper", "first", "none"]
+Freeze = Literal["paper", "first", "backbone", "none"]
 
 
 class TaskError(MgtsError):
@@ -77,15 +78,15 @@ class CanvasTask(ABC):
 
     Args:
         network: Learns.
-        first_layers: Its conv1 and conv2.
+        backbone: What it is built on.
         preset: The network's.
         scenes: To learn from; each is seen once an epoch, in a new order.
         seed: Of order, augmentation, sampling and dropout.
         batch_size: Scenes an iteration.
         augment: See `draw_scene`.
         freeze: "paper" freezes conv1, conv2 (Sec. 4.3) and every batch normalisation, for networks that start from
-            trained weights. "first" freezes conv1, conv2 and the batch normalisations in them. "none" trains
-            everything.
+            trained weights. "first" freezes conv1, conv2 and the batch normalisations in them. "backbone" trains what
+            stands on the backbone alone, in a fraction of the time. "none" trains everything.
 
     Raises:
         TaskError: There are no scenes, or batches are too small for what is asked.
@@ -94,7 +95,7 @@ class CanvasTask(ABC):
     def __init__(
         self,
         network: nn.Module,
-        first_layers: Sequence[nn.Module],
+        backbone: Backbone,
         preset: Preset,
         scenes: Scenes,
         *,
@@ -107,8 +108,16 @@ class CanvasTask(ABC):
         if not len(scenes):
             raise TaskError("There are 0 scenes to learn from; at least 1 was expected. Give another dataset.")
         if freeze not in get_args(Freeze):
-            raise TaskError(f"freeze is {freeze!r}; 'paper', 'first' or 'none' was expected. Give one of the three.")
-        smallest = 2 if norms and freeze != "paper" else 1
+            raise TaskError(f"freeze is {freeze!r}; one of {', '.join(get_args(Freeze))} was expected.")
+        frozen: dict[Freeze, Sequence[nn.Module]] = {
+            "paper": [*backbone.first_layers(), *norms],
+            "first": backbone.first_layers(),
+            "backbone": [cast(nn.Module, backbone)],
+            "none": [],
+        }
+        self._frozen = frozen[freeze]
+        at_rest = {module for part in self._frozen for module in part.modules()}
+        smallest = 1 if at_rest.issuperset(norms) else 2
         if batch_size < smallest:
             raise TaskError(
                 f"batch_size is {batch_size}; with freeze={freeze!r} at least {smallest} was expected, for batch "
@@ -117,11 +126,6 @@ class CanvasTask(ABC):
         self.modules = nn.ModuleDict({"network": network})
         self._preset, self._scenes = preset, scenes
         self._seed, self._batch_size, self._augment = seed, batch_size, augment
-        self._frozen = {
-            "paper": [*first_layers, *norms],
-            "first": first_layers,
-            "none": [],
-        }[freeze]
         for module in self._frozen:
             module.requires_grad_(False)
 

@@ -28,7 +28,7 @@ class DetectorTask(CanvasTask):
         self.network = cast(FasterRCNN, create("detector", preset, seed=seed))
         super().__init__(
             self.network,
-            self.network.features.first_layers(),
+            self.network.features,
             preset,
             scenes,
             seed=seed,

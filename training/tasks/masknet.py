@@ -33,7 +33,7 @@ class MaskNetTask(CanvasTask):
         self.network = cast(FCIS, create("masknet", preset, seed=seed))
         super().__init__(
             self.network,
-            self.network.backbone.first_layers(),
+            self.network.backbone,
             preset,
             scenes,
             seed=seed,

@@ -61,7 +61,18 @@ def test_the_paper_freezes_conv1_conv2_and_normalisation(tiny: Preset) -> None:
     assert all(torch.equal(norm.running_mean, mean) for norm, mean in zip(norms, statistics, strict=True))
 
 
-@pytest.mark.parametrize(("freeze", "batch_size"), [("none", 2), ("paper", 1)])
+@pytest.mark.parametrize("task_class", [DetectorTask, MaskNetTask])
+def test_all_but_the_backbone_may_learn(tiny: Preset, task_class: type[DetectorTask | MaskNetTask]) -> None:
+    task = task_class(tiny, drawn(1), batch_size=1, freeze="backbone")
+    network = task.network
+    backbone = network.features if isinstance(task, DetectorTask) else network.backbone
+    before = {name: value.clone() for name, value in backbone.state_dict().items()}
+    fit(task, 2, lr=0.02)
+    assert set(task.parameters()) == set(network.parameters()) - set(backbone.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize(("freeze", "batch_size"), [("none", 2), ("paper", 1), ("backbone", 1)])
 def test_gradients_reach_all_that_learns(tiny: Preset, freeze: str, batch_size: int) -> None:
     task = MaskNetTask(tiny, drawn(2), batch_size=batch_size, augment=False, freeze=freeze)
     backward(task)
