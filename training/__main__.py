@@ -243,6 +243,9 @@ def evaluate(
 
     opened = Bundle.open(bundle)
     modes = parse_modes(mode)
+    if data is Evaluated.REID_MIX and "net" in modes:
+        console.print(f"{data.value} has no masks, and without one mode net sees what box sees: measured as box.")
+        modes = tuple(dict.fromkeys("box" if chosen == "net" else chosen for chosen in modes))
     rows: dict[str, dict[str, float]] = {}
     with steps() as begin:
         if crops := load_crops(data, root):

@@ -148,7 +148,8 @@ def test_evaluate_puts_a_peer_beside_crops(bundle: Path, market1501: Path, tmp_p
     peer = save_graph(tmp_path / "colour.onnx", [mean], {"crops": ["N", 3, 16, 8]}, axes)
     mix, report = save_crop_set(tmp_path / "mix", every_set()), tmp_path / "report.json"
     for data, root in (("reid_mix", mix), ("market1501", market1501)):
-        arguments = ["evaluate", bundle, "--data", data, "--root", root, "--mode", "box", "--peer", peer]
+        mode = "net" if data == "reid_mix" else "box"
+        arguments = ["evaluate", bundle, "--data", data, "--root", root, "--mode", mode, "--peer", peer]
         result = CliRunner().invoke(app, [str(argument) for argument in (*arguments, "--json", report)])
         assert result.exit_code == 0, result.exception
         results = json.loads(report.read_text())["results"]
