@@ -53,6 +53,15 @@ def test_another_threshold_and_boxes_without_an_area() -> None:
     assert label(thin)["persons"] == []
 
 
+@pytest.mark.parametrize(("score", "wide", "people"), [(0.6, 10, 0), (0.95, 10, 1), (0.6, 30, 1)])
+def test_a_person_in_the_place_of_a_dog_is_doubtful(score: float, wide: int, people: int) -> None:
+    dog = CATEGORIES.index("dog")
+    boxes = np.array([[0, 0, 10, 20], [0, 0, wide, 20]], np.float32)
+    entry = label(Sightings(boxes, np.array([score, 0.6], np.float32), np.array([PERSON, dog])))
+    assert (len(entry["persons"]), len(entry["ignore"])) == (people, 1 - people)
+    assert entry["others"][0]["category"] == "dog"
+
+
 def test_labels_by_hand_stay_and_who_they_lack_is_ignored() -> None:
     by_hand = {
         "file": "a.jpg",
