@@ -17,9 +17,13 @@ if TYPE_CHECKING:  # imported where they are needed, so that --help does not wai
 Begin: TypeAlias = Callable[[str, int], Callable[[], None]]
 """Begins a piece of work, given its description and its number of steps; what it returns marks a step as done."""
 
+_PEOPLE, _FURTHER, _NOBODY, _COMPOSED = 3, 1, 2, 2
+"""Of eight scenes of `real`, which are two batches: photos of people labelled by hand, further photos of people (where
+there are none, by hand, too), photos of nobody, and composed scenes. Photos teach what people look like and what does
+not; composed scenes people in front of one another, of whom every one is labelled. By judgement; no other was tried."""
+
 _ROUNDS = 3
-"""How often `real` shows a photo for each composed scene: photos teach what people look like, composed scenes people
-in front of one another, of whom every one is labelled. By judgement; no other ratio was tried."""
+"""How often `masks` shows a photo."""
 
 HELD_OUT_SEED = 2018
 """Of the composed scenes a bundle is evaluated on: any number but a training's, here the paper's year."""
@@ -71,10 +75,10 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequenc
     Args:
         data: Which one. `composed` pastes the training people of Market-1501 and Penn-Fudan onto street pictures;
             `market1501+composed` are the crops of Market-1501 and then such scenes, of the same identities;
-            `market1501+reid_mix` has the crops of other sets besides, see `crops_train`. `real` has each photo of
-            `real_train` three times, each of `also` once, and as many composed scenes as there are photos of
-            `real_train`. `masks` has each photo of `masked_train` three times and as many scenes, `CUT_OFF`,
-            composed of their people on Penn-Fudan's, street pictures and `negatives`: half and half.
+            `market1501+reid_mix` has the crops of other sets besides, see `crops_train`. `real` is `Mixed`: photos of
+            `training_photos` with and without people, and as many composed scenes. `masks` has each photo of
+            `masked_train` three times and as many scenes, `CUT_OFF`, composed of their people on Penn-Fudan's, street
+            pictures and `negatives`: half and half.
         root: The dataset's folder; for what is composed, and for `real`, the folder that holds `market1501`,
             `penn_fudan`, the street pictures, as `training.data.backgrounds` names them, and the sets of real scenes.
         length: Scenes of `composed`.
@@ -88,20 +92,21 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequenc
     from training.data.datasets.splits import (
         Joined,
         Subset,
-        further_train,
         market1501_split,
         penn_fudan_split,
         real_set_split,
-        real_train,
+        training_photos,
     )
 
     if also and data is not Data.REAL:
         raise MgtsError(f"--also adds photos to --data real, but --data {data.value} is asked for. Leave one away.")
     if data is Data.REAL:
-        photos = real_train(root)
-        repeated = Subset(photos, [*range(len(photos))] * _ROUNDS)
-        further = further_train(root, also)
-        return Joined(repeated, further, load_scenes(Data.COMPOSED, root, length=len(photos), seed=seed))
+        from training.data.datasets.mix import Mixed
+
+        shown = training_photos(root, also)
+        composed = load_scenes(Data.COMPOSED, root, length=sum(map(len, shown)), seed=seed)
+        by_hand = _PEOPLE + (0 if len(shown.further) else _FURTHER)
+        return Mixed((shown.people, by_hand), (shown.further, _FURTHER), (shown.nobody, _NOBODY), (composed, _COMPOSED))
     if data is Data.MASKS:
         from training.data.backgrounds import street_scenes
         from training.data.composer import CUT_OFF, Composer

@@ -158,6 +158,8 @@ class SceneAugmentation(_Strict):
             comes up to three times as large at one time as at another.
         colour: Greatest strength of the colour jitter, 0 … 1.
         camera: Share of the scenes, 0 … 1, that get each of blur, noise and JPEG's artefacts.
+        mosaic: Share of the canvases, 0 … 1, that show parts of four scenes instead of one, see
+            `training.data.transforms.mosaic`.
         seen: Share of a person's box, 0 … 1, that the picture must show for it to be a person still; with less it is
             ignored.
         smallest: Canvas pixels of either side from which a person is learnt; a smaller one is ignored. By default a
@@ -167,6 +169,7 @@ class SceneAugmentation(_Strict):
     zoom: tuple[float, float] = (0.6, 1.8)
     colour: float = Field(0.6, ge=0, le=1)
     camera: float = Field(0.2, ge=0, le=1)
+    mosaic: float = Field(0.0, ge=0, le=1)
     seen: float = Field(0.4, ge=0, le=1)
     smallest: float = Field(4.0, ge=0)
 

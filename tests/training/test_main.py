@@ -1,6 +1,7 @@
 """`python -m training`, on small datasets made here."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -21,8 +22,10 @@ from training.__main__ import app
 from training.checkpoint import load_checkpoint
 from training.data.backgrounds import _STREETS
 from training.data.datasets.masked import masked_train
-from training.data.datasets.splits import MARKET_HELD_OUT, REAL_SETS
+from training.data.datasets.mix import Order
+from training.data.datasets.splits import MARKET_HELD_OUT, REAL_SETS, real_train
 from training.data.files import DataError
+from training.data.scene import Scene, Scenes
 from training.loop import TrainingError
 from training.models import create
 from training.options import Data, Evaluated, load_held_out, load_scenes
@@ -216,14 +219,25 @@ def real(tmp_path_factory: pytest.TempPathFactory, market1501: Path, penn_fudan:
     return root
 
 
-def test_real_scenes_are_three_quarters_photos(real: Path) -> None:
+def kind(scene: Scene) -> str:
+    if not scene.name.startswith("images/"):
+        return "further" if scene.name.startswith("further") else "composed"
+    return "nobody" if "negatives" in scene.name else "people"
+
+
+def kinds(task: Order, scenes: Scenes, places: range) -> dict[str, int]:
+    return Counter(kind(scenes[task(place)]) for place in places)
+
+
+def test_every_batch_of_real_scenes_is_balanced(real: Path) -> None:
     scenes = load_scenes(Data.REAL, real, length=1, seed=0)
-    names = [scenes[index].name for index in range(len(scenes))]
-    photos = [name for name in names if name.startswith("images/")]
-    assert (len(photos), len(names)) == (3 * 30, 4 * 30)  # five of seven pictures of six sets are trained on
-    assert all(photos.count(name) == 3 for name in set(photos))
-    assert len(set(names) - set(photos)) == 30
-    assert len(scenes[100].boxes) or scenes[100].instances is not None
+    order = Order.of(scenes, 0)
+    for batch in range(10):
+        assert kinds(order, scenes, range(4 * batch, 4 * batch + 4)) == {"people": 2, "nobody": 1, "composed": 1}
+    photos = [scene.name for scene in map(real_train(real).__getitem__, range(len(real_train(real))))]
+    shown = [scenes[index] for index in range(len(scenes))]
+    assert sorted(scene.name for scene in shown if kind(scene) != "composed") == sorted(photos)
+    assert len(shown) == 2 * len(photos)
 
 
 @pytest.fixture(scope="module")
@@ -260,13 +274,19 @@ def test_trains_on_masks(masked: Path, tmp_path: Path) -> None:
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
 
 
-def test_further_photos_are_shown_once(real: Path, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "further.jpg"), np.zeros((90, 150, 3), np.uint8))
-    (tmp_path / "boxes.json").write_text(json.dumps([{"file": "further.jpg", "persons": [{"bbox": [9, 9, 20, 50]}]}]))
+def test_further_photos_are_an_eighth(real: Path, tmp_path: Path) -> None:
+    entries = [
+        {"file": "further.jpg", "persons": [{"bbox": [9, 9, 20, 50]}]},
+        {"file": "further_negatives.jpg", "persons": [], "ignore": [[9, 9, 20, 50]]},
+    ]
+    for entry in entries:
+        cv2.imwrite(str(tmp_path / entry["file"]), np.zeros((90, 150, 3), np.uint8))
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
     scenes = load_scenes(Data.REAL, real, length=1, seed=0, also=[tmp_path])
-    names = [scenes[index].name for index in range(len(scenes))]
-    assert len(names) == 4 * 30 + 1
-    assert names.count("further.jpg") == 1
+    order = Order.of(scenes, 0)
+    shown = [scenes[order(place)].name for place in range(8 * 6)]
+    assert shown.count("further.jpg") == 6
+    assert shown.count("further_negatives.jpg") == 2, "one of six that show nobody, of whom twelve are shown"
     run = ("detector", "--data", "real", "--root", real, "--out", tmp_path / "run", "--schedule", "real")
     assert invoke(*run, "--also", tmp_path, "--iterations", 3, "--batch-size", 2).exit_code == 0
     with pytest.raises(MgtsError, match="--also adds photos to --data real"):

@@ -6,6 +6,7 @@ from mgts_trt.errors import MgtsError
 from training.preset import FOLDER, PresetError, load_preset
 
 EDGE = (FOLDER / "edge.toml").read_text(encoding="utf-8")
+ZOOM = "zoom = [0.6, 2.2]"
 
 
 def test_paper_has_the_constants_of_the_paper() -> None:
@@ -44,7 +45,7 @@ def test_own_file(tmp_path: Path) -> None:
 
 def test_own_file_chooses_how_pictures_are_altered(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
-    file.write_text(EDGE + "\n[augmentation.scenes]\nzoom = [1, 3]\n[augmentation.patches]\nerased = 0\n", "utf-8")
+    file.write_text(EDGE.replace(ZOOM, "zoom = [1, 3]") + "\n[augmentation.patches]\nerased = 0\n", "utf-8")
     chosen, usual = load_preset(str(file)).augmentation, load_preset("edge").augmentation
     assert chosen.scenes == usual.scenes.model_copy(update={"zoom": (1.0, 3.0)})
     assert chosen.patches == usual.patches.model_copy(update={"erased": 0.0})
@@ -70,8 +71,9 @@ def test_preset_cannot_be_changed() -> None:
         (EDGE.replace("[1, 2, 2, 3, 3],", "[1, 2, 3, 3, 3],"), r"that of \[1, 2, 2, 3, 3, 4, 1\]"),
         (EDGE.replace('"efficientnet-lite0"', '"alexnet"'), "'vgg', 'resnet', 'efficientnet-lite0'"),
         (EDGE.replace("mask_size = 21", "mask_size = 20"), "multiple of bins = 7, got 20"),
-        (EDGE + "\n[augmentation.scenes]\nzoom = [2, 1]\n", r"0 < low ≤ high, got \[2.0, 1.0\]"),
-        (EDGE + "\n[augmentation.scenes]\nzoom = [0, 1]\n", r"0 < low ≤ high, got \[0.0, 1.0\]"),
+        (EDGE.replace(ZOOM, "zoom = [2, 1]"), r"0 < low ≤ high, got \[2.0, 1.0\]"),
+        (EDGE.replace(ZOOM, "zoom = [0, 1]"), r"0 < low ≤ high, got \[0.0, 1.0\]"),
+        (EDGE.replace("mosaic = 0.2", "mosaic = 1.2"), "mosaic"),
         (EDGE + "\n[augmentation.patches]\nerased = 2\n", "erased"),
         (EDGE + "\n[augmentation.patches]\nbox_jitter = 0.5\n", "box_jitter"),
     ],

@@ -82,6 +82,11 @@ class AnnotatedScenes:
             others=others[there],
         )
 
+    @property
+    def counts(self) -> list[int]:
+        """How many people the annotations have in each picture."""
+        return [len(labelled.boxes) for labelled in self.images]
+
     def files_of(self, indices: Iterable[int]) -> set[Path]:
         """The pictures of these numbers."""
         return {self.folder / self.images[index].image for index in indices}

@@ -1,6 +1,7 @@
 """Scenes made from scenes: onto the canvas, cut, mirrored, recoloured."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from mgts_trt._typing import Floats, Image
 from mgts_trt.stages import Letterbox
 from training.data.files import DataError, keep_instances
-from training.data.scene import Scene
+from training.data.scene import UNKNOWN, Scene
 
 # Greatest changes of `jitter_colour` at strength 1, in the logarithm where not said otherwise: a gain of exp(±0.45) is
 # 0.64 … 1.57. By eye: people stay recognisable, as they must for re-ID; what each is worth was not measured.
@@ -30,6 +31,9 @@ _NOISE = (1, 6)
 
 _JPEG = (50, 95)
 """Quality of JPEG, the second excluded: from a surveillance camera's to a photograph's (OpenCV writes 95)."""
+
+_MOSAIC_CENTRE = (0.35, 0.65)
+"""Where the four pictures of a mosaic meet, in shares of the canvas's sides: none becomes a sliver. By eye."""
 
 
 def to_canvas(scene: Scene, canvas_hw: tuple[int, int], pad: tuple[int, int, int]) -> tuple[Scene, Letterbox]:
@@ -226,7 +230,9 @@ class Augmentation:
             scene = flip(scene)
         zoom = math.exp(generator.uniform(math.log(self.zoom[0]), math.log(self.zoom[1])))
         if zoom > 1:
-            scene = crop(scene, _window(scene, zoom, generator), self.min_visible)
+            height, width = _hw(scene)
+            window = _window(scene, (max(round(height / zoom), 1), max(round(width / zoom), 1)), generator)
+            scene = crop(scene, window, self.min_visible)
         elif zoom < 1:
             height, width = _hw(scene)
             scene = enlarge_border(scene, (math.ceil(height / zoom), math.ceil(width / zoom)), pad)
@@ -234,10 +240,9 @@ class Augmentation:
         return replace(scene, image=through_camera(image, generator, self.camera))
 
 
-def _window(scene: Scene, zoom: float, generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """A window of 1/zoom of each side that holds the centre of one of the people, or lies anywhere without people."""
-    picture = np.array(_hw(scene)[::-1])
-    size = np.maximum(np.rint(picture / zoom).astype(np.int64), 1)
+def _window(scene: Scene, hw: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:
+    """A window of this height and width that holds the centre of one of the people, or lies anywhere without people."""
+    picture, size = np.array(_hw(scene)[::-1]), np.array(hw[::-1])
     low, high = np.zeros(2, np.int64), picture - size
     if len(scene.boxes):
         box = scene.boxes[generator.integers(len(scene.boxes))]
@@ -245,6 +250,65 @@ def _window(scene: Scene, zoom: float, generator: np.random.Generator) -> tuple[
         low, high = np.clip(centre - size + 1, low, high), np.clip(centre, low, high)
     x1, y1 = generator.integers(low, high + 1)
     return int(x1), int(y1), int(x1 + size[0]), int(y1 + size[1])
+
+
+def mosaic_places(canvas_hw: tuple[int, int], generator: np.random.Generator) -> list[tuple[slice, slice]]:
+    """Where the four pictures of a mosaic lie: rows and columns of a canvas, which they fill."""
+    y, x = (round(side * generator.uniform(*_MOSAIC_CENTRE)) for side in canvas_hw)
+    return [
+        (rows, columns)
+        for rows in (slice(0, y), slice(y, canvas_hw[0]))
+        for columns in (slice(0, x), slice(x, canvas_hw[1]))
+    ]
+
+
+def part_for(scene: Scene, place: tuple[slice, slice], generator: np.random.Generator) -> Scene:
+    """As much of a scene as fills a place of a mosaic: a window of its proportions, around one of the people."""
+    (height, width), (rows, columns) = _hw(scene), (part.stop - part.start for part in place)
+    scale = max(rows / height, columns / width)
+    hw = (min(max(round(rows / scale), 1), height), min(max(round(columns / scale), 1), width))
+    return crop(scene, _window(scene, hw, generator), min_visible=0)
+
+
+def mosaic(
+    parts: Sequence[tuple[Scene, tuple[slice, slice]]], canvas_hw: tuple[int, int], pad: tuple[int, int, int]
+) -> Scene:
+    """Several scenes on one canvas, each letterboxed into a place of its own (Bochkovskiy et al., YOLOv4, Sec. 3.3).
+
+    People come out about half as large, and a picture shows more of them, in front of more.
+
+    Args:
+        parts: Scenes with their places, which do not overlap: rows and columns of the canvas.
+        canvas_hw: Height and width of the canvas.
+        pad: RGB where no picture is, 0..255.
+
+    Returns:
+        A scene of canvas pixels, without identities; with `instances` where every part with people has them.
+    """
+    image, instances = np.empty((*canvas_hw, 3), np.uint8), np.zeros(canvas_hw, np.uint16)
+    image[:] = pad
+    boxes, ignored, others, masked = [], [], [], True
+    for scene, place in parts:
+        rows, columns = place
+        drawn, _ = to_canvas(scene, (rows.stop - rows.start, columns.stop - columns.start), pad)
+        image[place] = drawn.image
+        if drawn.instances is not None:
+            first = sum(map(len, boxes))
+            instances[place] = np.where(drawn.instances > 0, drawn.instances + np.uint16(first), 0)
+        masked = masked and (drawn.instances is not None or not len(drawn.boxes))
+        shift = np.tile(np.array((columns.start, rows.start), np.float32), 2)
+        for all_of_them, here in ((boxes, drawn.boxes), (ignored, drawn.ignored), (others, drawn.others)):
+            all_of_them.append(here + shift)
+    people = np.concatenate(boxes)
+    return Scene(
+        " ".join(scene.name for scene, _ in parts),
+        image,
+        people,
+        np.full(len(people), UNKNOWN, np.int64),
+        instances if masked else None,
+        ignored=np.concatenate(ignored),
+        others=np.concatenate(others),
+    )
 
 
 def _hw(scene: Scene) -> tuple[int, int]:

@@ -1,22 +1,24 @@
 """What the tasks of detector and mask net have in common: they learn from whole scenes on canvases."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import MgtsError
+from training.data.datasets.mix import Order
 from training.data.files import keep_instances
 from training.data.scene import Scene, Scenes
-from training.data.transforms import Augmentation, to_canvas
+from training.data.transforms import Augmentation, mosaic, mosaic_places, part_for, to_canvas
 from training.losses.detection import Truth
 from training.models.backbone import Backbone
-from training.preset import Preset
+from training.preset import Preset, SceneAugmentation
 
 Freeze = Literal["paper", "first", "backbone", "none"]
 
@@ -46,25 +48,75 @@ def draw_scene(scene: Scene, preset: Preset, rng: np.random.Generator | None) ->
     Returns:
         Canvas uint8 [Hc, Wc, 3] and its people. Boxes are cut to what is seen of the picture.
     """
+    how = preset.augmentation.scenes
+    if rng is None:
+        changed = _changed(scene, how, lambda same: same)
+    else:
+        augmentation = _augmentation(how, how.zoom)
+        changed = _changed(scene, how, lambda whole: augmentation(whole, rng, preset.pad))
+    return _truth(to_canvas(changed, preset.canvas, preset.pad)[0], how)
+
+
+def draw_mosaic(scenes: Sequence[Scene], preset: Preset, rng: np.random.Generator) -> tuple[Image, Truth]:
+    """Parts of four scenes on one canvas, see `training.data.transforms.mosaic`.
+
+    Args:
+        scenes: Four.
+        preset: As for `draw_scene`; the zoom is not used, for a mosaic has its own.
+        rng: Augments each scene, and chooses its part.
+
+    Returns:
+        As for `draw_scene`. Without an instance map where one of the scenes shows people and has none.
+    """
+    how = preset.augmentation.scenes
+    augmentation = _augmentation(how, (1.0, 1.0))
+    parts = []
+    for scene, place in zip(scenes, mosaic_places(preset.canvas, rng), strict=True):
+        part = _changed(
+            scene,
+            how,
+            lambda whole, place=place: part_for(augmentation(whole, rng, preset.pad), place, rng),
+        )
+        parts.append((part, place))
+    return _truth(mosaic(parts, preset.canvas, preset.pad), how)
+
+
+def _augmentation(how: SceneAugmentation, zoom: tuple[float, float]) -> Augmentation:
+    # Everyone of whom anything is visible stays: `seen` decides who is a person still.
+    return Augmentation(zoom=zoom, colour=how.colour, camera=how.camera, min_visible=0)
+
+
+def _changed(scene: Scene, how: SceneAugmentation, change: Callable[[Scene], Scene]) -> Scene:
+    """A scene after a change that moves or cuts it; people of whom less than `how.seen` is left are ignored then."""
     height, width = scene.image.shape[:2]
-    how, whole = preset.augmentation.scenes, _areas(scene.boxes)
+    whole = _areas(scene.boxes)
     # Rows stand in for identities: they tell which people a crop has left.
     inside = np.clip(scene.boxes, 0, (width, height, width, height)).astype(np.float32)
-    scene = replace(scene, boxes=inside, identities=np.arange(len(inside)))
-    if rng is not None:
-        # Everyone of whom anything is visible stays: `seen` decides who is a person still.
-        augmentation = Augmentation(zoom=how.zoom, colour=how.colour, camera=how.camera, min_visible=0)
-        scene = augmentation(scene, rng, preset.pad)
-    seen, whole = _areas(scene.boxes), whole[scene.identities]
-    drawn, _ = to_canvas(scene, preset.canvas, preset.pad)
-    sides = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).min(axis=1)
-    people = (seen >= how.seen * whole) & (sides >= how.smallest)
-    ignored = np.concatenate([drawn.boxes[~people & (seen > 0)], drawn.ignored])
-    instances = None
-    if drawn.instances is not None:
-        instances = torch.from_numpy(keep_instances(drawn.instances, np.flatnonzero(people)).astype(np.int64))
-    boxes, ignored, others = (torch.from_numpy(part) for part in (drawn.boxes[people], ignored, drawn.others))
+    scene = change(replace(scene, boxes=inside, identities=np.arange(len(inside))))
+    seen = _areas(scene.boxes)
+    people = seen >= how.seen * whole[scene.identities]
+    return _of_people(scene, people & (seen > 0), scene.boxes[~people & (seen > 0)])
+
+
+def _truth(drawn: Scene, how: SceneAugmentation) -> tuple[Image, Truth]:
+    """What is on a canvas, those too small for `how.smallest` ignored."""
+    people = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).min(axis=1, initial=np.inf) >= how.smallest
+    drawn = _of_people(drawn, people, drawn.boxes[~people])
+    instances = None if drawn.instances is None else torch.from_numpy(drawn.instances.astype(np.int64))
+    boxes, ignored, others = (torch.from_numpy(part) for part in (drawn.boxes, drawn.ignored, drawn.others))
     return drawn.image, Truth(boxes, ignored, instances, others)
+
+
+def _of_people(scene: Scene, kept: NDArray[np.bool_], ignored: Floats) -> Scene:
+    """A scene with some of its people alone, and more that is ignored."""
+    instances = None if scene.instances is None else keep_instances(scene.instances, np.flatnonzero(kept))
+    return replace(
+        scene,
+        boxes=scene.boxes[kept],
+        identities=scene.identities[kept],
+        instances=instances,
+        ignored=np.concatenate([scene.ignored, ignored]),
+    )
 
 
 def _areas(boxes: Floats) -> Floats:
@@ -80,7 +132,7 @@ class CanvasTask(ABC):
         network: Learns.
         backbone: What it is built on.
         preset: The network's.
-        scenes: To learn from; each is seen once an epoch, in a new order.
+        scenes: To learn from, in the `Order` of the seed: each once an epoch, or by the shares of a `Mixed`.
         seed: Of order, augmentation, sampling and dropout.
         batch_size: Scenes an iteration.
         augment: See `draw_scene`.
@@ -124,7 +176,7 @@ class CanvasTask(ABC):
                 "normalisation learns from several pictures. Raise it, or freeze as the paper does."
             )
         self.modules = nn.ModuleDict({"network": network})
-        self._preset, self._scenes = preset, scenes
+        self._preset, self._scenes, self._order = preset, scenes, Order.of(scenes, seed)
         self._seed, self._batch_size, self._augment = seed, batch_size, augment
         for module in self._frozen:
             module.requires_grad_(False)
@@ -133,10 +185,14 @@ class CanvasTask(ABC):
         """The scenes of one iteration, uint8 [B, Hc, Wc, 3] and their people."""
         drawn = []
         for place in range(iteration * self._batch_size, (iteration + 1) * self._batch_size):
-            epoch, position = divmod(place, len(self._scenes))
-            order = np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._scenes))
+            scene = self._scenes[self._order(place)]
             rng = np.random.default_rng([self._seed, 1, place]) if self._augment else None
-            drawn.append(draw_scene(self._scenes[int(order[position])], self._preset, rng))
+            share = self._preset.augmentation.scenes.mosaic
+            if rng is not None and share > 0 and rng.random() < share:
+                others = [self._scenes[self._order(int(other))] for other in rng.integers(2**32, size=3)]
+                drawn.append(draw_mosaic([scene, *others], self._preset, rng))
+            else:
+                drawn.append(draw_scene(scene, self._preset, rng))
         images = torch.from_numpy(np.stack([canvas for canvas, _ in drawn]))
         return SceneBatch(images, [truth for _, truth in drawn], iteration)
 

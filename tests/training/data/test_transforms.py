@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgts_trt.stages import Letterbox
@@ -14,6 +14,9 @@ from training.data.transforms import (
     enlarge_border,
     flip,
     jitter_colour,
+    mosaic,
+    mosaic_places,
+    part_for,
     through_camera,
     to_canvas,
 )
@@ -184,6 +187,62 @@ def test_ignored_boxes_and_things_move_as_people_do():
     assert len(cut.boxes) == 1
     assert len(cut.ignored) == 2, "whatever is left of one stays ignored"
     assert cut.others.tolist() == cut.boxes.tolist(), "of a thing a part is as little a thing as of a person"
+
+
+def look(scene, colours):
+    """Which colours [N, 3] occur in each box [N, 4] of a scene, as the commonest of them."""
+    found = []
+    for x1, y1, x2, y2 in np.rint(scene.boxes).astype(int):
+        pixels = scene.image[y1:y2, x1:x2].reshape(-1, 1, 3).astype(int)
+        found.append(int(np.bincount(np.abs(pixels - colours).sum(2).argmin(1)).argmax()))
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_boxes_stay_on_people_in_a_mosaic(seed):
+    rng = np.random.default_rng(seed)
+    colours = np.array([(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (30, 30, 30)])
+    scenes = []
+    for number in range(4):
+        scene = make_scene(number + seed % 5, height=int(rng.integers(40, 120)), width=int(rng.integers(60, 150)))
+        image = np.full_like(scene.image, 30)
+        image[scene.instances > 0] = colours[number]
+        things = {"ignored": scene.boxes[:1], "others": scene.boxes[1:2]}
+        scenes.append(replace(scene, name=str(number), image=image, **things))
+
+    def make():
+        drawn = np.random.default_rng(seed)
+        places = mosaic_places((96, 160), drawn)
+        parts = [(part_for(scene, place, drawn), place) for scene, place in zip(scenes, places, strict=True)]
+        return mosaic(parts, (96, 160), PAD), parts
+
+    made, parts = make()
+    assert_same(made, make()[0])
+    assert sum(part.stop - part.start for part in (parts[0][1][0], parts[2][1][0])) == 96
+    assert made.image.shape == (96, 160, 3)
+    people = [len(part.boxes) for part, _ in parts]
+    assert len(made.boxes) == sum(people)
+    assert min(people) > 0, "a part is taken around somebody"
+    assert len(made.ignored) == sum(len(part.ignored) for part, _ in parts)
+    assert len(made.others) == sum(len(part.others) for part, _ in parts)
+    large = (made.boxes[:, 2:] - made.boxes[:, :2]).min(axis=1) >= 3
+    expected = np.repeat(np.arange(4), people)
+    assert np.array(look(replace(made, boxes=made.boxes[large]), colours)).tolist() == expected[large].tolist()
+    for row in np.flatnonzero(large):
+        assert (made.instances == row + 1).any()
+    beside = (made.image == PAD).all(2)
+    assert beside.sum() < 96 + 160, "hardly any of the canvas is beside the pictures"
+
+
+def test_a_mosaic_without_masks_for_somebody_has_none():
+    scene = make_scene()
+    unmasked, empty = replace(scene, instances=None), make_scene(count=1)
+    empty = replace(empty, boxes=empty.boxes[:0], identities=empty.identities[:0], instances=None)
+    places = mosaic_places((96, 160), np.random.default_rng(0))
+    for last, masks in ((unmasked, False), (empty, True), (scene, True)):
+        parts = list(zip([scene, scene, scene, last], places, strict=True))
+        assert (mosaic(parts, (96, 160), PAD).instances is not None) == masks
 
 
 def test_through_camera_does_what_a_camera_does():

@@ -253,3 +253,18 @@ def test_things_are_drawn_with_the_scene(tiny: Preset) -> None:
     assert truth.others is not None
     assert truth.to(torch.device("cpu")).others is truth.others
     np.testing.assert_allclose(truth.others.numpy(), Letterbox((92, 155), tiny.canvas).to_canvas(things), rtol=1e-6)
+
+
+def test_mosaics_are_drawn_for_their_share(tiny: Preset) -> None:
+    scenes = drawn(6)
+    half = DetectorTask(altered(tiny, mosaic=0.5), scenes, batch_size=10, seed=1)
+    first, again = (half.batch(3) for _ in range(2))
+    assert torch.equal(first.images, again.images)
+    people = [len(truth.boxes) + len(truth.ignored) for truth in first.truths]
+    assert max(people) > 2 >= min(people), "a scene shows two"
+    for truth in first.truths:
+        assert truth.instances is not None
+        assert int(truth.instances.max()) <= len(truth.boxes)
+        assert bool((truth.boxes[:, 2:] <= torch.tensor([155, 92])).all())
+    plain = DetectorTask(altered(tiny, mosaic=0.5), scenes, batch_size=10, augment=False)
+    assert max(len(truth.boxes) for truth in plain.batch(0).truths) <= 2

@@ -73,6 +73,11 @@ class CocoMasks:
                         f"There is no {self._folder / name}, but {path} names it. Unpack the dataset again."
                     )
 
+    @property
+    def counts(self) -> list[int]:
+        """How many people the annotations have in each picture."""
+        return [len(picture.persons) for picture in self._pictures]
+
     def files_of(self, indices: Iterable[int]) -> set[Path]:
         """The pictures of these numbers."""
         return {self._folder / self._pictures[index].file for index in indices}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -68,13 +69,7 @@ def real_train(root: str | Path) -> Scenes:
     Raises:
         DataError: see `boxes_json` and `CocoMasks`.
     """
-    sets = _real_sets(root)
-    held_out = _held_out_names(sets)
-    parts = []
-    for folder, scenes in sets.items():
-        train = [row for row in _trained(folder, scenes.names) if Path(scenes.names[row]).name not in held_out]
-        parts.append(Subset(scenes, train))
-    return Joined(*parts)
+    return Joined(*(Subset(scenes, rows) for scenes, rows in _real_parts(root)))
 
 
 def further_train(root: str | Path, folders: Sequence[str | Path]) -> Scenes:
@@ -87,10 +82,57 @@ def further_train(root: str | Path, folders: Sequence[str | Path]) -> Scenes:
     Raises:
         DataError: see `boxes_json` and `CocoMasks`.
     """
-    held_out, parts = _held_out_names(_real_sets(root)), []
-    for scenes in map(boxes_json, folders):
-        parts.append(Subset(scenes, [row for row, name in enumerate(scenes.names) if Path(name).name not in held_out]))
-    return Joined(*parts)
+    return Joined(*(Subset(scenes, rows) for scenes, rows in _further_parts(root, folders)))
+
+
+class Photos(NamedTuple):
+    """What there is to train on, by what it shows."""
+
+    people: Scenes
+    """Of `real_train`, photos of people."""
+    further: Scenes
+    """Of `further_train`, photos of people."""
+    nobody: Scenes
+    """Of both, photos in which nobody is labelled."""
+
+
+def training_photos(root: str | Path, folders: Sequence[str | Path] = ()) -> Photos:
+    """All of `real_train` and `further_train`, apart.
+
+    Raises:
+        DataError: see `boxes_json` and `CocoMasks`.
+    """
+    real, further = _real_parts(root), _further_parts(root, folders)
+    return Photos(_showing(real, people=True), _showing(further, people=True), _showing(real + further, people=False))
+
+
+_Parts: TypeAlias = list[tuple[AnnotatedScenes | CocoMasks, list[int]]]
+"""Datasets, each with the numbers of the scenes to take."""
+
+
+def _real_parts(root: str | Path) -> _Parts:
+    sets = _real_sets(root)
+    held_out = _held_out_names(sets)
+    return [
+        (scenes, [row for row in _trained(folder, scenes.names) if Path(scenes.names[row]).name not in held_out])
+        for folder, scenes in sets.items()
+    ]
+
+
+def _further_parts(root: str | Path, folders: Sequence[str | Path]) -> _Parts:
+    held_out = _held_out_names(_real_sets(root))
+    return [
+        (scenes, [row for row, name in enumerate(scenes.names) if Path(name).name not in held_out])
+        for scenes in map(boxes_json, folders)
+    ]
+
+
+def _showing(parts: _Parts, *, people: bool) -> Scenes:
+    chosen = []
+    for scenes, rows in parts:
+        counts = scenes.counts
+        chosen.append(Subset(scenes, [row for row in rows if (counts[row] > 0) == people]))
+    return Joined(*chosen)
 
 
 def _real_sets(root: str | Path) -> dict[str, AnnotatedScenes | CocoMasks]:
