@@ -13,6 +13,7 @@ from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
 from training.evaluation.analyses.commands import app as analyse
+from training.evaluation.card import card
 from training.evaluation.gather import gather
 from training.evaluation.label import label
 from training.evaluation.label_set import label_set
@@ -46,6 +47,7 @@ app.command("label-set")(label_set)
 app.command("gather")(gather)
 app.command("label")(label)
 app.command("leaks")(leaks)
+app.command("card")(card)
 
 
 class Part(StrEnum):
