@@ -41,7 +41,4 @@ train reid mgts --model mgts "${both[@]}" --seed 1 --schedule fine --backbone "$
 "$python" -m export --preset edge --out "$out" --force \
     --detector "$runs/real/detector.safetensors" --masknet "$runs/masks/masknet.safetensors" \
     --mgts "$runs/mgts/mgts.safetensors" --idnet "$runs/idnet/idnet.safetensors"
-for set in negatives inria_person coco_person penn_fudan market1501; do
-    "$python" -m training evaluate "$out" --data "$set" --root "$data/$set"
-done
-"$python" -m training evaluate "$out" --data composed --root "$data"
+"$python" -m training card "$out" --root "$data" --json "$runs/card.json"

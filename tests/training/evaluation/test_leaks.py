@@ -11,6 +11,8 @@ from typer.testing import CliRunner, Result
 from mgts_trt.pictures.folders import find_images
 from training.__main__ import app
 from training.data.backgrounds import street_scenes
+from training.data.datasets.masked import masked_train
+from training.data.datasets.reid_splits import crops_train
 from training.data.datasets.splits import MARKET_HELD_OUT, penn_fudan_split, real_train
 from training.data.sources import files_of
 from training.evaluation.leaks import HELD_OUT_LISTS, SAMPLES, find_leaks, held_out_names, person_of
@@ -150,7 +152,8 @@ def test_the_public_data_has_no_leak(shared_data: Path) -> None:
         "real": files_of(real_train(shared_data)),
         "penn_fudan": files_of(penn_fudan_split(shared_data / "penn_fudan")[0]),
         "streets": files_of(street_scenes(shared_data)),
+        "masks": files_of(masked_train(shared_data)),
+        "crops": files_of(crops_train(shared_data)),
     }
     kept["samples"] = set(find_images(SAMPLES))
-    kept.pop("market1501")
     assert find_leaks(trained, kept).found == ()

@@ -2,6 +2,7 @@ import pytest
 
 from tests.helpers.crop_sets import every_set, save_crop_set
 from tests.helpers.training_scenes import Streets, save
+from training.data.datasets import reid_splits
 from training.data.datasets.market1501 import Market1501
 from training.data.datasets.reid_splits import (
     CROP_SETS,
@@ -54,6 +55,14 @@ def test_nobody_held_out_is_trained_on(root):
     assert train.identity_count == 2 + 5 * 5
     assert identities == set(range(2 + 5 * 5))
     assert [train[number].identities[0] for number in range(3)] == [0, 1, 1]
+
+
+def test_a_second_pid_of_somebody_held_out_is_not_trained_on(root, monkeypatch):
+    monkeypatch.setattr(reid_splits, "SAME_PEOPLE", ("cuhk01_003",))
+    train, held_out = crop_set_people(root / "reid_mix", "cuhk01")
+    assert train == ["cuhk01_001", "cuhk01_002", "cuhk01_004", "cuhk01_005"]
+    assert held_out == ["cuhk01_000", "cuhk01_006"]
+    assert "cuhk01_003" not in people_of(crops_train(root))[0]
 
 
 def test_scenes_of_the_same_people_join_them(root):
