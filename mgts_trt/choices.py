@@ -6,8 +6,8 @@ Mode = Literal["none", "net", "box"]
 MODES: tuple[Mode, ...] = ("none", "net", "box")
 """The rows of the paper's Table 6."""
 
-Backend = Literal["auto", "onnxruntime", "tensorrt"]
-BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "tensorrt")
+Backend = Literal["auto", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
+BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "onnxruntime-cuda", "tensorrt")
 
 FlavourChoice = Literal["auto", "tensorrt", "tensorrt_rtx"]
 """Of TensorRT; `auto` is the one that supports the GPU, see `plans.installed`."""

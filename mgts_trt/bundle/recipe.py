@@ -38,6 +38,14 @@ class Profile(_Frozen):
         return self
 
 
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def batch_sizes(profile: Profile) -> tuple[int, ...]:
+    """The batches re-ID runs in on a GPU, ascending: powers of two within the profile, and its largest."""
+    return tuple(sorted({size for size in _SIZES if profile.min <= size <= profile.max} | {profile.max}))
+
+
 class Builder(_Frozen):
     """Settings that change the plan TensorRT builds; part of the plan's identity."""
 

@@ -3,6 +3,7 @@
 import importlib
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from mgts_trt.plans.flavour import INSTALL, Flavour
 from mgts_trt.plans.installed import broken_flavours, find_flavour, installed_flavours
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
 from mgts_trt.plans.support import runs_on, target_text, title, why_unsupported
+from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.session.backends import select_runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.version import __version__
 
@@ -186,6 +189,11 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
     if not manifest.training.trained:
         yield Finding("bundle", "info", "its weights are untrained: what it finds has no meaning")
     yield from _plans(bundle)
+    with closing(
+        select_runtime(bundle, MODELS_OF_MODE["net"], precision="fp32", backend="auto", threads=None)
+    ) as runtime:
+        text = f"--backend auto runs {runtime.backend} on {runtime.device}: {runtime.reason.rstrip('.')}"
+        yield Finding("backend", "ok", text)
 
 
 def _models_that_fail(bundle: Bundle) -> Iterator[Finding]:

@@ -20,7 +20,9 @@ BundleOption = Annotated[
         help="The bundle's folder; by default $MGTS_BUNDLE, ./bundle, the checkout's, or an installed one.",
     ),
 ]
-BackendOption = Annotated[Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime.")]
+BackendOption = Annotated[
+    Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime: on a GPU if it can.")
+]
 PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; by default all available.", min=1)]
 TopOption = Annotated[

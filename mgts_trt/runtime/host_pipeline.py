@@ -9,7 +9,7 @@ import numpy as np
 
 from mgts_trt._typing import Array, Floats, Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.bundle.recipe import batch_sizes, load_recipe
 from mgts_trt.choices import Mode
 from mgts_trt.errors import BackendError
 from mgts_trt.pictures.image import as_image
@@ -63,15 +63,18 @@ class HostPipeline:
         return PeopleStream(images, lambda image: Deferred(lambda: self.search(image, top=top)), min(depth, 1), errors)
 
     def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
-        """See `Pipeline.warm_up`: each model once, with a batch of one, for nothing is compiled for a size."""
-        models = list(self._sessions)
-        if not models:
+        """See `Pipeline.warm_up`: each model once, and on a GPU the re-ID network on each batch."""
+        if not self._sessions:
             raise closed()
-        for done, model in enumerate(models, 1):
+        # On the CPU nothing is done for one size alone.
+        on_gpu = self._sessions[self._reid].backend in ("onnxruntime-cuda", "tensorrt")
+        batches = batch_sizes(load_recipe(self._reid).profile["N"]) if on_gpu else (1,)
+        steps = [(model, size) for model in self._sessions for size in (batches if model == self._reid else (1,))]
+        for done, (model, size) in enumerate(steps, 1):
             if stop():
                 return
-            self._run(model, {name: spec.zeros(1) for name, spec in self._bundle.model(model).inputs.items()})
-            on_progress(done, len(models))
+            self._run(model, {name: spec.zeros(size) for name, spec in self._bundle.model(model).inputs.items()})
+            on_progress(done, len(steps))
 
     def close(self) -> None:
         """See `Pipeline.close`."""

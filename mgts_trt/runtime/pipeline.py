@@ -18,7 +18,7 @@ from mgts_trt.runtime.host_pipeline import HostPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.protocol import Pipeline
-from mgts_trt.runtime.session.backends import Runtime, on_cpu, open_session, select_runtime
+from mgts_trt.runtime.session.backends import Runtime, on_cpu, open_session, select_runtime, without_tensorrt
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.stream import DEPTH, Errors, PeopleStream
 
@@ -95,7 +95,8 @@ class PersonSearch:
             path: The bundle's folder; by default `$MGTS_BUNDLE`, `./bundle`, or an installed one: see `default_bundle`.
             mode: `net` runs the mask net; `box` takes the box as a weak mask and is about twice as fast (Sec. 4.7);
                 `none` is the single-stream baseline.
-            backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU; `runtime.reason` says why.
+            backend: `auto` takes TensorRT where it can run, else ONNX Runtime, on a GPU if it can and on the CPU
+                otherwise; `runtime.reason` says why.
             precision: `fp32`, or another the bundle holds.
             threads: CPU threads of one call; all available ones by default.
             head: On TensorRT, which form of MGTS's plan to run (`mgts-trt build --head`); `auto` takes the faster of
@@ -243,12 +244,22 @@ class PersonSearch:
                 if backend == "tensorrt":
                     raise
                 self.runtime.close()
-                self.runtime = on_cpu(str(error), threads)
+                self.runtime = without_tensorrt(str(error), threads)
+        try:
+            self._open_sessions(threads)
+        except BackendError as error:  # a CUDA provider that is there, and does not load
+            if backend != "auto" or self.runtime.backend != "onnxruntime-cuda":
+                raise
+            self._close_models()
+            self.runtime = on_cpu(f"{self.runtime.reason} {error}", threads)
+            self._open_sessions(threads)
+        return HostPipeline(self.bundle, self.mode, self._opened)
+
+    def _open_sessions(self, threads: int | None) -> None:
         for model in MODELS_OF_MODE[self.mode]:
             self._opened[model] = open_session(
                 self.bundle, model, self.runtime, precision=self.precision, threads=threads
             )
-        return HostPipeline(self.bundle, self.mode, self._opened)
 
     def _close_models(self) -> None:
         for session in self._opened.values():

@@ -1,6 +1,6 @@
 """Re-ID on one slot: patches to embeddings, on the smallest batch that holds the people."""
 
-from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.recipe import batch_sizes
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.streams import Stream
@@ -9,13 +9,6 @@ from mgts_trt.runtime.gpu.graphs import Graphs
 from mgts_trt.runtime.gpu.memory import Arena
 from mgts_trt.runtime.gpu.placed_head import PlacedHead
 from mgts_trt.runtime.session.engine import EngineContext
-
-_SIZES = (1, 2, 4, 8, 16, 32, 64)
-
-
-def batch_sizes(profile: Profile) -> tuple[int, ...]:
-    """The batches re-ID runs in, ascending: powers of two within the plan's profile, and its largest."""
-    return tuple(sorted({size for size in _SIZES if profile.min <= size <= profile.max} | {profile.max}))
 
 
 class ReId:

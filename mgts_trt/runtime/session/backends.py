@@ -8,8 +8,9 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.choices import BACKENDS, Backend, HeadChoice
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
+from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.runtime.session.base import Session
-from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.onnxruntime import CudaSession, OnnxRuntimeSession, why_no_cuda
 
 if TYPE_CHECKING:
     from mgts_trt.runtime.session.engine import Engine
@@ -20,7 +21,7 @@ class Runtime:
     """What a pipeline runs on."""
 
     backend: str
-    """`onnxruntime` or `tensorrt`; of ready sessions passed to a pipeline, theirs."""
+    """`onnxruntime` (on the CPU), `onnxruntime-cuda` or `tensorrt`; of ready sessions passed to a pipeline, theirs."""
     device: str
     """For people: `CPU, 2 threads`."""
     reason: str
@@ -49,17 +50,26 @@ def select_runtime(
         bundle: An opened bundle.
         models: Names of the models wanted.
         precision: `fp32`, `fp16` or `int8`.
-        backend: `auto` takes TensorRT where it can run, else ONNX Runtime on the CPU.
+        backend: `auto` takes TensorRT where it can run, else ONNX Runtime: on a GPU by its CUDA provider, if there are
+            both, or on the CPU.
         threads: CPU threads; all available ones by default.
         head: Of MGTS's plan; see `mgts_trt.runtime.session.tensorrt.usable_plan`.
 
     Raises:
-        BackendError: `backend` is unknown, or is `tensorrt` and cannot run here; the message says why.
+        BackendError: `backend` is unknown, or needs a GPU and cannot run here; the message says why.
     """
     if backend not in BACKENDS:
         raise BackendError(f"There is no backend {backend!r}; the backends are {', '.join(BACKENDS)}.")
     if backend == "onnxruntime":
         return on_cpu("asked for", threads)
+    if backend == "onnxruntime-cuda":
+        gpus = find_gpus()
+        if not gpus or (why_not := why_no_cuda()):
+            raise BackendError(
+                f"The backend {backend} cannot run here: {why_not if gpus else 'no NVIDIA GPU was found.'} "
+                "Use --backend auto or onnxruntime."
+            )
+        return Runtime(backend, str(gpus[0]), "asked for")
     from mgts_trt.runtime.session.tensorrt import load_engines
 
     try:
@@ -69,9 +79,23 @@ def select_runtime(
             raise BackendError(
                 f"The backend tensorrt cannot run here: {error} Use --backend auto or onnxruntime."
             ) from error
-        return on_cpu(str(error), threads)
+        return without_tensorrt(str(error), threads)
     reason = "asked for" if backend == "tensorrt" else "there is a GPU, and the plans fit it"
     return Runtime("tensorrt", str(gpu), reason, engines)
+
+
+def without_tensorrt(reason: str, threads: int | None) -> Runtime:
+    """ONNX Runtime on the GPU, where there are one and the CUDA provider; else on the CPU.
+
+    Args:
+        reason: Why TensorRT does not run, in a sentence.
+        threads: CPU threads.
+    """
+    gpus = find_gpus()
+    if not gpus:
+        return on_cpu(reason, threads)
+    why_not = why_no_cuda()
+    return on_cpu(f"{reason} {why_not}", threads) if why_not else Runtime("onnxruntime-cuda", str(gpus[0]), reason)
 
 
 def on_cpu(reason: str, threads: int | None) -> Runtime:
@@ -92,4 +116,5 @@ def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str
         # A plan of another precision than the runtime was chosen with is loaded by the session.
         fits = engine is not None and not engine.closed and engine.record.identity.precision == precision
         return TensorRTSession(bundle, model, precision, engine=engine if fits else None)
-    return OnnxRuntimeSession(bundle, model, precision, threads=threads)
+    kind = CudaSession if runtime.backend == "onnxruntime-cuda" else OnnxRuntimeSession
+    return kind(bundle, model, precision, threads=threads)

@@ -17,7 +17,7 @@ class Session(Protocol):
     """Name in the bundle."""
     precision: str
     backend: str
-    """`onnxruntime` or `tensorrt`."""
+    """`onnxruntime`, `onnxruntime-cuda` or `tensorrt`."""
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
 

@@ -1,14 +1,19 @@
-"""A model on ONNX Runtime's CPU provider: the backend that runs everywhere."""
+"""A model on ONNX Runtime: on its CPU provider, the backend that runs everywhere, or on a GPU by its CUDA provider."""
 
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
+
+import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.tensors import check_arrays
+from mgts_trt.bundle.recipe import batch_sizes, load_recipe
+from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.cpu import available_cores
 
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
 
 PLAIN_QDQ = ("session.disable_quant_qdq", "1")
@@ -47,7 +52,7 @@ class OnnxRuntimeSession:
         options.log_severity_level = 3
         options.add_session_config_entry(*PLAIN_QDQ)
         try:
-            self._session: Any = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session: Any = ort.InferenceSession(path, options, providers=self._providers())
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BackendError(f"ONNX Runtime {ort.__version__} cannot load {path}: {_first_line(error)}") from error
         for kind, specs, values in (
@@ -69,7 +74,7 @@ class OnnxRuntimeSession:
             raise BackendError(f"The session of {self.model} is closed; open a new one.")
         check_arrays(f"inputs of {self.model}", self.inputs, inputs)
         try:
-            outputs = self._session.run(list(self.outputs), dict(inputs))
+            outputs = self._outputs(self._session, inputs)
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed in {self.model}: {_first_line(error)}") from error
         arrays = dict(zip(self.outputs, outputs, strict=True))
@@ -79,6 +84,147 @@ class OnnxRuntimeSession:
     def close(self) -> None:
         """See `Session.close`."""
         self._session = None
+
+    def _providers(self) -> list[Any]:
+        return [CPU]
+
+    def _outputs(self, session: Any, inputs: Mapping[str, Array]) -> list[Array]:
+        found: list[Array] = session.run(list(self.outputs), dict(inputs))
+        return found
+
+
+class BoundSession(OnnxRuntimeSession):
+    """A model whose inputs and outputs stay where they are on a device, by I/O binding; see `Session`.
+
+    Each size of batch has memory of its own, allocated when it is first met; batches in between are filled up with
+    zeros, so that cuDNN chooses its algorithms for few sizes. Runs in several threads take turns.
+
+    Args:
+        bundle: An opened bundle.
+        model: Name of the model in it.
+        precision: Which of its files.
+        threads: Cores for what the provider leaves to the CPU.
+
+    Attributes:
+        provider: ONNX Runtime's name of what runs it, with its options.
+        device: ONNX Runtime's name of where arrays are.
+
+    Raises:
+        BundleError: The bundle does not hold the model in this precision.
+        BackendError: See `OnnxRuntimeSession`; or the provider does not load, and ONNX Runtime would take the CPU.
+    """
+
+    provider: ClassVar[tuple[str, dict[str, str]]] = (CPU, {})
+    device: ClassVar[str] = "cpu"
+
+    def __init__(self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None) -> None:
+        super().__init__(bundle, model, precision, threads=threads)
+        profile = load_recipe(model).profile
+        self._sizes = batch_sizes(profile["N"]) if "N" in profile else ()
+        self._lock = threading.Lock()
+        self._bindings: dict[int, _Binding] = {}
+        if self.provider[0] not in self._session.get_providers():
+            self.close()
+            raise BackendError(
+                f"ONNX Runtime's {self.provider[0]} does not load here, so {model} would run on the CPU. Look at what "
+                "CUDA and cuDNN this onnxruntime-gpu wants, with `mgts-trt doctor`."
+            )
+
+    def close(self) -> None:
+        """See `Session.close`."""
+        with self._lock:
+            self._bindings.clear()
+            super().close()
+
+    def _providers(self) -> list[Any]:
+        # What the provider does not know runs on the CPU.
+        return [self.provider, CPU] if self.provider[0] != CPU else [self.provider]
+
+    def _outputs(self, session: Any, inputs: Mapping[str, Array]) -> list[Array]:
+        rows = next((len(inputs[name]) for name, spec in self.inputs.items() if _varies(spec)), 0)
+        size = next((size for size in self._sizes if size >= rows), rows)
+        with self._lock:
+            if size not in self._bindings:
+                self._bindings[size] = _Binding(session, self.inputs, self.outputs, size, self.device)
+            found = self._bindings[size].run(session, inputs)
+        pairs = zip(self.outputs.values(), found, strict=True)
+        return [array[:rows] if _varies(spec) else array for spec, array in pairs]
+
+
+class CudaSession(BoundSession):
+    """A model on ONNX Runtime's CUDA provider, on the first GPU; see `BoundSession`."""
+
+    backend = "onnxruntime-cuda"
+    provider = (
+        CUDA,
+        {
+            "device_id": "0",
+            # FP32 means FP32, as on every other backend.
+            "use_tf32": "0",
+            # Measuring all algorithms would make the first run of each size wait for seconds.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            # The arena would double itself otherwise, on devices that share their memory with the CPU.
+            "arena_extend_strategy": "kSameAsRequested",
+        },
+    )
+    device = "cuda"
+
+    def _providers(self) -> list[Any]:
+        import onnxruntime as ort
+
+        if hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA's libraries from wheels, which the loader does not find by itself
+        return super()._providers()
+
+
+def why_no_cuda() -> str:
+    """Why ONNX Runtime cannot use a GPU here, in a sentence; empty if, as far as can be told, it can."""
+    import onnxruntime as ort
+
+    if CUDA in ort.get_available_providers():
+        return ""
+    return (
+        f"ONNX Runtime {ort.__version__} has no CUDA provider; `pip uninstall onnxruntime`, then "
+        "`pip install onnxruntime-gpu`, gives it one."
+    )
+
+
+class _Binding:
+    """The arrays of one size of batch, on the device."""
+
+    def __init__(
+        self, session: Any, inputs: Mapping[str, TensorSpec], outputs: Mapping[str, TensorSpec], size: int, device: str
+    ) -> None:
+        from onnxruntime import OrtValue
+
+        def place(spec: TensorSpec) -> Any:
+            # From an array: `ortvalue_from_shape_and_type` leaves junk in rows that nothing is written to.
+            return OrtValue.ortvalue_from_numpy(spec.zeros(size), device, 0)
+
+        self._inputs = {name: (place(spec), spec.zeros(size)) for name, spec in inputs.items()}
+        self._outputs = {name: place(spec) for name, spec in outputs.items()}
+        self._binding = session.io_binding()
+        for name, (value, _) in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name, value in self._outputs.items():
+            self._binding.bind_ortvalue_output(name, value)
+
+    def run(self, session: Any, inputs: Mapping[str, Array]) -> list[Array]:
+        for name, (value, staged) in self._inputs.items():
+            array = inputs[name]
+            if array.shape != staged.shape:
+                staged[: len(array)], staged[len(array) :] = array, 0
+                array = staged
+            value.update_inplace(np.ascontiguousarray(array))
+        self._binding.synchronize_inputs()
+        session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
+        # Copies: on a CPU `numpy` shows the memory that the next run writes.
+        return [np.array(value.numpy()) for value in self._outputs.values()]
+
+
+def _varies(spec: TensorSpec) -> bool:
+    return any(isinstance(size, str) for size in spec.shape)
 
 
 def _dtype(onnx_type: str) -> str:

@@ -48,9 +48,19 @@ def check(findings):
 def test_a_machine_without_a_gpu_has_no_problem(bundle):
     findings = check(examine(bundle))
     assert [finding for finding in findings if finding.state == "problem"] == []
-    assert {"system", "CPU", "GPU", "TensorRT", "cache", "ONNX Runtime", "OpenCV", "simplejpeg", "bundle", "plans"} == {
-        finding.area for finding in findings
-    }
+    assert {
+        "system",
+        "CPU",
+        "GPU",
+        "TensorRT",
+        "cache",
+        "ONNX Runtime",
+        "OpenCV",
+        "simplejpeg",
+        "bundle",
+        "plans",
+        "backend",
+    } == {finding.area for finding in findings}
     [gpu] = of("GPU", findings)
     assert gpu.state == "info"
 

@@ -4,10 +4,9 @@ import logging
 
 import pytest
 
-from mgts_trt.bundle.recipe import Profile
+from mgts_trt.bundle.recipe import Profile, batch_sizes
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.gpu.graphs import GraphPolicy, Graphs
-from mgts_trt.runtime.gpu.reid import batch_sizes
 from tests.helpers.gpu_networks import Context, assert_same, gpu_pipeline, reference, scene
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.simulated_graph import SimulatedGraph

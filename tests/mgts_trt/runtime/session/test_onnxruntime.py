@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,8 +9,13 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, BundleError
+from mgts_trt.machine.gpus import Gpu
+from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.session import backends, tensorrt
+from mgts_trt.runtime.session import onnxruntime as module
 from mgts_trt.runtime.session.backends import select_runtime
-from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.onnxruntime import CPU, CUDA, BoundSession, CudaSession, OnnxRuntimeSession
+from tests.helpers.gpu_networks import assert_same
 from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
 
@@ -97,3 +103,132 @@ def test_unknown_backend_and_thread_counts(bundle: Bundle) -> None:
         select_runtime(bundle, ("detector",), precision="fp32", backend="cuda", threads=None)  # type: ignore[arg-type]
     with pytest.raises(BackendError, match="At least one thread"):
         OnnxRuntimeSession(bundle, "detector", "fp32", threads=0)
+
+
+# Bound to a device: the CPU's provider runs the code that the CUDA provider would.
+
+T4 = Gpu("Tesla T4", (7, 5), 15 << 30, "550.54")
+
+
+def patches(rows: int) -> dict[str, np.ndarray]:
+    values = np.random.default_rng(rows).normal(size=(2, rows, 3, *PATCH)).astype(np.float32)
+    return {"foreground": values[0], "original": values[1]}
+
+
+@pytest.fixture
+def bound(bundle: Bundle) -> BoundSession:
+    session = BoundSession(bundle, "mgts", "fp32", threads=1)
+    yield session
+    session.close()
+
+
+def test_binding_changes_nothing_whatever_the_order_of_batches(bundle: Bundle, bound: BoundSession) -> None:
+    plain = OnnxRuntimeSession(bundle, "mgts", "fp32", threads=1)
+    results = []
+    for rows in (1, 5, 64, 2, 5, 3, 1, 64, 8):
+        results.append((plain.run(patches(rows))["embedding"], bound.run(patches(rows))["embedding"]))
+    for expected, got in results:  # at the end: no result lies in memory that a later run writes
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+    assert sorted(bound._bindings) == [1, 2, 4, 8, 64]
+
+
+def test_binding_of_models_without_batches(bundle: Bundle) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (*CANVAS, 3), dtype=np.uint8)
+    for model in ("detector", "masknet"):
+        plain, mine = (kind(bundle, model, "fp32", threads=1) for kind in (OnnxRuntimeSession, BoundSession))
+        for picture in (image, image[::-1], image):  # a view with negative strides, too
+            expected, got = (session.run({"image": picture}) for session in (plain, mine))
+            assert expected.keys() == got.keys()
+            for name, array in expected.items():
+                np.testing.assert_array_equal(got[name], array)
+
+
+def test_threads_take_turns(bundle: Bundle, bound: BoundSession) -> None:
+    plain = OnnxRuntimeSession(bundle, "mgts", "fp32", threads=1)
+    expected = [plain.run(patches(rows))["embedding"] for rows in (1, 2, 3, 4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda rows: bound.run(patches(rows))["embedding"], [1, 2, 3, 4] * 5))
+    for got, wanted in zip(found, expected * 5, strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_a_closed_bound_session(bound: BoundSession) -> None:
+    bound.close()
+    bound.close()
+    with pytest.raises(BackendError, match="closed"):
+        bound.run(patches(1))
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine without TensorRT, whose GPUs and providers are as told; CUDA's provider is the CPU's by its name."""
+
+    def make(gpus: list[Gpu], providers: list[str], *, loads: bool = True) -> None:
+        for place in (backends, tensorrt):
+            monkeypatch.setattr(place, "find_gpus", lambda: gpus)
+        monkeypatch.setattr(tensorrt, "find_flavour", lambda *_, **__: None)
+        monkeypatch.setattr(tensorrt, "why_no_flavour", lambda _: "TensorRT is not installed.")
+        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
+        monkeypatch.setattr("onnxruntime.preload_dlls", lambda *_, **__: None)
+        if loads:
+            monkeypatch.setattr(CudaSession, "provider", (CPU, {}))
+            monkeypatch.setattr(CudaSession, "device", "cpu")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("gpus", "providers", "backend", "reason"),
+    [
+        ([], [CPU], "onnxruntime", "TensorRT is not installed."),
+        ([], [CUDA, CPU], "onnxruntime", "TensorRT is not installed."),
+        ([T4], [CPU], "onnxruntime", "has no CUDA provider; `pip uninstall onnxruntime`"),
+        ([T4], [CUDA, CPU], "onnxruntime-cuda", "TensorRT is not installed."),
+    ],
+)
+def test_auto_takes_the_cuda_provider_before_the_cpu(bundle, machine, gpus, providers, backend, reason) -> None:
+    machine(gpus, providers)
+    runtime = select_runtime(bundle, ("detector",), precision="fp32", backend="auto", threads=1)
+    assert runtime.backend == backend
+    assert reason in runtime.reason
+    if backend == "onnxruntime-cuda":
+        assert runtime.device == str(T4)
+        return
+    why = "no NVIDIA GPU" if not gpus else "no CUDA provider"
+    with pytest.raises(BackendError, match=f"onnxruntime-cuda cannot run here: .*{why}"):
+        select_runtime(bundle, ("detector",), precision="fp32", backend="onnxruntime-cuda", threads=1)
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime-cuda"])
+def test_the_whole_pipeline_bound(bundle: Bundle, machine, backend) -> None:
+    machine([T4], [CUDA, CPU])
+    image = np.random.default_rng(1).integers(0, 255, (*CANVAS, 3), dtype=np.uint8)
+    with (
+        PersonSearch(bundle, mode="net", backend=backend, threads=1) as mine,
+        PersonSearch(bundle, mode="net", backend="onnxruntime", threads=1) as reference,
+    ):
+        assert mine.runtime.backend == "onnxruntime-cuda"
+        told = []
+        mine.warm_up(on_progress=lambda *step: told.append(step))
+        assert told[-1] == (9, 9), "detector, mask net, and seven batches"
+        assert_same(mine(image, top=3), reference(image, top=3), embeddings=1e-6)
+
+
+def test_a_provider_that_does_not_load_costs_a_sentence(bundle: Bundle, machine) -> None:
+    """It is in the list, as in `onnxruntime-gpu` without CUDA's libraries; ONNX Runtime itself takes the CPU then."""
+    machine([T4], [CUDA, CPU], loads=False)
+    with PersonSearch(bundle, mode="none", threads=1) as search:
+        assert search.runtime.backend == "onnxruntime"
+        assert search.runtime.device == "CPU, 1 threads"
+        assert search.runtime.reason.startswith("TensorRT is not installed. ONNX Runtime")
+        assert CUDA in search.runtime.reason
+        search(np.zeros((*CANVAS, 3), np.uint8))
+    with pytest.raises(BackendError, match="ONNX Runtime"):
+        PersonSearch(bundle, mode="none", backend="onnxruntime-cuda", threads=1)
+
+
+def test_every_option_of_the_provider_is_text() -> None:
+    """ONNX Runtime takes nothing else."""
+    name, options = CudaSession.provider
+    assert (name, CudaSession.device) == (module.CUDA, "cuda")
+    assert all(isinstance(value, str) for value in options.values())
