@@ -13,6 +13,7 @@ from mgts_trt.bundle.recipe import batch_sizes, load_recipe
 from mgts_trt.choices import Mode
 from mgts_trt.errors import BackendError
 from mgts_trt.pictures.image import as_image
+from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_instance_map, mode_patches
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import Session
@@ -36,7 +37,7 @@ class HostPipeline:
         self._sessions = {model: sessions[model] for model in models}
 
     @property
-    def graph_refusals(self) -> Mapping[str, str]:
+    def graph_refusals(self) -> Mapping[str, GraphRefusal]:
         """See `Pipeline.graph_refusals`: there are no graphs on the host."""
         return {}
 

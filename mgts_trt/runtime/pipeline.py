@@ -5,6 +5,7 @@ It chooses what to run on; the work is done by the pipeline of that backend, see
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, Self, overload
 
 from mgts_trt._typing import Array
@@ -43,7 +44,7 @@ class PersonSearch:
         bundle: The bundle.
         mode: `none`, `net` or `box` (Table 6).
         precision: Of the models.
-        runtime: Backend, device, and why this backend.
+        runtime: Backend, device, why this backend, and what of it could not be captured in CUDA graphs.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class PersonSearch:
         except BaseException:
             self._close_models()
             raise
+        self.runtime = replace(self.runtime, graph_refusals=self._pipeline.graph_refusals)
 
     @classmethod
     def open(
@@ -101,7 +103,7 @@ class PersonSearch:
             threads: CPU threads of one call; all available ones by default.
             head: On TensorRT, which form of MGTS's plan to run (`mgts-trt build --head`); `auto` takes the faster of
                 those that are built.
-            graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `graph_refusals`.
+            graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `Runtime.graph_refusals`.
             public_key: Whose signature the bundle, and plans that are run, must have; see `Bundle.open`.
 
         Raises:
@@ -117,11 +119,6 @@ class PersonSearch:
             head=head,
             graphs=graphs,
         )
-
-    @property
-    def graph_refusals(self) -> Mapping[str, str]:
-        """Model → why its runs could not be captured in a CUDA graph, and are launched one kernel at a time."""
-        return self._pipeline.graph_refusals
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from mgts_trt._typing import Array
+from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.stream import Errors, PeopleStream
 
@@ -15,8 +16,8 @@ class Pipeline(Protocol):
     """
 
     @property
-    def graph_refusals(self) -> Mapping[str, str]:
-        """See `PersonSearch.graph_refusals`."""
+    def graph_refusals(self) -> Mapping[str, GraphRefusal]:
+        """See `Runtime.graph_refusals`."""
         ...
 
     def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:

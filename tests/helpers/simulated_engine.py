@@ -73,6 +73,9 @@ class SimulatedContext:
             raise BackendError(f"{self.engine.name} has no tensor {name}.")
         self._pointers[name] = pointer
 
+    def capturable(self, stream) -> bool:
+        return True
+
     def enqueue(self, stream) -> None:
         device, engine = self.engine.device, self.engine
         if self._workspace is None:

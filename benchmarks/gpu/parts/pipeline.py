@@ -103,8 +103,8 @@ def _group(job: Job, mode: Mode, precision: str, in_torch: Mapping[str, Call], o
                 except Exception as error:  # of any library: it is a result, too
                     result.notes.append(f"{depth} in flight: {words(error)}")
     for result in results:
-        refusals = ours[result.label].graph_refusals if result.label in ours else {}
-        result.notes += [f"{model} was not captured: {why}" for model, why in refusals.items()]
+        refusals = ours[result.label].runtime.graph_refusals if result.label in ours else {}
+        result.notes += [f"{work}: not captured: {why}" for work, why in refusals.items()]
     return Group(what=mode, precision=precision, people=job.people, sides=results)
 
 

@@ -9,7 +9,7 @@ event's `done` says so.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from mgts_trt._typing import Array
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
@@ -30,6 +30,18 @@ class Graph(Protocol):
     def close(self) -> None:
         """Free it. Closing twice is harmless."""
         ...
+
+
+class GraphRefusal(NamedTuple):
+    """That some work could not be captured, and is launched one kernel at a time."""
+
+    times: int
+    """How often it was tried."""
+    reason: str
+    """What was said the last time."""
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({'once' if self.times == 1 else f'{self.times} times'})"
 
 
 class Capture(Protocol):

@@ -113,7 +113,14 @@ class CanvasEngine:
 
     def enqueue(self) -> None:
         """Queue one run."""
-        self._graphs.run(self._model, 1, self._addresses, lambda: self._context.enqueue(self._stream))
+        context, stream = self._context, self._stream
+        self._graphs.run(
+            self._model,
+            1,
+            self._addresses,
+            lambda: context.enqueue(stream),
+            capturable=lambda: context.capturable(stream),
+        )
 
     def close(self) -> None:
         """Free the context, which must not be running."""

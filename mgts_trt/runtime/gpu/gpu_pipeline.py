@@ -12,6 +12,7 @@ from mgts_trt.choices import Mode
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.pictures.image import as_image
 from mgts_trt.runtime.cuda.array import is_device_array
+from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.gpu.engines import Shared
 from mgts_trt.runtime.gpu.graphs import GraphPolicy
 from mgts_trt.runtime.gpu.keeping import CacheKeeper
@@ -69,9 +70,9 @@ class GpuPipeline:
         return self._head.form
 
     @property
-    def graph_refusals(self) -> Mapping[str, str]:
+    def graph_refusals(self) -> Mapping[str, GraphRefusal]:
         """See `Pipeline.graph_refusals`."""
-        return dict(self._policy.refusals)
+        return self._policy.refusals
 
     def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
         """See `Pipeline.search`."""

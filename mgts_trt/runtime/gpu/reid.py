@@ -71,7 +71,8 @@ class ReId:
             head.enqueue(batch, self._stream)
 
         addresses = (self._workspace.pointer, *(array.pointer for array in buffers))
-        self._graphs.run(self._shared.reid, batch, addresses, run)
+        capturable = lambda: context.capturable(self._stream)  # noqa: E731
+        self._graphs.run(self._shared.reid, batch, addresses, run, capturable=capturable)
         return head.embedding.rows(0, batch)
 
     def settle(self) -> None:

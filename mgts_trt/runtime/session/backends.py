@@ -9,6 +9,7 @@ from mgts_trt.choices import BACKENDS, Backend, HeadChoice
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
+from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.onnxruntime import CudaSession, OnnxRuntimeSession, why_no_cuda
 
@@ -28,6 +29,9 @@ class Runtime:
     """Why this backend, in one sentence."""
     engines: "Mapping[str, Engine]" = field(default_factory=dict, repr=False, compare=False)
     """The plans by model, loaded, where TensorRT runs them."""
+    graph_refusals: Mapping[str, GraphRefusal] = field(default_factory=dict, repr=False, compare=False)
+    """Work (`"mgts, 8 rows"`) → how often, and why, its run could not be captured in a CUDA graph; such a run is
+    launched one kernel at a time, and its capture tried again now and then. It grows as pictures are searched."""
 
     def close(self) -> None:
         """Let go of the engines. Closing twice is harmless."""

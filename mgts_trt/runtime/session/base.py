@@ -73,3 +73,7 @@ class ExecutionContext(Protocol):
     def enqueue(self, stream: "Stream") -> None:
         """Queue one run. Under a capture it is recorded; run once outside first, at the same shapes."""
         ...
+
+    def capturable(self, stream: "Stream") -> bool:
+        """Whether a run at the shapes set could be captured now, as far as that can be told without trying."""
+        ...

@@ -220,6 +220,13 @@ class EngineContext(ExecutionContext):
         self.engine.device.make_current()
         self.engine.call("running", self._live().execute_async_v3, stream.handle)
 
+    def capturable(self, stream: Stream) -> bool:
+        """See `ExecutionContext.capturable`."""
+        # TensorRT-RTX alone can tell.
+        ask = getattr(self._live(), "is_stream_capturable", None)
+        self.engine.device.make_current()
+        return True if ask is None else bool(ask(stream.handle))
+
     def close(self) -> None:
         """Free it; it cannot run afterwards. What it has queued must be done. Closing twice is harmless."""
         self._native = None

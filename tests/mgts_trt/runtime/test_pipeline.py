@@ -267,7 +267,7 @@ def test_what_only_a_gpu_can_take_is_refused(bundle: Bundle) -> None:
             search(scene(), stream=0)
         with pytest.raises(BackendError, match="ONNX Runtime reads pictures in host memory"):
             search.embed(scene(), np.array([[0.0, 0, 9, 9]]), stream=0)
-        assert search.graph_refusals == {}
+        assert search.runtime.graph_refusals == {}
 
 
 def test_real_photos(bundle: Bundle, public_photos: list[Path]) -> None:

@@ -73,7 +73,7 @@ def test_real_networks_give_the_same_people(machine, mode, head):
         streamed = list(mine.stream(SCENES * 3, depth=3))
         for people, image in zip(streamed, SCENES * 3, strict=True):
             assert_same(people, reference(image), embeddings=1e-5)
-        assert mine.graph_refusals == {}
+        assert mine.runtime.graph_refusals == {}
     assert not module.device._pending
     assert not any(memory.kind == "device" and not memory.freed for memory in module.device._memories)
     with pytest.raises(BackendError, match="closed"):
@@ -177,7 +177,7 @@ def test_a_gpu_finds_the_same_people(built, public_photos, mode, head):
                 results = search.stream(pictures(public_photos) * 3, depth=depth, top=4)
                 for people, expected in zip(results, wanted * 3, strict=True):
                     assert_alike(people, expected)
-            assert search.graph_refusals == {}
+            assert search.runtime.graph_refusals == {}
 
 
 @pytest.mark.gpu

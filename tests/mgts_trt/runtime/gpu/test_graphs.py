@@ -1,6 +1,7 @@
 """What is captured, captured again, and launched without a graph."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -74,7 +75,9 @@ def test_graphs_are_captured_again_when_a_buffer_moves(launches):
 
 def test_an_old_graph_would_be_found_out(monkeypatch):
     run = Graphs.run
-    monkeypatch.setattr(Graphs, "run", lambda self, model, batch, addresses, work: run(self, model, batch, (), work))
+    monkeypatch.setattr(
+        Graphs, "run", lambda self, model, batch, addresses, work, **how: run(self, model, batch, (), work)
+    )
     pipeline = gpu_pipeline("box")
     for people in (3, 3, 20):
         pipeline.search(scene(people))
@@ -90,27 +93,72 @@ def test_no_graphs_are_made_when_they_are_switched_off(launches):
     assert pipeline.graph_refusals == {}
 
 
-def test_a_plan_that_cannot_be_captured_is_launched_plainly_for_good(monkeypatch, launches, caplog):
-    enqueue, captures = Context.enqueue, []
+@pytest.fixture
+def refusing(monkeypatch):
+    """The engine named in `model` refuses its next `times` captures."""
+    enqueue, state = Context.enqueue, SimpleNamespace(model="masknet", times=10**9, tried=[])
 
     def refuses(self, stream):
-        if self.engine.name == "masknet" and self.engine.device.wrap_stream(stream).capture is not None:
-            captures.append(self)
-            raise BackendError("operation not permitted when stream is capturing")
+        captured = self.engine.device.wrap_stream(stream).capture is not None
+        if self.engine.name == state.model and captured:
+            state.tried.append(self.shape(next(iter(self.inputs)))[0])
+            if len(state.tried) <= state.times:
+                raise BackendError("operation not permitted when stream is capturing")
         enqueue(self, stream)
 
     monkeypatch.setattr(Context, "enqueue", refuses)
+    return state
+
+
+def test_a_run_that_cannot_be_captured_is_launched_plainly_and_tried_again_ever_more_rarely(refusing, launches, caplog):
     pipeline, search = gpu_pipeline("net"), reference("net")
+    attempts = []
     with caplog.at_level(logging.WARNING):
-        for people in (5, 6, 7, 8, 8):
-            assert_same(pipeline.search(scene(people)), search(scene(people)))
-        # Another slot need not try.
-        list(pipeline.stream([scene(5)] * 4, depth=3, top=None, errors="raise"))
-    assert len(captures) == 1
+        for _ in range(20):
+            assert_same(pipeline.search(scene(5)), search(scene(5)))
+            attempts.append(len(refusing.tried))
+    # The first run is plain; then two are passed over, four, eight.
+    assert attempts == [0, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4]
     assert ["masknet"] not in launches
     assert ["detector"] in launches
-    assert pipeline.graph_refusals == {"masknet": "operation not permitted when stream is capturing"}
-    assert caplog.text.count("masknet are launched without a CUDA graph") == 1
+    assert ["mgts"] in launches
+    assert pipeline.graph_refusals == {"masknet, 1 row": (4, "operation not permitted when stream is capturing")}
+    assert str(pipeline.graph_refusals["masknet, 1 row"]).endswith("is capturing (4 times)")
+    assert caplog.text.count("masknet, 1 row: launched without a CUDA graph") == 1
+
+
+def test_slots_share_what_they_learn_of_refusals(refusing):
+    pipeline = gpu_pipeline("net")
+    list(pipeline.stream([scene(5)] * 9, depth=3, top=None, errors="raise"))
+    assert len(refusing.tried) == 2
+
+
+def test_a_refusal_costs_one_shape_alone_and_only_until_it_is_captured(refusing, launches):
+    refusing.model, refusing.times = "mgts", 1
+    pipeline = gpu_pipeline("box")
+    for _ in range(2):
+        pipeline.search(scene(3))
+    assert refusing.tried == [4]
+    launches.clear()
+    for _ in range(3):
+        pipeline.search(scene(1))
+    # Another batch is captured at once, and the one that was refused after two more runs.
+    assert launches.count(["mgts"]) == 2
+    launches.clear()
+    for _ in range(4):
+        pipeline.search(scene(3))
+    assert launches.count(["mgts"]) == 2
+    assert pipeline.graph_refusals == {"mgts, 4 rows": (1, "operation not permitted when stream is capturing")}
+
+
+def test_what_tensorrt_says_cannot_be_captured_is_not_tried(monkeypatch, refusing, launches):
+    monkeypatch.setattr(Context, "capturable", lambda self, stream: self.engine.name != "masknet")
+    pipeline, search = gpu_pipeline("net"), reference("net")
+    for _ in range(3):
+        assert_same(pipeline.search(scene(5)), search(scene(5)))
+    assert refusing.tried == []
+    assert ["masknet"] not in launches
+    assert pipeline.graph_refusals["masknet, 1 row"].reason == "TensorRT says that this run cannot be captured."
 
 
 def test_what_fails_outside_a_capture_is_not_hidden():

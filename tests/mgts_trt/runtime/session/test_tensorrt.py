@@ -283,6 +283,16 @@ def test_a_context_says_what_it_lacks(bundle, trt):
         context.set_shape("original", (1, 3, *PATCH))
 
 
+def test_a_context_is_asked_whether_it_can_be_captured_where_it_can_tell(bundle, trt, monkeypatch):
+    context, stream = open_engine(bundle, "idnet", "fp32").create_context(), trt.device.stream()
+    assert context.capturable(stream)
+    asked = []
+    refuse = lambda self, handle: (asked.append(handle), False)[1]  # noqa: E731
+    monkeypatch.setattr(fakes.FakeContext, "is_stream_capturable", refuse, raising=False)
+    assert not context.capturable(stream)
+    assert asked == [stream.handle]
+
+
 def test_a_closed_engine_makes_no_contexts(bundle):
     engine = open_engine(bundle, "idnet", "fp32")
     engine.close()
