@@ -117,14 +117,14 @@ def read_graph(path: Path, sizes: Mapping[str, int]) -> OnnxGraph:
     tensors = list(_constants(graph))
     weights: Counter[str] = Counter()
     for tensor in tensors:
-        weights[_dtype(tensor.data_type)] += _bytes(tensor)
+        weights[element_type(tensor.data_type)] += _bytes(tensor)
     work, uncounted = _workload(graph, constants, infer_tensors(model, bound))
     return OnnxGraph(
         opset={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
         inputs=inputs,
         outputs=outputs,
         sizes=bound,
-        parameters=sum(math.prod(tensor.dims) for tensor in tensors if _is_weight(_dtype(tensor.data_type))),
+        parameters=sum(math.prod(tensor.dims) for tensor in tensors if _is_weight(element_type(tensor.data_type))),
         weights=dict(weights.most_common()),
         operators=dict(Counter(_operator(node) for node in graph.node).most_common()),
         workload=Workload(tuple(work)),
@@ -174,14 +174,26 @@ def infer_tensors(model: Any, sizes: Mapping[str, int]) -> dict[str, Tensor]:
     del graph.initializer[:]
     graph.initializer.extend(small)
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    tensors = {tensor.name: Tensor(_dtype(tensor.data_type), tuple(tensor.dims)) for tensor in small}
+    tensors = {tensor.name: Tensor(element_type(tensor.data_type), tuple(tensor.dims)) for tensor in small}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         kind = value.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
         complete = kind.HasField("shape") and None not in dims
         shape = tuple(dim for dim in dims if dim is not None) if complete else None
-        tensors[value.name] = Tensor(_dtype(kind.elem_type), shape)
+        tensors[value.name] = Tensor(element_type(kind.elem_type), shape)
     return tensors
+
+
+def element_type(elem_type: int) -> str:
+    """NumPy's name of an ONNX element type; `unknown` where it has none."""
+    from onnx import TensorProto, helper
+
+    if elem_type == TensorProto.BFLOAT16:
+        return "bfloat16"
+    try:
+        return str(helper.tensor_dtype_to_np_dtype(elem_type))
+    except (KeyError, ValueError):
+        return "unknown"
 
 
 def _workload(graph: Any, constants: set[str], tensors: Mapping[str, Tensor]) -> tuple[list[Work], list[str]]:
@@ -234,18 +246,7 @@ def _text(value: Any) -> str:
     dims = ", ".join(
         dim.dim_param or (str(dim.dim_value) if dim.HasField("dim_value") else "?") for dim in kind.shape.dim
     )
-    return f"{_dtype(kind.elem_type)} [{dims}]"
-
-
-def _dtype(elem_type: int) -> str:
-    from onnx import TensorProto, helper
-
-    if elem_type == TensorProto.BFLOAT16:
-        return "bfloat16"
-    try:
-        return str(helper.tensor_dtype_to_np_dtype(elem_type))
-    except (KeyError, ValueError):
-        return "unknown"
+    return f"{element_type(kind.elem_type)} [{dims}]"
 
 
 def _bytes(tensor: Any) -> int:

@@ -17,6 +17,7 @@ from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plans.builder.cut_head import cut_head
 from mgts_trt.plans.builder.parsing import check_tensors, examine, parse
 from mgts_trt.plans.builder.proof import measure, require_share
+from mgts_trt.plans.builder.semantics import settle
 from mgts_trt.plans.builder.serialize import interrupt_as_flag, serialize
 from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
 from mgts_trt.plans.caches import TimingCache
@@ -259,6 +260,8 @@ def _build_into(
         parsed = parse(flavour, builder, path, messages)
         check_tensors(flavour, parsed.network, entry.inputs, outputs, path)
         layers = examine(flavour, parsed.network, path)
+        sizes = {symbol: bounds.opt for symbol, bounds in recipe.profile.items()}
+        messages += [Message("warning", said) for said in settle(flavour, parsed.network, path, sizes)]
         workload = measure(flavour, parsed.network, recipe.shapes(entry.inputs, "opt"))
         require_share(workload, identity.precision, recipe.min_share(identity.precision), path)
         config = flavour.create_config(builder, identity.settings, identity.target)

@@ -1,13 +1,13 @@
 """From an ONNX file to a TensorRT network, with proof that nothing was lost on the way.
 
 The parser answers True for graphs it has understood only in part, and a strongly typed network silently keeps the
-types it was given. So after parsing three things are compared: the network's tensors with the manifest's, the graph's
-nodes with the network's layers, and the precision the work is done in with the one asked for
-(`mgts_trt.plans.builder.proof`).
+types it was given. So after parsing four things are compared: the network's tensors with the manifest's, the graph's
+nodes with the network's layers, what each node says with how its layer is set (`mgts_trt.plans.builder.semantics`), and
+the precision the work is done in with the one asked for (`mgts_trt.plans.builder.proof`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,12 +188,17 @@ def read_nodes(path: Path) -> list[Node]:
     if model.functions:
         names = ", ".join(function.name for function in model.functions[:3])
         raise BuildError(f"{path} calls functions of its own ({names}). Inline them (`onnx.inliner`) and export again.")
-    return list(_nodes(model.graph, set()))
+    return [node for _, node in each_node(model.graph)]
 
 
-def _nodes(graph: Any, constants: set[str]) -> Iterator[Node]:
-    """The nodes of a graph in their order; `constants` holds the constants of the graphs around it."""
-    constants = constants | {tensor.name for tensor in graph.initializer}
+def each_node(graph: Any, constants: Set[str] = frozenset()) -> Iterator[tuple[Any, Node]]:
+    """The nodes of an ONNX graph and those nested in it, in their order, as they are and as `Node`.
+
+    Args:
+        graph: With its initialisers.
+        constants: Names of the constants of the graphs around it.
+    """
+    constants = set(constants) | {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         given = [name for name in node.input if name]
         constant = all(name in constants for name in given) and bool(given or node.op_type == "Constant")
@@ -201,10 +206,10 @@ def _nodes(graph: Any, constants: set[str]) -> Iterator[Node]:
             constants.update(node.output)
         passes = node.op_type in STRUCTURAL or (node.op_type in _PASS_ALONE and len(given) == 1)
         # The parser names a nameless node after what it computes.
-        yield Node(node.name or f"node_of_{node.output[0]}", node.op_type, not (constant or passes))
+        yield node, Node(node.name or f"node_of_{node.output[0]}", node.op_type, not (constant or passes))
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner, constants)
+                yield from each_node(inner, constants)
 
 
 def origin(layer: Any) -> str:
