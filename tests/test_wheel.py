@@ -144,7 +144,10 @@ def test_the_other_holds_a_bundle_and_nothing_else(wheels: Path) -> None:
 
 def test_the_base_install_hides_all_extras() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {"cuda-bindings": "cuda", "cuda-core": "cuda", "nvidia-cuda-nvrtc": "nvidia", "pillow": "PIL"}
+    names = {"cuda-bindings": "cuda", "cuda-core": "cuda", "pillow": "PIL"}
+    names |= {"nvidia-cuda-nvrtc": "nvidia", "nvidia-cuda-nvrtc-cu12": "nvidia"}
+    names |= {f"tensorrt-{cuda}": "tensorrt" for cuda in ("cu12", "cu13")}
+    names |= {f"tensorrt-rtx-{cuda}": "tensorrt_rtx" for cuda in ("cu12", "cu13")}
     for extra, requirements in project["optional-dependencies"].items():
         for requirement in requirements if extra not in ("check", "dev") else ():
             package = requirement.partition(">")[0].partition("[")[0]

@@ -37,6 +37,7 @@ def build(
     """Build TensorRT plans from a bundle; TensorRT-RTX needs no GPU for it."""
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.plans.builder.build import BuildEvent, build_bundle
+    from mgts_trt.plans.extras import INT8_ON_RTX
 
     opened = Bundle.open(bundle)
     with progress() as bar:
@@ -61,6 +62,9 @@ def build(
         out.print(f"Nothing to do: all {len(results)} plans are up to date. Build them again with --force.")
     else:
         out.print(f"{fresh} of {len(results)} plans built in {opened.plans}/")
+    identities = [result.record.identity for result in results]
+    if any((each.flavour, each.precision) == ("tensorrt_rtx", "int8") for each in identities):
+        out.print(f"Note: {INT8_ON_RTX}.")
     notice_untrained(opened.manifest)
 
 

@@ -4,50 +4,29 @@ import importlib
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from rich.text import Text
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import WHEEL, default_bundle
 from mgts_trt.bundle.manifest import FORMAT
+from mgts_trt.cli.finding import Finding
+from mgts_trt.cli.gpu_findings import gpu_findings, plan_fitness, tensorrt_findings
 from mgts_trt.errors import BundleError, MgtsError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.machine.installation import checkout, checkout_command, reinstall_command
 from mgts_trt.plans.flavour import INSTALL, Flavour
-from mgts_trt.plans.installed import broken_flavours, find_flavour, installed_flavours
+from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
-from mgts_trt.plans.support import runs_on, target_text, title, why_unsupported
+from mgts_trt.plans.support import title
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session.backends import select_runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.version import __version__
-
-State = Literal["ok", "info", "problem"]
-
-_COLOURS: dict[State, str] = {"ok": "green", "info": "cyan", "problem": "red"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        area: What it belongs to: `system`, `GPU`, `TensorRT`, `bundle`, …
-        state: `info` is worth knowing and hinders nothing; a `problem` does.
-        text: For people.
-        cure: The command that mends it; every problem has one.
-    """
-
-    area: str
-    state: State
-    text: str
-    cure: str | None = None
 
 
 def examine(bundle_path: Path | None = None) -> list[Finding]:
@@ -57,28 +36,14 @@ def examine(bundle_path: Path | None = None) -> list[Finding]:
     """
     return [
         *_guarded("system", _system),
-        *_guarded("GPU", _gpus),
-        *_guarded("TensorRT", _tensorrt),
+        *_guarded("GPU", gpu_findings),
+        *_guarded("TensorRT", tensorrt_findings),
         *_guarded("cache", _cache),
         *_guarded("ONNX Runtime", _onnxruntime),
         *_guarded("OpenCV", _opencv),
         *_guarded("simplejpeg", _simplejpeg),
         *_guarded("bundle", lambda: _bundle(bundle_path)),
     ]
-
-
-def report(findings: list[Finding]) -> Text:
-    """For people: a line a finding; a cure on a line of its own, ready to be copied."""
-    lines = Text()
-    width = max((len(finding.area) for finding in findings), default=0)
-    for finding in findings:
-        lines.append(f"{finding.state:<8}", style=_COLOURS[finding.state])
-        lines.append(f"{finding.area:<{width}}  ", style="bold")
-        lines.append(f"{finding.text}\n")
-        if finding.cure:
-            lines.append(f"{'':<{8 + width}}  $ {finding.cure}\n", style="cyan")
-    lines.rstrip()
-    return lines
 
 
 def _guarded(area: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -95,31 +60,6 @@ def _guarded(area: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
 def _system() -> Iterator[Finding]:
     yield Finding("system", "ok", f"{platform.platform()}, Python {platform.python_version()}, mgts-trt {__version__}")
     yield Finding("CPU", "ok", f"{cpu_name()}, {available_cores()} cores available")
-
-
-def _gpus() -> Iterator[Finding]:
-    gpus = find_gpus()
-    for gpu in gpus:
-        yield Finding("GPU", "ok", f"{gpu}, driver {gpu.driver or 'of unknown version'}")
-    if not gpus:
-        yield Finding("GPU", "info", "no NVIDIA GPU, or no driver: bundles run on the CPU, and plans are not run here")
-
-
-def _tensorrt() -> Iterator[Finding]:
-    gpus = find_gpus()
-    flavour = find_flavour(gpu=gpus[0] if gpus else None)
-    if flavour is not None:
-        runs = "and runs plans on this GPU" if gpus else "but runs no plans: it finds no NVIDIA GPU"
-        builds = ", ".join(map(target_text, flavour.targets))
-        yield Finding("TensorRT", "ok", f"{flavour}, builds for {builds}, {runs}")
-        return
-    broken = broken_flavours()
-    for each in installed_flavours() if gpus else ():
-        yield Finding("TensorRT", "info", f"{each}: {why_unsupported(each.name, each.version, gpus[0].sm)}")
-    for name, why in broken.items():
-        yield Finding("TensorRT", "problem", f"{title(name)} is installed, but does not load: {why}", INSTALL)
-    if not broken:
-        yield Finding("TensorRT", "info", "not installed: plans can be neither built nor run", INSTALL)
 
 
 def _cache() -> Iterator[Finding]:
@@ -252,14 +192,4 @@ def _plan(bundle: Bundle, folder: Path, flavour: Flavour | None, gpus: list[Gpu]
     except PlanError as error:
         yield Finding("plans", "problem", str(error), cure)
         return
-    yield _fitness(folder.name, mine.target, gpus)
-
-
-def _fitness(name: str, target: str, gpus: list[Gpu]) -> Finding:
-    if not gpus:
-        return Finding("plans", "ok", f"{name} is whole and up to date; it needs an NVIDIA GPU to run")
-    if runs_on(target, gpus[0].sm):
-        return Finding("plans", "ok", f"{name} is whole and runs on {gpus[0].name}")
-    return Finding(
-        "plans", "info", f"{name} is whole; it runs on {target_text(target)}, not on this GPU ({gpus[0].sm})"
-    )
+    yield from plan_fitness(folder.name, mine, gpus)

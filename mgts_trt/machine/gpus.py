@@ -1,10 +1,14 @@
 """The NVIDIA GPUs of this machine."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,15 @@ def find_gpus() -> list[Gpu]:
     Asks `cuda.core`, which heeds `CUDA_VISIBLE_DEVICES`; without it, `nvidia-smi`.
     """
     return _from_cuda_core() if _has_cuda_core() else _from_nvidia_smi()
+
+
+def find_driver() -> str | None:
+    """Version of the NVIDIA driver that is loaded (`"550.54.14"`), even where CUDA cannot be used; None without one."""
+    try:
+        found = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", DRIVER.read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+    return found[1] if found else None
 
 
 def _has_cuda_core() -> bool:

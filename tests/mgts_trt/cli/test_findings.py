@@ -8,11 +8,14 @@ from rich.console import Console
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import DIGEST, MANIFEST, BundleFile, read_manifest, write_manifest
 from mgts_trt.cli import findings as module
-from mgts_trt.cli.findings import Finding, examine, report
+from mgts_trt.cli import gpu_findings
+from mgts_trt.cli.finding import Finding, report
+from mgts_trt.cli.findings import examine
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.installed import find_flavour
+from tests.helpers.doctor_machines import RTX, Machine, pretend
 from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
@@ -31,6 +34,7 @@ def tiny(tmp_path_factory):
 @pytest.fixture
 def bundle(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "find_gpus", list)
+    pretend(monkeypatch, Machine(packages=RTX))
     return shutil.copytree(tiny, tmp_path / "bundle")
 
 
@@ -66,27 +70,8 @@ def test_a_machine_without_a_gpu_has_no_problem(bundle):
 
 
 def test_gpus_are_listed(monkeypatch):
-    monkeypatch.setattr(module, "find_gpus", lambda: [A4000, Gpu("B", (12, 0))])
-    assert of("GPU", examine()) == [
-        Finding("GPU", "ok", "NVIDIA RTX A4000 (sm_86, 16 GiB), driver 550.54"),
-        Finding("GPU", "ok", "B (sm_120), driver of unknown version"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("broken", "state", "text"),
-    [
-        ({}, "info", "not installed"),
-        ({"tensorrt": "libnvinfer.so.10"}, "problem", "TensorRT is installed, but does not load: libnvinfer.so.10"),
-    ],
-)
-def test_no_tensorrt(monkeypatch, broken, state, text):
-    monkeypatch.setattr(module, "find_flavour", lambda **_: None)
-    monkeypatch.setattr(module, "broken_flavours", lambda: broken)
-    [finding] = of("TensorRT", check(examine()))
-    assert finding.state == state
-    assert text in finding.text
-    assert finding.cure == "pip install 'mgts-trt[rtx]'"
+    pretend(monkeypatch, Machine(gpu=A4000))
+    assert of("GPU", examine()) == [Finding("GPU", "ok", "NVIDIA RTX A4000 (sm_86, 16 GiB), driver 550.54")]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +91,7 @@ def test_a_look_that_fails_is_a_finding(monkeypatch):
     def fail():
         raise ZeroDivisionError("ouch")
 
-    monkeypatch.setattr(module, "find_gpus", fail)
+    monkeypatch.setattr(gpu_findings, "find_gpus", fail)
     [finding] = of("GPU", check(examine()))
     assert finding.state == "problem"
     assert "ZeroDivisionError: ouch" in finding.text
