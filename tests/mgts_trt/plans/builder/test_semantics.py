@@ -14,7 +14,8 @@ from mgts_trt.errors import BuildError
 from mgts_trt.plans.builder import build
 from mgts_trt.plans.builder.parsing import origin, parse
 from mgts_trt.plans.builder.semantics import RULES, settle
-from mgts_trt.plans.flavour import Flavour, find_flavour
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.installed import find_flavour
 from tests.helpers.paths import TRAINED
 from tests.helpers.tiny_bundle import make_model
 
