@@ -12,7 +12,7 @@ OUT    ?= out
 DIST   ?= dist
 
 .NOTPARALLEL: # two would install into one environment at once
-.PHONY: demo check test lint pictures browser bounds format dist export-edge export-paper clean
+.PHONY: demo check test lint pictures browser bindings bounds format dist export-edge export-paper clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
@@ -23,10 +23,10 @@ demo: $(VENV)/.demo
 	@echo "Look at $(OUT)/search.jpg, $(OUT)/demo.jpg and $(OUT)/bench.png"
 
 # --no-torch makes PyTorch unimportable, so that the same tests run where it is installed and where it is not.
-check: lint
+check: lint bindings
 	$(BIN)/python -m pytest --no-torch -m "not slow"
 
-test: $(VENV)/.dev lint browser
+test: $(VENV)/.dev lint browser bindings
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.check
@@ -39,6 +39,9 @@ pictures: $(VENV)/.check
 
 browser: $(VENV)/.dev
 	@$(BIN)/python -m tests.helpers.browser
+
+bindings: $(VENV)/.check
+	@$(BIN)/python -m tests.helpers.real_bindings
 
 bounds: $(VENV)/.check
 	@$(BIN)/python -m tests.helpers.bounds
