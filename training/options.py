@@ -57,6 +57,7 @@ class Evaluated(StrEnum):
     INRIA_PERSON = "inria_person"
     TUD_MOTIONPAIRS = "tud_motionpairs"
     MOT15_STATIC = "mot15_static"
+    TUD_CAMPUS = "tud_campus"
     NEGATIVES = "negatives"
     CUHK_SYSU = "cuhk_sysu"
     PRW = "prw"
@@ -158,7 +159,14 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
     Raises:
         DataError: The dataset is not there, or not as published.
     """
-    from training.data.datasets.splits import REAL_SETS, Joined, market1501_split, penn_fudan_split, real_set_split
+    from training.data.datasets.splits import (
+        REAL_SETS,
+        Joined,
+        Subset,
+        market1501_split,
+        penn_fudan_split,
+        real_set_split,
+    )
 
     if data.value in REAL_SETS:
         return real_set_split(root)[1]
@@ -170,6 +178,11 @@ def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":
         return person_masks_split(root)[1]
     if data is Evaluated.MARKET1501:
         return market1501_split(root)[1]
+    if data is Evaluated.TUD_CAMPUS:
+        from training.data.datasets.tud_campus import tud_campus
+
+        frames = tud_campus(root)  # of one camera, across which nobody can be found again; none trains
+        return Subset(frames, range(len(frames)), identities=())
     if data is Evaluated.REID_MIX:
         return Joined(*load_crops(data, root).values())
     from training.data.backgrounds import shop_scenes

@@ -177,6 +177,17 @@ def test_crops_of_several_sets_train(tiny: Preset, market1501: Path, tmp_path: P
     assert (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")[2:5] == ["loss", "oim", "triplet"]
 
 
+def test_evaluate_on_one_camera_looks_for_people_and_searches_nobody(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for frame in (1, 2):
+        cv2.imwrite(str(tmp_path / f"images/{frame:06d}.jpg"), np.full((60, 80, 3), 90, np.uint8))
+    (tmp_path / "gt.txt").write_text("1,1,10,10,20,40,-1\n2,1,15,10,20,40,-1\n")
+    arguments = ["evaluate", bundle, "--data", "tud_campus", "--root", tmp_path, "--json", tmp_path / "report.json"]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.exception
+    assert json.loads((tmp_path / "report.json").read_text())["results"].keys() == {"detector"}
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -26,8 +26,9 @@ REAL_SETS = ("coco_person", COCO_MASKS, "inria_person", "tud_motionpairs", "mot1
 FILMS = {"mot15_static": 2}
 """Of sets that are frames of cameras that stand still: so many frames on each side of a held-out one are not trained
 on. Nearer ones show the same people in the same place."""
-COPIES = {"negatives": ("images/00000222a.jpg",)}
-"""Pictures that show what a held-out one of their set shows, as `python -m training leaks` found: not trained on."""
+COPIES = {"negatives": ("images/00000222a.jpg",), "tud_motionpairs": ("images/001092.jpg",)}
+"""Pictures that show what a held-out one shows, as `python -m training leaks` found: another of the negatives, and the
+street of TUD Campus. They are not trained on."""
 MARKET_HELD_OUT = 150
 """Of Market-1501, the last 150 identities by name are held out."""
 

@@ -100,4 +100,4 @@ def test_real(shared_data):
     train = real_train(shared_data)
     held_out = [real_set_split(shared_data / name)[1] for name in REAL_SETS]
     assert [len(part) for part in held_out] == [134, 64, 103, 27, 18, 85]
-    assert len(train) == 2069
+    assert len(train) == 2068
