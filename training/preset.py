@@ -119,6 +119,8 @@ class MaskNetPreset(_Strict):
         reduced: Channels of the 1×1 convolution behind conv5.
         bins: k, for k × k position-sensitive maps.
         mask_size: m, cells of a mask along each side; a multiple of `bins`.
+        fine: Read scores and masks at stride 8, from the reduced conv5 enlarged and conv3 together, where FCIS reads
+            them at stride 16.
         final_nms: IoU from which the last NMS drops the worse of two boxes.
         rpn: Its proposals, in pixels of `input`.
     """
@@ -128,6 +130,7 @@ class MaskNetPreset(_Strict):
     reduced: int
     bins: int
     mask_size: int
+    fine: bool = False
     final_nms: float
     rpn: RPNPreset
 

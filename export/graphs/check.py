@@ -175,15 +175,16 @@ def _detector(network: FasterRCNN, image: Tensor, got: dict[str, Tensor], bounds
 
 
 def _masknet(network: FCIS, image: Tensor, got: dict[str, Tensor], bounds: Bounds) -> Numbers:
-    conv4, conv5 = network.features(network.resize(image))
+    conv4, conv5, fine = network.features(network.resize(image))
+    score_maps = network.score_maps(fine)
     numbers = {
         "conv4": (_relative(conv4, got["conv4"], bounds.rms), bounds.features),
         "conv5": (_relative(conv5, got["conv5"], bounds.rms), bounds.features),
+        "score maps": (_relative(score_maps, got["score_maps"], bounds.rms), bounds.features),
     }
     numbers |= _rpn(network.rpn, got["conv4"], got, network.input_hw, bounds)
-    votes = network.assemble(network.box_maps(got["conv5"]), [got["proposals"]])
-    boxes = network.move(network.box_deltas(votes), got["proposals"])
-    assembled = network.assemble(network.score_maps(got["conv5"]), [got["roi_boxes"]])
+    boxes = network.move(network.read_boxes(got["conv5"], [got["proposals"]]), got["proposals"])
+    assembled = network.assemble(got["score_maps"], [got["roi_boxes"]], network.fine_stride)
     margins, masks = network.score_and_mask(assembled)
     valid = got["proposed"] > 0.5
     numbers["moved boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), bounds.box_pixels)

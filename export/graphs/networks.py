@@ -68,14 +68,14 @@ class MaskNetGraph(nn.Module):
     """FCIS: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], `masks` [K, m, m], sorted, zero-padded.
 
     Boxes are xyxy in canvas pixels, scores and masks 0 … 1, masks over their boxes. Taps are those of the detector in
-    pixels of the network's input, but for `conv4` and `conv5` [1, C, h, w] instead of `features`; and `roi_masks`
-    [K, m, m] beside `roi_boxes`.
+    pixels of the network's input, but for `conv4`, `conv5` and `score_maps` [1, C, h, w] instead of `features`; and
+    `roi_masks` [K, m, m] beside `roi_boxes`.
     """
 
     inputs: ClassVar = ("image",)
     outputs: ClassVar = ("boxes", "scores", "masks")
     taps: ClassVar = (
-        "conv4", "conv5", "rpn_logits", "rpn_deltas", "candidates", "proposals", "proposed",
+        "conv4", "conv5", "score_maps", "rpn_logits", "rpn_deltas", "candidates", "proposals", "proposed",
         "roi_boxes", "roi_margins", "roi_masks",
     )  # fmt: skip
 
@@ -86,25 +86,26 @@ class MaskNetGraph(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         network = self.network
-        conv4, conv5 = network.features(network.resize(image))
+        conv4, conv5, fine = network.features(network.resize(image))
         logits, deltas = network.rpn(conv4)
         candidates, proposals, proposed = propose(network.rpn, conv4, logits[0], deltas[0], network.input_hw)
-        votes = self.assemble(network.box_maps(conv5), proposals)
+        votes = self.assemble(network.box_maps(conv5), proposals, STRIDE)
         boxes = network.move(network.box_deltas(votes), proposals)
-        margins, masks = network.score_and_mask(self.assemble(network.score_maps(conv5), boxes))
+        score_maps = network.score_maps(fine)
+        margins, masks = network.score_and_mask(self.assemble(score_maps, boxes, network.fine_stride))
         order, taken, found = rank_and_suppress(boxes, margins, proposed, network.final_nms)
         scores = torch.sigmoid(margins.index_select(0, order)) * taken
         return (
             found * network.to_canvas, scores, masks.index_select(0, order) * taken[:, None, None],
-            conv4, conv5, logits[0], deltas[0], candidates, proposals, proposed, boxes, margins, masks,
+            conv4, conv5, score_maps, logits[0], deltas[0], candidates, proposals, proposed, boxes, margins, masks,
         )  # fmt: skip
 
-    def assemble(self, maps: Tensor, boxes: Tensor) -> Tensor:
+    def assemble(self, maps: Tensor, boxes: Tensor, stride: int) -> Tensor:
         """Position-sensitive assembling (FCIS, Sec. 3.1): maps [1, C · k · k, h, w], boxes [R, 4] → [R, C, m, m].
 
-        Boxes are xyxy in pixels of the network's input.
+        Boxes are xyxy in pixels of the network's input, `stride` those between the maps' cells.
         """
-        return assemble(maps, boxes, self.network.bins, self.network.mask_size, STRIDE)
+        return assemble(maps, boxes, self.network.bins, self.network.mask_size, stride)
 
 
 class MGTSGraph(nn.Module):

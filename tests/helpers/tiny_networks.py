@@ -14,6 +14,11 @@ def trained_networks(preset: Preset) -> dict[str, nn.Module]:
     return {name: _trained(name, preset) for name in CLASSES}
 
 
+def fine(preset: Preset) -> Preset:
+    """The same preset, whose mask net reads scores and masks at stride 8."""
+    return preset.model_copy(update={"masknet": preset.masknet.model_copy(update={"fine": True})})
+
+
 def _trained(name: Any, preset: Preset) -> nn.Module:
     network, generator = create(name, preset, seed=7), torch.Generator().manual_seed(11)
     with torch.no_grad():

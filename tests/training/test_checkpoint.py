@@ -11,8 +11,9 @@ from torchvision import models
 
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import MgtsError
+from tests.helpers.tiny_networks import fine
 from training.checkpoint import CheckpointError, load_backbone, load_checkpoint, save_checkpoint
-from training.models import CLASSES, create
+from training.models import CLASSES, FCIS, create
 from training.models.efficientnet import EfficientNetLite
 from training.preset import Preset, load_preset
 
@@ -209,6 +210,19 @@ def test_backbone_of_the_mask_net(tmp_path: Path, vgg_file: str) -> None:
     torch.testing.assert_close(network.backbone(x), nn.Sequential(*list(reference.children())[:-2])(x))
     with pytest.raises(CheckpointError, match=r"vgg16\.pth is of another network: \d+ tensors missing"):
         load_backbone(vgg_file, network)
+
+
+def test_a_mask_net_becomes_a_finer_one(tiny: Preset, tmp_path: Path) -> None:
+    coarse, finer = create("masknet", tiny, seed=1), create("masknet", fine(tiny), seed=2)
+    assert isinstance(finer, FCIS)
+    save_checkpoint(tmp_path / "coarse.safetensors", coarse, model="masknet", preset="tiny")
+    load_backbone(str(tmp_path / "coarse.safetensors"), finer)
+    for name, value in coarse.state_dict().items():
+        torch.testing.assert_close(finer.state_dict()[name], value)
+    conv4, conv5, maps = finer.eval().features(torch.randn(1, 3, *tiny.masknet.input))
+    enlarged = nn.functional.interpolate(conv5, maps.shape[2:], mode="bilinear")
+    torch.testing.assert_close(maps, enlarged)
+    assert maps.shape[2] > conv4.shape[2]
 
 
 def test_backbone_of_another_architecture(tiny: Preset, tmp_path: Path, vgg_file: str) -> None:

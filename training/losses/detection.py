@@ -283,11 +283,20 @@ def region_losses(
     Returns:
         Cross-entropy [R] and smooth L1 [R], the latter 0 for negatives.
     """
-    classes = functional.binary_cross_entropy_with_logits(margins, regions.labels.float(), reduction="none")
+    return class_losses(margins, regions), box_losses(deltas, regions, people, weights)
+
+
+def class_losses(margins: Tensor, regions: Regions) -> Tensor:
+    """The cross-entropy of each region, [R]; for the arguments see `region_losses`."""
+    return functional.binary_cross_entropy_with_logits(margins, regions.labels.float(), reduction="none")
+
+
+def box_losses(deltas: Tensor, regions: Regions, people: Tensor, weights: tuple[float, float]) -> Tensor:
+    """The smooth L1 of each region, [R], 0 for negatives; for the arguments see `region_losses`."""
     positives = (regions.labels == POSITIVE).nonzero().flatten()
     targets = encode_boxes(people[regions.matches[positives]], regions.boxes[positives], weights)
     distances = functional.smooth_l1_loss(deltas[positives], targets, reduction="none").sum(dim=1)
-    return classes, distances.new_zeros(len(classes)).index_put((positives,), distances)
+    return distances.new_zeros(len(deltas)).index_put((positives,), distances)
 
 
 def detector_losses(

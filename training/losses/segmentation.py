@@ -11,9 +11,10 @@ from training.losses.detection import (
     REGIONS,
     Regions,
     Truth,
+    box_losses,
     candidate_regions,
+    class_losses,
     propose,
-    region_losses,
     sample_regions,
 )
 from training.models.masknet import BOX_WEIGHTS, CLASSES, FCIS
@@ -90,7 +91,10 @@ def hardest(losses: Tensor, count: int) -> Tensor:
 def masknet_losses(
     network: FCIS, images: Tensor, truths: Sequence[Truth], generator: torch.Generator, *, ohem: bool = True
 ) -> dict[str, Tensor]:
-    """The joint loss of a batch. Class, box and mask are all read at the proposals, as FCIS trains them.
+    """The joint loss of a batch. Boxes are read at the proposals, class and mask where the boxes then are.
+
+    So does inference read them; FCIS trains all three at the proposals. Heads trained for 250 iterations either way on
+    one backbone: mask IoU of true positives on held-out Penn-Fudan .751 at the proposals, .761 at the moved boxes.
 
     Its parts are weighed alike, but the masks' by `MASKS_WEIGHT`.
 
@@ -108,28 +112,30 @@ def masknet_losses(
     """
     to_canvas = network.to_canvas
     on_input = [Truth(truth.boxes / to_canvas, truth.ignored / to_canvas) for truth in truths]
-    conv4, conv5 = network.features(torch.cat([network.resize(image) for image in images]))
+    conv4, conv5, fine = network.features(torch.cat([network.resize(image) for image in images]))
     proposals, losses = propose(network.rpn, conv4, on_input, network.input_hw, generator)
-    regions = [
-        candidate_regions(boxes, truth) if ohem else sample_regions(boxes, truth, generator)
-        for boxes, truth in zip(proposals, on_input, strict=True)
-    ]
 
-    rois, counts = [part.boxes for part in regions], [len(part.boxes) for part in regions]
-    scores = network.assemble(network.score_maps(conv5).float(), rois)
-    margins = network.score_and_mask(scores)[0].split(counts)
-    masks = mask_logits(scores).split(counts)
-    deltas = network.box_deltas(network.assemble(network.box_maps(conv5).float(), rois)).split(counts)
+    def regions_at(found: Sequence[Tensor]) -> list[Regions]:
+        pairs = zip(found, on_input, strict=True)
+        return [candidate_regions(*pair) if ohem else sample_regions(*pair, generator) for pair in pairs]
+
+    first = regions_at(proposals)
+    counts = [len(part.boxes) for part in first]
+    deltas = network.read_boxes(conv5, [part.boxes for part in first]).split(counts)
+    moved = [network.move(part.detach(), region.boxes) for part, region in zip(deltas, first, strict=True)]
+    second = regions_at(moved)
+    scores = network.read_scores(fine, [part.boxes for part in second]).split([len(part.boxes) for part in second])
 
     classes, boxes, cells = [], [], []
-    for image, region in enumerate(regions):
-        of_classes, of_boxes = region_losses(margins[image], deltas[image], region, on_input[image].boxes, BOX_WEIGHTS)
-        of_masks, has_mask = mask_losses(masks[image], region, region.boxes * to_canvas, truths[image].instances)
+    for image, truth in enumerate(truths):
+        of_boxes = box_losses(deltas[image], first[image], on_input[image].boxes, BOX_WEIGHTS)
+        of_classes = class_losses(network.score_and_mask(scores[image])[0], second[image])
+        masks, on_canvas = mask_logits(scores[image]), second[image].boxes * to_canvas
+        of_masks, has_mask = mask_losses(masks, second[image], on_canvas, truth.instances)
         if ohem:
-            rows = hardest(of_classes + of_boxes + of_masks, REGIONS)
-            of_classes, of_boxes, of_masks, has_mask = (
-                part[rows] for part in (of_classes, of_boxes, of_masks, has_mask)
-            )
+            of_boxes = of_boxes[hardest(of_boxes, REGIONS)]
+            rows = hardest(of_classes + of_masks, REGIONS)
+            of_classes, of_masks, has_mask = (part[rows] for part in (of_classes, of_masks, has_mask))
         classes.append(of_classes.sum() / max(1, len(of_classes)))
         boxes.append(of_boxes.sum() / max(1, len(of_boxes)))
         cells.append(of_masks[has_mask])

@@ -12,10 +12,17 @@ from training.preset import BackbonePreset, EfficientNetLitePreset, VGGPreset
 
 
 class Backbone(Protocol):
-    """Convolutions with a map at stride 16, and what may follow it. A `torch.nn.Module` besides."""
+    """Convolutions with maps at strides 8 and 16, and what may follow them. A `torch.nn.Module` besides."""
 
+    conv3_channels: int
     conv4_channels: int
     conv5_channels: int
+
+    def conv3(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → the last map at stride 8, [B, conv3_channels, H/8, W/8]; VGG's is its conv4."""
+
+    def conv4_from(self, conv3: Tensor) -> Tensor:
+        """What `conv3` gave → the same as `conv4`."""
 
     def conv4(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, conv4_channels, H/16, W/16]; VGG, whose conv5 has stride 16 too, gives that."""

@@ -23,6 +23,9 @@ STAGES = (
 STEM = 32
 """Channels of the first convolution (Tan & Le, Table 1)."""
 
+_AT_STRIDE_8 = 3
+"""Stages up to stride 8: conv1 … conv3."""
+
 _AT_STRIDE_16 = 5
 """Stages up to stride 16, which are this network's conv1 … conv4; what follows is its conv5."""
 
@@ -67,16 +70,29 @@ class EfficientNetLite(nn.Module):
             stages.append(stage)
         self.stages = nn.Sequential(*stages[:_AT_STRIDE_16])
         self.last = nn.Sequential(*stages[_AT_STRIDE_16:])
+        self.conv3_channels = STAGES[_AT_STRIDE_8 - 1][0]
         self.conv4_channels = STAGES[_AT_STRIDE_16 - 1][0]
         if head is not None:
             self.last.append(_layer(channels, head, 1))
             channels = head
         self.conv5_channels = channels
 
+    def conv3(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → [B, 40, ⌈H/8⌉, ⌈W/8⌉]."""
+        x = self.stem(x)
+        for stage in self.stages[:_AT_STRIDE_8]:
+            x = stage(x)
+        return x
+
+    def conv4_from(self, conv3: Tensor) -> Tensor:
+        """What `conv3` gave → [B, 112, ⌈H/16⌉, ⌈W/16⌉]."""
+        for stage in self.stages[_AT_STRIDE_8:]:
+            conv3 = stage(conv3)
+        return conv3
+
     def conv4(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, 112, ⌈H/16⌉, ⌈W/16⌉]."""
-        y: Tensor = self.stages(self.stem(x))
-        return y
+        return self.conv4_from(self.conv3(x))
 
     def conv5(self, conv4: Tensor) -> Tensor:
         """What `conv4` gave → [B, conv5_channels, ⌈H/32⌉, ⌈W/32⌉]; at stride 16 if dilated."""

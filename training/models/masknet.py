@@ -31,8 +31,22 @@ class Instances(NamedTuple):
     """Probability of foreground, [R, m, m], m × m cells over the box."""
 
 
+class Features(NamedTuple):
+    """The maps that everything is read from."""
+
+    conv4: Tensor
+    """For the RPN, [B, conv4_channels, ⌈h/16⌉, ⌈w/16⌉]."""
+    conv5: Tensor
+    """Reduced, for the box maps, [B, reduced, ⌈h/16⌉, ⌈w/16⌉]."""
+    fine: Tensor
+    """For the score maps, [B, reduced, …]: at stride 8 with the preset's `fine`, otherwise `conv5` itself."""
+
+
 class FCIS(nn.Module):
     """ResNet with dilated conv5 → 1×1 → position-sensitive inside/outside score maps and box maps.
+
+    With the preset's `fine` the score maps have stride 8: a 1×1 convolution of conv3 is added to the enlarged conv5, as
+    in a feature pyramid (Lin et al., CVPR 2017). FCIS has no such thing.
 
     Inference goes over the regions twice, as FCIS does: the box maps move the proposals first, then score and mask are
     read off at the moved boxes.
@@ -51,6 +65,8 @@ class FCIS(nn.Module):
         self.rpn = RPN(self.backbone.conv4_channels, config.rpn)
         self.reduce = nn.Conv2d(self.backbone.conv5_channels, config.reduced, 1)
         # Channels: [class, side (inside, outside), bin row, bin column] and [coordinate, bin row, bin column].
+        self.lateral = nn.Conv2d(self.backbone.conv3_channels, config.reduced, 1) if config.fine else None
+        self.fine_stride = STRIDE // 2 if config.fine else STRIDE
         self.score_maps = nn.Conv2d(config.reduced, CLASSES * 2 * config.bins**2, 1)
         self.box_maps = nn.Conv2d(config.reduced, 4 * config.bins**2, 1)
 
@@ -64,20 +80,34 @@ class FCIS(nn.Module):
         """Canvas uint8 [Hc, Wc, 3] → normalised float32 [1, 3, h, w] at the network's own resolution."""
         return functional.interpolate(self.normalise(image), self.input_hw, mode="bilinear", align_corners=False)
 
-    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 3, h, w] → conv4 (for the RPN) and the reduced conv5 (for the maps), both at stride 16.
+    def features(self, x: Tensor) -> Features:
+        """What everything is read from, of [B, 3, h, w]."""
+        conv3 = self.backbone.conv3(x)
+        conv4 = self.backbone.conv4_from(conv3)
+        conv5 = functional.relu(self.reduce(self.backbone.conv5(conv4)))
+        return Features(conv4, conv5, self._refine(conv5, conv3))
 
-        They are [B, conv4_channels, ⌈h/16⌉, ⌈w/16⌉] and [B, reduced, ⌈h/16⌉, ⌈w/16⌉].
-        """
-        conv4 = self.backbone.conv4(x)
-        return conv4, functional.relu(self.reduce(self.backbone.conv5(conv4)))
+    def _refine(self, conv5: Tensor, conv3: Tensor) -> Tensor:
+        if self.lateral is None:
+            return conv5
+        enlarged = functional.interpolate(conv5, conv3.shape[-2:], mode="bilinear", align_corners=False)
+        return functional.relu(enlarged + self.lateral(conv3))
 
-    def assemble(self, maps: Tensor, rois: list[Tensor]) -> Tensor:
+    def read_boxes(self, conv5: Tensor, rois: list[Tensor]) -> Tensor:
+        """The box maps of conv5, assembled for boxes: deltas [ΣR, 4]."""
+        return self.box_deltas(self.assemble(self.box_maps(conv5).float(), rois))
+
+    def read_scores(self, fine: Tensor, rois: list[Tensor]) -> Tensor:
+        """The score maps of `Features.fine`, assembled for boxes: [ΣR, 4, m, m], for `score_and_mask`."""
+        return self.assemble(self.score_maps(fine).float(), rois, self.fine_stride)
+
+    def assemble(self, maps: Tensor, rois: list[Tensor], stride: int = STRIDE) -> Tensor:
         """Position-sensitive assembling (FCIS, Sec. 3.1): cell (i, j) of a region is read from the maps of its bin.
 
         Args:
             maps: [B, C · k · k, h, w].
             rois: B tensors of boxes [R_b, 4], pixels of the network's input.
+            stride: Of the maps.
 
         Returns:
             [ΣR, C, m, m].
@@ -87,7 +117,7 @@ class FCIS(nn.Module):
         maps = maps.view(batch, -1, self.bins, self.bins, height, width)
         maps = maps.repeat_interleave(cells, dim=2).repeat_interleave(cells, dim=3).flatten(1, 3)
         # One sample a cell, which is about as large as a cell of the map.
-        return ops.ps_roi_align(maps, rois, self.mask_size, spatial_scale=1 / STRIDE, sampling_ratio=1)
+        return ops.ps_roi_align(maps, rois, self.mask_size, spatial_scale=1 / stride, sampling_ratio=1)
 
     def box_deltas(self, assembled: Tensor) -> Tensor:
         """Assembled box maps [R, 4, m, m] → deltas [R, 4]: the average vote of all cells."""
@@ -118,9 +148,9 @@ class FCIS(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Instances:
         """Segment people on one canvas, uint8 [Hc, Wc, 3]. All survivors of the NMS are returned, however faint."""
-        conv4, conv5 = self.features(self.resize(image))
+        conv4, conv5, fine = self.features(self.resize(image))
         logits, deltas = self.rpn(conv4)
         proposals = self.rpn.propose(logits[0], deltas[0], self.rpn.anchors(conv4), self.input_hw)
-        boxes = self.move(self.box_deltas(self.assemble(self.box_maps(conv5), [proposals])), proposals)
-        margins, masks = self.score_and_mask(self.assemble(self.score_maps(conv5), [boxes]))
+        boxes = self.move(self.read_boxes(conv5, [proposals]), proposals)
+        margins, masks = self.score_and_mask(self.read_scores(fine, [boxes]))
         return self.suppress(boxes, margins, masks)

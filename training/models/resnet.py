@@ -35,13 +35,24 @@ class ResNet(nn.Module):
         self.layer4 = _stage(
             planes[2] * 4, planes[3], depths[3], stride=1 if dilate_last else 2, dilation=2 if dilate_last else 1
         )
+        self.conv3_channels = planes[1] * 4
         self.conv4_channels = planes[2] * 4
         self.conv5_channels = planes[3] * 4
 
+    def conv3(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → [B, conv3_channels, ⌈H/8⌉, ⌈W/8⌉]."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        y: Tensor = self.layer2(self.layer1(x))
+        return y
+
+    def conv4_from(self, conv3: Tensor) -> Tensor:
+        """What `conv3` gave → [B, conv4_channels, ⌈H/16⌉, ⌈W/16⌉]."""
+        y: Tensor = self.layer3(conv3)
+        return y
+
     def conv4(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, conv4_channels, ⌈H/16⌉, ⌈W/16⌉]."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        return self.layer3(self.layer2(self.layer1(x)))
+        return self.conv4_from(self.conv3(x))
 
     def conv5(self, conv4: Tensor) -> Tensor:
         """What `conv4` gave → conv5_3: [B, conv5_channels, ⌈H/32⌉, ⌈W/32⌉]; at stride 16 if dilated."""

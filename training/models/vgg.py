@@ -30,7 +30,21 @@ class VGG(nn.Sequential):
                 layers.append(nn.ReLU(inplace=True))
                 channels = width
         super().__init__(*layers)
+        self._pools = [index for index, layer in enumerate(self) if isinstance(layer, nn.MaxPool2d)]
+        self.conv3_channels = widths[3]
         self.conv4_channels = self.conv5_channels = channels
+
+    def conv3(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → conv4_3 before its pooling, [B, widths[3], H // 8, W // 8]."""
+        for layer in list(self)[: self._pools[3]]:
+            x = layer(x)
+        return x
+
+    def conv4_from(self, conv3: Tensor) -> Tensor:
+        """What `conv3` gave → conv5_3, [B, widths[-1], H // 16, W // 16]."""
+        for layer in list(self)[self._pools[3] :]:
+            conv3 = layer(conv3)
+        return conv3
 
     def conv4(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] → conv5_3, [B, widths[-1], H // 16, W // 16]: VGG has no other map at stride 16."""
@@ -43,5 +57,4 @@ class VGG(nn.Sequential):
 
     def first_layers(self) -> list[nn.Module]:
         """All layers before the second pooling."""
-        pools = [index for index, layer in enumerate(self) if isinstance(layer, nn.MaxPool2d)]
-        return list(self)[: pools[1]]
+        return list(self)[: self._pools[1]]

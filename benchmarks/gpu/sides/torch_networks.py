@@ -87,12 +87,12 @@ class TorchNetworks:
 
     def _masknet(self, canvas: Tensor) -> tuple[Tensor, ...]:
         network: Any = self._networks["masknet"]
-        conv4, conv5 = self._step("masknet", "features")(self._laid_out(network.resize(canvas)))
+        conv4, conv5, fine = self._step("masknet", "features")(self._laid_out(network.resize(canvas)))
         proposals = self._propose("masknet", conv4, network.input_hw)
         # Boxes need float32, and position-sensitive pooling takes maps of the same type.
-        deltas = network.box_deltas(network.assemble(network.box_maps(conv5).float(), [proposals])).float()
+        deltas = network.read_boxes(conv5, [proposals]).float()
         boxes = self._clip(decode_boxes(deltas, proposals, MASKNET_WEIGHTS), network.input_hw)
-        margins, masks = network.score_and_mask(network.assemble(network.score_maps(conv5).float(), [boxes]))
+        margins, masks = network.score_and_mask(network.read_scores(fine, [boxes]))
         margins = margins.float()
         keep = ops.nms(boxes, margins, network.final_nms)
         (height, width), (canvas_height, canvas_width) = network.input_hw, network.canvas_hw

@@ -30,8 +30,10 @@ from export.graphs.networks import (
     propose,
     rank_and_suppress,
 )
+from export.graphs.trace import export_onnx
 from export.onnx_file import with_taps
 from mgts_trt.bundle.recipe import MODELS
+from tests.helpers.tiny_networks import fine, trained_networks
 from training.models import FCIS, MGTS, FasterRCNN
 from training.models.rpn import RPN, clip_boxes, decode_boxes
 from training.preset import Preset
@@ -120,18 +122,35 @@ def test_detector_stage_by_stage(tiny: Preset, networks: dict, run: Callable[...
 @torch.no_grad()
 @pytest.mark.parametrize("seed", range(3))
 def test_masknet_stage_by_stage(tiny: Preset, networks: dict, run: Callable[..., Outputs], seed: int) -> None:
-    network, image = networks["masknet"], picture(tiny, seed)
-    out = run("masknet", image=image)
-    conv4, _ = network.features(network.resize(image))
+    image = picture(tiny, seed)
+    check_masknet(tiny, networks["masknet"], image, run("masknet", image=image))
+
+
+@torch.no_grad()
+def test_masknet_with_finer_maps_stage_by_stage(tiny: Preset, run_onnx: Callable, tmp_path: Path) -> None:
+    preset, image = fine(tiny), picture(tiny, 0)
+    network = trained_networks(preset)["masknet"]
+    assert isinstance(network, FCIS)
+    graph = MaskNetGraph(network)
+    export_onnx(graph, {"image": image}, tmp_path / "fine.onnx")
+    found = run_onnx(with_taps(tmp_path / "fine.onnx", graph.taps), image=image.numpy())
+    out = {name: torch.from_numpy(value) for name, value in found.items()}
+    height, width = preset.masknet.input
+    assert out["score_maps"].shape[2:] == (-(-height // 8), -(-width // 8))
+    check_masknet(preset, network, image, out)
+
+
+def check_masknet(tiny: Preset, network: FCIS, image: Tensor, out: Outputs) -> None:
+    conv4, _, fine = network.features(network.resize(image))
     close(out["conv4"], conv4)
+    close(out["score_maps"], network.score_maps(fine))
     close(out["conv5"], torch.relu(network.reduce(network.backbone.layer4(out["conv4"]))))
     proposals = check_proposals(out, network.rpn, out["conv4"], network.input_hw)
     n = len(proposals)
     assert n < tiny.masknet.rpn.proposals  # there is padding
-    votes = network.assemble(network.box_maps(out["conv5"]), [proposals])
-    close(out["roi_boxes"][:n], network.move(network.box_deltas(votes), proposals))
+    close(out["roi_boxes"][:n], network.move(network.read_boxes(out["conv5"], [proposals]), proposals))
     assert (out["roi_boxes"][:n] - proposals).abs().max() > 1
-    scores = network.assemble(network.score_maps(out["conv5"]), [out["roi_boxes"][:n]])
+    scores = network.assemble(out["score_maps"], [out["roi_boxes"][:n]], network.fine_stride)
     margins, masks = network.score_and_mask(scores)
     close(out["roi_margins"][:n], margins)
     close(out["roi_masks"][:n], masks)

@@ -170,12 +170,36 @@ def test_regions_lie_on_the_networks_input(
     read: list[Tensor] = []
     assemble = network.assemble
 
-    def spy(maps: Tensor, rois: list[Tensor]) -> Tensor:
+    def spy(maps: Tensor, rois: list[Tensor], *stride: int) -> Tensor:
         read.extend(rois)
-        return assemble(maps, rois)
+        return assemble(maps, rois, *stride)
 
     monkeypatch.setattr(network, "assemble", spy)
     truth = crowd(tiny)
     masknet_losses(network, canvas, [truth], draws())
     scale = torch.tensor([120 / 155, 72 / 92] * 2)
     torch.testing.assert_close(read[0][-2:], truth.boxes * scale)
+
+
+def test_masks_are_read_where_inference_reads_them(
+    tiny: Preset, network: FCIS, canvas: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the boxes as the box maps have moved them, and at the people."""
+    first, second = [], []
+    read_boxes, read_scores = network.read_boxes, network.read_scores
+
+    def boxes(maps: Tensor, rois: list[Tensor]) -> Tensor:
+        first.extend(rois)
+        return read_boxes(maps, rois) + 0.5
+
+    def scores(maps: Tensor, rois: list[Tensor]) -> Tensor:
+        second.extend(rois)
+        return read_scores(maps, rois)
+
+    monkeypatch.setattr(network, "read_boxes", boxes)
+    monkeypatch.setattr(network, "read_scores", scores)
+    truth = crowd(tiny)
+    masknet_losses(network, canvas, [truth], draws())
+    conv5 = network.features(network.resize(canvas[0])).conv5
+    moved = network.move(read_boxes(conv5, first) + 0.5, first[0])
+    torch.testing.assert_close(second[0], torch.cat([moved, truth.boxes / network.to_canvas]))

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mgts_trt.bundle.recipe import MODELS
+from tests.helpers.tiny_networks import fine
 from training.models import CLASSES, FCIS, MGTS, FasterRCNN, IDNet, create
+from training.models.backbone import create_backbone
 from training.models.efficientnet import EfficientNetLite
 from training.models.normalise import Normalise
 from training.models.reid import SEBlock
@@ -182,12 +184,26 @@ def test_gradients_reach_the_whole_detector(tiny: Preset) -> None:
     assert_all_train(network, [*network.rpn(features), *head])
 
 
-def test_gradients_reach_the_whole_mask_net(tiny: Preset) -> None:
-    network = create("masknet", tiny)
-    conv4, conv5 = network.features(torch.cat([network.resize(picture(tiny, seed)) for seed in range(2)]))
+@pytest.mark.parametrize("name", ["paper", "edge", "tiny"])
+@pytest.mark.parametrize("part", ["detector", "masknet"])
+def test_conv4_follows_conv3(tiny: Preset, name: str, part: str) -> None:
+    preset = tiny if name == "tiny" else load_preset(name)
+    backbone = create_backbone(getattr(preset, part).backbone, dilate_last=part == "masknet").eval()
+    x = torch.randn(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        conv3 = backbone.conv3(x)
+        assert conv3.shape == (1, backbone.conv3_channels, 12, 16)
+        torch.testing.assert_close(backbone.conv4_from(conv3), backbone.conv4(x))
+
+
+@pytest.mark.parametrize("finely", [False, True])
+def test_gradients_reach_the_whole_mask_net(tiny: Preset, *, finely: bool) -> None:
+    network = create("masknet", fine(tiny) if finely else tiny)
+    assert isinstance(network, FCIS)
+    conv4, conv5, fine_maps = network.features(torch.cat([network.resize(picture(tiny, seed)) for seed in range(2)]))
     rois = [ROIS, ROIS[:2]]
-    deltas = network.box_deltas(network.assemble(network.box_maps(conv5), rois))
-    margins, masks = network.score_and_mask(network.assemble(network.score_maps(conv5), rois))
+    deltas = network.read_boxes(conv5, rois)
+    margins, masks = network.score_and_mask(network.read_scores(fine_maps, rois))
     assert [tuple(out.shape) for out in (deltas, margins, masks)] == [(5, 4), (5,), (5, 21, 21)]
     assert_all_train(network, [*network.rpn(conv4), deltas, margins, masks])
 
