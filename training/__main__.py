@@ -1,5 +1,6 @@
 """`python -m training`: train one of the networks, evaluate a bundle, and repeat the paper's analyses."""
 
+import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from training.evaluation.gather import gather
 from training.evaluation.label import label
 from training.evaluation.label_set import label_set
 from training.evaluation.leaks import leaks
+from training.evaluation.mine import mine
 from training.options import (
     COMPOSES,
     WITH_MASKS,
@@ -48,6 +50,7 @@ app.command("gather")(gather)
 app.command("label")(label)
 app.command("leaks")(leaks)
 app.command("card")(card)
+app.command("mine")(mine)
 
 
 class Part(StrEnum):
@@ -93,6 +96,10 @@ def train_command(
     also: Annotated[
         list[Path] | None,
         typer.Option(help="Real: a further folder of photos with a boxes.json, such as of a teacher; may be repeated."),
+    ] = None,
+    hard: Annotated[
+        Path | None,
+        typer.Option(help="Real: a list of photos of nobody to show more often, as python -m training mine makes it."),
     ] = None,
     preset: Annotated[str, typer.Option(help="A preset of training/presets, or a TOML file of your own.")] = "edge",
     schedule: Annotated[
@@ -159,7 +166,9 @@ def train_command(
         settings["scenes"] = scenes
     if also:
         settings["also"] = ", ".join(map(str, also))
-    dataset = load_scenes(data, root, length=scenes, seed=seed, also=also or ())
+    dataset = load_scenes(data, root, length=scenes, seed=seed, also=also or (), hard=hard)
+    if hard:  # by its content: the same file may have been mined anew
+        settings["hard"] = hashlib.sha256(hard.read_bytes()).hexdigest()
     task: Task
     if part is Part.REID:
         own: dict[str, Any] = {"mode": mode, "components": components, "order": order, "unlabelled": unlabelled}

@@ -70,7 +70,9 @@ WITH_MASKS = (Evaluated.COMPOSED, Evaluated.PENN_FUDAN, Evaluated.COCO_MINI, Eva
 """Those whose scenes have masks; of `coco_mini` most."""
 
 
-def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequence[Path] = ()) -> "Scenes":
+def load_scenes(
+    data: Data, root: Path, *, length: int, seed: int, also: Sequence[Path] = (), hard: Path | None = None
+) -> "Scenes":
     """The scenes of a dataset to train on.
 
     Args:
@@ -85,10 +87,11 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequenc
         length: Scenes of `composed`.
         seed: Of `composed`.
         also: Of `real`, further folders of photos, each with a `boxes.json`.
+        hard: Of `real`, a list of `python -m training mine`: these photos of nobody are shown more often.
 
     Raises:
-        DataError: The dataset is not there, or not as published.
-        MgtsError: `also` of another dataset than `real`.
+        DataError: The dataset is not there, or not as published; `hard` is no list, or one of other data.
+        MgtsError: `also` or `hard` of another dataset than `real`.
     """
     from training.data.datasets.splits import (
         Joined,
@@ -99,15 +102,18 @@ def load_scenes(data: Data, root: Path, *, length: int, seed: int, also: Sequenc
         training_photos,
     )
 
-    if also and data is not Data.REAL:
-        raise MgtsError(f"--also adds photos to --data real, but --data {data.value} is asked for. Leave one away.")
+    for option, given in (("--also", also), ("--hard", hard)):
+        if given and data is not Data.REAL:
+            raise MgtsError(f"{option} belongs to --data real, but --data {data.value} is asked for. Leave one away.")
     if data is Data.REAL:
+        from training.data.datasets.hard import more_often, read_mistakes
         from training.data.datasets.mix import Mixed
 
         shown = training_photos(root, also)
         composed = load_scenes(Data.COMPOSED, root, length=sum(map(len, shown)), seed=seed)
+        nobody = more_often(shown.nobody, read_mistakes(hard), root) if hard else shown.nobody
         by_hand = _PEOPLE + (0 if len(shown.further) else _FURTHER)
-        return Mixed((shown.people, by_hand), (shown.further, _FURTHER), (shown.nobody, _NOBODY), (composed, _COMPOSED))
+        return Mixed((shown.people, by_hand), (shown.further, _FURTHER), (nobody, _NOBODY), (composed, _COMPOSED))
     if data is Data.MASKS:
         from training.data.backgrounds import street_scenes
         from training.data.composer import CUT_OFF, Composer

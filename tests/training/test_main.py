@@ -300,8 +300,28 @@ def test_further_photos_are_an_eighth(real: Path, tmp_path: Path) -> None:
     assert shown.count("further_negatives.jpg") == 2, "one of six that show nobody, of whom twelve are shown"
     run = ("detector", "--data", "real", "--root", real, "--out", tmp_path / "run", "--schedule", "real")
     assert invoke(*run, "--also", tmp_path, "--iterations", 3, "--batch-size", 2).exit_code == 0
-    with pytest.raises(MgtsError, match="--also adds photos to --data real"):
+    with pytest.raises(MgtsError, match="--also belongs to --data real"):
         load_scenes(Data.COMPOSED, real, length=1, seed=0, also=[tmp_path])
+
+
+def test_hard_pictures_of_nobody_are_shown_more_often(real: Path, tmp_path: Path) -> None:
+    hard = tmp_path / "hard.csv"
+    hard.write_text("file,people,score\nnegatives/images/negatives_2.jpg,2,0.9\n")
+    scenes = load_scenes(Data.REAL, real, length=1, seed=0, hard=hard)
+    order = Order.of(scenes, 0)
+    # Five photos, one of them three times, are seven; of each eight scenes two are of nobody.
+    shown = Counter(scenes[order(place)].name for place in range(4 * 7))
+    assert {name: count for name, count in shown.items() if "negatives" in name} == {
+        f"images/negatives_{number}.jpg": 3 if number == 2 else 1 for number in range(1, 6)
+    }
+    run = ("detector", "--data", "real", "--root", real, "--out", tmp_path / "run", "--batch-size", 2)
+    run = (*run, "--schedule", "real", "--iterations", 1, "--hard", hard)
+    assert invoke(*run).exit_code == 0
+    hard.write_text("file,people,score\nnegatives/images/negatives_3.jpg,2,0.9\n")
+    with pytest.raises(TrainingError, match=r"hard '.*' there"):
+        invoke(*run)
+    with pytest.raises(MgtsError, match="--hard belongs to --data real"):
+        load_scenes(Data.COMPOSED, real, length=1, seed=0, hard=hard)
 
 
 def test_trains_on_real_scenes(real: Path, tmp_path: Path) -> None:
