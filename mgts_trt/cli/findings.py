@@ -14,7 +14,7 @@ from mgts_trt.bundle.default import WHEEL, default_bundle
 from mgts_trt.bundle.manifest import FORMAT
 from mgts_trt.cli.finding import Finding
 from mgts_trt.cli.gpu_findings import gpu_findings, plan_fitness, tensorrt_findings
-from mgts_trt.errors import BundleError, MgtsError, PlanError
+from mgts_trt.errors import BackendError, BundleError, MgtsError, PlanError
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
@@ -24,6 +24,7 @@ from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
 from mgts_trt.plans.support import title
 from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import select_runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.version import __version__
@@ -134,6 +135,17 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
     ) as runtime:
         text = f"--backend auto runs {runtime.backend} on {runtime.device}: {runtime.reason.rstrip('.')}"
         yield Finding("backend", "ok", text)
+    if runtime.backend == "tensorrt":
+        yield from _memory(bundle)
+
+
+def _memory(bundle: Bundle) -> Iterator[Finding]:
+    """How much of the GPU's memory the pipeline takes, and how it takes less."""
+    try:
+        with PersonSearch(bundle, mode="net", backend="tensorrt") as search:
+            yield Finding("memory", "ok", f"{search.memory_plan}; max_people and pictures_in_flight make it less")
+    except BackendError as error:
+        yield Finding("memory", "problem", str(error), f"mgts-trt bench --mode box {bundle.root}")
 
 
 def _models_that_fail(bundle: Bundle) -> Iterator[Finding]:

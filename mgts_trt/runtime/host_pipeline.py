@@ -28,18 +28,27 @@ class HostPipeline:
         bundle: An opened bundle.
         mode: `none`, `net` or `box`.
         sessions: The mode's models, on any backend; they stay open when this is closed.
+        max_people: See `PersonSearch.open`.
     """
 
-    def __init__(self, bundle: Bundle, mode: Mode, sessions: Mapping[str, Session]) -> None:
+    def __init__(
+        self, bundle: Bundle, mode: Mode, sessions: Mapping[str, Session], *, max_people: int | None = None
+    ) -> None:
         models = MODELS_OF_MODE[mode]
         self._bundle, self._mode, self._reid = bundle, mode, models[-1]
-        self._batch = load_recipe(self._reid).profile["N"].max
+        most = load_recipe(self._reid).profile["N"].max
+        self._batch = most if max_people is None else min(max_people, most)
         self._sessions = {model: sessions[model] for model in models}
 
     @property
     def graph_refusals(self) -> Mapping[str, GraphRefusal]:
         """See `Pipeline.graph_refusals`: there are no graphs on the host."""
         return {}
+
+    @property
+    def memory_plan(self) -> str:
+        """See `Pipeline.memory_plan`: ONNX Runtime does not say."""
+        return ""
 
     def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
         """See `Pipeline.search`."""
@@ -70,6 +79,7 @@ class HostPipeline:
         # On the CPU nothing is done for one size alone.
         on_gpu = self._sessions[self._reid].backend in ("onnxruntime-cuda", "tensorrt")
         batches = batch_sizes(load_recipe(self._reid).profile["N"]) if on_gpu else (1,)
+        batches = tuple({min(size, self._batch): None for size in batches})
         steps = [(model, size) for model in self._sessions for size in (batches if model == self._reid else (1,))]
         for done, (model, size) in enumerate(steps, 1):
             if stop():

@@ -45,6 +45,7 @@ class PersonSearch:
         mode: `none`, `net` or `box` (Table 6).
         precision: Of the models.
         runtime: Backend, device, why this backend, and what of it could not be captured in CUDA graphs.
+        pictures_in_flight: At once, on a GPU; what `stream` and `warm_up` take by default.
     """
 
     def __init__(
@@ -57,18 +58,25 @@ class PersonSearch:
         threads: int | None = None,
         head: HeadChoice = "auto",
         graphs: bool = True,
+        max_people: int | None = None,
+        pictures_in_flight: int | None = None,
         sessions: Mapping[str, Session] | None = None,
     ) -> None:
         if mode not in MODES:
             raise BackendError(f"There is no mode {mode!r}; the modes are {', '.join(MODES)}.")
         self.bundle, self.mode, self.precision = bundle, mode, precision
+        for name, value in (("max_people", max_people), ("pictures_in_flight", pictures_in_flight)):
+            if value is not None and value < 1:
+                raise BackendError(f"{name} is {value}, but 1 or more is expected.")
+        self.pictures_in_flight = pictures_in_flight or DEPTH
+        self._limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight}
         self._opened: dict[str, Session] = {}
         models = MODELS_OF_MODE[mode]
         if sessions is not None:
             reid = sessions[models[-1]]
             self.precision = reid.precision
             self.runtime = Runtime(reid.backend, "as its sessions", "ready sessions were passed")
-            self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions)
+            self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions, max_people=max_people)
             return
         self.runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, head=head)
         try:
@@ -89,6 +97,8 @@ class PersonSearch:
         threads: int | None = None,
         head: HeadChoice = "auto",
         graphs: bool = True,
+        max_people: int | None = None,
+        pictures_in_flight: int | None = None,
         public_key: Key | None = None,
     ) -> Self:
         """Open a bundle for searching.
@@ -104,6 +114,10 @@ class PersonSearch:
             head: On TensorRT, which form of MGTS's plan to run (`mgts-trt build --head`); `auto` takes the faster of
                 those that are built.
             graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `Runtime.graph_refusals`.
+            max_people: Most people that re-ID describes at once, which sizes its memory; more in a picture are
+                described in turns. By default what the networks were exported for, 64.
+            pictures_in_flight: On TensorRT, most pictures at once, of calls and streams together, each with memory of
+                its own; those beyond wait. By default two of calls, and as many of streams as they are given `depth`.
             public_key: Whose signature the bundle, and plans that are run, must have; see `Bundle.open`.
 
         Raises:
@@ -118,7 +132,14 @@ class PersonSearch:
             threads=threads,
             head=head,
             graphs=graphs,
+            max_people=max_people,
+            pictures_in_flight=pictures_in_flight,
         )
+
+    @property
+    def memory_plan(self) -> str:
+        """How much of the GPU's memory it takes, and for what, in words; empty where TensorRT does not run."""
+        return self._pipeline.memory_plan
 
     def __enter__(self) -> Self:
         return self
@@ -171,16 +192,16 @@ class PersonSearch:
 
     @overload
     def stream(
-        self, images: Iterable[Any], *, depth: int = ..., top: int | None = ..., errors: Literal["raise"] = ...
+        self, images: Iterable[Any], *, depth: int | None = ..., top: int | None = ..., errors: Literal["raise"] = ...
     ) -> PeopleStream[People]: ...
 
     @overload
     def stream(
-        self, images: Iterable[Any], *, depth: int = ..., top: int | None = ..., errors: Literal["return"]
+        self, images: Iterable[Any], *, depth: int | None = ..., top: int | None = ..., errors: Literal["return"]
     ) -> PeopleStream[People | Exception]: ...
 
     def stream(
-        self, images: Iterable[Any], *, depth: int = DEPTH, top: int | None = None, errors: Errors = "raise"
+        self, images: Iterable[Any], *, depth: int | None = None, top: int | None = None, errors: Errors = "raise"
     ) -> PeopleStream[Any]:
         """Search picture after picture; on TensorRT several are in flight at once.
 
@@ -192,7 +213,8 @@ class PersonSearch:
 
         Args:
             images: As for calling the pipeline, one after the other. They are read when there is room for one more.
-            depth: Most pictures in flight. Each has memory of its own on the GPU. ONNX Runtime takes one at a time.
+            depth: Most pictures in flight, by default `pictures_in_flight`, and never more than was passed for it. Each
+                has memory of its own on the GPU. ONNX Runtime takes one at a time.
             top: As for calling the pipeline.
             errors: What becomes of a picture that cannot be searched: `raise` raises at its place, and iteration may go
                 on with the next; `return` yields the exception in its place. What `images` itself raises is always
@@ -205,12 +227,12 @@ class PersonSearch:
         Raises:
             BackendError: `depth` is below 1, or `errors` is neither. In iteration: the pipeline was closed.
         """
-        return self._pipeline.stream(images, depth=depth, top=top, errors=errors)
+        return self._pipeline.stream(images, depth=self._depth(depth), top=top, errors=errors)
 
     def warm_up(
         self,
         *,
-        depth: int = DEPTH,
+        depth: int | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -222,21 +244,25 @@ class PersonSearch:
         them: other calls may go on meanwhile, and wait for what is being compiled.
 
         Args:
-            depth: Pictures in flight to prepare for: what `stream` will be given.
+            depth: Pictures in flight to prepare for: what `stream` will be given, and the same by default.
             on_progress: Called after each step with how many are done, and how many there are.
             stop: Asked before each step whether to leave it.
 
         Raises:
             BackendError: `depth` is below 1, the pipeline is closed, or the backend fails.
         """
+        depth = self._depth(depth)
         if depth < 1:
             raise BackendError(f"depth is {depth}, but at least one picture is in flight. Pass 1 or more.")
         self._pipeline.warm_up(depth, on_progress, stop)
 
+    def _depth(self, depth: int | None) -> int:
+        return self.pictures_in_flight if depth is None else depth
+
     def _open_pipeline(self, backend: Backend, threads: int | None, graphs: bool) -> Pipeline:
         if self.runtime.backend == "tensorrt":
             try:
-                return _gpu_pipeline(self.bundle, self.mode, self.runtime, graphs)
+                return _gpu_pipeline(self.bundle, self.mode, self.runtime, graphs, self._limits)
             except MgtsError as error:  # plans that load, and do not run: no memory left, say
                 if backend == "tensorrt":
                     raise
@@ -250,7 +276,7 @@ class PersonSearch:
             self._close_models()
             self.runtime = on_cpu(f"{self.runtime.reason} {error}", threads)
             self._open_sessions(threads)
-        return HostPipeline(self.bundle, self.mode, self._opened)
+        return HostPipeline(self.bundle, self.mode, self._opened, max_people=self._limits["max_people"])
 
     def _open_sessions(self, threads: int | None) -> None:
         for model in MODELS_OF_MODE[self.mode]:
@@ -264,9 +290,11 @@ class PersonSearch:
         self.runtime.close()
 
 
-def _gpu_pipeline(bundle: Bundle, mode: Mode, runtime: Runtime, graphs: bool) -> Pipeline:
+def _gpu_pipeline(
+    bundle: Bundle, mode: Mode, runtime: Runtime, graphs: bool, limits: Mapping[str, int | None]
+) -> Pipeline:
     from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline  # here: a machine without a GPU need not load it
 
     reid = runtime.engines[MODELS_OF_MODE[mode][-1]]
     weights = load_head(reid.folder, reid.record.identity.head)
-    return GpuPipeline(bundle.manifest, mode, runtime.engines, head_weights=weights, graphs=graphs)
+    return GpuPipeline(bundle.manifest, mode, runtime.engines, head_weights=weights, graphs=graphs, **limits)

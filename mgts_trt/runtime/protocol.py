@@ -20,6 +20,11 @@ class Pipeline(Protocol):
         """See `Runtime.graph_refusals`."""
         ...
 
+    @property
+    def memory_plan(self) -> str:
+        """See `PersonSearch.memory_plan`."""
+        ...
+
     def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
         """See `PersonSearch.__call__`."""
         ...

@@ -144,6 +144,20 @@ class FakeContext:
     def set_device_memory(self, memory: int, size: int) -> None:
         self._memory = memory, size
 
+    def update_device_memory_size_for_shapes(self) -> int:
+        def do() -> int:
+            people = max((shape[0] for shape in self._shapes.values()), default=64)
+            self._needed = 64 * people
+            return self._needed
+
+        return self._trt.attempt("update_device_memory_size_for_shapes", self._engine.recorder, do, 0)
+
+    def _set_memory(self, memory: int) -> None:
+        self._trt.calls.append("device_memory")
+        self._memory = memory, self._needed
+
+    device_memory = property(fset=_set_memory)
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         def do() -> bool:
             self._shapes[name] = shape

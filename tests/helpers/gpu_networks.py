@@ -121,6 +121,7 @@ class Engine(SimulatedEngine):
     profile: dict = field(default_factory=dict)
     open_contexts: int = 0
     has_cache: bool = False
+    record: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(plan_bytes=5 << 20))
 
     def create_context(self):
         self.open_contexts += 1
@@ -133,17 +134,19 @@ class Engine(SimulatedEngine):
 def engine(device, model, batch=64):
     inputs, outputs = TENSORS[model]
     profile = {"N": Profile(min=1, opt=1, max=batch)}
-    return Engine(device, model, NETWORKS[model], inputs, outputs, profile=profile)
+    workspace = 1 << 14 if "N" in str(inputs) else 1024
+    return Engine(device, model, NETWORKS[model], inputs, outputs, workspace, profile=profile)
 
 
-def gpu_pipeline(mode, seed=0, *, graphs=True, fused=False, batch=64):
+def gpu_pipeline(mode, seed=0, *, graphs=True, fused=False, batch=64, available=None, **limits):
     """The pipeline on a simulated device of its own, `pipeline.device`, with its engines, `pipeline.engines`."""
     device = SimulatedDevice(seed)
+    device.available = available
     register_kernels(device)
     engines = {model: engine(device, model, batch) for model in MODELS_OF_MODE[mode]}
     if fused:
         engines["mgts"] = engine(device, "headless", batch)
-    pipeline = GpuPipeline(MANIFEST, mode, engines, head_weights=HEAD if fused else None, graphs=graphs)
+    pipeline = GpuPipeline(MANIFEST, mode, engines, head_weights=HEAD if fused else None, graphs=graphs, **limits)
     pipeline.device, pipeline.engines = device, engines
     return pipeline
 

@@ -63,8 +63,13 @@ class SimulatedDevice:
         self._launches = 0
         self._captures: dict[int, SimulatedCapture] = {}
         self._late: list[SchedulingError] = []
+        self.available: int | None = None
+        self.unfreed = 0
 
     # What DeviceLayer asks for.
+
+    def available_memory(self) -> int | None:
+        return self.available
 
     def make_current(self) -> None:
         pass
@@ -391,3 +396,15 @@ class SimulatedHostBuffer:
         span = Span(self._memory, offset, offset + nbytes, write=True)
         self._device.host_access(span)
         return span.view()
+
+    def free(self) -> None:
+        if self._memory.freed:
+            return
+        self._device.refuse_in_capture("frees pinned memory")
+        self._device.host_access(Span(self._memory, 0, self._memory.data.size, write=True))
+        self._memory.data.fill(0xDD)
+        self._memory.freed = True
+
+    def __del__(self) -> None:
+        if not self._memory.freed:
+            self._device.unfreed += 1

@@ -49,6 +49,11 @@ class SimulatedContext:
         self.inputs, self.outputs = self.engine.inputs, self.engine.outputs
         self.workspace_bytes = self.engine.workspace_bytes
 
+    def fit_workspace(self) -> int:
+        people = max((self.shape(name)[0] for name, spec in self.inputs.items() if "N" in spec.shape), default=64)
+        self.workspace_bytes = self.engine.workspace_bytes * people // 64
+        return self.workspace_bytes
+
     def set_workspace(self, pointer: int, size: int) -> None:
         if size < self.workspace_bytes or pointer % 256:
             raise BackendError(f"{self.engine.name}: {size} bytes at {pointer:#x} are no workspace.")

@@ -68,6 +68,13 @@ class DeviceLayer(ArrayDevice, Protocol):
         """Compute capability: `"sm_86"`."""
         ...
 
+    def available_memory(self) -> int | None:
+        """Bytes that can still be allocated; None if that is not known.
+
+        Where the GPU shares the CPU's memory (Jetson), what the system could give, caches of files included.
+        """
+        ...
+
     def make_current(self) -> None:
         """Make this thread's CUDA calls go to this device; needed before a library such as TensorRT is called."""
         ...

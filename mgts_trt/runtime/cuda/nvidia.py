@@ -11,6 +11,7 @@ import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError
+from mgts_trt.machine.main_memory import available_memory
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray, check_alike
 from mgts_trt.runtime.cuda.capture import capture, capturing
 from mgts_trt.runtime.cuda.device import Capture, DeviceLayer, Memory
@@ -64,6 +65,14 @@ class CudaDevice(DeviceLayer):
     def sm(self) -> str:
         """See `DeviceLayer.sm`."""
         return self._sm
+
+    def available_memory(self) -> int | None:
+        """See `DeviceLayer.available_memory`."""
+        self.make_current()
+        with cuda_errors("asking for the GPU's memory"):
+            if self._device.properties.integrated:
+                return available_memory()
+            return int(self._driver("cuMemGetInfo"))  # what is free; what there is comes second
 
     def make_current(self) -> None:
         """See `DeviceLayer.make_current`."""
@@ -278,6 +287,10 @@ class CudaHostBuffer:
         memory: Any = (ctypes.c_uint8 * nbytes).from_address(self.pointer + offset)
         memory.owner = self  # the pinned memory lives as long as any view of it
         return np.ctypeslib.as_array(memory)
+
+    def free(self) -> None:
+        """See `HostBuffer.free`."""
+        self._native.close()
 
 
 def _native(wrapper: Any) -> Any:

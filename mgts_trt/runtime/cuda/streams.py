@@ -83,6 +83,13 @@ class HostBuffer(Protocol):
         """These bytes, uint8 [nbytes], for the host to read and write."""
         ...
 
+    def free(self) -> None:
+        """Give it back at once: no copy may be queued, and no view in use. Freeing twice is harmless.
+
+        A capture in the same thread fails of it, so it is not left to whenever Python collects garbage.
+        """
+        ...
+
 
 class ArrayDevice(Protocol):
     """What an array must know of the device it lies on; a `DeviceLayer` is one."""

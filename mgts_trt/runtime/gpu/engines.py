@@ -3,8 +3,11 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mgts_trt.bundle.manifest import Manifest
+from mgts_trt.bundle.recipe import batch_sizes
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.choices import Mode
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
@@ -15,6 +18,11 @@ from mgts_trt.runtime.gpu.memory import Arena
 from mgts_trt.runtime.gpu.placed_head import Head
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session.engine import Engine, EngineContext
+
+
+def sized(spec: TensorSpec, batch: int) -> tuple[int, ...]:
+    """The shape of a tensor with so many people."""
+    return tuple(batch if isinstance(size, str) else size for size in spec.shape)
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Shared:
         head: Behind the re-ID engine.
         policy: Whether engines' runs are captured.
         keeper: Told whenever an engine may have compiled something.
+        max_people: Most people of one batch of re-ID; None means as many as its plan takes.
     """
 
     manifest: Manifest
@@ -36,6 +45,7 @@ class Shared:
     head: Head
     policy: GraphPolicy
     keeper: CacheKeeper
+    max_people: int | None = None
     _loading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -47,6 +57,32 @@ class Shared:
     def reid(self) -> str:
         """The mode's re-ID model."""
         return MODELS_OF_MODE[self.mode][-1]
+
+    @cached_property
+    def batches(self) -> tuple[int, ...]:
+        """The batches re-ID runs in, ascending."""
+        sizes = batch_sizes(self.engines[self.reid].profile["N"])
+        if self.max_people is None or self.max_people >= sizes[-1]:
+            return sizes
+        return (*(size for size in sizes if size < self.max_people), max(self.max_people, sizes[0]))
+
+    @cached_property
+    def workspace_bytes(self) -> Mapping[str, int]:
+        """Model → workspace it needs at most, bytes; asked of TensorRT where re-ID has fewer people than its plan."""
+        sizes = {model: engine.workspace_bytes for model, engine in self.engines.items()}
+        if self.max_people is not None:
+            context = self.create_context(self.reid)
+            try:
+                sizes[self.reid] = max(self.fit(context, batch) for batch in self.batches)
+            finally:
+                context.close()
+        return sizes
+
+    def fit(self, context: EngineContext, batch: int) -> int:
+        """Set re-ID's shapes, and return the workspace it then needs, bytes."""
+        for name, spec in context.inputs.items():
+            context.set_shape(name, sized(spec, batch))
+        return context.workspace_bytes if self.max_people is None else context.fit_workspace()
 
     def create_context(self, model: str) -> EngineContext:
         """A new execution context of a model; one thread at a time makes one."""
@@ -66,7 +102,7 @@ class Workspace:
     @classmethod
     def of(cls, shared: Shared, models: tuple[str, ...], arena: Arena, stream: Stream) -> "Workspace":
         """Enough for each of `models`."""
-        size = max(shared.engines[model].workspace_bytes for model in models)
+        size = max(shared.workspace_bytes[model] for model in models)
         return cls(arena.array((size,), "uint8", stream).pointer, size)
 
     def lend(self, context: EngineContext) -> None:

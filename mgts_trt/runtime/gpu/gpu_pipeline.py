@@ -16,6 +16,7 @@ from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.gpu.engines import Shared
 from mgts_trt.runtime.gpu.graphs import GraphPolicy
 from mgts_trt.runtime.gpu.keeping import CacheKeeper
+from mgts_trt.runtime.gpu.memory_plan import MemoryPlan
 from mgts_trt.runtime.gpu.placed_head import make_head
 from mgts_trt.runtime.gpu.pool import SlotPool
 from mgts_trt.runtime.gpu.slot import Slot
@@ -39,9 +40,11 @@ class GpuPipeline:
         engines: The mode's models, all on one device; they stay open when this is closed.
         head_weights: Of a re-ID plan that ends at the feature maps; see `mgts_trt.plans.head_form.load_head`.
         graphs: Whether engines' runs are captured in CUDA graphs.
+        max_people: See `PersonSearch`.
+        pictures_in_flight: See `PersonSearch`; None bounds calls alone, to `CALLS`.
 
     Raises:
-        BackendError: The weights are of another model.
+        BackendError: The weights are of another model, or the pipeline does not fit into the GPU's memory.
     """
 
     def __init__(
@@ -52,14 +55,23 @@ class GpuPipeline:
         *,
         head_weights: HeadWeights | None = None,
         graphs: bool = True,
+        max_people: int | None = None,
+        pictures_in_flight: int | None = None,
     ) -> None:
         self._policy = GraphPolicy(graphs)
         reid = engines[MODELS_OF_MODE[mode][-1]]
         self._head = make_head(reid.device, reid.outputs, head_weights)
         self._keeper = CacheKeeper()
-        shared = Shared(manifest, mode, engines, self._head, self._policy, self._keeper)
-        self._pool = SlotPool(lambda: Slot(shared))
-        self._turns = threading.Semaphore(CALLS)
+        shared = Shared(manifest, mode, engines, self._head, self._policy, self._keeper, max_people)
+        try:
+            self.memory = MemoryPlan.of(shared, pictures_in_flight or CALLS)
+            self.memory.require(reid.device.available_memory())
+        except BaseException:
+            self._head.close()
+            raise
+        self._most = pictures_in_flight
+        self._pool = SlotPool(lambda: Slot(shared), most=pictures_in_flight)
+        self._turns = threading.Semaphore(pictures_in_flight or CALLS)
         self._streams: WeakSet[PeopleStream[Any]] = WeakSet()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -74,6 +86,11 @@ class GpuPipeline:
         """See `Pipeline.graph_refusals`."""
         return self._policy.refusals
 
+    @property
+    def memory_plan(self) -> str:
+        """See `Pipeline.memory_plan`."""
+        return str(self.memory)
+
     def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
         """See `Pipeline.search`."""
         return self._call(image, lambda slot: slot.detect(top), stream)
@@ -85,7 +102,10 @@ class GpuPipeline:
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `Pipeline.stream`."""
         stream: PeopleStream[Any] = PeopleStream(
-            images, lambda image: self._begin(image, lambda slot: slot.detect(top), None), depth, errors
+            images,
+            lambda image: self._begin(image, lambda slot: slot.detect(top), None),
+            depth if self._most is None else min(depth, self._most),
+            errors,
         )
         with self._lock:
             self._streams.add(stream)
@@ -93,6 +113,7 @@ class GpuPipeline:
 
     def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
         """See `Pipeline.warm_up`: each slot that `depth` pictures take, on every batch."""
+        depth = depth if self._most is None else min(depth, self._most)
         warm: list[Slot] = []
         done = 0
         try:

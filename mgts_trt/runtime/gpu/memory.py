@@ -55,7 +55,7 @@ class Mirrored:
 
 
 class Arena:
-    """Device memory that belongs together, and is freed together.
+    """Device memory, and pinned memory beside it, that belongs together and is freed together.
 
     Args:
         device: Where it is.
@@ -64,6 +64,7 @@ class Arena:
     def __init__(self, device: DeviceLayer) -> None:
         self._device = device
         self._owned: dict[int, tuple[Any, Stream]] = {}
+        self._pinned: list[PinnedArray] = []
 
     def array(self, shape: Sequence[int], dtype: Any, stream: Stream, *, zero: bool = False) -> DeviceArray:
         """A new C-contiguous array of this shape, for use on `stream` and after it; uninitialised unless `zero`.
@@ -79,7 +80,19 @@ class Arena:
 
     def mirrored(self, shape: Sequence[int], dtype: Any, stream: Stream) -> Mirrored:
         """A new array and its pinned counterpart."""
-        return Mirrored(self.array(shape, dtype, stream), self._device.pinned(shape, dtype))
+        return Mirrored(self.array(shape, dtype, stream), self.pinned(shape, dtype))
+
+    def pinned(self, shape: Sequence[int], dtype: Any) -> PinnedArray:
+        """A new C-contiguous array of this shape in pinned host memory, freed by `close` alone.
+
+        Freeing it waits for the device and breaks a capture; what is outgrown is kept meanwhile.
+
+        Raises:
+            BackendError: The host has no room for it.
+        """
+        array = self._device.pinned(shape, dtype)
+        self._pinned.append(array)
+        return array
 
     def free(self, array: DeviceArray) -> None:
         """Free one array that `array` or `mirrored` made, of any shape, after what is queued on its stream."""
@@ -87,9 +100,13 @@ class Arena:
         buffer.free(stream)
 
     def close(self) -> None:
-        """Free all, after what is queued on the streams."""
+        """Free all: on the device after what is queued on the streams, pinned at once, so the streams must be empty."""
         for buffer, stream in self._owned.values():
             # A device that has failed refuses this, too.
             with suppress(BackendError):
                 buffer.free(stream)
         self._owned.clear()
+        for array in self._pinned:
+            with suppress(BackendError):
+                array.buffer.free()
+        self._pinned.clear()

@@ -3,8 +3,12 @@
 import threading
 from collections.abc import Callable
 
+from mgts_trt.errors import BackendError
 from mgts_trt.runtime.gpu.slot import Slot
 from mgts_trt.runtime.stream import closed
+
+PATIENCE = 60.0
+"""Seconds: streams that nobody reads hold their pictures forever."""
 
 
 class SlotPool:
@@ -12,22 +16,29 @@ class SlotPool:
 
     Args:
         make: Makes one more.
+        most: Slots there may be at once; None: as many as are taken.
     """
 
-    def __init__(self, make: Callable[[], Slot]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[], Slot], *, most: int | None = None) -> None:
+        self._make, self._most = make, most
         self._changed = threading.Condition()
         self._free: list[Slot] = []
         self._taken = 0
         self._closed = False
 
     def take(self) -> Slot:
-        """A slot nobody else uses, to be given back.
+        """A slot nobody else uses, to be given back. It waits where `most` are taken.
 
         Raises:
-            BackendError: The pool is closed, or there is not enough memory for one more slot.
+            BackendError: The pool is closed, there is not enough memory for one more slot, or none was given back for
+                `PATIENCE`.
         """
         with self._changed:
+            if not self._changed.wait_for(lambda: self._closed or self._taken != self._most, PATIENCE):
+                raise BackendError(
+                    f"All {self._most} pictures in flight have been taken for {PATIENCE:.0f} s. Take the results of "
+                    "streams that are open, or close them; or open the bundle with more pictures_in_flight."
+                )
             if self._closed:
                 raise closed()
             self._taken += 1

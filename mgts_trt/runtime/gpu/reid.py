@@ -1,10 +1,8 @@
 """Re-ID on one slot: patches to embeddings, on the smallest batch that holds the people."""
 
-from mgts_trt.bundle.recipe import batch_sizes
-from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.streams import Stream
-from mgts_trt.runtime.gpu.engines import Shared, Workspace
+from mgts_trt.runtime.gpu.engines import Shared, Workspace, sized
 from mgts_trt.runtime.gpu.graphs import Graphs
 from mgts_trt.runtime.gpu.memory import Arena
 from mgts_trt.runtime.gpu.placed_head import PlacedHead
@@ -29,7 +27,7 @@ class ReId:
         self._shared, self._workspace, self._arena = shared, workspace, arena
         self._graphs, self._stream = graphs, stream
         self._engine = shared.engines[shared.reid]
-        self._sizes = batch_sizes(self._engine.profile["N"])
+        self._sizes = shared.batches
         self._contexts: dict[int, EngineContext] = {}
         self._new: set[int] = set()
         self._arrays, self._head = self._place(self._sizes[0])
@@ -100,7 +98,7 @@ class ReId:
         engine = self._engine
         arrays = {
             # Zero, so that the rows beyond the people are numbers.
-            name: self._arena.array(_sized(spec, places), spec.dtype, self._stream, zero=True)
+            name: self._arena.array(sized(spec, places), spec.dtype, self._stream, zero=True)
             for name, spec in {**engine.inputs, **engine.outputs}.items()
         }
         outputs = {name: arrays[name] for name in engine.outputs}
@@ -109,9 +107,8 @@ class ReId:
     def _context(self, batch: int) -> EngineContext:
         if batch not in self._contexts:
             context = self._shared.create_context(self._shared.reid)
+            self._shared.fit(context, batch)
             self._workspace.lend(context)
-            for name in context.inputs:
-                context.set_shape(name, _sized(context.inputs[name], batch))
             self._bind(context)
             self._contexts[batch] = context
             self._new.add(batch)
@@ -120,7 +117,3 @@ class ReId:
     def _bind(self, context: EngineContext) -> None:
         for name, array in self._arrays.items():
             context.bind(name, array.pointer)
-
-
-def _sized(spec: TensorSpec, batch: int) -> tuple[int, ...]:
-    return tuple(batch if isinstance(size, str) else size for size in spec.shape)

@@ -6,7 +6,6 @@ from typing import Self
 import numpy as np
 
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
-from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.memory import Arena, Mirrored
 
@@ -34,7 +33,7 @@ class PeopleRows:
     embeddings: PinnedArray
 
     @classmethod
-    def allocate(cls, device: DeviceLayer, arena: Arena, stream: Stream, places: int, embedding: int) -> Self:
+    def allocate(cls, arena: Arena, stream: Stream, places: int, embedding: int) -> Self:
         """New rows, for use on `stream`."""
         return cls(
             places=places,
@@ -43,7 +42,7 @@ class PeopleRows:
             crops=arena.mirrored((places, 4), np.int32, stream),
             instances=arena.mirrored((places,), np.int32, stream),
             tights=arena.array((places, 4), np.int32, stream),
-            embeddings=device.pinned((places, embedding), np.float32),
+            embeddings=arena.pinned((places, embedding), np.float32),
         )
 
     def free(self, arena: Arena) -> None:

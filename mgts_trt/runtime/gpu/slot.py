@@ -263,7 +263,9 @@ class Slot:
         if self._picture is None or self._picture.host.nbytes < image.nbytes:
             if self._picture is not None:
                 self._arena.free(self._picture.device)
-            self._picture = self._arena.mirrored((image.nbytes,), np.uint8, self._main)
+            # At least twice as much each time: what was outgrown stays pinned, and is less than what is in use.
+            most = max(image.nbytes, 2 * self._picture.host.nbytes if self._picture is not None else 0)
+            self._picture = self._arena.mirrored((most,), np.uint8, self._main)
         self._picture.upload(self._device, self._main, image.reshape(-1))
         # A view of the shape the picture has.
         memory = self._picture.device
@@ -290,7 +292,7 @@ class Slot:
 
     def _allocate(self, people: int) -> PeopleRows:
         places = -(-people // self._reid.largest) * self._reid.largest
-        return PeopleRows.allocate(self._device, self._arena, self._main, places, self._shared.manifest.embedding)
+        return PeopleRows.allocate(self._arena, self._main, places, self._shared.manifest.embedding)
 
     def _separate(self, canvas_ready: Event, most: int, *, detected: bool) -> None:
         """Queue the mask net beside, and behind both the expanded boxes and their instances."""

@@ -54,6 +54,13 @@ class ExecutionContext(Protocol):
         """Device memory a run needs at most, besides inputs and outputs."""
         ...
 
+    def fit_workspace(self) -> int:
+        """Need no more memory than the shapes that are set do; that is `workspace_bytes` from now on, and returned.
+
+        To be called again after each change of shapes, and before `set_workspace`.
+        """
+        ...
+
     def set_workspace(self, pointer: int, size: int) -> None:
         """Lend device memory, aligned to 256 bytes. Contexts that run on one stream may share it."""
         ...

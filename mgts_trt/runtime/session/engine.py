@@ -160,13 +160,23 @@ class EngineContext(ExecutionContext):
         self.engine, self._native, self._option = engine, native, option
         self.inputs, self.outputs = engine.inputs, engine.outputs
         self._workspace = engine.workspace_bytes == 0
+        self._fitted: int | None = None
         self._bound: set[str] = set()
         self._unsized = {name for name, spec in self.inputs.items() if any(isinstance(d, str) for d in spec.shape)}
 
     @property
     def workspace_bytes(self) -> int:
         """See `ExecutionContext.workspace_bytes`."""
-        return self.engine.workspace_bytes
+        return self.engine.workspace_bytes if self._fitted is None else self._fitted
+
+    def fit_workspace(self) -> int:
+        """See `ExecutionContext.fit_workspace`."""
+        self.engine.device.make_current()
+        size = self.engine.call("sizing", self._live().update_device_memory_size_for_shapes)
+        # 0 says that it failed, or that it needs none.
+        self._fitted = int(size) or self.engine.workspace_bytes
+        self._workspace = self._fitted == 0
+        return self._fitted
 
     def set_workspace(self, pointer: int, size: int) -> None:
         """See `ExecutionContext.set_workspace`."""
@@ -175,8 +185,16 @@ class EngineContext(ExecutionContext):
                 f"The workspace of {self._model} is {size:,} bytes at {pointer:#x}; {self.workspace_bytes:,} bytes "
                 f"expected, aligned to {ALIGNMENT}."
             )
-        # It returns nothing.
-        self.engine.call("lending a workspace to", lambda: self._live().set_device_memory(pointer, size) or True)
+        native, fitted = self._live(), self._fitted is not None
+
+        def lend() -> bool:
+            if fitted:
+                native.device_memory = pointer
+            else:  # it insists on what the largest shapes need
+                native.set_device_memory(pointer, size)
+            return True  # they return nothing
+
+        self.engine.call("lending a workspace to", lend)
         self._workspace = True
 
     def set_shape(self, name: str, shape: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.installed import find_flavour
 from tests.helpers.doctor_machines import RTX, Machine, pretend
+from tests.helpers.simulated_machine import simulated_machine
 from tests.helpers.tiny_bundle import make_model, make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
@@ -67,6 +68,18 @@ def test_a_machine_without_a_gpu_has_no_problem(bundle):
     } == {finding.area for finding in findings}
     [gpu] = of("GPU", findings)
     assert gpu.state == "info"
+
+
+def test_the_plan_of_memory(tmp_path, monkeypatch):
+    copy = Bundle.open(make_tiny_bundle(tmp_path / "bundle"))
+    machine = simulated_machine(monkeypatch, copy)
+    [memory] = of("memory", examine(copy.root))
+    assert memory.state == "ok"
+    assert "for each of 2 in flight" in memory.text
+    assert "64 people at once; max_people and pictures_in_flight make it less" in memory.text
+    machine.device.available = 1 << 20
+    [memory] = of("memory", examine(copy.root))
+    assert (memory.state, "does not fit" in memory.text) == ("problem", True)
 
 
 def test_gpus_are_listed(monkeypatch):

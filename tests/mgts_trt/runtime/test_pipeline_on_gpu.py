@@ -80,6 +80,42 @@ def test_real_networks_give_the_same_people(machine, mode, head):
         mine(SCENES[0])
 
 
+@pytest.mark.parametrize("people", [1, 3])
+def test_fewer_people_at_once_take_less_workspace(machine, people):
+    module, bundle = machine
+    with (
+        PersonSearch(bundle, mode="net", max_people=people, pictures_in_flight=1) as mine,
+        PersonSearch(bundle, mode="net") as whole,
+        PersonSearch(bundle, mode="net", backend="onnxruntime", max_people=people) as reference,
+    ):
+        assert mine.memory_plan != whole.memory_plan
+        assert f"each of 1 in flight 0 MiB of workspace and 24 MiB of arrays, with up to {people}" in mine.memory_plan
+        assert reference.memory_plan == ""
+        for image in SCENES:
+            assert_same(mine(image), reference(image), embeddings=1e-5)
+        assert {"update_device_memory_size_for_shapes", "device_memory"} <= set(module.calls)
+    module.fail["update_device_memory_size_for_shapes"] = "the shapes are not set"
+    with PersonSearch(bundle, mode="net", max_people=people) as search:
+        assert (search.runtime.backend, "the shapes are not set" in search.runtime.reason) == ("onnxruntime", True)
+
+
+def test_what_does_not_fit_runs_elsewhere_with_a_sentence(machine):
+    module, bundle = machine
+    module.device.available = 1 << 20
+    with PersonSearch(bundle, mode="net") as search:
+        assert search.runtime.backend == "onnxruntime"
+        assert "does not fit into the GPU's memory, of which 1 MiB are free" in search.runtime.reason
+    with pytest.raises(BackendError, match="smaller max_people than 64"):
+        PersonSearch(bundle, mode="net", backend="tensorrt")
+    assert not any(memory.kind == "device" and not memory.freed for memory in module.device._memories)
+
+
+@pytest.mark.parametrize("limit", ["max_people", "pictures_in_flight"])
+def test_limits_are_positive(machine, limit):
+    with pytest.raises(BackendError, match=f"{limit} is 0, but 1 or more is expected"):
+        PersonSearch(machine[1], **{limit: 0})
+
+
 def test_plans_that_load_but_cannot_run(machine, monkeypatch):
     module, bundle = machine
 

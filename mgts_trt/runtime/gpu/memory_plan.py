@@ -1,0 +1,92 @@
+"""How much memory a pipeline takes on the GPU, before it takes it."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.errors import BackendError
+from mgts_trt.runtime.gpu.engines import Shared, sized
+
+PICTURE = 3840 * 2160 * 3
+"""Bytes of the picture that is counted with each in flight: larger ones take more."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on the device, but for what CUDA and TensorRT keep for themselves.
+
+    Attributes:
+        plans: Of the engines, which all pictures share.
+        workspace: Of one picture in flight.
+        arrays: Of one picture in flight: pixels, inputs and outputs of the networks.
+        pictures: In flight.
+        people: Of the largest batch of re-ID.
+    """
+
+    plans: int
+    workspace: int
+    arrays: int
+    pictures: int
+    people: int
+
+    @classmethod
+    def of(cls, shared: Shared, pictures: int) -> Self:
+        """The plan of a pipeline.
+
+        Args:
+            shared: Of its slots.
+            pictures: In flight.
+
+        Raises:
+            BackendError: TensorRT does not say how much workspace it needs.
+        """
+        sizes, people = shared.workspace_bytes, shared.batches[-1]
+        height, width = shared.manifest.canvas
+        # The mask net runs beside the two others, which take turns.
+        workspace = max(sizes["detector"], sizes[shared.reid]) + sizes.get("masknet", 0)
+        arrays = PICTURE + height * width * 3 + (2 * height * width if "masknet" in sizes else 0)
+        for model, engine in shared.engines.items():
+            specs: Iterable[TensorSpec] = engine.outputs.values()
+            if model == shared.reid:
+                specs = (*engine.inputs.values(), *specs)
+            arrays += sum(_nbytes(spec, people) for spec in specs)
+        plans = sum(engine.record.plan_bytes for engine in shared.engines.values())
+        return cls(plans, workspace, arrays, pictures, people)
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes of all pictures in flight."""
+        return self.pictures * (self.workspace + self.arrays)
+
+    def __str__(self) -> str:
+        return (
+            f"{_mib(self.plans + self.in_flight)} on the GPU: plans {_mib(self.plans)}, and for each of "
+            f"{self.pictures} in flight {_mib(self.workspace)} of workspace and {_mib(self.arrays)} of arrays, "
+            f"with up to {self.people} people at once"
+        )
+
+    def require(self, available: int | None) -> None:
+        """Refuse what cannot fit beside the plans, which are loaded already.
+
+        Args:
+            available: Bytes; None if that is not known, and then nothing is refused.
+
+        Raises:
+            BackendError: It does not fit.
+        """
+        if available is not None and self.in_flight > available:
+            raise BackendError(
+                f"The pipeline does not fit into the GPU's memory, of which {_mib(available)} are free: {self}. "
+                f"Open it with fewer pictures_in_flight than {self.pictures} or a smaller max_people than "
+                f"{self.people}, in a mode with fewer networks, or end other programs."
+            )
+
+
+def _nbytes(spec: TensorSpec, people: int) -> int:
+    return math.prod(sized(spec, people)) * spec.zeros(0).dtype.itemsize
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
