@@ -23,7 +23,7 @@ from mgts_trt.plans.builder.parsing import Node, each_node, origin
 from mgts_trt.plans.flavour import Flavour
 
 _IMPORTERS = "onnx-tensorrt, onnxOpImporters.cpp"
-_OPERATORS = "onnx-tensorrt, docs/operators.md"
+_OPERATORS = "onnx-tensorrt's table of operators"
 _HEADER = "TensorRT's NvInferRuntimeBase.h"
 
 
