@@ -19,6 +19,7 @@ from mgts_trt.cli.parity import parity
 from mgts_trt.cli.run import DEBUG, QUIET, run_app
 from mgts_trt.cli.search import search
 from mgts_trt.cli.serve import serve
+from mgts_trt.cli.tune import tune
 from mgts_trt.version import __version__
 
 app = typer.Typer(
@@ -62,6 +63,7 @@ app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)
 _add(serve, "serve", FIND, "--gallery my-gallery")
 _add(bench, "bench", PROVE, "--image photo.jpg --mode all --plot stages.png")
 _add(parity, "parity", PROVE, "bundle --json parity.json")
+_add(tune, "tune", PROVE, "bundle")
 _add(doctor, "doctor", PROVE, "bundle")
 _add(build, "build", BUILD, "bundle --precision fp16")
 _add(inspect_command, "inspect", BUILD, "bundle --layers 5")

@@ -115,7 +115,7 @@ def bench(
                 if i >= warmup:
                     timings.append(people[mode].timings)
                 on_run(mode)
-            runtime = search.runtime
+            runtime, ran_in = search.runtime, search.precision
         totals = [timing["total"] for timing in timings]
         results.append(
             ModeResult(
@@ -137,7 +137,7 @@ def bench(
         bundle=str(bundle.root),
         preset=manifest.preset,
         trained=manifest.training.trained,
-        precision=precision,
+        precision=ran_in,
         canvas=manifest.canvas,
         image=image_name,
         image_hw=(image.shape[0], image.shape[1]),

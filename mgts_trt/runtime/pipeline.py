@@ -5,6 +5,7 @@ It chooses what to run on; the work is done by the pipeline of that backend, see
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, Self, overload
 
@@ -21,6 +22,7 @@ from mgts_trt.runtime.people import People
 from mgts_trt.runtime.protocol import Pipeline
 from mgts_trt.runtime.session.backends import Runtime, on_cpu, open_session, select_runtime, without_tensorrt
 from mgts_trt.runtime.session.base import Session
+from mgts_trt.runtime.session.tuned import FASTEST, Setting, recall
 from mgts_trt.runtime.stream import DEPTH, Errors, PeopleStream
 
 
@@ -56,6 +58,7 @@ class PersonSearch:
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        spinning: bool = True,
         head: HeadChoice = "auto",
         graphs: bool = True,
         max_people: int | None = None,
@@ -64,10 +67,20 @@ class PersonSearch:
     ) -> None:
         if mode not in MODES:
             raise BackendError(f"There is no mode {mode!r}; the modes are {', '.join(MODES)}.")
-        self.bundle, self.mode, self.precision = bundle, mode, precision
+        self.bundle, self.mode = bundle, mode
         for name, value in (("max_people", max_people), ("pictures_in_flight", pictures_in_flight)):
             if value is not None and value < 1:
                 raise BackendError(f"{name} is {value}, but 1 or more is expected.")
+        tuned = recall(bundle, mode, precision) if backend == "auto" and sessions is None else None
+        if precision == FASTEST:
+            precision = tuned.precision if tuned else "fp32"
+        given = (threads, spinning, head, graphs, pictures_in_flight)
+        if tuned and given == (None, True, "auto", True, None):
+            threads, spinning, head = tuned.threads, tuned.spinning, tuned.head
+            graphs, pictures_in_flight = tuned.graphs, tuned.pictures_in_flight
+        else:
+            tuned = None
+        self.precision, self._spinning = precision, spinning
         self.pictures_in_flight = pictures_in_flight or DEPTH
         self._limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight}
         self._opened: dict[str, Session] = {}
@@ -78,7 +91,7 @@ class PersonSearch:
             self.runtime = Runtime(reid.backend, "as its sessions", "ready sessions were passed")
             self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions, max_people=max_people)
             return
-        self.runtime = select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, head=head)
+        self.runtime = _select(bundle, models, precision, backend, threads, head, tuned)
         try:
             self._pipeline = self._open_pipeline(backend, threads, graphs)
         except BaseException:
@@ -95,6 +108,7 @@ class PersonSearch:
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
+        spinning: bool = True,
         head: HeadChoice = "auto",
         graphs: bool = True,
         max_people: int | None = None,
@@ -108,9 +122,11 @@ class PersonSearch:
             mode: `net` runs the mask net; `box` takes the box as a weak mask and is about twice as fast (Sec. 4.7);
                 `none` is the single-stream baseline.
             backend: `auto` takes TensorRT where it can run, else ONNX Runtime, on a GPU if it can and on the CPU
-                otherwise; `runtime.reason` says why.
-            precision: `fp32`, or another the bundle holds.
+                otherwise; or what `mgts-trt tune` found fastest on this machine, where neither `threads`, `head` nor
+                `pictures_in_flight` ask for something else. `runtime.reason` says why.
+            precision: `fp32`, or another the bundle holds; `auto` is what `mgts-trt tune` found fastest, `fp32` before.
             threads: CPU threads of one call; all available ones by default.
+            spinning: On ONNX Runtime, whether threads without work spin: faster where the cores are free.
             head: On TensorRT, which form of MGTS's plan to run (`mgts-trt build --head`); `auto` takes the faster of
                 those that are built.
             graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `Runtime.graph_refusals`.
@@ -130,6 +146,7 @@ class PersonSearch:
             backend=backend,
             precision=precision,
             threads=threads,
+            spinning=spinning,
             head=head,
             graphs=graphs,
             max_people=max_people,
@@ -281,13 +298,32 @@ class PersonSearch:
     def _open_sessions(self, threads: int | None) -> None:
         for model in MODELS_OF_MODE[self.mode]:
             self._opened[model] = open_session(
-                self.bundle, model, self.runtime, precision=self.precision, threads=threads
+                self.bundle, model, self.runtime, precision=self.precision, threads=threads, spinning=self._spinning
             )
 
     def _close_models(self) -> None:
         for session in self._opened.values():
             session.close()
         self.runtime.close()
+
+
+def _select(
+    bundle: Bundle,
+    models: tuple[str, ...],
+    precision: str,
+    backend: Backend,
+    threads: int | None,
+    head: HeadChoice,
+    tuned: Setting | None,
+) -> Runtime:
+    """What was tuned, if it still runs; else as without."""
+    if tuned is not None:
+        with suppress(BackendError):  # a GPU that is taken away, plans that were deleted
+            runtime = select_runtime(
+                bundle, models, precision=precision, backend=tuned.backend, threads=threads, head=head
+            )
+            return replace(runtime, reason="`mgts-trt tune` found it the fastest on this machine")
+    return select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, head=head)
 
 
 def _gpu_pipeline(

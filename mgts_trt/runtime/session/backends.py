@@ -107,7 +107,9 @@ def on_cpu(reason: str, threads: int | None) -> Runtime:
     return Runtime("onnxruntime", f"CPU, {threads or available_cores()} threads", reason)
 
 
-def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None) -> Session:
+def open_session(
+    bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None, spinning: bool = True
+) -> Session:
     """Open one model on the backend that `select_runtime` chose.
 
     Raises:
@@ -121,4 +123,4 @@ def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str
         fits = engine is not None and not engine.closed and engine.record.identity.precision == precision
         return TensorRTSession(bundle, model, precision, engine=engine if fits else None)
     kind = CudaSession if runtime.backend == "onnxruntime-cuda" else OnnxRuntimeSession
-    return kind(bundle, model, precision, threads=threads)
+    return kind(bundle, model, precision, threads=threads, spinning=spinning)

@@ -30,6 +30,7 @@ class OnnxRuntimeSession:
         model: Name of the model in it.
         precision: Which of its files.
         threads: Cores to use for one run; by default all this process may use.
+        spinning: Whether threads without work spin for a while: faster where the cores are free, slower where not.
 
     Raises:
         BundleError: The bundle does not hold the model in this precision.
@@ -38,7 +39,9 @@ class OnnxRuntimeSession:
 
     backend = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None, spinning: bool = True
+    ) -> None:
         import onnxruntime as ort  # here: it takes longer to import than everything else together
 
         if threads is not None and threads < 1:
@@ -51,6 +54,7 @@ class OnnxRuntimeSession:
         options.intra_op_num_threads = threads or available_cores()
         options.log_severity_level = 3
         options.add_session_config_entry(*PLAIN_QDQ)
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         try:
             self._session: Any = ort.InferenceSession(path, options, providers=self._providers())
         except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -104,6 +108,7 @@ class BoundSession(OnnxRuntimeSession):
         model: Name of the model in it.
         precision: Which of its files.
         threads: Cores for what the provider leaves to the CPU.
+        spinning: Of these.
 
     Attributes:
         provider: ONNX Runtime's name of what runs it, with its options.
@@ -117,8 +122,10 @@ class BoundSession(OnnxRuntimeSession):
     provider: ClassVar[tuple[str, dict[str, str]]] = (CPU, {})
     device: ClassVar[str] = "cpu"
 
-    def __init__(self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None) -> None:
-        super().__init__(bundle, model, precision, threads=threads)
+    def __init__(
+        self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None, spinning: bool = True
+    ) -> None:
+        super().__init__(bundle, model, precision, threads=threads, spinning=spinning)
         profile = load_recipe(model).profile
         self._sizes = batch_sizes(profile["N"]) if "N" in profile else ()
         self._lock = threading.Lock()
