@@ -31,14 +31,17 @@ train detector real --data real --root "$data" --schedule real --backbone "$runs
 # So does the mask net, with photographs that have masks.
 train masknet masks --data masks --root "$data" --schedule real --backbone "$runs/masknet/masknet.safetensors"
 
-# IDNet learns from crops, then from crops and scenes; both streams of MGTS, and its FC, start from it.
+# IDNet learns from crops, then from crops and scenes, then from crops of several sets; MGTS, both streams and its FC,
+# starts from it.
 train reid crops --model idnet --data market1501 --root "$data/market1501" --unlabelled 0 --backbone efficientnet-lite0
 both=(--data market1501+composed --root "$data" --scenes 2400 --order scenes --unlabelled 0)
 train reid idnet --model idnet "${both[@]}" --backbone "$runs/crops/idnet.safetensors" --iterations 1800
-train reid mgts --model mgts "${both[@]}" --seed 1 --schedule fine --backbone "$runs/idnet/idnet.safetensors" \
-    --box-share 0.5
+cameras=(--data market1501+reid_mix --root "$data" --schedule crops --unlabelled 0 --order identities --triplet 1 --settle)
+train reid cameras --model idnet "${cameras[@]}" --iterations 1000 --backbone "$runs/idnet/idnet.safetensors"
+train reid mgts --model mgts "${cameras[@]}" --iterations 400 --backbone "$runs/cameras/idnet.safetensors" \
+    --box-share 0.25
 
 "$python" -m export --preset edge --out "$out" --force \
     --detector "$runs/real/detector.safetensors" --masknet "$runs/masks/masknet.safetensors" \
-    --mgts "$runs/mgts/mgts.safetensors" --idnet "$runs/idnet/idnet.safetensors"
+    --mgts "$runs/mgts/mgts.safetensors" --idnet "$runs/cameras/idnet.safetensors"
 "$python" -m training card "$out" --root "$data" --json "$runs/card.json"
