@@ -84,6 +84,7 @@ class PersonSearch:
         self.pictures_in_flight = pictures_in_flight or DEPTH
         self._limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight}
         self._opened: dict[str, Session] = {}
+        self._warm = 0  # pictures in flight that all is warm for
         models = MODELS_OF_MODE[mode]
         if sessions is not None:
             reid = sessions[models[-1]]
@@ -169,6 +170,7 @@ class PersonSearch:
 
         Closing twice is harmless; calling a closed pipeline raises `BackendError`.
         """
+        self._warm = 0
         self._pipeline.close()
         self._close_models()
 
@@ -258,7 +260,8 @@ class PersonSearch:
         TensorRT-RTX compiles kernels at the first run of each size of batch, CUDA graphs are captured, our kernels are
         compiled and memory is allocated; what was compiled is then on disk. Seconds to a minute at the first start on
         a machine, little later. On the CPU each network runs once. Call it before pictures come, or in a thread beside
-        them: other calls may go on meanwhile, and wait for what is being compiled.
+        them: other calls may go on meanwhile, and wait for what is being compiled. A second call does nothing, unless
+        with a greater depth.
 
         Args:
             depth: Pictures in flight to prepare for: what `stream` will be given, and the same by default.
@@ -271,7 +274,9 @@ class PersonSearch:
         depth = self._depth(depth)
         if depth < 1:
             raise BackendError(f"depth is {depth}, but at least one picture is in flight. Pass 1 or more.")
-        self._pipeline.warm_up(depth, on_progress, stop)
+        if depth > self._warm:
+            self._pipeline.warm_up(depth, on_progress, stop)
+            self._warm = 0 if stop() else depth
 
     def _depth(self, depth: int | None) -> int:
         return self.pictures_in_flight if depth is None else depth

@@ -233,6 +233,8 @@ class TensorRTSession:
             self._closed = True
             self._stream.synchronize()
             self._context.close()
+            for _, pinned in self._tensors.values():
+                pinned.buffer.free()
             self._tensors.clear()
             self._workspace.free(self._stream)
             if self._owns_engine:

@@ -33,23 +33,25 @@ def search(tmp_path_factory):
 
 
 def test_the_pipeline_is_warm_before_the_first_picture_and_only_where_there_is_one(
-    search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch
+    search: PersonSearch, gallery: Gallery, tmp_path: Path
 ) -> None:
     write_scenes(tmp_path / "in", range(3))
     sources = find_sources([str(tmp_path / "in")])
     told, done = [], []
-    report = index(
-        search,
-        sources,
-        gallery,
-        on_progress=lambda now: done.append(now.frames),
-        on_warm_up=lambda *step: told.append((*step, len(done))),
-    )
-    assert report.frames == 3
-    assert told == [(1, 2, 0), (2, 2, 0)], "detector and IDNet, before any picture"
-    told.clear()
-    assert index(search, sources, gallery, on_warm_up=lambda *step: told.append(step)).skipped == 3
-    assert told == []
+
+    def on_warm_up(*step: int) -> None:
+        told.append((*step, len(done)))
+
+    with PersonSearch(search.bundle, mode="none", threads=1) as cold:
+        report = index(cold, sources, gallery, on_progress=lambda now: done.append(now.frames), on_warm_up=on_warm_up)
+        assert report.frames == 3
+        assert told == [(1, 2, 0), (2, 2, 0)], "detector and IDNet, before any picture"
+        write_scenes(tmp_path / "in", range(3, 5))
+        assert index(cold, find_sources([str(tmp_path / "in")]), gallery, on_warm_up=on_warm_up).frames == 2
+        assert len(told) == 2, "it is warm"
+    with PersonSearch(search.bundle, mode="none", threads=1) as cold:
+        assert index(cold, sources, gallery, on_warm_up=on_warm_up).skipped == 3
+        assert len(told) == 2, "nothing was searched"
 
 
 def test_a_folder_and_the_same_again(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
