@@ -1,9 +1,10 @@
-"""Names for the arrays that travel through the package."""
+"""Names for the arrays that travel through the package; and `Self`, which Python 3.10 has not yet."""
 
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self as Self
 
 Array: TypeAlias = NDArray[Any]
 Image: TypeAlias = NDArray[np.uint8]

@@ -39,9 +39,9 @@ def find_known(name, path=None, target=None):
 PathFinder.find_spec = find_known
 '''
 EXTRAS = {
-    "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx", "onnxscript",
-    "PIL", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray", "safetensors", "scipy", "sklearn",
-    "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
+    "anyio", "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx",
+    "onnxscript", "PIL", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray", "safetensors",
+    "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
 }  # fmt: skip
 """What the extras bring, by the names they are imported by."""
 

@@ -4,8 +4,8 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
+from mgts_trt._typing import Self
 from mgts_trt.bundle.layout import PLANS
 from mgts_trt.bundle.manifest import FORMAT, BundleFile, Manifest, Model, read_manifest
 from mgts_trt.bundle.signature import Key, verify_files

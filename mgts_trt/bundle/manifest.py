@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mgts_trt._typing import Self
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.tensors import Name, TensorSpec
 from mgts_trt.errors import BundleError, RecipeError, first_fault

@@ -2,10 +2,11 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mgts_trt._typing import Self
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import RecipeError, first_fault
 from mgts_trt.machine.data_files import json_sha256, read_toml

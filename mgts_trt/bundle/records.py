@@ -1,10 +1,11 @@
 """What is written beside the models as JSON: how far a bundle was at parity, and the ranges of its layers."""
 
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mgts_trt._typing import Self
 from mgts_trt.errors import BundleError, first_fault
 from mgts_trt.machine.data_files import read_json
 

@@ -9,14 +9,14 @@ set/
 import math
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mgts_trt._typing import Floats, Image
+from mgts_trt._typing import Floats, Image, Self
 from mgts_trt.bundle.manifest import RelativePath
 from mgts_trt.errors import LabelError, first_fault
 from mgts_trt.machine.data_files import read_json

@@ -18,12 +18,11 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mgts_trt._typing import Array, Bools, Floats, Ints
+from mgts_trt._typing import Array, Bools, Floats, Ints, Self
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.choices import MODES, Mode
 from mgts_trt.errors import BundleError

@@ -57,7 +57,7 @@ class Match:
         if self.seconds is None:
             return ""
         if self.live:
-            return f"{dt.datetime.fromtimestamp(self.seconds, dt.UTC):%Y-%m-%d %H:%M:%S}"
+            return f"{dt.datetime.fromtimestamp(self.seconds, dt.timezone.utc):%Y-%m-%d %H:%M:%S}"
         minutes, seconds = divmod(round(self.seconds, 1), 60)
         return f"{int(minutes // 60)}:{int(minutes % 60):02}:{seconds:04.1f}"
 

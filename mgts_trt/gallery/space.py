@@ -1,10 +1,10 @@
 """What makes two embeddings comparable."""
 
 import hashlib
-from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from mgts_trt._typing import Self
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Model
 from mgts_trt.choices import Mode

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from mgts_trt._typing import Floats
+from mgts_trt._typing import Floats, Self
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.gallery import vector_index

@@ -5,11 +5,16 @@ import hashlib
 import json
 import os
 import stat
-import tomllib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 LARGEST = 256 * 2**20
 """Bytes of the largest file that is read; a manifest has some thousand."""

@@ -63,7 +63,7 @@ PLATFORMS: tuple[Platform, ...] = (
     Platform("driver 580.65 or newer", "tensorrt", "10.13–11.4", "13", "3.11–3.13", "tensorrt", _NEVER, _NEVER),
     Platform("driver 525.60 or newer", "tensorrt_rtx", "1.7", "12", "3.11–3.13", "rtx-cu12", _NEVER, _NEVER),
     Platform("driver 525.60 or newer", "tensorrt", "10.8–11.4", "12", "3.11–3.13", "tensorrt-cu12", _NEVER, _NEVER),
-    Platform("JetPack 6.2", "tensorrt", "10.3", "12.6", "3.10", "jetson", _NEVER, _NEVER, ("sm_87",)),
+    Platform("JetPack 6.2", "tensorrt", "10.3", "12.6", f"3.10, {_STATIC}", "jetson", _NEVER, _NEVER, ("sm_87",)),
     Platform("JetPack 7", "tensorrt", "10.13–10.16", "13", "3.12", "jetson", _NEVER, _NEVER, ("sm_87", "sm_110")),
 )
 

@@ -15,10 +15,11 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from mgts_trt._typing import Self
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Sha256
 from mgts_trt.bundle.recipe import Profile, load_recipe

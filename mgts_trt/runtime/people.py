@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mgts_trt._typing import Array, Bools, Floats, Image, Ints
+from mgts_trt._typing import Array, Bools, Floats, Image, Ints, Self
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.stages import InstanceMap, Letterbox, expand_boxes
 

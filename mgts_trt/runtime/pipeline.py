@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, overload
 
-from mgts_trt._typing import Array
+from mgts_trt._typing import Array, Self
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import default_bundle
 from mgts_trt.bundle.signature import Key

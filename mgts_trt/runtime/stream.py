@@ -3,8 +3,9 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
+from mgts_trt._typing import Self
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.people import People
 

@@ -1,10 +1,10 @@
 """A request's body on its way in: how much of it there is, how fast it comes, and whether it is whole."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 
+import anyio
 from starlette.types import Message, Receive
 
 from mgts_trt.service.limits import MIB, SLOW_BYTES, SLOW_SECONDS
@@ -75,10 +75,9 @@ class Body:
     async def drop(self) -> None:
         """Read on for a while, for nothing."""
         most = self._size + self._limit
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LINGER):
-                while self._size < most and not self._whole.is_set():
-                    await self._next()
+        with anyio.move_on_after(LINGER):
+            while self._size < most and not self._whole.is_set():
+                await self._next()
 
     async def _next(self) -> Message:
         message = await self._receive()

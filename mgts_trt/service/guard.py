@@ -1,13 +1,13 @@
 """The service's door, before any byte of a body is read: who may come in, how many, how much, for how long."""
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import logging
 import time
 from collections.abc import Callable, Collection
 
+import anyio
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -175,9 +175,8 @@ class Guard:
 
     async def _answer(self, refusal: Refusal, scope: Scope, body: Body, reply: "_Reply") -> None:
         response: Response = answer(refusal.status_code, refusal.detail, refusal.headers)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.seconds):
-                await response(scope, body, reply)
+        with anyio.move_on_after(self._limits.seconds):
+            await response(scope, body, reply)
 
 
 class _Reply:

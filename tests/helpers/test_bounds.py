@@ -1,5 +1,6 @@
 """The check of the versions that pyproject.toml allows: what it reads, and that it tells a failure."""
 
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,10 +13,32 @@ from tests.helpers.paths import ROOT
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_the_pythons_it_tries_begin_with_the_oldest_allowed() -> None:
+def test_the_pythons_it_tries_begin_with_the_oldest_that_is_not_proven_otherwise() -> None:
     pythons = bounds.claimed(PROJECT)
     assert pythons == sorted(pythons, key=lambda version: int(version.partition(".")[2]))
-    assert tomllib.loads(PROJECT)["project"]["requires-python"] == f">={pythons[0]}"
+    assert pythons[0] == "3.11"
+    oldest = tomllib.loads(PROJECT)["project"]["requires-python"].removeprefix(">=")
+    assert oldest == "3.10"
+    lint = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    assert f"mypy --python-version {oldest}" in lint
+    assert f"vermin --quiet --no-tips --target={oldest}-" in lint
+
+
+def test_what_needs_a_newer_python_is_found(tmp_path: Path) -> None:
+    (tmp_path / "newer.py").write_text("import hashlib\nhashlib.file_digest(file, 'sha256')\n")
+    pytest.importorskip("vermin", reason="needs the extra check")
+    vermin = [
+        sys.executable,
+        "-c",
+        "import vermin; vermin.main()",
+        "--quiet",
+        "--no-tips",
+        "--target=3.10-",
+        "--violations",
+    ]
+    for place, code in ((tmp_path, 1), (ROOT / "mgts_trt", 0)):
+        done = subprocess.run([*vermin, str(place)], capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stdout
 
 
 @pytest.mark.parametrize(

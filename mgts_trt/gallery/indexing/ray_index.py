@@ -4,6 +4,7 @@ import math
 import os
 import pickle
 import platform
+import sys
 import threading
 import time
 import traceback
@@ -184,7 +185,8 @@ class _Worker:
                 f"A worker on {platform.node()} failed with {type(error).__name__}: {error}. This is a defect of "
                 "mgts-trt: run the command again with --debug, and report what it prints."
             )
-            outcome.add_note(masked("".join(traceback.format_exception(error))))
+            if sys.version_info >= (3, 11):  # before, errors carry no notes
+                outcome.add_note(masked("".join(traceback.format_exception(error))))
         return {"outcome": pickle.dumps(outcome)}
 
     def _work(self, task: str, sources: Sequence[Source]) -> IndexReport:

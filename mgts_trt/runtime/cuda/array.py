@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from mgts_trt._typing import Array
+from mgts_trt._typing import Array, Self
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.streams import ArrayDevice, HostBuffer, Stream
 

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
 
+from mgts_trt._typing import Self
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.gpu.engines import Shared, sized

@@ -1,10 +1,10 @@
 """What is known of the people of one picture, a row a person."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
+from mgts_trt._typing import Self
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.memory import Arena, Mirrored

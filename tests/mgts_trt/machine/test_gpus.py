@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from mgts_trt.machine import gpus
+from mgts_trt.machine import gpus as module
 from mgts_trt.machine.gpus import Gpu, find_gpus
 
 
@@ -93,3 +94,25 @@ def test_a_device_nvml_does_not_know(monkeypatch):
     found = SimpleNamespace(name="Orin", compute_capability=(8, 7), to_system_device=fail)
     monkeypatch.setattr(core, "Device", SimpleNamespace(get_all_devices=lambda: (found,)))
     assert find_gpus() == [Gpu("Orin", (8, 7), None, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "driver"),
+    [
+        (
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.14  Thu Feb 22 01:44:30 UTC 2024\nGCC version: 12",
+            "550.54.14",
+        ),
+        (
+            "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (root@b)  Sun Jul 27",
+            "580.65.06",
+        ),
+        ("NVRM version: none", None),
+        (None, None),
+    ],
+)
+def test_the_driver_is_known_without_cuda(tmp_path, monkeypatch, text, driver):
+    monkeypatch.setattr(module, "DRIVER", tmp_path / "version")
+    if text is not None:
+        (tmp_path / "version").write_text(text)
+    assert module.find_driver() == driver
