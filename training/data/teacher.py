@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import cv2
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from mgts_trt._typing import Floats, Image
 from training.data.files import DataError
-from training.data.scene import no_boxes
 
 PERSON = 0
 """Number of the class `person` among COCO's."""
@@ -62,11 +60,6 @@ class Sightings:
     boxes: Floats
     scores: Floats
     classes: NDArray[np.int64]
-
-    @classmethod
-    def none(cls) -> Self:
-        """Nothing at all."""
-        return cls(no_boxes(), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> "Sightings":
         """Some of them."""

@@ -102,7 +102,7 @@ def test_views_that_agree_are_averaged_and_others_count_half() -> None:
     np.testing.assert_allclose(both.boxes[0], (0.25, 0, 10.25, 20), atol=1e-5)
     assert both.boxes[3].tolist() == [80, 0, 90, 20]
     np.testing.assert_allclose(agreed(other, one).scores, both.scores, atol=1e-6)
-    assert len(agreed(Sightings.none(), one).scores) == 3
+    assert len(agreed(seen(), one).scores) == 3
 
 
 def test_what_tiles_see_of_a_greater_box_goes_and_what_they_see_alone_stays() -> None:
