@@ -2,6 +2,7 @@ import json
 import threading
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -186,10 +187,10 @@ def test_what_it_opens_is_closed_and_what_it_is_given_stays_open(bundle: Bundle)
 def test_all_sessions_are_closed_even_if_one_does_not_open(bundle: Bundle, monkeypatch, fails: str | None) -> None:
     opened = []
 
-    def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None) -> Session:
+    def open_session(bundle: Bundle, model: str, runtime: Runtime, *, precision: str, **how: Any) -> Session:
         if model == fails:
             raise BackendError("There is no memory for a session.")
-        opened.append(OnnxRuntimeSession(bundle, model, precision, threads=threads))
+        opened.append(OnnxRuntimeSession(bundle, model, precision, **how))
         return opened[-1]
 
     monkeypatch.setattr(pipeline, "open_session", open_session)
