@@ -70,11 +70,18 @@ EFFICIENTNET_LITE_BLOCKS = (1, 2, 2, 3, 3, 4, 1)
 
 
 class EfficientNetLitePreset(_Strict):
-    """EfficientNet-Lite0's convolutions, as many blocks of each stage as asked for, and a closing 1×1 convolution."""
+    """EfficientNet-Lite0's convolutions, as many blocks of each stage as asked for, and a closing 1×1 convolution.
+
+    Attributes:
+        blocks: Of each stage, the first so many are kept.
+        head: Channels of the closing convolution, if there is one.
+        joined: It sees the maps of stride 8 and 32 beside that of stride 16, which it keeps.
+    """
 
     kind: Literal["efficientnet-lite0"] = "efficientnet-lite0"
     blocks: tuple[int, ...]
-    head: int | None = Field(None, ge=1, description="channels of the closing convolution, if there is one")
+    head: int | None = Field(None, ge=1)
+    joined: bool = False
 
     @model_validator(mode="after")
     def _as_many_as_there_are(self) -> Self:
@@ -84,6 +91,10 @@ class EfficientNetLitePreset(_Strict):
         )
         if not fits:
             raise ValueError(f"blocks must be 5 to 7 numbers, each from 1 to that of {list(whole)}")
+        if self.joined and (self.head is None or len(self.blocks) == 5):
+            raise ValueError(
+                "joined needs a head, which joins the strides, and 6 or 7 blocks, or there is no stride 32"
+            )
         return self
 
 
@@ -138,6 +149,12 @@ class MaskNetPreset(_Strict):
     def _whole_bins(self) -> Self:
         if self.mask_size % self.bins:
             raise ValueError(f"mask_size must be a multiple of bins = {self.bins}, got {self.mask_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _conv4_and_conv5(self) -> Self:
+        if isinstance(self.backbone, EfficientNetLitePreset) and self.backbone.joined:
+            raise ValueError("the mask net reads conv4 and conv5 apart: its backbone cannot be joined")
         return self
 
 
@@ -242,6 +259,13 @@ class Preset(_Strict):
     masknet: MaskNetPreset
     reid: ReidPreset
     augmentation: AugmentationPreset = AugmentationPreset()
+
+    @model_validator(mode="after")
+    def _whole_cells(self) -> Self:
+        backbone = self.detector.backbone
+        if isinstance(backbone, EfficientNetLitePreset) and backbone.joined and any(side % 32 for side in self.canvas):
+            raise ValueError(f"canvas must be of multiples of 32 for a joined backbone, got {list(self.canvas)}")
+        return self
 
     @property
     def pad(self) -> tuple[int, int, int]:

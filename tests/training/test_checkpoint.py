@@ -344,6 +344,12 @@ def test_backbone_of_efficientnet(tmp_path: Path) -> None:
     expected = whole.last[0][:3](whole.conv4(x))
     torch.testing.assert_close(network.f_net(x), expected)
     torch.testing.assert_close(network.o_net(x), expected)
+    detector = create("detector", load_preset("edge")).eval()
+    own = detector.features.fine.weight.clone()
+    load_backbone(str(path), detector)
+    x = image(64, 64)
+    torch.testing.assert_close(detector.features.last(detector.features.conv4(x)), whole.last[0][:2](whole.conv4(x)))
+    assert torch.equal(detector.features.fine.weight, own)
     del state["_blocks.13._bn1.running_var"]
     torch.save(state, path)
     with pytest.raises(CheckpointError, match=r"lite0\.pth holds no '_blocks\.13\._bn1\.running_var'"):

@@ -5,7 +5,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from training.models.efficientnet import EfficientNetLite
+from training.models.efficientnet import EfficientNetLite, JoinedEfficientNetLite
 from training.models.resnet import ResNet
 from training.models.vgg import VGG
 from training.preset import BackbonePreset, EfficientNetLitePreset, VGGPreset
@@ -45,10 +45,12 @@ def create_backbone(preset: BackbonePreset, *, dilate_last: bool = False) -> Bac
 
     Args:
         preset: Kind and size.
-        dilate_last: Keep conv5 at stride 16 (FCIS, Sec. 4.1).
+        dilate_last: Keep conv5 at stride 16 (FCIS, Sec. 4.1); what is joined is at stride 16 anyway.
     """
     if isinstance(preset, VGGPreset):
         return cast(Backbone, VGG(preset.depths, preset.widths, batch_norm=preset.batch_norm))
     if isinstance(preset, EfficientNetLitePreset):
+        if preset.joined and preset.head is not None:
+            return cast(Backbone, JoinedEfficientNetLite(preset.blocks, preset.head))
         return cast(Backbone, EfficientNetLite(preset.blocks, preset.head, dilate_last=dilate_last))
     return cast(Backbone, ResNet(preset.stem, preset.planes, preset.depths, dilate_last=dilate_last))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.ops import Conv2dNormActivation
 
 from training.preset import EFFICIENTNET_LITE_BLOCKS
@@ -126,9 +127,37 @@ class EfficientNetLite(nn.Module):
                     layers[f"{prefix}.{block}.layers.{layer}"] = tuple(f"{published}.{name}" for name in pair)
         found = {}
         for key, own in self.state_dict().items():
-            layer, part, tensor = key.rsplit(".", 2)
+            *path, part, tensor = key.split(".")
+            layer = ".".join(path)
             found[key] = state[f"{layers[layer][int(part)]}.{tensor}"] if layer in layers else own
         return found
+
+
+class JoinedEfficientNetLite(EfficientNetLite):
+    """EfficientNet-Lite0 whose last map, at stride 16, sees more than that stride tells.
+
+    Stride 8 tells where the parts of small people are, stride 32 what a large thing is; both are added to the map of
+    stride 16 (as in feature pyramids: Lin et al., CVPR 2017; here to one level, so that one RPN and one RoIAlign
+    suffice).
+
+    Args:
+        blocks: As in `EfficientNetLite`, 6 or 7 stages.
+        head: Channels of the last map.
+    """
+
+    def __init__(self, blocks: Sequence[int], head: int) -> None:
+        super().__init__(blocks)
+        self.middle = _layer(self.conv4_channels, head, 1, activation_layer=None, inplace=None)
+        self.fine = nn.Conv2d(STAGES[_AT_STRIDE_8 - 1][0], head, 2, stride=2)
+        self.coarse = nn.Conv2d(self.conv5_channels, head, 1)
+        self.conv5_channels = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → [B, head, H/16, W/16]; H and W are multiples of 32."""
+        fine = self.stages[:_AT_STRIDE_8](self.stem(x))
+        middle = self.stages[_AT_STRIDE_8:](fine)
+        coarse = functional.interpolate(self.coarse(self.last(middle)), scale_factor=2.0, mode="nearest")
+        return functional.relu6(self.middle(middle) + self.fine(fine) + coarse)
 
 
 class InvertedResidual(nn.Module):

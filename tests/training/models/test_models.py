@@ -12,7 +12,7 @@ from mgts_trt.bundle.recipe import MODELS
 from tests.helpers.tiny_networks import fine
 from training.models import CLASSES, FCIS, MGTS, FasterRCNN, IDNet, create
 from training.models.backbone import create_backbone
-from training.models.efficientnet import EfficientNetLite
+from training.models.efficientnet import EfficientNetLite, JoinedEfficientNetLite
 from training.models.normalise import Normalise
 from training.models.reid import SEBlock
 from training.models.resnet import ResNet
@@ -107,6 +107,26 @@ def test_feature_maps_have_stride_16_or_32(hw: tuple[int, int]) -> None:
         (1, 1),
         (2, 2),
     ]
+
+
+@torch.no_grad()
+def test_joined_strides_are_added_cell_by_cell() -> None:
+    """What each stride tells reaches the cells that it lies on, and no others."""
+    network = JoinedEfficientNetLite((1, 2, 2, 3, 3, 1), 5).eval()
+    x = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    middle, fine = network.conv4(x), network.stages[:3](network.stem(x))
+    assert fine.shape == (1, 40, 12, 16)
+    coarse = network.last(middle)
+    assert coarse.shape == (1, 192, 3, 4)
+    expected = network.middle[1](network.middle[0](middle))
+    for row in range(6):
+        for column in range(8):
+            cells = fine[0, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            expected[0, :, row, column] += (network.fine.weight * cells).sum((1, 2, 3)) + network.fine.bias
+            here = coarse[0, :, row // 2, column // 2]
+            expected[0, :, row, column] += network.coarse.weight[:, :, 0, 0] @ here + network.coarse.bias
+    assert network.conv5_channels == 5
+    torch.testing.assert_close(network(x), expected.clamp(0, 6), rtol=1e-4, atol=1e-4)
 
 
 def picture(preset: Preset, seed: int = 0) -> Tensor:
