@@ -43,7 +43,7 @@ browser: $(VENV)/.dev
 	@$(BIN)/python -m tests.helpers.browser
 
 bindings: $(VENV)/.check
-	@$(BIN)/python -m tests.helpers.real_bindings
+	@$(BIN)/python -m tests.helpers.fetched
 
 bounds: $(VENV)/.check
 	@$(BIN)/python -m tests.helpers.bounds

@@ -7,11 +7,11 @@ is real, and only what needs TensorRT itself answers nothing.
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.helpers.fetched import fetched
 from tests.helpers.paths import ROOT
 
 VERSIONS = {"10.3.0": "cu12", "10.8.0.43": "cu12", "10.13.3.9": "cu13", "11.4.0.106": "cu13"}
@@ -33,25 +33,14 @@ _ENTRIES = (
 )
 
 
+def requirement(version: str) -> str:
+    """The wheel of a version's bindings."""
+    return f"tensorrt-{VERSIONS[version]}-bindings=={version}"
+
+
 def folder(version: str) -> Path:
     """Where the bindings of a version are kept."""
-    return Path(sys.prefix) / "bindings" / version
-
-
-def fetch(version: str) -> None:
-    """Fetch the bindings of a version, unless they are there.
-
-    Raises:
-        subprocess.CalledProcessError: There is no network, or no such wheel for this Python.
-    """
-    if folder(version).is_dir():
-        return
-    half = folder(version).with_name(f"{version}.part")
-    shutil.rmtree(half, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    what = f"tensorrt-{VERSIONS[version]}-bindings=={version}"
-    subprocess.run([*command, "--only-binary=:all:", "--target", str(half), what], check=True)
-    half.rename(folder(version))
+    return fetched(requirement(version))
 
 
 def make_stub(version: str, where: Path) -> Path:
@@ -75,18 +64,3 @@ def run(version: str, stub: Path, script: str) -> subprocess.CompletedProcess[st
     path = os.pathsep.join([str(folder(version)), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": str(stub)}
     return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
-
-
-def main() -> None:
-    """Fetch all; what cannot be had is told, and its test skipped, but where `CI` is set."""
-    for version in VERSIONS:
-        try:
-            fetch(version)
-        except subprocess.CalledProcessError:
-            if os.environ.get("CI"):
-                raise
-            print(f"The bindings of TensorRT {version} could not be fetched; their test is skipped.")
-
-
-if __name__ == "__main__":
-    main()

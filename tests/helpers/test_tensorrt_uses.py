@@ -12,6 +12,7 @@ import pytest
 from mgts_trt.plans.builder.semantics import RULES
 from mgts_trt.plans.installed import find_flavour
 from tests.helpers import real_bindings
+from tests.helpers.fetched import fetch
 from tests.helpers.tensorrt_uses import Use, all_uses, failures, is_for, settings, uses
 
 RTX = find_flavour("tensorrt_rtx")
@@ -64,7 +65,7 @@ def test_what_is_not_there_is_found(use, message):
 @pytest.fixture(params=real_bindings.VERSIONS)
 def version(request):
     if os.environ.get("CI") and sys.version_info[:2] == (3, 11):  # not each version has wheels for every Python
-        real_bindings.fetch(request.param)
+        fetch(real_bindings.requirement(request.param))
     if not real_bindings.folder(request.param).is_dir():
         pytest.skip(f"the bindings of TensorRT {request.param} are not here; `make bindings` fetches them")
     if shutil.which("cc") is None:

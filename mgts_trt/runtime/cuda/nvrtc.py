@@ -10,8 +10,9 @@ from mgts_trt.bundle.recipe import engines_folder
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.cache import DiskCache
 
-ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 120)
-"""Compute capabilities every kernel is compiled for in the tests, times ten: Turing to Blackwell, Jetson Orin (87)."""
+ARCHITECTURES = (75, 80, 86, 87, 89, 90, 100, 103, 110, 120, 121)
+"""Compute capabilities every kernel is compiled for in the tests, times ten: Turing to Blackwell, Jetson Orin (87) and
+Thor (110, which CUDA 12 does not know)."""
 
 CACHE_LIMIT = 64 << 20
 """Bytes the cache may take."""
@@ -37,7 +38,7 @@ class Compiled:
 
 def kernel_sources() -> tuple[str, ...]:
     """The names of all sources, sorted."""
-    return tuple(sorted(path.name for path in _folder().glob("*.cu")))
+    return tuple(sorted(path.name for path in kernel_folder().glob("*.cu")))
 
 
 def compile_kernels(source_name: str, arch: int, *, cache: Path | None = None) -> bytes:
@@ -79,7 +80,11 @@ def compile_source(source_name: str, arch: int) -> Compiled:
     log = io.StringIO()
     try:
         options = ProgramOptions(
-            name=source_name, arch=f"sm_{arch}", std=_STANDARD, fma=_FUSE_MULTIPLY_ADD, include_path=str(_folder())
+            name=source_name,
+            arch=f"sm_{arch}",
+            std=_STANDARD,
+            fma=_FUSE_MULTIPLY_ADD,
+            include_path=str(kernel_folder()),
         )
         cubin = Program(code, "c++", options).compile("cubin", logs=log).code
     except Exception as error:  # NVRTC's own error, or cuda.core's when its library is not there
@@ -91,13 +96,14 @@ def compile_source(source_name: str, arch: int) -> Compiled:
 _INSTALL = "NVRTC of CUDA 13 knows sm_75 and newer; install it with `pip install 'mgts-trt[rtx]'`."
 
 
-def _folder() -> Path:
+def kernel_folder() -> Path:
+    """Where the kernels' sources lie."""
     return engines_folder() / "kernels"
 
 
 def _text(name: str) -> str:
     try:
-        return (_folder() / name).read_text(encoding="utf-8")
+        return (kernel_folder() / name).read_text(encoding="utf-8")
     except OSError as error:
         raise BackendError(
             f"There is no kernel source {name!r}; there are {', '.join(kernel_sources()) or 'none'}. If it should be "

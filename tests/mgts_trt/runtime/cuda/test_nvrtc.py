@@ -39,7 +39,7 @@ def sources(tmp_path, monkeypatch):
     (folder / "scale.cu").write_text(
         '#include "header.cuh"\nextern "C" __global__ void scale(float* x) { *x = twice(*x); }\n'
     )
-    monkeypatch.setattr(nvrtc, "_folder", lambda: folder)
+    monkeypatch.setattr(nvrtc, "kernel_folder", lambda: folder)
     return folder
 
 
