@@ -176,6 +176,13 @@ class CudaSession(BoundSession):
     )
     device = "cuda"
 
+    def __init__(
+        self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None, spinning: bool = True
+    ) -> None:
+        if why := why_no_cuda():
+            raise BackendError(why)
+        super().__init__(bundle, model, precision, threads=threads, spinning=spinning)
+
     def _providers(self) -> list[Any]:
         import onnxruntime as ort
 
