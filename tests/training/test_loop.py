@@ -529,5 +529,5 @@ def test_malformed_schedules(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_unknown_schedules() -> None:
-    with pytest.raises(ScheduleError, match="no schedule 'gone'; there are edge, fine, paper"):
+    with pytest.raises(ScheduleError, match="no schedule 'gone'; there are crops, edge, fine, paper, real"):
         load_schedule("gone", "detector")

@@ -134,10 +134,12 @@ def test_pages_of_the_gallery(visit: Visit, served: Served):
 def test_the_gallery_by_camera_source_and_time(visit: Visit, served: Served):
     page = visit()
     in_gallery(page)
+    everybody = page.locator("#browse-status").text_content()
     page.locator("#browse select").select_option("1")
     page.locator("#browse-status", has_text="1 person;").wait_for()
     assert page.locator("#browse-people .source").all_text_contents() == ["hoops.png"]
     page.locator("#browse select").select_option("")
+    page.locator("#browse-status", has_text=everybody).wait_for()  # else the next "1 person;" may be this one
     page.get_by_role("textbox", name="From").filter(visible=True).fill(local(page, NOON + DAY / 2))
     page.keyboard.press("Enter")
     page.locator("#browse-status", has_text="1 person;").wait_for()

@@ -193,8 +193,8 @@ def test_gradients_reach_all_that_learns(tiny: Preset) -> None:
 def test_gradients_are_finite_at_initialisation(name: str, freeze: str) -> None:
     full = load_preset(name)
     # The convolutions as they are; a small canvas and a narrow head keep it quick.
-    preset = full.model_copy(update={"canvas": (112, 160), "detector": full.detector.model_copy(update={"hidden": 64})})
-    task = DetectorTask(preset, Drawn([drawn_scene(i, (112, 160)) for i in range(2)]), batch_size=2, freeze=freeze)
+    preset = full.model_copy(update={"canvas": (128, 160), "detector": full.detector.model_copy(update={"hidden": 64})})
+    task = DetectorTask(preset, Drawn([drawn_scene(i, (128, 160)) for i in range(2)]), batch_size=2, freeze=freeze)
     losses = backward(task)
     assert all(0 < loss.item() < 5 for loss in losses.values())
     assert all(bool(p.grad.isfinite().all()) for p in task.parameters())
