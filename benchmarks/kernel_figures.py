@@ -19,7 +19,7 @@ from mgts_trt.cli.console import out, progress
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
-from mgts_trt.runtime.cuda.nvrtc import ARCHITECTURES, kernel_folder, kernel_sources
+from mgts_trt.runtime.cuda.nvrtc import ARCHITECTURES, FUSE_MULTIPLY_ADD, STANDARD, kernel_folder, kernel_sources
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -83,8 +83,9 @@ class NVRTC:
         """Whether a source compiles for a GPU, and all that the compiler says of it."""
         program, size = ctypes.c_void_p(), ctypes.c_size_t()
         self._library.nvrtcCreateProgram(ctypes.byref(program), text, name.encode(), 0, None, None)
-        # As `compile_source` has them; and the assembler's figures.
-        options = [f"--gpu-architecture=sm_{arch}", "--std=c++17", "--fmad=false", "--ptxas-options=-v"]
+        # What `compile_source` gives; and the assembler's figures.
+        options = [f"--gpu-architecture=sm_{arch}", f"--std={STANDARD}", "--ptxas-options=-v"]
+        options.append(f"--fmad={str(FUSE_MULTIPLY_ADD).lower()}")
         options.append(f"--include-path={kernel_folder()}")
         given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
         status = self._library.nvrtcCompileProgram(program, len(options), given)

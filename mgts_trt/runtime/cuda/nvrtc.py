@@ -17,9 +17,12 @@ Thor (110, which CUDA 12 does not know)."""
 CACHE_LIMIT = 64 << 20
 """Bytes the cache may take."""
 
-_STANDARD = "c++17"
-# Without contraction the arithmetic is that of the host, where the references run; sums that matter say fmaf.
-_FUSE_MULTIPLY_ADD = False
+STANDARD = "c++17"
+"""Of C++, in all kernels."""
+
+FUSE_MULTIPLY_ADD = False
+"""Without contraction the arithmetic is that of the host, where the references run; sums that matter say fmaf."""
+
 _INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
 
@@ -82,8 +85,8 @@ def compile_source(source_name: str, arch: int) -> Compiled:
         options = ProgramOptions(
             name=source_name,
             arch=f"sm_{arch}",
-            std=_STANDARD,
-            fma=_FUSE_MULTIPLY_ADD,
+            std=STANDARD,
+            fma=FUSE_MULTIPLY_ADD,
             include_path=str(kernel_folder()),
         )
         cubin = Program(code, "c++", options).compile("cubin", logs=log).code
@@ -125,7 +128,7 @@ def _with_includes(name: str) -> dict[str, str]:
 
 def _key(source_name: str, arch: int) -> str:
     """All that the machine code follows from."""
-    options = {"arch": arch, "std": _STANDARD, "fma": _FUSE_MULTIPLY_ADD}
+    options = {"arch": arch, "std": STANDARD, "fma": FUSE_MULTIPLY_ADD}
     return json.dumps(["cubin", source_name, _nvrtc_version(), options, _with_includes(source_name)], sort_keys=True)
 
 

@@ -97,10 +97,10 @@ class TestCache:
         assert compile_kernels("scale.cu", 90, cache=tmp_path / "cubins") != first
         assert len(compilations) == 2
 
-    @pytest.mark.parametrize("attribute", ["_nvrtc_version", "_STANDARD", "_FUSE_MULTIPLY_ADD"])
+    @pytest.mark.parametrize("attribute", ["_nvrtc_version", "STANDARD", "FUSE_MULTIPLY_ADD"])
     def test_another_compiler_or_option_compiles_again(self, sources, tmp_path, compilations, monkeypatch, attribute):
         compile_kernels("scale.cu", 90, cache=tmp_path / "cubins")
-        other = {"_nvrtc_version": lambda: "12.9", "_STANDARD": "c++20", "_FUSE_MULTIPLY_ADD": True}[attribute]
+        other = {"_nvrtc_version": lambda: "12.9", "STANDARD": "c++20", "FUSE_MULTIPLY_ADD": True}[attribute]
         monkeypatch.setattr(nvrtc, attribute, other)
         compile_kernels("scale.cu", 90, cache=tmp_path / "cubins")
         assert len(compilations) == 2
