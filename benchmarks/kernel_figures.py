@@ -66,6 +66,7 @@ class NVRTC:
 
     def __init__(self, path: Path) -> None:
         try:
+            path = path.resolve()  # or a bare name is looked for on the loader's path
             for builtins in path.parent.glob("libnvrtc-builtins.so.*"):
                 ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
             self._library = ctypes.CDLL(str(path))
