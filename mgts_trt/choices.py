@@ -17,3 +17,10 @@ HeadForm = Literal["graph", "fused"]
 
 HeadChoice = Literal["auto", "graph", "fused"]
 """What may be asked for; `plans.head_form` says what `auto` is."""
+
+Lowering = Literal["graph", "kernel", "plugin"]
+"""How a plan computes the operators of the domain `mgts`: as layers of the `graph`, by a `kernel` between two engines,
+or by a `plugin` inside the engine."""
+
+LoweringChoice = Literal["auto", "graph", "kernel", "plugin"]
+"""What may be asked for; `plans.lowering` says what `auto` is."""

@@ -1,0 +1,1 @@
+"""Cases of the `mgts` operators, one file an operator: what every form of it must compute."""
