@@ -17,7 +17,8 @@ from tests.helpers.paths import ROOT
 ORDER = {
     "mgts_trt": """
         version urls errors choices counts _typing | machine | pictures | stages | bundle | plans | plans/builder
-        | runtime/cuda | runtime/operators | runtime/session | runtime/protocol runtime/people runtime/modes runtime/stream | runtime/gpu
+        | runtime/cuda | runtime/operators | runtime/session
+        | runtime/protocol runtime/people runtime/modes runtime/stream | runtime/gpu
         | runtime/host_pipeline runtime/pipeline | evaluation | gallery | gallery/indexing | service | cli
         | __init__ __main__
     """,
