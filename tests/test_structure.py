@@ -48,8 +48,9 @@ MAY_USE = {
 FACES = {"mgts_trt", "mgts_trt/stages", "mgts_trt/gallery", "training/models"}
 """Packages whose `__init__.py` offers names; all others hold a docstring alone."""
 
-SHARED_NAMES = {"app", "bench", "build", "index", "parity", "tune"}
-"""Names that a command has in `cli` and what it calls has in its own room; and the two apps, of commands and routes."""
+SHARED_NAMES = {"app", "bench", "build", "index", "parity", "tune"} | {"nms", "align_rois", "ps_assemble", "se_head"}
+"""Names that a command has in `cli` and what it calls has in its own room; the two apps, of commands and routes; and
+the operators, of which `stages` has the references and `runtime/operators` the kernels."""
 
 SPANS = {
     "tests/docs": set(),

@@ -47,7 +47,7 @@ def run(*launches: Launch) -> None:
 def entry_points(source: str) -> list[str]:
     """The names of the kernels in a source, including those a macro makes."""
     text = (engines_folder() / "kernels" / source).read_text(encoding="utf-8")
-    made = re.findall(r"^(?:PERSON_PATCHES|FUSED_HEAD)\((.*)\)$", text, re.MULTILINE)
+    made = re.findall(r"^[A-Z][A-Z_]+\((.*)\)$", text, re.MULTILINE)
     names = [name.strip() for arguments in made for name in arguments.split(",")[:-1]]
     plain = re.findall(r'^extern "C" __global__ void __launch_bounds__\([^)]*\)\s+(\w+)\(', text, re.MULTILINE)
     return plain + names

@@ -6,74 +6,15 @@ import pytest
 from mgts_trt.bundle.recipe import engines_folder
 from mgts_trt.errors import BackendError
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.cuda.launch import Launch, Pointer
+from mgts_trt.runtime.cuda.launch import Pointer
 from mgts_trt.runtime.gpu import kernels
 from mgts_trt.stages import Letterbox, expand_boxes
 from mgts_trt.stages import paint_instances as reference_paint
 from mgts_trt.stages import person_patches as reference_patches
 from mgts_trt.stages.head import HeadWeights, fused_head
-from tests.helpers import host_kernels
+from tests.helpers.machines import junk
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-
-
-class Host:
-    """Kernels as C++ on host memory."""
-
-    def __init__(self) -> None:
-        self._arrays: dict[int, np.ndarray] = {}
-
-    def put(self, array: np.ndarray) -> Pointer:
-        array = np.array(array, order="C")
-        pointer = host_kernels.pointer(array)
-        self._arrays[pointer.address] = array
-        return pointer
-
-    def get(self, pointer: Pointer) -> np.ndarray:
-        return self._arrays[pointer.address]
-
-    def run(self, *launches: Launch) -> None:
-        host_kernels.run(*launches)
-
-
-class Gpu:
-    """Kernels on the first GPU."""
-
-    def __init__(self) -> None:
-        from mgts_trt.runtime.cuda.nvidia import CudaDevice
-
-        self._device = CudaDevice()
-        self._stream = self._device.stream()
-        self._arrays: dict[int, object] = {}
-
-    def put(self, array: np.ndarray) -> Pointer:
-        array = np.array(array, order="C")
-        there = self._device.array(array.shape, array.dtype, self._stream)
-        self._device.copy(there, array, self._stream)
-        self._arrays[there.pointer] = there
-        return Pointer(there.pointer)
-
-    def get(self, pointer: Pointer) -> np.ndarray:
-        there = self._arrays[pointer.address]
-        here = np.empty(there.shape, there.dtype)
-        self._device.copy(here, there, self._stream)
-        self._stream.synchronize()
-        return here
-
-    def run(self, *launches: Launch) -> None:
-        for launch in launches:
-            self._device.launch(launch, self._stream)
-
-
-@pytest.fixture(params=["host", pytest.param("gpu", marks=pytest.mark.gpu)])
-def machine(request):
-    """What runs the launches."""
-    return Host() if request.param == "host" else Gpu()
-
-
-def junk(shape, dtype):
-    """An output before it is written: whatever is left over shows."""
-    return np.full(shape, 77, dtype)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,59 @@
+"""What runs a kernel's launches in the tests: the host, or a GPU."""
+
+import numpy as np
+
+from mgts_trt.runtime.cuda.launch import Launch, Pointer
+from tests.helpers import host_kernels
+
+
+class Host:
+    """Kernels as C++ on host memory."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[int, np.ndarray] = {}
+
+    def put(self, array: np.ndarray) -> Pointer:
+        array = np.array(array, order="C")
+        pointer = host_kernels.pointer(array)
+        self._arrays[pointer.address] = array
+        return pointer
+
+    def get(self, pointer: Pointer) -> np.ndarray:
+        return self._arrays[pointer.address]
+
+    def run(self, *launches: Launch) -> None:
+        host_kernels.run(*launches)
+
+
+class Gpu:
+    """Kernels on the first GPU."""
+
+    def __init__(self) -> None:
+        from mgts_trt.runtime.cuda.nvidia import CudaDevice
+
+        self._device = CudaDevice()
+        self._stream = self._device.stream()
+        self._arrays: dict[int, object] = {}
+
+    def put(self, array: np.ndarray) -> Pointer:
+        array = np.array(array, order="C")
+        there = self._device.array(array.shape, array.dtype, self._stream)
+        self._device.copy(there, array, self._stream)
+        self._arrays[there.pointer] = there
+        return Pointer(there.pointer)
+
+    def get(self, pointer: Pointer) -> np.ndarray:
+        there = self._arrays[pointer.address]
+        here = np.empty(there.shape, there.dtype)
+        self._device.copy(here, there, self._stream)
+        self._stream.synchronize()
+        return here
+
+    def run(self, *launches: Launch) -> None:
+        for launch in launches:
+            self._device.launch(launch, self._stream)
+
+
+def junk(shape, dtype):
+    """An output before it is written: whatever is left over shows."""
+    return np.full(shape, 77, dtype)
