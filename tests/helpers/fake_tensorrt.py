@@ -189,13 +189,16 @@ class FakeContext:
                 for name, address in self._addresses.items()
             }
 
+            workspace = device.span(*self._memory, write=True)
+
             def run() -> None:
+                workspace.view().fill(0xEE)
                 views = {name: span.view().view(dtypes[name]).reshape(shapes[name]) for name, span in spans.items()}
                 results = engine.session.run(list(engine.outputs), {name: views[name] for name in engine.inputs})
                 for name, result in zip(engine.outputs, results, strict=True):
                     views[name][...] = result
+                workspace.view().fill(0xEE)
 
-            workspace = device.span(*self._memory, write=True)
             device.submit(stream_handle, "execute_async_v3", run, [*spans.values(), workspace])
             return True
 

@@ -21,7 +21,8 @@ class SimulatedEngine:
         function: Name → input array to name → output array.
         inputs: Name → tensor.
         outputs: Name → tensor; a named dimension takes the size it has in the inputs.
-        workspace_bytes: Written by every run, so that a workspace shared by two streams is a race.
+        workspace_bytes: Written by every run, before it reads and after it writes, so that a workspace shared by two
+            streams is a race, and one that lies on an input or output is noticed.
     """
 
     device: SimulatedDevice
@@ -81,6 +82,9 @@ class SimulatedContext:
     def capturable(self, stream) -> bool:
         return True
 
+    def close(self) -> None:
+        pass
+
     def enqueue(self, stream) -> None:
         device, engine = self.engine.device, self.engine
         if self._workspace is None:
@@ -98,13 +102,16 @@ class SimulatedContext:
             nbytes = int(np.prod(shapes[name])) * np.dtype(specs[name].dtype).itemsize
             spans[name] = device.span(self._pointers[name], nbytes, write=name in self.outputs)
 
+        workspace = device.span(*self._workspace, write=True)
+
         def run() -> None:
+            workspace.view().fill(0xEE)
             views = {name: spans[name].view().view(specs[name].dtype).reshape(shapes[name]) for name in names}
             results = engine.function({name: views[name] for name in self.inputs})
             for name in self.outputs:
                 if results[name].shape != shapes[name]:
                     raise SchedulingError(f"{engine.name} gave {name} {results[name].shape}, not {shapes[name]}.")
                 views[name][...] = results[name]
+            workspace.view().fill(0xEE)
 
-        workspace = device.span(*self._workspace, write=True)
         device.submit(stream, engine.name, run, [*spans.values(), workspace])

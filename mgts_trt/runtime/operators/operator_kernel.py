@@ -32,6 +32,8 @@ class OperatorKernel(Protocol):
     def scratch_bytes(self, inputs: Sequence[Operand]) -> int:
         """Device memory that a run with inputs of these types and sizes needs besides inputs and outputs.
 
+        Never less for larger inputs: what the largest take is enough for any.
+
         Raises:
             BackendError: The kernel cannot do such inputs; the message says which it takes.
         """

@@ -1,12 +1,16 @@
-"""What a session is: one model of a bundle, ready to run on one backend."""
+"""What a session is: one model of a bundle, ready to run on one backend; and what a loaded plan is."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mgts_trt._typing import Array
+from mgts_trt.bundle.recipe import Profile
 from mgts_trt.bundle.tensors import TensorSpec
 
 if TYPE_CHECKING:
+    from mgts_trt.plans.plan import PlanRecord
+    from mgts_trt.runtime.cuda.device import DeviceLayer
     from mgts_trt.runtime.cuda.streams import Stream
 
 
@@ -83,4 +87,49 @@ class ExecutionContext(Protocol):
 
     def capturable(self, stream: "Stream") -> bool:
         """Whether a run at the shapes set could be captured now, as far as that can be told without trying."""
+        ...
+
+    def close(self) -> None:
+        """Free it; it cannot run afterwards. What it has queued must be done. Closing twice is harmless."""
+        ...
+
+
+class LoadedPlan(Protocol):
+    """A plan on a device. Contexts share its weights, and several may run at once, each on a stream of its own."""
+
+    record: "PlanRecord"
+    folder: Path
+    """The plan's."""
+    device: "DeviceLayer"
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    profile: dict[str, Profile]
+    """Sizes each named dimension may take."""
+    workspace_bytes: int
+    """Device memory a context needs at most, besides inputs and outputs."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it can make no more contexts."""
+        ...
+
+    @property
+    def has_cache(self) -> bool:
+        """Whether it is compiled at run time, and `save_cache` keeps what was."""
+        ...
+
+    def create_context(self) -> ExecutionContext:
+        """A new execution context, without a workspace.
+
+        Raises:
+            BackendError: The plan is closed, or TensorRT refuses.
+        """
+        ...
+
+    def save_cache(self) -> None:
+        """Keep on disk what TensorRT-RTX has compiled until now; worth a call after a run at new shapes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the plan; its memory is freed with its last context. Closing twice is harmless."""
         ...

@@ -1,13 +1,9 @@
 """A TensorRT plan in GPU memory, and its execution contexts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mgts_trt.bundle.recipe import Profile
-from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.caches import RuntimeCache
@@ -15,14 +11,12 @@ from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.plan import Plan
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.cuda.streams import Stream
-from mgts_trt.runtime.session.base import ExecutionContext
-
-ALIGNMENT = 256
-"""Bytes; of a workspace's address."""
+from mgts_trt.runtime.session.base import LoadedPlan
+from mgts_trt.runtime.session.checked_context import CheckedContext
 
 
-class Engine:
-    """A deserialised plan. Contexts share its weights, and several may run at once, each on a stream of its own.
+class Engine(LoadedPlan):
+    """A plan that is one engine, deserialised; see `mgts_trt.runtime.session.base.LoadedPlan`.
 
     Args:
         plan: One whose identity and checksum have been verified (`mgts_trt.plans.plan.find_plan`).
@@ -152,17 +146,14 @@ class Engine:
             raise BackendError(f"{file} has tensors its sidecar does not name: {', '.join(found)}. Build it again.")
 
 
-class EngineContext(ExecutionContext):
+class EngineContext(CheckedContext):
     """See `mgts_trt.runtime.session.base.ExecutionContext`; made by `Engine.create_context`."""
 
     def __init__(self, engine: Engine, native: Any, option: Any) -> None:
+        super().__init__(engine.record.identity.model, engine.inputs, engine.outputs, engine.profile)
         # Nothing says that the context keeps its configuration alive.
         self.engine, self._native, self._option = engine, native, option
-        self.inputs, self.outputs = engine.inputs, engine.outputs
-        self._workspace = engine.workspace_bytes == 0
         self._fitted: int | None = None
-        self._bound: set[str] = set()
-        self._unsized = {name for name, spec in self.inputs.items() if any(isinstance(d, str) for d in spec.shape)}
 
     @property
     def workspace_bytes(self) -> int:
@@ -175,16 +166,29 @@ class EngineContext(ExecutionContext):
         size = self.engine.call("sizing", self._live().update_device_memory_size_for_shapes)
         # 0 says that it failed, or that it needs none.
         self._fitted = int(size) or self.engine.workspace_bytes
-        self._workspace = self._fitted == 0
+        self._lent = False
         return self._fitted
 
-    def set_workspace(self, pointer: int, size: int) -> None:
-        """See `ExecutionContext.set_workspace`."""
-        if size < self.workspace_bytes or pointer % ALIGNMENT:
-            raise BackendError(
-                f"The workspace of {self._model} is {size:,} bytes at {pointer:#x}; {self.workspace_bytes:,} bytes "
-                f"expected, aligned to {ALIGNMENT}."
-            )
+    def shape(self, name: str) -> tuple[int, ...]:
+        """See `ExecutionContext.shape`."""
+        self._spec(name)
+        shape = tuple(self._live().get_tensor_shape(name))
+        if any(size < 0 for size in shape):
+            raise self._open(name)
+        return shape
+
+    def capturable(self, stream: Stream) -> bool:
+        """See `ExecutionContext.capturable`."""
+        # TensorRT-RTX alone can tell.
+        ask = getattr(self._live(), "is_stream_capturable", None)
+        self.engine.device.make_current()
+        return True if ask is None else bool(ask(stream.handle))
+
+    def close(self) -> None:
+        """See `ExecutionContext.close`."""
+        self._native = None
+
+    def _lend(self, pointer: int, size: int) -> None:
         native, fitted = self._live(), self._fitted is not None
 
         def lend() -> bool:
@@ -195,82 +199,19 @@ class EngineContext(ExecutionContext):
             return True  # they return nothing
 
         self.engine.call("lending a workspace to", lend)
-        self._workspace = True
 
-    def set_shape(self, name: str, shape: Sequence[int]) -> None:
-        """See `ExecutionContext.set_shape`."""
-        spec = self.inputs.get(name)
-        if spec is None:
-            raise BackendError(f"{self._model} has no input {name!r}; it has {', '.join(self.inputs)}.")
-        if len(shape) != len(spec.shape) or not all(map(self._fits, spec.shape, shape)):
-            raise BackendError(
-                f"{self._model}: {name} cannot be {list(shape)}; the plan takes {spec}{self._ranges()}. "
-                "Run fewer at once, or build the plan again with another profile."
-            )
+    def _resize(self, name: str, shape: tuple[int, ...]) -> None:
         self.engine.device.make_current()
-        self.engine.call("setting a shape of", self._live().set_input_shape, name, tuple(shape))
-        self._unsized.discard(name)
+        self.engine.call("setting a shape of", self._live().set_input_shape, name, shape)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """See `ExecutionContext.shape`."""
-        self._spec(name)
-        shape = tuple(self._live().get_tensor_shape(name))
-        if any(size < 0 for size in shape):
-            raise BackendError(f"{self._model}: the size of {name} is open until every input has one; see set_shape.")
-        return shape
-
-    def bind(self, name: str, pointer: int) -> None:
-        """See `ExecutionContext.bind`."""
-        spec = self._spec(name)
-        if pointer == 0 or pointer % np.dtype(spec.dtype).itemsize:
-            raise BackendError(f"{self._model}: {name} cannot lie at {pointer:#x}; it needs an aligned device address.")
+    def _address(self, name: str, pointer: int) -> None:
         self.engine.call("binding a tensor of", self._live().set_tensor_address, name, pointer)
-        self._bound.add(name)
 
-    def enqueue(self, stream: Stream) -> None:
-        """See `ExecutionContext.enqueue`."""
-        missing = [name for name in (*self.inputs, *self.outputs) if name not in self._bound]
-        if missing or self._unsized or not self._workspace:
-            reasons = [f"{name} is not bound" for name in missing]
-            reasons += [f"{name} has no shape" for name in sorted(self._unsized)]
-            reasons += [] if self._workspace else [f"it has no workspace of {self.workspace_bytes:,} bytes"]
-            raise BackendError(f"{self._model} cannot run: {', '.join(reasons)}.")
+    def _run(self, stream: Stream) -> None:
         self.engine.device.make_current()
         self.engine.call("running", self._live().execute_async_v3, stream.handle)
 
-    def capturable(self, stream: Stream) -> bool:
-        """See `ExecutionContext.capturable`."""
-        # TensorRT-RTX alone can tell.
-        ask = getattr(self._live(), "is_stream_capturable", None)
-        self.engine.device.make_current()
-        return True if ask is None else bool(ask(stream.handle))
-
-    def close(self) -> None:
-        """Free it; it cannot run afterwards. What it has queued must be done. Closing twice is harmless."""
-        self._native = None
-
-    @property
-    def _model(self) -> str:
-        return self.engine.record.identity.model
-
     def _live(self) -> Any:
         if self._native is None:
-            raise BackendError(f"The context of {self._model} is closed.")
+            raise self._closed()
         return self._native
-
-    def _spec(self, name: str) -> TensorSpec:
-        spec = self.inputs.get(name) or self.outputs.get(name)
-        if spec is None:
-            raise BackendError(
-                f"{self._model} has no tensor {name!r}; it has {', '.join([*self.inputs, *self.outputs])}."
-            )
-        return spec
-
-    def _fits(self, wanted: int | str, size: int) -> bool:
-        if isinstance(wanted, int):
-            return wanted == size
-        bounds: Profile = self.engine.profile[wanted]
-        return bounds.min <= size <= bounds.max
-
-    def _ranges(self) -> str:
-        return "".join(f", {name} = {each.min}…{each.max}" for name, each in self.engine.profile.items())
