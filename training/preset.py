@@ -30,7 +30,6 @@ class RPNPreset(_Strict):
         candidates: Best anchors that enter the NMS.
         proposals: Boxes that leave it at most.
         nms: IoU from which it drops the worse of two boxes.
-        nms_rounds: Of the NMS's static form in the exported graph, see `export.graphs.nms.cluster_nms`.
     """
 
     channels: int
@@ -39,7 +38,6 @@ class RPNPreset(_Strict):
     candidates: int
     proposals: int
     nms: float
-    nms_rounds: int = Field(ge=2, multiple_of=2)
 
     @property
     def anchors_per_cell(self) -> int:

@@ -21,8 +21,8 @@ from torch import Tensor
 from torchvision import ops
 
 from export.errors import ExportError
-from export.graphs.networks import FINAL_NMS_ROUNDS, GRAPHS
-from export.graphs.nms import rounds_needed
+from export.graphs.networks import GRAPHS
+from export.graphs.operators import ROUNDS, rounds_needed
 from export.onnx_file import open_session, with_taps
 from export.precisions.half import simulate_rounding
 from mgts_trt._typing import Array
@@ -170,7 +170,7 @@ def _detector(network: FasterRCNN, image: Tensor, got: dict[str, Tensor], bounds
     margin_error = torch.sigmoid(margins) - torch.sigmoid(got["roi_margins"])
     numbers["second-stage scores"] = (_greatest(margin_error, valid), bounds.score)
     want = network.suppress(got["roi_boxes"][valid], got["roi_margins"][valid])
-    numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), FINAL_NMS_ROUNDS)
+    numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), ROUNDS)
     return numbers | _final(want, got, {"boxes": 0.0, "scores": 1e-6})
 
 
@@ -192,7 +192,7 @@ def _masknet(network: FCIS, image: Tensor, got: dict[str, Tensor], bounds: Bound
     numbers["scores"] = (_greatest(margin_error, valid), bounds.score)
     numbers["masks"] = (_greatest(masks - got["roi_masks"], valid), bounds.mask)
     want = network.suppress(got["roi_boxes"][valid], got["roi_margins"][valid], got["roi_masks"][valid])
-    numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), FINAL_NMS_ROUNDS)
+    numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), ROUNDS)
     return numbers | _final(want, got, {"boxes": 1e-3, "scores": 1e-6, "masks": 0.0})
 
 
@@ -209,7 +209,7 @@ def _rpn(rpn: RPN, features: Tensor, got: dict[str, Tensor], canvas_hw: tuple[in
         "RPN deltas": (_relative(deltas[0], got["rpn_deltas"], bounds.rms), bounds.features),
         "RPN candidates (px)": (_greatest(want - candidates), PIXELS),
         "RPN proposals (px), NMS": (_padded_difference(kept, got["proposals"]), 0.0),
-        "RPN NMS, rounds": (rounds_needed(candidates, rpn.preset.nms), rpn.preset.nms_rounds),
+        "RPN NMS, rounds": (rounds_needed(candidates, rpn.preset.nms), ROUNDS),
         "RPN proposals, count": (abs(len(kept) - got["proposed"].sum().item()), 0.0),
     }
 

@@ -13,16 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.graphs.nms import cluster_nms, compact
-from export.graphs.roi import assemble, roi_align
+from export.graphs.operators import align_rois, nms, ps_assemble, se_head
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 from training.models.detector import SAMPLES
 from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
 
 Network = TypeVar("Network", bound=nn.Module)
-
-FINAL_NMS_ROUNDS = 32
-"""Chains of 5 to 18 suppressions were seen, the longest with untrained weights on a picture without edges."""
 
 
 class DetectorGraph(nn.Module):
@@ -57,7 +53,7 @@ class DetectorGraph(nn.Module):
         features = network.features(network.normalise(image))
         logits, deltas = network.rpn(features)
         candidates, proposals, proposed = propose(network.rpn, features, logits[0], deltas[0], network.canvas_hw)
-        aligned = roi_align(features, proposals, network.roi_size, SAMPLES, STRIDE)
+        aligned = align_rois(features, proposals, network.roi_size, SAMPLES, STRIDE)
         boxes, margins = network.refine(*network.box_head(aligned), proposals)
         order, taken, found = rank_and_suppress(boxes, margins, proposed, network.final_nms)
         scores = torch.sigmoid(margins.index_select(0, order)) * taken
@@ -105,7 +101,7 @@ class MaskNetGraph(nn.Module):
 
         Boxes are xyxy in pixels of the network's input, `stride` those between the maps' cells.
         """
-        return assemble(maps, boxes, self.network.bins, self.network.mask_size, stride)
+        return ps_assemble(maps, boxes, self.network.bins, self.network.mask_size, stride)
 
 
 class MGTSGraph(nn.Module):
@@ -113,9 +109,7 @@ class MGTSGraph(nn.Module):
 
     Taps: `foreground_features` and `original_features`, the streams' conv5_3 [N, C, h′, w′]. All are float32.
 
-    The head is the algebraic one. Re-weighting scales whole channels, so it commutes with average pooling:
-    GAP(F · w) = w · GAP(F). Concatenation, re-weighting and the second pooling of feature maps become products of
-    vectors.
+    The head is the operator `SeHead`, the algebraic form of the paper's.
     """
 
     inputs: ClassVar = ("foreground", "original")
@@ -128,10 +122,10 @@ class MGTSGraph(nn.Module):
 
     def forward(self, foreground: Tensor, original: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
-        f, o = self.network.f_net(foreground), self.network.o_net(original)
-        pooled = torch.cat([f.mean(dim=(2, 3)), o.mean(dim=(2, 3))], dim=1)
-        embedding = self.network.fc(pooled * self.network.se.weights(pooled))
-        return unit_length(embedding), f, o
+        network = self.network
+        f, o = network.f_net(foreground), network.o_net(original)
+        embedding = se_head(f, o, network.se.squeeze.weight, network.se.excite.weight, network.fc.weight)
+        return embedding, f, o
 
 
 class IDNetGraph(nn.Module):
@@ -184,7 +178,7 @@ def propose(
     anchors = rpn.anchors(features)
     _, index = torch.topk(logits, min(preset.candidates, anchors.shape[0]))
     boxes = clip_boxes(decode_boxes(deltas.index_select(0, index), anchors.index_select(0, index)), canvas_hw)
-    keep = cluster_nms(boxes, preset.nms, preset.nms_rounds)
+    keep = nms(boxes, preset.nms)
     order, taken = compact(keep, min(preset.proposals, boxes.shape[0]))
     return boxes, boxes.index_select(0, order) * taken[:, None], taken
 
@@ -203,9 +197,26 @@ def rank_and_suppress(boxes: Tensor, margins: Tensor, valid: Tensor, threshold: 
     """
     _, ranking = torch.topk(torch.where(valid > 0.5, margins, torch.finfo(torch.float32).min), boxes.shape[0])
     ranked = boxes.index_select(0, ranking)
-    keep = cluster_nms(ranked, threshold, FINAL_NMS_ROUNDS) * valid.index_select(0, ranking)
+    keep = nms(ranked, threshold) * valid.index_select(0, ranking)
     places, taken = compact(keep, boxes.shape[0])
     return ranking.index_select(0, places), taken, ranked.index_select(0, places) * taken[:, None]
+
+
+def compact(keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The rows to keep, in order, in a fixed number of places.
+
+    Args:
+        keep: float [N], 1 or 0.
+        count: Places, ≤ N.
+
+    Returns:
+        int64 [count], row numbers; and float32 [count], 1 where the place is taken, 0 where it is padding.
+    """
+    # Distinct keys, so that no implementation's way with ties shows: N, N−1, …, 1 for rows kept, 0 or less elsewhere.
+    n = keep.shape[0]
+    order = torch.arange(n, 0, -1, dtype=torch.float32)
+    key, index = torch.topk(keep * order - (1 - keep) * (n - order), count)
+    return index, (key > 0.5).float()
 
 
 def unit_length(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from export.errors import ExportError
 from export.graphs.networks import Graph
 from export.onnx_file import save_checked, strip_notes
+from mgts_trt.bundle.operators import DOMAIN, add_functions
 
 OPSET = 20
 """The first with GridSample in the form TensorRT's and ONNX Runtime's versions of today read alike."""
@@ -53,6 +54,9 @@ def export_onnx(graph: Graph, inputs: dict[str, Tensor], path: Path, *, dynamic:
     for output in model.graph.output:
         _name_dynamic(output, dynamic)
     strip_notes(model)
+    for number, node in enumerate(node for node in model.graph.node if node.domain == DOMAIN):
+        node.name = f"{node.op_type}_{number}"
+    add_functions(model)
     save_checked(model, path)
 
 

@@ -11,6 +11,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
+from mgts_trt.bundle.operators import DOMAIN, MAPS
 
 HALF_MAX = float(np.finfo(np.float16).max)
 """65504: what is greater is infinite in half."""
@@ -53,6 +54,10 @@ class Tensors:
         """A node's float32 inputs that depend on the model's inputs."""
         return [name for name in self.floats(node.input) if name not in self.constant]
 
+    def maps(self, node: NodeProto) -> list[str]:
+        """The inputs of an operator of the domain `mgts` that it takes in half as well; none of other nodes."""
+        return list(node.input[: MAPS[node.op_type]]) if node.domain == DOMAIN else []
+
     def is_layer(self, node: NodeProto) -> bool:
         """Whether a node is a product with weights."""
         return node.op_type in LAYERS and node.input[1] in self.constant and bool(self.data(node))
@@ -69,9 +74,10 @@ def half_nodes(
 ) -> tuple[frozenset[str], tuple[str, ...]]:
     """Decide which nodes compute in half.
 
-    Layers with weights do, with what completes them (`FOLLOWERS`) and what moves their values (`MOVERS`). All else is
-    float32: normalisation of pixels, sampling, averages, anchors and boxes, NMS and ranking, probabilities, and the
-    final L2 normalisation. A node that reads or writes values too great for half stays in float32.
+    Layers with weights do, with what completes them (`FOLLOWERS`) and what moves their values (`MOVERS`); so does
+    `AlignRois` where its map is in half: it rounds once, as the cast behind it would. All else is float32:
+    normalisation of pixels, averages, anchors and boxes, NMS and ranking, probabilities, and the final L2
+    normalisation. A node that reads or writes values too great for half stays in float32.
 
     Args:
         model: In float32, with inferred types and unique names of nodes.
@@ -91,10 +97,12 @@ def half_nodes(
         data = tensors.data(node)
         if not data:
             continue
-        if node.op_type in MOVERS:
+        aligns = (node.domain, node.op_type) == (DOMAIN, "AlignRois")
+        if node.op_type in MOVERS or aligns:
+            sources = tensors.maps(node) if aligns else data
             for name in node.output:
-                peak.setdefault(name, max(peak.get(source, 0.0) for source in data))
-            if node.name not in keep and all(name in moved for name in data):
+                peak.setdefault(name, max(peak.get(source, 0.0) for source in sources))
+            if node.name not in keep and all(name in moved for name in sources):
                 half.add(node.name)
                 moved.update(tensors.floats(node.output))
             continue
@@ -170,13 +178,22 @@ def to_half(model: ModelProto, nodes: Collection[str], largest: Mapping[str, flo
     for node in result.graph.node:
         in_half = node.name in nodes
         floats = set(tensors.floats(node.input))
-        names = [(as_half if in_half else as_float)(name) if name in floats else name for name in node.input]
+        maps = tensors.maps(node)
+        if node.domain == DOMAIN:
+            as_they_are = bool(maps) and all(name in made_half for name in maps)
+            halves_read = set(maps) if as_they_are else set()
+        else:
+            halves_read = floats if in_half else set()
+        names = [
+            (as_half if name in halves_read else as_float)(name) if name in floats else name for name in node.input
+        ]
         del node.input[:]
         node.input.extend(names)
         if in_half:
             names = [own.get(name, name) for name in node.output]
             del node.output[:]
             node.output.extend(names)
+            _set_type(node, TensorProto.FLOAT16)
         written.append(node)
     for name in sorted(made_half & outputs):
         as_float(name)
@@ -219,6 +236,7 @@ def simulate_rounding(model: ModelProto) -> ModelProto:
         if node.op_type == "Cast" and rounded:  # float32 → half
             node.output[0] = f"{rounded[0]}.rounded"
         else:
+            _set_type(node, TensorProto.FLOAT)
             for i, name in enumerate(node.output):
                 if name in rounded:
                     node.output[i] = f"{name}.exact"
@@ -231,6 +249,13 @@ def simulate_rounding(model: ModelProto) -> ModelProto:
     write_nodes(result, written)
     del result.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True, data_prop=True)
+
+
+def _set_type(node: NodeProto, dtype: int) -> None:
+    """Let an operator of the domain `mgts` that chooses its output's type give `dtype`."""
+    for attribute in node.attribute if node.domain == DOMAIN else ():
+        if attribute.name == "dtype":
+            attribute.i = dtype
 
 
 def _refuse_overflow(model: ModelProto, tensors: Tensors, nodes: Collection[str], largest: Mapping[str, float]) -> None:

@@ -77,11 +77,9 @@ def _names(model: ModelProto) -> list[str]:
     half, _ = half_nodes(model)
     wanted: set[str] = set()
     for node in model.graph.node:
-        if node.name in half and node.op_type not in MOVERS:
-            wanted.update(tensors.data(node))
+        if (node.name in half and node.op_type not in MOVERS) or tensors.maps(node):
+            wanted.update(tensors.maps(node) or tensors.data(node))
             wanted.update(tensors.floats(node.output))
-        elif node.op_type == "GridSample":
-            wanted.update((node.input[0], node.output[0]))
     for node in reversed(model.graph.node):  # from a mover to what it moves
         if node.op_type in MOVERS and wanted.intersection(node.output):
             wanted.difference_update(node.output)

@@ -19,6 +19,9 @@ VERSION = 1
 OPERATORS = ("Nms", "AlignRois", "PsAssemble", "SeHead")
 """See `engines/operators/README.md` for what each takes, computes and gives."""
 
+MAPS = {"Nms": 0, "AlignRois": 1, "PsAssemble": 1, "SeHead": 2}
+"""How many of an operator's inputs, the first ones, are maps, which may be in half; all else is float32."""
+
 
 @cache
 def function(name: str) -> Any:

@@ -65,8 +65,6 @@ def test_preset_cannot_be_changed() -> None:
         (EDGE.replace("gamma = 1.0", 'gamma = "wide"'), "gamma"),
         (EDGE.replace("canvas = [480, 800]", "canvas = [480]"), "canvas"),
         (EDGE.replace('weights = "float16"', 'weights = "float8"'), "weights"),
-        (EDGE.replace("nms_rounds = 32", "nms_rounds = 31"), "nms_rounds"),
-        (EDGE.replace("nms_rounds = 32", "nms_rounds = 0"), "nms_rounds"),
         (EDGE.replace("[1, 2, 2, 3, 3, 2],", "[1, 2, 2, 3],"), "5 to 7 numbers"),
         (EDGE.replace("[1, 2, 2, 3, 3, 2],", "[1, 2, 3, 3, 3],"), r"that of \[1, 2, 2, 3, 3, 4, 1\]"),
         (EDGE.replace("[1, 2, 2, 3, 3, 2], head = 96", "[1, 2, 2, 3, 3], head = 96"), "joined needs a head"),

@@ -26,6 +26,7 @@ from export.graphs.networks import (
     IDNetGraph,
     MaskNetGraph,
     MGTSGraph,
+    compact,
     fold_batch_norm,
     propose,
     rank_and_suppress,
@@ -331,3 +332,39 @@ def test_streams_keep_their_inputs(tiny: Preset, networks: dict, run: Callable[.
         out = run("mgts", foreground=foreground, original=original)
         close(out["embedding"], network(foreground, original), 1e-4)
     assert (network(a, b) - network(b, a)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("keep", "count", "rows", "taken"),
+    [
+        ([0, 1, 1, 0, 1], 3, [1, 2, 4], [1, 1, 1]),
+        ([0, 1, 1, 0, 1], 2, [1, 2], [1, 1]),
+        ([0, 1, 1, 0, 1], 5, [1, 2, 4], [1, 1, 1, 0, 0]),
+        ([1, 1, 1], 3, [0, 1, 2], [1, 1, 1]),
+        ([1, 1, 1], 1, [0], [1]),
+        ([0, 0, 0], 3, [], [0, 0, 0]),
+        ([0, 0, 1], 1, [2], [1]),
+        ([0], 1, [], [0]),
+        ([1], 1, [0], [1]),
+    ],
+)
+def test_compact(keep: list[float], count: int, rows: list[int], taken: list[float]) -> None:
+    index, places = compact(torch.tensor(keep, dtype=torch.float32), count)
+    assert index.dtype == torch.int64
+    assert places.tolist() == taken
+    assert index.shape == (count,)
+    assert index[: len(rows)].tolist() == rows
+    # Padding repeats no row and stays in range, so that whoever gathers with it is safe.
+    assert len(set(index.tolist())) == count
+    assert set(index.tolist()) <= set(range(len(keep)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=3000), st.data())
+def test_compact_keeps_the_first_in_order(keep: list[bool], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(keep)))
+    index, places = compact(torch.tensor(keep).float(), count)
+    expected = [i for i, k in enumerate(keep) if k][:count]
+    # Padding is determined too: the rows dropped, in order.
+    assert index.tolist() == (expected + [i for i, k in enumerate(keep) if not k])[:count]
+    assert places.tolist() == [1] * len(expected) + [0] * (count - len(expected))

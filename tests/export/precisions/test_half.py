@@ -12,6 +12,7 @@ from export.errors import ExportError
 from export.graphs.check import CheckedGraph, require
 from export.onnx_file import require_runs, save_checked, tensor_specs
 from export.precisions.half import FOLLOWERS, Tensors, half_nodes, simulate_rounding, to_half
+from mgts_trt.bundle.operators import DOMAIN, MAPS
 from mgts_trt.bundle.recipe import MODELS
 from tests.helpers.half_graphs import CONSTANTS, FLOAT, HALF, OPS, STORED, WEIGHT, infer, make_model, make_node
 
@@ -170,6 +171,11 @@ def test_networks_in_half(tiny, networks, exported, tmp_path, run_onnx, name: st
         kinds = {types[output] for output in node.output}
         if node.op_type == "Conv":
             assert kinds == {HALF}, node.name
+        elif node.domain == DOMAIN:
+            # Its maps are read as they are made; only what AlignRois makes of a map in half is in half.
+            assert {types[source] for source in node.input[: MAPS[node.op_type]]} <= {HALF}
+            assert kinds == {HALF if node.op_type == "AlignRois" else FLOAT}
+            assert {types[source] for source in node.input[MAPS[node.op_type] :]} <= {FLOAT}
         elif node.op_type not in FOLLOWERS | {"Cast", "Gemm", "MatMul", "Transpose", "Reshape", "Concat", "Flatten"}:
             assert HALF not in kinds, f"{node.name} ({node.op_type})"
     layers = [node for node in model.graph.node if tensors.is_layer(node)]

@@ -1,6 +1,8 @@
+"""The operators' functions and their forms in PyTorch, against torchvision and against each other."""
+
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="the graph forms need PyTorch")
@@ -9,22 +11,22 @@ import torch
 from torch import Tensor
 from torchvision import ops
 
-from export.graphs.networks import FINAL_NMS_ROUNDS
-from export.graphs.nms import cluster_nms, compact, float_below, suppression_matrix
+from export.graphs.networks import compact
+from export.graphs.operators import ROUNDS, float_below, nms, rounds_needed
+from tests.helpers.operators.onnx_function import run_function
 from training.models.rpn import anchor_boxes, clip_boxes, decode_boxes
 from training.preset import load_preset
 
 THRESHOLDS = (0.3, 0.45, 0.5, 0.7)
 
 
-def kept(boxes: Tensor, threshold: float, rounds: int | None = None) -> list[int]:
-    """Rows that Cluster-NMS keeps; with as many rounds as can be needed, if not told."""
-    rounds = len(boxes) + len(boxes) % 2 if rounds is None else rounds
-    keep = cluster_nms(boxes, threshold, rounds)
+def kept(boxes: Tensor, threshold: float) -> list[int]:
+    """Rows that the function of `Nms` keeps."""
+    keep = run_function("Nms", {"boxes": boxes[None].numpy()}, {"threshold": float_below(threshold)})[0]
     assert keep.shape == (len(boxes),)
-    assert keep.dtype == torch.float32
+    assert keep.dtype == np.float32
     assert set(keep.tolist()) <= {0.0, 1.0}
-    return keep.nonzero().flatten().tolist()
+    return keep.nonzero()[0].tolist()
 
 
 def greedy(boxes: Tensor, threshold: float) -> list[int]:
@@ -47,7 +49,8 @@ float_boxes = st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate)
 @settings(max_examples=120, deadline=None)
 @given(st.one_of(integer_boxes, float_boxes), st.sampled_from(THRESHOLDS))
 def test_equals_greedy_nms(boxes: Tensor, threshold: float) -> None:
-    assert kept(boxes, threshold) == greedy(boxes, threshold)
+    assume(rounds_needed(boxes, threshold) <= ROUNDS)
+    assert kept(boxes, threshold) == greedy(boxes, threshold) == nms(boxes, threshold).nonzero().flatten().tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,13 +63,14 @@ def test_equals_greedy_nms_on_many_boxes(n: int, seed: int, threshold: float, wh
     rows = rng.uniform(0, extent, (n, 4))
     rows[:, 2:] += 1
     boxes = corners((np.round(rows) if whole else rows).tolist())
+    assume(rounds_needed(boxes, threshold) <= ROUNDS)
     assert kept(boxes, threshold) == greedy(boxes, threshold)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**32 - 1), st.sampled_from(THRESHOLDS))
 def test_ties_in_score_rank_by_row(n: int, levels: int, seed: int, threshold: float) -> None:
-    """torchvision sorts stably; so does whoever sorts boxes for `cluster_nms` in a test of this kind."""
+    """torchvision sorts stably; so does whoever sorts boxes for `Nms` in a test of this kind."""
     rng = np.random.default_rng(seed)
     boxes = corners(rng.integers(1, 12, (n, 4)).tolist())
     scores = torch.from_numpy(rng.integers(0, levels, n).astype(np.float32))
@@ -117,7 +121,7 @@ def test_float_below(threshold: float) -> None:
 )
 def test_table(rows: list[tuple[float, ...]], expected: list[int]) -> None:
     boxes = corners(rows)
-    assert kept(boxes, 0.5, 4) == greedy(boxes, 0.5) == expected
+    assert kept(boxes, 0.5) == greedy(boxes, 0.5) == expected
 
 
 def staircase(n: int) -> Tensor:
@@ -125,56 +129,34 @@ def staircase(n: int) -> Tensor:
     return corners([(4.0 * i, 0.0, 10.0, 10.0) for i in range(n)])
 
 
-@pytest.mark.parametrize("rounds", [2, 4, 8, FINAL_NMS_ROUNDS, 32])
-def test_staircase_is_exact_up_to_the_documented_length(rounds: int) -> None:
-    """A chain of `rounds` overlaps, rounds + 1 boxes."""
-    matrix = suppression_matrix(staircase(6), 0.4)
-    assert torch.equal(matrix, torch.diag(torch.ones(5), diagonal=1))
-    for n in range(1, rounds + 2):
-        assert kept(staircase(n), 0.4, rounds) == list(range(0, n, 2)) == greedy(staircase(n), 0.4)
+def test_staircase_is_exact_up_to_the_documented_length() -> None:
+    """A chain of `ROUNDS` overlaps, one box more."""
+    for n in range(1, ROUNDS + 2):
+        assert rounds_needed(staircase(n), 0.4) <= ROUNDS
+        assert kept(staircase(n), 0.4) == list(range(0, n, 2)) == greedy(staircase(n), 0.4)
 
 
-@pytest.mark.parametrize("rounds", [2, 4, 8, FINAL_NMS_ROUNDS, 32])
-def test_longer_staircase_loses_no_box(rounds: int) -> None:
-    assert kept(staircase(rounds + 2), 0.4, rounds) != greedy(staircase(rounds + 2), 0.4)
-    for n in range(rounds + 2, rounds + 40):
-        answer = kept(staircase(n), 0.4, rounds)
+def test_longer_staircase_loses_no_box() -> None:
+    assert kept(staircase(ROUNDS + 2), 0.4) != greedy(staircase(ROUNDS + 2), 0.4)
+    for n in range(ROUNDS + 2, ROUNDS + 40):
+        assert rounds_needed(staircase(n), 0.4) > ROUNDS
+        answer = kept(staircase(n), 0.4)
         assert set(answer) >= set(greedy(staircase(n), 0.4))
         # The first boxes of the chain are decided as documented.
-        assert [i for i in answer if i <= rounds] == list(range(0, rounds + 1, 2))
+        assert [i for i in answer if i <= ROUNDS] == list(range(0, ROUNDS + 1, 2))
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(2, 120), st.integers(0, 2**32 - 1), st.sampled_from(THRESHOLDS), st.sampled_from([2, 4, 6]))
-def test_too_few_rounds_lose_no_box(n: int, seed: int, threshold: float, rounds: int) -> None:
+@given(st.integers(34, 120), st.integers(0, 2**32 - 1), st.sampled_from(THRESHOLDS))
+def test_longer_chains_lose_no_box(n: int, seed: int, threshold: float) -> None:
     """What is left is a superset of greedy NMS's answer; each extra box overlaps one that greedy NMS keeps."""
     rng = np.random.default_rng(seed)
-    rows = rng.uniform(0, 1, (n, 4)) * [60, 12, 4, 4] + [0, 0, 16, 16]
-    boxes = corners(rows.tolist())
-    answer, expected = set(kept(boxes, threshold, rounds)), greedy(boxes, threshold)
+    boxes = staircase(n) + torch.from_numpy(rng.uniform(-0.4, 0.4, (n, 4))).float()
+    answer, expected = set(kept(boxes, threshold)), greedy(boxes, threshold)
     assert answer >= set(expected)
-    matrix = suppression_matrix(boxes, threshold)
+    overlaps = ops.box_iou(boxes, boxes) > threshold
     for extra in answer - set(expected):
-        assert matrix[expected, extra].any()
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(2, 80), st.integers(0, 2**32 - 1), st.sampled_from(THRESHOLDS), st.sampled_from([2, 4, 8]))
-def test_boxes_at_the_end_of_short_chains_are_decided(n: int, seed: int, threshold: float, rounds: int) -> None:
-    rng = np.random.default_rng(seed)
-    boxes = corners((rng.uniform(0, 1, (n, 4)) * [60, 12, 4, 4] + [0, 0, 16, 16]).tolist())
-    matrix = suppression_matrix(boxes, threshold).bool()
-    chain: list[int] = []  # overlaps on the longest chain that ends at each box
-    for i in range(n):
-        chain.append(max((chain[j] + 1 for j in range(i) if matrix[j, i]), default=0))
-    answer, expected = kept(boxes, threshold, rounds), greedy(boxes, threshold)
-    assert [i for i in answer if chain[i] <= rounds] == [i for i in expected if chain[i] <= rounds]
-
-
-@pytest.mark.parametrize("rounds", [-2, 0, 1, 7, 33])
-def test_rounds_must_be_even(rounds: int) -> None:
-    with pytest.raises(ValueError, match=f"even number of rounds ≥ 2 expected, got {rounds}"):
-        cluster_nms(staircase(3), 0.5, rounds)
+        assert overlaps[expected, extra].any()
 
 
 def rpn_boxes(kind: str, seed: int) -> Tensor:
@@ -199,11 +181,12 @@ def rpn_boxes(kind: str, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("kind", ["random", "people"])
 @pytest.mark.parametrize("name", ["paper", "edge"])
-def test_presets_have_rounds_enough_for_an_rpn(kind: str, name: str) -> None:
+def test_rounds_are_enough_for_an_rpn(kind: str, name: str) -> None:
     boxes = rpn_boxes(kind, seed=0)
     for rpn in (load_preset(name).detector.rpn, load_preset(name).masknet.rpn):
         boxes = boxes[: rpn.candidates]
-        assert kept(boxes, rpn.nms, rpn.nms_rounds) == greedy(boxes, rpn.nms)
+        assert rounds_needed(boxes, rpn.nms) <= ROUNDS
+        assert kept(boxes, rpn.nms) == greedy(boxes, rpn.nms)
 
 
 @pytest.mark.parametrize("threshold", [0.45, 0.3])
@@ -215,52 +198,17 @@ def test_final_rounds_are_enough_after_the_first_nms(kind: str, threshold: float
         generator = torch.Generator().manual_seed(seed)
         refined = decode_boxes(torch.randn(len(proposals), 4, generator=generator) * 0.05, proposals)
         refined = refined[torch.randperm(len(refined), generator=generator)]
-        assert kept(refined, threshold, FINAL_NMS_ROUNDS) == greedy(refined, threshold)
+        assert rounds_needed(refined, threshold) <= ROUNDS
+        assert kept(refined, threshold) == greedy(refined, threshold)
 
 
-@pytest.mark.parametrize(
-    ("keep", "count", "rows", "taken"),
-    [
-        ([0, 1, 1, 0, 1], 3, [1, 2, 4], [1, 1, 1]),
-        ([0, 1, 1, 0, 1], 2, [1, 2], [1, 1]),
-        ([0, 1, 1, 0, 1], 5, [1, 2, 4], [1, 1, 1, 0, 0]),
-        ([1, 1, 1], 3, [0, 1, 2], [1, 1, 1]),
-        ([1, 1, 1], 1, [0], [1]),
-        ([0, 0, 0], 3, [], [0, 0, 0]),
-        ([0, 0, 1], 1, [2], [1]),
-        ([0], 1, [], [0]),
-        ([1], 1, [0], [1]),
-    ],
-)
-def test_compact(keep: list[float], count: int, rows: list[int], taken: list[float]) -> None:
-    index, places = compact(torch.tensor(keep, dtype=torch.float32), count)
-    assert index.dtype == torch.int64
-    assert places.tolist() == taken
-    assert index.shape == (count,)
-    assert index[: len(rows)].tolist() == rows
-    # Padding repeats no row and stays in range, so that whoever gathers with it is safe.
-    assert len(set(index.tolist())) == count
-    assert set(index.tolist()) <= set(range(len(keep)))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.booleans(), min_size=1, max_size=3000), st.data())
-def test_compact_keeps_the_first_in_order(keep: list[bool], data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, len(keep)))
-    index, places = compact(torch.tensor(keep).float(), count)
-    expected = [i for i, k in enumerate(keep) if k][:count]
-    # Padding is determined too: the rows dropped, in order.
-    assert index.tolist() == (expected + [i for i, k in enumerate(keep) if not k])[:count]
-    assert places.tolist() == [1] * len(expected) + [0] * (count - len(expected))
-
-
-def test_exported_alone(run_exported) -> None:
+def test_nms_exported_alone(run_exported) -> None:
     boxes = rpn_boxes("people", seed=1)[:400]
     boxes[50:60] = boxes[40:50]
     boxes[70, 2:] = boxes[70, :2]
 
     def function(boxes: Tensor) -> tuple[Tensor, ...]:
-        keep = cluster_nms(boxes, 0.7, 32)
+        keep = nms(boxes, 0.7)
         return (keep, *compact(keep, 300))
 
     out = run_exported(function, ("keep", "index", "taken"), boxes=boxes)

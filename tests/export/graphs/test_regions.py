@@ -1,3 +1,5 @@
+"""AlignRois, PsAssemble and SeHead: their ONNX functions and their forms in PyTorch, against torchvision."""
+
 import math
 
 import numpy as np
@@ -11,7 +13,8 @@ import torch
 from torch import Tensor
 from torchvision import ops
 
-from export.graphs.roi import assemble, roi_align
+from export.graphs.operators import align_rois, ps_assemble, se_head
+from tests.helpers.operators.onnx_function import run_function
 from training.models import FCIS, FasterRCNN
 from training.models.detector import SAMPLES
 from training.models.rpn import STRIDE
@@ -27,6 +30,11 @@ IMAGES = [
     ((600, 1000), (37, 62), (38, 63)),
     ((900, 1500), (56, 93), (57, 94)),
 ]
+
+
+def function(name: str, inputs: dict[str, Tensor], **attributes: object) -> Tensor:
+    """What an operator's ONNX function gives."""
+    return torch.from_numpy(run_function(name, {key: value.numpy() for key, value in inputs.items()}, attributes))
 
 
 def inside(fractions: list[tuple[float, float, float, float]], hw: tuple[int, int]) -> Tensor:
@@ -48,6 +56,15 @@ def features(channels: int, hw: tuple[int, int], seed: int) -> Tensor:
 
 def close(actual: Tensor | np.ndarray, expected: Tensor) -> None:
     torch.testing.assert_close(torch.as_tensor(actual), expected, atol=1e-4, rtol=0)
+
+
+def aligned(maps: Tensor, boxes: Tensor) -> Tensor:
+    inputs = {"features": maps, "boxes": boxes[None]}
+    return function("AlignRois", inputs, size=SIZE, samples=[SAMPLES, SAMPLES], stride=float(STRIDE), dtype=1)
+
+
+def assembled(maps: Tensor, boxes: Tensor, bins: int, size: int) -> Tensor:
+    return function("PsAssemble", {"maps": maps, "boxes": boxes[None]}, bins=bins, size=size, stride=float(STRIDE))
 
 
 def torchvision_roi_align(maps: Tensor, boxes: Tensor) -> Tensor:
@@ -73,7 +90,7 @@ def test_roi_align_is_torchvisions(image: tuple, rows: list, seed: int) -> None:
     for map_hw in (vgg, resnet):
         if all(pixels / STRIDE - 0.5 <= cells for pixels, cells in zip(hw, map_hw, strict=True)):
             maps = features(3, map_hw, seed)
-            close(roi_align(maps, boxes, SIZE, SAMPLES, STRIDE), torchvision_roi_align(maps, boxes))
+            close(aligned(maps, boxes), torchvision_roi_align(maps, boxes))
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,7 +98,9 @@ def test_roi_align_is_torchvisions(image: tuple, rows: list, seed: int) -> None:
 def test_roi_align_is_the_references(detector: FasterRCNN, image: tuple, rows: list, seed: int) -> None:
     hw, vgg, _ = image
     maps, boxes = features(3, vgg, seed), inside(rows, hw)
-    close(roi_align(maps, boxes, SIZE, SAMPLES, STRIDE), detector.roi_features(maps, [boxes]))
+    reference = detector.roi_features(maps, [boxes])
+    close(aligned(maps, boxes), reference)
+    close(align_rois(maps, boxes, SIZE, SAMPLES, STRIDE), reference)
 
 
 @pytest.mark.parametrize(("hw", "vgg", "_"), IMAGES)
@@ -106,7 +125,7 @@ def test_roi_align_of_a_ramp() -> None:
     x, y = torch.arange(w) + 0.5, torch.arange(h) + 0.5
     maps = torch.stack([x.expand(h, w), y[:, None].expand(h, w)])[None] * STRIDE
     boxes = torch.tensor([[24.0, 40, 164, 180], [30.5, 20.25, 33.5, 90], [60, 60, 60, 60]])
-    out = roi_align(maps, boxes, SIZE, SAMPLES, STRIDE)
+    out = aligned(maps, boxes)
     step = (torch.arange(SIZE) + 0.5) / SIZE
     for box, (xs, ys) in zip(boxes, out, strict=True):
         torch.testing.assert_close(xs, (box[0] + (box[2] - box[0]) * step).expand(SIZE, SIZE), atol=2e-3, rtol=0)
@@ -120,7 +139,8 @@ def test_assemble_is_the_references(masknet: FCIS, image: tuple, rows: list, see
     maps, boxes = features(2 * BINS**2, resnet, seed), inside(rows, hw)
     expected = masknet.assemble(maps, [boxes])
     assert expected.shape == (len(boxes), 2, MASK, MASK)
-    close(assemble(maps, boxes, BINS, MASK, STRIDE), expected)
+    close(assembled(maps, boxes, BINS, MASK), expected)
+    close(ps_assemble(maps, boxes, BINS, MASK, STRIDE), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -132,7 +152,7 @@ def test_assemble_with_other_bins(sizes: tuple[int, int], rows: list, seed: int)
     groups = maps.view(1, 3, bins, bins, *map_hw)
     groups = groups.repeat_interleave(mask // bins, 2).repeat_interleave(mask // bins, 3).flatten(1, 3)
     close(
-        assemble(maps, boxes, bins, mask, STRIDE),
+        assembled(maps, boxes, bins, mask),
         ops.ps_roi_align(groups, [boxes], mask, spatial_scale=1 / STRIDE, sampling_ratio=1),
     )
 
@@ -155,7 +175,7 @@ def test_assemble_reads_each_bin_from_its_own_maps() -> None:
             bottom = (1 - a) * m[:, y0 + 1, x0] + a * m[:, y0 + 1, x0 + 1]
             expected[:, row, column] = (1 - b) * top + b * bottom
     tensor = torch.from_numpy(maps.reshape(1, -1, h, w)).float()
-    close(assemble(tensor, torch.tensor([box]), bins, mask, STRIDE)[0], torch.from_numpy(expected).float())
+    close(assembled(tensor, torch.tensor([box]), bins, mask)[0], torch.from_numpy(expected).float())
 
 
 EXPORTED = inside(
@@ -167,7 +187,7 @@ def test_roi_align_exported_alone(run_exported, detector: FasterRCNN) -> None:
     maps = features(4, (5, 9), 0)
 
     def function(features: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
-        return (roi_align(features, boxes, SIZE, SAMPLES, STRIDE),)
+        return (align_rois(features, boxes, SIZE, SAMPLES, STRIDE),)
 
     out = run_exported(function, ("aligned",), features=maps, boxes=EXPORTED)
     close(out["aligned"], detector.roi_features(maps, [EXPORTED]))
@@ -177,7 +197,15 @@ def test_assemble_exported_alone(run_exported, masknet: FCIS) -> None:
     maps = features(4 * BINS**2, (6, 10), 0)
 
     def function(maps: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
-        return (assemble(maps, boxes, BINS, MASK, STRIDE),)
+        return (ps_assemble(maps, boxes, BINS, MASK, STRIDE),)
 
     out = run_exported(function, ("assembled",), maps=maps, boxes=EXPORTED)
     close(out["assembled"], masknet.assemble(maps, [EXPORTED]))
+
+
+@pytest.mark.parametrize("people", [1, 3])
+def test_se_head(people: int) -> None:
+    generator = torch.Generator().manual_seed(people)
+    shapes = {"foreground": (people, 12, 8, 4), "original": (people, 12, 8, 4), "squeeze": (3, 24), "excite": (24, 3)}
+    inputs = {name: torch.randn(*shape, generator=generator) for name, shape in (shapes | {"fc": (5, 24)}).items()}
+    torch.testing.assert_close(function("SeHead", inputs), se_head(*inputs.values()))

@@ -1,0 +1,100 @@
+"""The operators of the domain `mgts` (`engines/operators/README.md`) in the graph forms.
+
+An exported graph calls them by name, and `add_functions` gives the file their bodies; in PyTorch they are those of
+torchvision. Boxes and maps are of one picture, B = 1.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision import ops
+
+from mgts_trt.bundle.operators import DOMAIN, VERSION
+
+FLOAT = 1
+"""ONNX's number of float32."""
+
+ROUNDS = 32
+"""Suppressions of the longest chain for which the function of `Nms` is greedy NMS; for longer ones it keeps a box too
+many. Chains of up to 30 were seen at the RPN, of 5 to 18 at the end, the longest with untrained weights on a picture
+without edges."""
+
+
+def nms(boxes: Tensor, threshold: float) -> Tensor:
+    """`Nms`: boxes xyxy [N, 4], best first → float32 [N], 1 for what greedy NMS keeps."""
+    if exporting():
+        attributes = {"threshold": float_below(threshold)}
+        return _call("Nms", [boxes[None]], attributes, (1, boxes.shape[0]))[0]
+    ranking = torch.arange(len(boxes), 0, -1, dtype=torch.float32)
+    return torch.zeros(len(boxes)).index_fill(0, ops.nms(boxes, ranking, threshold), 1.0)
+
+
+def align_rois(features: Tensor, boxes: Tensor, size: int, samples: int, stride: int) -> Tensor:
+    """`AlignRois`: features [1, C, h, w], boxes xyxy [R, 4] in pixels, within the image → [R, C, size, size].
+
+    Points outside the map take its border's value, as torchvision's do up to one cell outside. Farther out those are 0;
+    boxes within the image get there only where its size is no multiple of the stride, hence the padding.
+    """
+    if exporting():
+        attributes = {"size": size, "samples": [samples, samples], "stride": float(stride), "dtype": FLOAT}
+        shape = (boxes.shape[0], features.shape[1], size, size)
+        return _call("AlignRois", [features, boxes[None]], attributes, shape)
+    padded = functional.pad(features, (0, 1, 0, 1), mode="replicate")
+    return ops.roi_align(padded, [boxes], size, spatial_scale=1 / stride, sampling_ratio=samples, aligned=True)
+
+
+def ps_assemble(maps: Tensor, boxes: Tensor, bins: int, size: int, stride: int) -> Tensor:
+    """`PsAssemble`: maps [1, C · bins · bins, h, w], boxes xyxy [R, 4] in pixels → [R, C, size, size]."""
+    channels, cells = maps.shape[1] // bins**2, size // bins
+    if exporting():
+        attributes = {"bins": bins, "size": size, "stride": float(stride)}
+        return _call("PsAssemble", [maps, boxes[None]], attributes, (boxes.shape[0], channels, size, size))
+    maps = maps.unflatten(1, (channels, bins, bins)).repeat_interleave(cells, 2).repeat_interleave(cells, 3)
+    return ops.ps_roi_align(maps.flatten(1, 3), [boxes], size, spatial_scale=1 / stride, sampling_ratio=1)
+
+
+def se_head(foreground: Tensor, original: Tensor, squeeze: Tensor, excite: Tensor, fc: Tensor) -> Tensor:
+    """`SeHead`: two streams' maps [N, C, h, w], weights [r, 2C], [2C, r], [d, 2C] → embeddings [N, d] of length 1."""
+    if exporting():
+        shape = (foreground.shape[0], fc.shape[0])
+        return _call("SeHead", [foreground, original, squeeze, excite, fc], {}, shape)
+    pooled = torch.cat([foreground.mean(dim=(2, 3)), original.mean(dim=(2, 3))], dim=1)
+    weights = torch.sigmoid(functional.linear(torch.relu(functional.linear(pooled, squeeze)), excite))
+    return functional.normalize(functional.linear(pooled * weights, fc), dim=1)
+
+
+def exporting() -> bool:
+    """Whether a graph is being traced into an ONNX file."""
+    return torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()
+
+
+def float_below(threshold: float) -> float:
+    """The greatest float32 ≤ `threshold`.
+
+    `iou > threshold` then has one answer whether it is computed in float32 (the operator) or in float64 (torchvision,
+    which compares a float32 IoU with a double: for 0.3, whose nearest float32 lies above it, the two differ).
+    """
+    nearest = torch.tensor(threshold, dtype=torch.float32)
+    if nearest.double().item() > threshold:
+        nearest = torch.nextafter(nearest, torch.tensor(-math.inf))
+    return nearest.item()
+
+
+def rounds_needed(boxes: Tensor, threshold: float) -> int:
+    """After how many rounds the function of `Nms` has reached greedy NMS on boxes xyxy [N, 4], best first."""
+    overlaps = torch.triu((ops.box_iou(boxes, boxes) > threshold).float(), diagonal=1)
+    keep = torch.ones(1, len(boxes))
+    for done in range(len(boxes) + 1):
+        following = (keep @ overlaps < 0.5).float()
+        if torch.equal(following, keep):
+            return done
+        keep = following
+    raise AssertionError("a chain of suppressions is never longer than there are boxes")
+
+
+def _call(name: str, inputs: list[Tensor], attributes: dict[str, object], shape: tuple[int, ...]) -> Tensor:
+    return torch.onnx.ops.symbolic(
+        f"{DOMAIN}::{name}", inputs, attributes, dtype=torch.float32, shape=shape, version=VERSION
+    )
