@@ -12,7 +12,7 @@ OUT    ?= out
 DIST   ?= dist
 
 .NOTPARALLEL: # two would install into one environment at once
-.PHONY: demo check test lint pictures browser bindings bounds format dist export-edge export-paper clean
+.PHONY: demo check test lint pictures operators browser bindings bounds format dist export-edge export-paper clean
 
 demo: $(VENV)/.demo
 	@mkdir -p $(OUT)
@@ -38,6 +38,9 @@ lint: $(VENV)/.check
 
 pictures: $(VENV)/.check
 	$(BIN)/python -m docs.pictures.make
+
+operators: $(VENV)/.check
+	$(BIN)/python -m mgts_trt.bundle.cpu_forms
 
 browser: $(VENV)/.dev
 	@$(BIN)/python -m tests.helpers.browser

@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.cpu_forms import with_cpu_forms
 from mgts_trt.bundle.recipe import batch_sizes, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
@@ -56,7 +58,7 @@ class OnnxRuntimeSession:
         options.add_session_config_entry(*PLAIN_QDQ)
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         try:
-            self._session: Any = ort.InferenceSession(path, options, providers=self._providers())
+            self._session: Any = self._open(path, options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise BackendError(f"ONNX Runtime {ort.__version__} cannot load {path}: {_first_line(error)}") from error
         for kind, specs, values in (
@@ -91,6 +93,19 @@ class OnnxRuntimeSession:
 
     def _providers(self) -> list[Any]:
         return [CPU]
+
+    def _open(self, path: Path, options: Any) -> Any:
+        import onnxruntime as ort
+
+        providers = self._providers()
+        model = with_cpu_forms(path) if providers == [CPU] else None
+        if model is None:
+            return ort.InferenceSession(path, options, providers=providers)
+        # Bytes have no folder that weights in other files could lie in.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+        session = ort.InferenceSession(model, options, providers=providers)
+        session._model_bytes = None  # kept for another choice of providers, a model's whole size
+        return session
 
     def _outputs(self, session: Any, inputs: Mapping[str, Array]) -> list[Array]:
         found: list[Array] = session.run(list(self.outputs), dict(inputs))
