@@ -30,6 +30,10 @@ struct uint4 {
     unsigned x, y, z, w;
 };
 
+struct float4 {
+    float x, y, z, w;
+};
+
 struct dim3 {
     unsigned x, y, z;
 };

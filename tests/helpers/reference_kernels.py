@@ -8,7 +8,7 @@ from tests.helpers.simulated import SimulatedDevice
 
 
 def register_kernels(device: SimulatedDevice) -> None:
-    """Let a device run every launch that `mgts_trt.runtime.gpu.kernels` makes."""
+    """Let a device run every launch that `mgts_trt.runtime.gpu.kernels` and `mgts_trt.runtime.operators` make."""
     device.kernel("letterbox", letterbox, reads=[0], writes=[9])
     device.kernel("select_people", select_people, reads=[0, 1], writes=[7, 8, 9])
     device.kernel("paint_instances", paint, reads=[0, 1, 2], writes=[7])
@@ -18,6 +18,8 @@ def register_kernels(device: SimulatedDevice) -> None:
         squeeze, embed = head_of(dtype)
         device.kernel(f"head_squeeze_{suffix}", squeeze, reads=[0, 1, 5], writes=[7, 8, 9, 10])
         device.kernel(f"head_embed_{suffix}", embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
+        device.kernel(f"se_head_squeeze_{suffix}", se_head_squeeze_of(dtype), reads=[0, 1, 5], writes=[7, 8, 9])
+    device.kernel("se_head_embed", se_head_embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
 
 
 def view(memory, dtype, *shape):
@@ -115,3 +117,22 @@ def head_of(dtype):
         view(embedding, np.float32, batch, dimensions)[...] = out / np.maximum(norm, 1e-12)
 
     return squeeze, embed
+
+
+def se_head_squeeze_of(dtype):
+    """The first launch of `SeHead`; what passes to the second goes through the scratch memory."""
+
+    def se_head_squeeze(f, o, people, channels, area, squeeze, width, pooled, squeezed, counters):
+        maps = [view(each, dtype, people, channels, area).mean(axis=2, dtype=np.float32) for each in (f, o)]
+        view(pooled, np.float32, people, 2 * channels)[...] = both = np.concatenate(maps, axis=1)
+        view(squeezed, np.float32, people, width)[...] = both @ view(squeeze, np.float32, width, 2 * channels).T
+
+    return se_head_squeeze
+
+
+def se_head_embed(pooled, squeezed, people, channels, width, excite, fc, dimensions, products, counters, embedding):
+    both, hidden = view(pooled, np.float32, people, 2 * channels), view(squeezed, np.float32, people, width)
+    logits = np.maximum(hidden, 0) @ view(excite, np.float32, 2 * channels, width).T
+    out = (both / (1 + np.exp(-logits))) @ view(fc, np.float32, dimensions, 2 * channels).T
+    norm = np.linalg.norm(out, axis=1, keepdims=True)
+    view(embedding, np.float32, people, dimensions)[...] = out / np.maximum(norm, 1e-12)

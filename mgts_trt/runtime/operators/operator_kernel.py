@@ -21,6 +21,9 @@ class Operand:
     dtype: str
     shape: tuple[int, ...]
 
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
 
 class OperatorKernel(Protocol):
     """An operator with its attributes; the same for every run and every stream.
