@@ -1,5 +1,7 @@
 """What runs a kernel's launches in the tests: the host, or a GPU."""
 
+from typing import Any
+
 import numpy as np
 
 from mgts_trt.runtime.cuda.launch import Launch, Pointer
@@ -26,12 +28,14 @@ class Host:
 
 
 class Gpu:
-    """Kernels on the first GPU."""
+    """Kernels on a device: on the first GPU, or on a simulated one."""
 
-    def __init__(self) -> None:
-        from mgts_trt.runtime.cuda.nvidia import CudaDevice
+    def __init__(self, device: Any = None) -> None:
+        if device is None:
+            from mgts_trt.runtime.cuda.nvidia import CudaDevice
 
-        self._device = CudaDevice()
+            device = CudaDevice()
+        self._device = device
         self._stream = self._device.stream()
         self._arrays: dict[int, object] = {}
 

@@ -1,10 +1,16 @@
 """The kernels of `engines/kernels/` on the simulated device: the NumPy references."""
 
+import math
+
 import cv2
 import numpy as np
 
 from mgts_trt.stages import Letterbox, dominant_instance, expand_boxes, paint_instances
+from mgts_trt.stages.align_rois import align_rois
+from mgts_trt.stages.ps_assemble import ps_assemble
 from tests.helpers.simulated import SimulatedDevice
+
+TYPES = ((np.float32, "f32"), (np.float16, "f16"))
 
 
 def register_kernels(device: SimulatedDevice) -> None:
@@ -13,12 +19,17 @@ def register_kernels(device: SimulatedDevice) -> None:
     device.kernel("select_people", select_people, reads=[0, 1], writes=[7, 8, 9])
     device.kernel("paint_instances", paint, reads=[0, 1, 2], writes=[7])
     device.kernel("separate_people", separate_people, reads=[0, 1, 2], writes=[8, 9, 10])
-    for dtype, suffix in ((np.float32, "f32"), (np.float16, "f16")):
+    for dtype, suffix in TYPES:
         device.kernel(f"person_patches_{suffix}", patches_of(dtype), reads=[0, 2, 3, 5, 6, 7], writes=[14, 15])
         squeeze, embed = head_of(dtype)
         device.kernel(f"head_squeeze_{suffix}", squeeze, reads=[0, 1, 5], writes=[7, 8, 9, 10])
         device.kernel(f"head_embed_{suffix}", embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
         device.kernel(f"se_head_squeeze_{suffix}", se_head_squeeze_of(dtype), reads=[0, 1, 5], writes=[7, 8, 9])
+        for out, to in TYPES:
+            align, used = aligning(dtype, out)
+            device.kernel(f"align_rois_{suffix}_{to}", align, reads=[0, 1], writes=[9], extents=used)
+        assemble, used = assembling(dtype)
+        device.kernel(f"ps_assemble_{suffix}", assemble, reads=[0, 1], writes=[9], extents=used)
     device.kernel("se_head_embed", se_head_embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
 
 
@@ -136,3 +147,50 @@ def se_head_embed(pooled, squeezed, people, channels, width, excite, fc, dimensi
     out = (both / (1 + np.exp(-logits))) @ view(fc, np.float32, dimensions, 2 * channels).T
     norm = np.linalg.norm(out, axis=1, keepdims=True)
     view(embedding, np.float32, people, dimensions)[...] = out / np.maximum(norm, 1e-12)
+
+
+def aligning(dtype, out_dtype):
+    """`AlignRois` from one type to another, and the bytes that a launch uses of each buffer."""
+
+    def shapes(regions_of_all, regions, channels, height, width, size):
+        pictures = regions_of_all // regions
+        return (pictures, channels, height, width), (pictures, regions, 4), (regions_of_all, channels, size, size)
+
+    def align(features, boxes, regions, channels, height, width, size, samples, stride, regions_out):
+        maps, places, result = shapes(boxes.size // 16, regions, channels, height, width, size)
+        view(regions_out, out_dtype, *result)[...] = align_rois(
+            view(features, dtype, *maps), view(boxes, np.float32, *places), size=int(size),
+            samples=[int(samples)] * 2, stride=float(stride), dtype=1 if out_dtype == np.float32 else 10,
+        )  # fmt: skip
+
+    def used(launch):
+        maps, places, result = shapes(launch.grid[0], *(int(number) for number in launch.arguments[2:7]))
+        return dict(zip((0, 1, 9), map(nbytes, (maps, places, result), (dtype, np.float32, out_dtype)), strict=True))
+
+    return align, used
+
+
+def assembling(dtype):
+    """`PsAssemble` of maps of a type, and the bytes that a launch uses of each buffer."""
+
+    def shapes(regions_of_all, regions, channels, height, width, bins, size):
+        pictures = regions_of_all // regions
+        maps = (pictures, channels * bins * bins, height, width)
+        return maps, (pictures, regions, 4), (regions_of_all, channels, size, size)
+
+    def assemble(maps, boxes, regions, channels, height, width, bins, size, stride, out):
+        given, places, result = shapes(boxes.size // 16, regions, channels, height, width, bins, size)
+        view(out, np.float32, *result)[...] = ps_assemble(
+            view(maps, dtype, *given), view(boxes, np.float32, *places), bins=int(bins), size=int(size),
+            stride=float(stride),
+        )  # fmt: skip
+
+    def used(launch):
+        given, places, result = shapes(launch.grid[0], *(int(number) for number in launch.arguments[2:8]))
+        return dict(zip((0, 1, 9), map(nbytes, (given, places, result), (dtype, *[np.float32] * 2)), strict=True))
+
+    return assemble, used
+
+
+def nbytes(shape, dtype):
+    return math.prod(shape) * np.dtype(dtype).itemsize

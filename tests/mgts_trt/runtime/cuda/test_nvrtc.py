@@ -72,7 +72,7 @@ class TestCompileSource:
             compile_source(SMALL, 13)
 
     def test_a_source_that_is_not_there(self):
-        with pytest.raises(BackendError, match=r"no kernel source 'none\.cu'; there are fused_head\.cu, letterbox\.cu"):
+        with pytest.raises(BackendError, match=r"no kernel source 'none\.cu'; there are .*letterbox\.cu, "):
             compile_source("none.cu", 90)
 
     @pytest.mark.parametrize("missing", ["cuda.core", "cuda.bindings"])
