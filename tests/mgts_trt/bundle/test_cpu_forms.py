@@ -2,24 +2,28 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from onnx import helper
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle.cpu_forms import compiled_forms, folder, with_cpu_forms
+from mgts_trt.bundle.cpu_forms import ANYWHERE, compiled_forms, folder, with_cpu_forms
 from mgts_trt.bundle.operators import OPERATORS, function
+from mgts_trt.stages.align_rois import align_rois
+from mgts_trt.stages.ps_assemble import ps_assemble
+from tests.helpers.operators import align_rois as regions
+from tests.helpers.operators import ps_assemble as assembling
 from tests.helpers.operators.case import Case
-from tests.helpers.operators.running import operator_model, run_bytes
+from tests.helpers.operators.forms import one_node, through_function
+from tests.helpers.operators.regions import MAP_HW, maps_of, region_kinds
 
 
-def random_boxes(seed: int, count: int, *, pictures: int = 1, beyond: float = 0.0, size: float = 90.0) -> Array:
-    """Boxes within a picture of 128 × 96 pixels, or up to `beyond` pixels outside."""
+def random_boxes(seed: int, count: int, *, pictures: int = 1, size: float = 90.0) -> Array:
+    """Boxes within a picture of 128 × 96 pixels."""
     draws = np.random.default_rng(seed)
     edge = np.array([128.0, 96.0])
-    middle = draws.uniform(-beyond, edge + beyond, (pictures, count, 2))
-    half = draws.uniform(1, size, (pictures, count, 2)) / 2
-    boxes = np.concatenate([middle - half, middle + half], axis=2)
-    low, high = np.tile(-np.full(2, beyond), 2), np.tile(edge + beyond, 2)
-    return boxes.clip(low, high).astype(np.float32)
+    middle, half = draws.uniform(0, edge, (pictures, count, 2)), draws.uniform(1, size, (pictures, count, 2)) / 2
+    return np.concatenate([middle - half, middle + half], axis=2).clip(0, np.tile(edge, 2)).astype(np.float32)
 
 
 def chain(length: int) -> Array:
@@ -29,13 +33,7 @@ def chain(length: int) -> Array:
     return boxes[None].astype(np.float32)
 
 
-def features(seed: int, *, channels: int = 5, pictures: int = 1, dtype: type = np.float32) -> Array:
-    return np.random.default_rng(seed).uniform(-1, 1, (pictures, channels, 6, 8)).astype(dtype)
-
-
 EMPTY = np.array([[[10, 10, 10, 30], [10, 10, 20, 30], [10, 10, 10, 30], [0, 0, 0, 0], [11, 10, 21, 30]]], np.float32)
-ROIS = {"size": 7, "samples": [2, 2], "stride": 16.0, "dtype": 1}
-
 NMS = [
     Case("few", {"boxes": random_boxes(0, 3)}, {"threshold": 0.5}),
     Case("many", {"boxes": random_boxes(1, 700)}, {"threshold": 0.7}),
@@ -47,23 +45,6 @@ NMS = [
     Case("pictures", {"boxes": random_boxes(5, 60, pictures=3)}, {"threshold": 0.4}),
     Case("short chain", {"boxes": chain(30)}, {"threshold": 0.2}),
     Case("long chain", {"boxes": chain(101)}, {"threshold": 0.2}, beyond_rounds=True),
-]
-ALIGN_ROIS = [
-    Case("within", {"features": features(0), "boxes": random_boxes(0, 40)}, ROIS, 1e-5),
-    Case("half a cell out", {"features": features(1), "boxes": random_boxes(1, 40, beyond=8)}, ROIS, 1e-5),
-    Case("outside", {"features": features(2), "boxes": random_boxes(2, 40, beyond=90)}, ROIS, 2e-5),
-    Case("three points", {"features": features(3), "boxes": random_boxes(3, 9)}, {**ROIS, "samples": [3, 3]}, 1e-5),
-    Case("one point", {"features": features(4), "boxes": random_boxes(4, 9)}, {**ROIS, "samples": [1, 1]}, 1e-5),
-    Case("other bins", {"features": features(5), "boxes": random_boxes(5, 9)}, {**ROIS, "size": 3}, 1e-5),
-    Case("half maps", {"features": features(6, dtype=np.float16), "boxes": random_boxes(6, 9)}, ROIS, 1e-5),
-    Case(
-        "half regions",
-        {"features": features(7, dtype=np.float16), "boxes": random_boxes(7, 9)},
-        {**ROIS, "dtype": 10},
-        1e-3,
-    ),
-    Case("empty rows", {"features": features(8), "boxes": np.zeros((1, 4, 4), np.float32)}, ROIS, 1e-5),
-    Case("pictures", {"features": features(9, pictures=3), "boxes": random_boxes(9, 9, pictures=3)}, ROIS, 1e-5),
 ]
 
 
@@ -81,47 +62,81 @@ def greedy(boxes: Array, threshold: float) -> Array:
     return keep
 
 
-def sampled(inputs: dict[str, Array], *, size: int, samples: list[int], stride: float, dtype: int) -> Array:
-    """RoIAlign in float64, one point at a time on each axis."""
-    maps, boxes = (array.astype(np.float64) for array in inputs.values())
-    part = (np.arange(size * samples[0]) + 0.5) / (size * samples[0])
-    found = []
-    for picture, rows in zip(maps, boxes, strict=True):
-        for x1, y1, x2, y2 in rows / stride - 0.5:
-            across = hats(x1 + (x2 - x1) * part, picture.shape[2])
-            down = hats(y1 + (y2 - y1) * part, picture.shape[1])
-            points = down @ picture @ across.T
-            found.append(points.reshape(-1, size, samples[0], size, samples[0]).mean(axis=(2, 4)))
-    return np.stack(found).astype(np.float32 if dtype == 1 else np.float16)
-
-
-def hats(points: Array, count: int) -> Array:
-    """[points, count] the weight of each cell at each point, linear between centres, the border's beyond."""
-    return np.maximum(1 - np.abs(points.clip(0, count - 1)[:, None] - np.arange(count)), 0)
-
-
-def cpu_form(operator: str, case: Case, folder: Path) -> Array:
+def swapped(operator: str, case: Case, like: Array, folder: Path) -> bytes:
+    """A case's model with the CPU's forms."""
     path = folder / "model.onnx"
-    onnx.save(operator_model(operator, case.inputs, case.attributes), path)
+    onnx.save(one_node(operator, case, [like]), path)
     model = with_cpu_forms(path)
     assert model is not None
-    return run_bytes(model, case.inputs)
+    return model
+
+
+def run(model: bytes, case: Case) -> Array:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, dict(case.inputs))[0])
 
 
 @pytest.mark.parametrize("case", NMS, ids=str)
 def test_nms_is_exact(case: Case, tmp_path: Path) -> None:
-    found = cpu_form("Nms", case, tmp_path)
-    np.testing.assert_array_equal(found, greedy(case.inputs["boxes"], case.attributes["threshold"]))
-    assert found.dtype == np.float32
-    body = run_bytes(operator_model("Nms", case.inputs, case.attributes).SerializeToString(), case.inputs)
+    expected = greedy(case.inputs["boxes"], case.attributes["threshold"])
+    found = run(swapped("Nms", case, expected, tmp_path), case)
+    np.testing.assert_array_equal(found, expected)
+    (body,) = through_function("Nms", case, [expected])
     assert np.array_equal(found, body) != case.beyond_rounds
 
 
-@pytest.mark.parametrize("case", ALIGN_ROIS, ids=str)
-def test_regions_are_equal(case: Case, tmp_path: Path) -> None:
-    found, expected = cpu_form("AlignRois", case, tmp_path), sampled(dict(case.inputs), **case.attributes)
+READERS = {"AlignRois": (align_rois, regions), "PsAssemble": (ps_assemble, assembling)}
+READING = [
+    pytest.param(name, case, id=f"{name}, {case}") for name, (_, cases) in READERS.items() for case in cases.CASES
+]
+
+
+@pytest.mark.parametrize(("operator", "case"), READING)
+def test_regions_are_equal(operator: str, case: Case, tmp_path: Path) -> None:
+    expected = READERS[operator][0](**case.inputs, **case.attributes)
+    found = run(swapped(operator, case, expected, tmp_path), case)
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=case.tolerance)
+    np.testing.assert_allclose(
+        found.astype(np.float32), expected.astype(np.float32), rtol=0, atol=case.tolerance, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize("operator", READERS)
+def test_boxes_that_are_no_numbers_end_no_run(operator: str, tmp_path: Path) -> None:
+    reference, cases = READERS[operator]
+    expected = reference(**cases.NO_NUMBERS.inputs, **cases.NO_NUMBERS.attributes)
+    assert run(swapped(operator, cases.NO_NUMBERS, expected, tmp_path), cases.NO_NUMBERS).shape == expected.shape
+
+
+MARGIN = np.array([-8, -8, 8, 8], np.float32)  # half a cell
+WHOLE = region_kinds(16)["the whole map"]
+PATHS = [
+    ("AlignRois", region_kinds(16)["inside"], {}, True),
+    ("AlignRois", region_kinds(16)["inverted"], {}, True),
+    ("AlignRois", WHOLE + MARGIN, {}, True),
+    ("AlignRois", WHOLE + MARGIN * 1.01, {}, False),
+    ("AlignRois", region_kinds(16)["inside"], {"samples": 3}, False),
+    ("PsAssemble", region_kinds(16)["inside"], {}, True),
+    ("PsAssemble", WHOLE + MARGIN, {}, True),
+    ("PsAssemble", WHOLE + MARGIN * 1.01, {}, False),
+    ("PsAssemble", region_kinds(16)["inside"], {"bins": 3, "size": 12}, False),
+]
+
+
+@pytest.mark.parametrize(("operator", "boxes", "attributes", "fast"), PATHS)
+def test_the_operators_own_body_is_called_only_where_the_form_is_not_equal(
+    operator: str, boxes: Array, attributes: dict[str, int], fast: bool, tmp_path: Path
+) -> None:
+    reference, cases = READERS[operator]
+    case = cases.case("", maps_of(18, MAP_HW) + 9, boxes, **attributes)
+    expected = reference(**case.inputs, **case.attributes)
+    model = onnx.ModelProto.FromString(swapped(operator, case, expected, tmp_path))
+    own = next(each for each in model.functions if each.name == operator + ANYWHERE)
+    own.node[-1].output[0] = "right"
+    own.node.append(helper.make_node("Sub", ["right", "right"], list(own.output)))  # and now 0
+    np.testing.assert_allclose(run(model.SerializeToString(), case), expected * fast, rtol=0, atol=1e-4)
 
 
 def test_the_bytes_are_the_text() -> None:
@@ -130,6 +145,7 @@ def test_the_bytes_are_the_text() -> None:
 
 def test_a_form_takes_what_its_operator_takes() -> None:
     forms = {each.name: each for each in onnx.ModelProto.FromString(compiled_forms()).functions}
+    assert {path.stem for path in folder().glob("*.txt")} == forms.keys() & set(OPERATORS)
     for name in forms.keys() & set(OPERATORS):
         for part in ("domain", "input", "attribute"):
             assert getattr(forms[name], part) == getattr(function(name), part)
@@ -147,5 +163,6 @@ def test_other_files_are_left_alone(content: bytes | None, tmp_path: Path) -> No
 def test_an_operator_without_a_form_is_left_alone(tmp_path: Path) -> None:
     maps = {name: np.ones((2, 3, 4, 4), np.float32) for name in ("foreground", "original")}
     weights = {"squeeze": np.ones((2, 6), np.float32), "excite": np.ones((6, 2), np.float32)}
-    onnx.save(operator_model("SeHead", {**maps, **weights, "fc": np.ones((5, 6), np.float32)}, {}), tmp_path / "m.onnx")
+    case = Case("", {**maps, **weights, "fc": np.ones((5, 6), np.float32)})
+    onnx.save(one_node("SeHead", case, [np.ones((2, 5), np.float32)]), tmp_path / "m.onnx")
     assert with_cpu_forms(tmp_path / "m.onnx") is None

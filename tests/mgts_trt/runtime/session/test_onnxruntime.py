@@ -18,7 +18,8 @@ from mgts_trt.runtime.session import onnxruntime as module
 from mgts_trt.runtime.session.backends import select_runtime
 from mgts_trt.runtime.session.onnxruntime import CPU, CUDA, BoundSession, CudaSession, OnnxRuntimeSession
 from tests.helpers.gpu_networks import assert_same
-from tests.helpers.operators.running import operator_model
+from tests.helpers.operators.case import Case
+from tests.helpers.operators.forms import one_node
 from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
 
@@ -239,17 +240,16 @@ def test_every_option_of_the_provider_is_text() -> None:
 
 def operator_bundle(folder: Path, boxes: np.ndarray, *, beside: bool = False) -> SimpleNamespace:
     """What a session asks of a bundle, with one model: `Nms` of some boxes and 0."""
-    model = operator_model("Nms", {"boxes": boxes}, {"threshold": 0.2})
+    model = one_node("Nms", Case("", {"boxes": boxes}, {"threshold": 0.2}), [boxes[..., 0]])
     offset = numpy_helper.from_array(np.zeros_like(boxes), "offset")
     model.graph.initializer.append(offset)
     model.graph.node[0].input[0] = "moved"
     model.graph.node.insert(0, helper.make_node("Add", ["boxes", "offset"], ["moved"]))
-    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("found", 1, boxes.shape[:2]))
     path = folder / "model.onnx"
     onnx.save(model, path, save_as_external_data=beside, location="weights", size_threshold=0)
     entry = SimpleNamespace(
         inputs={"boxes": TensorSpec(dtype="float32", shape=boxes.shape)},
-        outputs={"found": TensorSpec(dtype="float32", shape=boxes.shape[:2])},
+        outputs={"output_0": TensorSpec(dtype="float32", shape=boxes.shape[:2])},
     )
     return SimpleNamespace(model_path=lambda model, precision: path, model=lambda name: entry)
 
@@ -269,4 +269,4 @@ def test_operators_take_the_cpus_forms_on_the_cpu_alone(kind: type, exact: bool,
     boxes = np.stack([left, 0 * left, left + 8, 0 * left + 10], axis=1)[None].astype(np.float32)
     session = kind(operator_bundle(tmp_path, boxes, beside=beside), "detector", "fp32", threads=1)
     expected = (np.arange(101) % 2 == 0)[None].astype(np.float32)
-    assert np.array_equal(session.run({"boxes": boxes})["found"], expected) == exact
+    assert np.array_equal(session.run({"boxes": boxes})["output_0"], expected) == exact
