@@ -18,10 +18,12 @@
 #include "portable.cuh"
 
 constexpr int THREADS = 256;
+constexpr int RESIDENT = 4;  // blocks of a multiprocessor at least: registers go to loads under way instead
 constexpr int WARP = 32;
 constexpr int PEOPLE = 4;
 constexpr int CHUNK = 128;
 constexpr int LANES = 8;
+static_assert(PEOPLE == 4 && LANES == 8, "multiply adds up just so many");
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
 __device__ inline float sum_of(uint4 bits, float) {
@@ -75,6 +77,12 @@ __device__ inline void pool(const T* f, const T* o, int channels, int area, int 
     }
 }
 
+// Two lanes, `step` apart, hold two sums each: one lane gets the first of both added up, the other the second.
+__device__ inline float part(bool second, int step, float first_sum, float second_sum) {
+    const float other = __shfl_xor_sync(ALL_LANES, second ? first_sum : second_sum, step);
+    return (second ? second_sum : first_sum) + other;
+}
+
 // values [PEOPLE, length] · weights [outputs, length]ᵀ, whose rows are `pitch` numbers apart: `take(person, output,
 // sum)` for each of them. At most CHUNK values; from the last on they are 0.
 template <class Take>
@@ -107,11 +115,12 @@ __device__ inline void multiply(const float (*values)[CHUNK], int length, const 
                 }
             }
         }
-#pragma unroll
-        for (int p = 0; p < PEOPLE; ++p) {
-            for (int step = LANES / 2; step > 0; step /= 2) sums[p] += __shfl_xor_sync(ALL_LANES, sums[p], step);
-            if (lane == p && output < outputs) take(p, output, sums[p]);
-        }
+        // LANES lanes hold PEOPLE sums each: in two steps they part by people, then add up.
+        const bool last_two = lane & 4, odd = lane & 2;
+        const float a = part(last_two, 4, sums[0], sums[2]), b = part(last_two, 4, sums[1], sums[3]);
+        float sum = part(odd, 2, a, b);
+        sum += __shfl_xor_sync(ALL_LANES, sum, 1);
+        if (lane % 2 == 0 && output < outputs) take(lane / 2, output, sum);
     }
 }
 
@@ -148,7 +157,7 @@ __device__ inline void squeeze_chunk(const T* f, const T* o, int people, int cha
 }
 
 #define SE_HEAD_SQUEEZE(SQUEEZE, T)                                                                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                            \
+    extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)                                                  \
         SQUEEZE(const T* __restrict__ f, const T* __restrict__ o, int people, int channels, int area,                \
                 const float* __restrict__ squeeze, int width, float* pooled, float* squeezed, int* counters) {       \
         squeeze_chunk(f, o, people, channels, area, squeeze, width, pooled, squeezed, counters);                     \
@@ -157,7 +166,7 @@ __device__ inline void squeeze_chunk(const T* f, const T* o, int people, int cha
 SE_HEAD_SQUEEZE(se_head_squeeze_f32, float)
 SE_HEAD_SQUEEZE(se_head_squeeze_f16, Half)
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     se_head_embed(const float* __restrict__ pooled, const float* __restrict__ squeezed, int people, int channels,
                   int width, const float* __restrict__ excite, const float* __restrict__ fc, int dimensions,
                   float* products, int* counters, float* embedding) {

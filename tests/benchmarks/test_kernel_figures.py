@@ -16,7 +16,7 @@ LOG = """ptxas info    : 20 bytes gmem, 40 bytes cmem[4]
 ptxas info    : Compiling entry function 'twice' for 'sm_87'
 ptxas info    : Function properties for twice
 ptxas         .     8 bytes stack frame, 12 bytes spill stores, 16 bytes spill loads
-ptxas info    : Used 40 registers, used 1 barriers, 6145 bytes smem, 432 bytes cmem[0]
+ptxas info    : Used 40 registers, used 1 barriers, 16 bytes cumulative stack size, 6145 bytes smem, 432 bytes cmem[0]
 ptxas info    : Compile time = 50.855 ms
 ptxas info    : Compiling entry function 'thrice' for 'sm_87'
 ptxas info    : Function properties for thrice

@@ -24,7 +24,7 @@ using std::min;
 #define __device__
 #define __global__
 #define __shared__ static
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct uint4 {
     unsigned x, y, z, w;
@@ -213,14 +213,30 @@ T __shfl_xor_sync(unsigned mask, T value, int other) {
 }
 
 inline unsigned __ballot_sync(unsigned mask, bool vote) {
+    const int self = host::current, warp = self - self % host::WARP;
+    host::fibers[self].offered = vote;
+    host::wait(host::State::at_warp_barrier);
     unsigned votes = 0;
-    for (int lane = 0; lane < host::WARP; ++lane) votes |= unsigned(host::exchange(mask, vote, lane)) << lane;
-    return votes & mask;
+    for (int lane = 0; lane < host::WARP; ++lane) {
+        if (!(mask >> lane & 1u)) continue;
+        if (host::fibers[warp + lane].state == host::State::done) host::failure = "a lane that a vote names has returned";
+        votes |= unsigned(host::fibers[warp + lane].offered) << lane;
+    }
+    host::wait(host::State::at_warp_barrier);
+    return votes;
 }
 
-inline int atomicAdd(int* address, int value) {
-    const int before = *address;
+template <class T>
+T atomicAdd(T* address, T value) {
+    const T before = *address;
     *address += value;
+    return before;
+}
+
+template <class T>
+T atomicOr(T* address, T value) {
+    const T before = *address;
+    *address |= value;
     return before;
 }
 

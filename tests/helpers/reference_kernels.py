@@ -7,6 +7,7 @@ import numpy as np
 
 from mgts_trt.stages import Letterbox, dominant_instance, expand_boxes, paint_instances
 from mgts_trt.stages.align_rois import align_rois
+from mgts_trt.stages.nms import nms
 from mgts_trt.stages.ps_assemble import ps_assemble
 from tests.helpers.simulated import SimulatedDevice
 
@@ -30,6 +31,8 @@ def register_kernels(device: SimulatedDevice) -> None:
             device.kernel(f"align_rois_{suffix}_{to}", align, reads=[0, 1], writes=[9], extents=used)
         assemble, used = assembling(dtype)
         device.kernel(f"ps_assemble_{suffix}", assemble, reads=[0, 1], writes=[9], extents=used)
+    device.kernel("nms_masks", nms_masks, reads=[0], writes=[3], extents=used_by_nms_masks)
+    device.kernel("nms_keep", nms_keep, reads=[0], writes=[2], extents=used_by_nms_keep)
     device.kernel("se_head_embed", se_head_embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
 
 
@@ -194,3 +197,23 @@ def assembling(dtype):
 
 def nbytes(shape, dtype):
     return math.prod(shape) * np.dtype(dtype).itemsize
+
+
+def nms_masks(boxes, count, threshold, masks):
+    """The first launch of `Nms`: here it settles all, and the second passes it on."""
+    kept = nms(view(boxes, np.float32, boxes.size // (16 * count), count, 4), float(threshold))
+    view(masks, np.float32, *kept.shape)[...] = kept
+
+
+def nms_keep(masks, count, keep):
+    keep[...] = masks[: keep.size]
+
+
+def used_by_nms_masks(launch):
+    pictures, count = launch.grid[2], int(launch.arguments[1])
+    return {0: pictures * count * 16, 3: pictures * count * -(-count // 64) * 8}
+
+
+def used_by_nms_keep(launch):
+    pictures, count = launch.grid[0], int(launch.arguments[1])
+    return {0: pictures * count * -(-count // 64) * 8, 2: pictures * count * 4}

@@ -6,12 +6,14 @@ from inspect import signature
 from mgts_trt.errors import BackendError
 from mgts_trt.plans.chain import OperatorStep
 from mgts_trt.runtime.operators.align_rois import AlignRois
+from mgts_trt.runtime.operators.nms import Nms
 from mgts_trt.runtime.operators.operator_kernel import OperatorKernel
 from mgts_trt.runtime.operators.ps_assemble import PsAssemble
 from mgts_trt.runtime.operators.se_head import SeHead
 
 KERNELS: dict[str, Callable[..., OperatorKernel]] = {
     "AlignRois": AlignRois,
+    "Nms": Nms,
     "PsAssemble": PsAssemble,
     "SeHead": SeHead,
 }
