@@ -31,7 +31,7 @@ ORDER = {
     """,
     "benchmarks": """
         environment inputs | gpu/report gpu/timing gpu/job gpu/tables gpu/plots | gpu/sides | gpu/parts | gpu/__main__
-        | awkward_inputs cpu_pytorch gallery_quality gallery_search indexing kernel_figures manifest_flips
+        | awkward_inputs cpu_operators cpu_pytorch gallery_quality gallery_search indexing kernel_figures manifest_flips
         person_search_metric ray_scaling service start_up training_memory
     """,
 }
