@@ -1,5 +1,6 @@
 """A model on ONNX Runtime: on its CPU provider, the backend that runs everywhere, or on a GPU by its CUDA provider."""
 
+import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,10 @@ from mgts_trt.machine.cpu import available_cores
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
+
+_log = logging.getLogger(__name__)
+
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 PLAIN_QDQ = ("session.disable_quant_qdq", "1")
 """Compute INT8 models as their graphs say, rounding around float products. ONNX Runtime's fused int8 kernels for CPUs,
@@ -98,14 +103,20 @@ class OnnxRuntimeSession:
         import onnxruntime as ort
 
         providers = self._providers()
-        model = with_cpu_forms(path) if providers == [CPU] else None
-        if model is None:
-            return ort.InferenceSession(path, options, providers=providers)
-        # Bytes have no folder that weights in other files could lie in.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
-        session = ort.InferenceSession(model, options, providers=providers)
-        session._model_bytes = None  # kept for another choice of providers, a model's whole size
-        return session
+        if providers == [CPU] and (model := with_cpu_forms(path)) is not None:
+            # Bytes have no folder that weights in other files could lie in.
+            options.add_session_config_entry(_WEIGHTS_FOLDER, str(path.parent))
+            try:
+                session = ort.InferenceSession(model, options, providers=providers)
+            except Exception as error:  # before 1.21 ONNX Runtime looks for weights in the working directory
+                _log.warning(
+                    "ONNX Runtime %s cannot load %s with a CPU's forms of its operators (%s) and takes the file's own, "
+                    "which are slower.", ort.__version__, path, _first_line(error),
+                )  # fmt: skip
+            else:
+                session._model_bytes = None  # kept for another choice of providers: a model's whole size
+                return session
+        return ort.InferenceSession(path, options, providers=providers)
 
     def _outputs(self, session: Any, inputs: Mapping[str, Array]) -> list[Array]:
         found: list[Array] = session.run(list(self.outputs), dict(inputs))
