@@ -12,12 +12,6 @@ BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "onnxruntime-cuda", "ten
 FlavourChoice = Literal["auto", "tensorrt", "tensorrt_rtx"]
 """Of TensorRT; `auto` is the one that supports the GPU, see `plans.installed`."""
 
-HeadForm = Literal["graph", "fused"]
-"""Where a network's head is computed: in the plan's `graph`, or `fused` into a kernel behind the plan."""
-
-HeadChoice = Literal["auto", "graph", "fused"]
-"""What may be asked for; `plans.head_form` says what `auto` is."""
-
 Lowering = Literal["graph", "kernel", "plugin"]
 """How a plan computes the operators of the domain `mgts`: as layers of the `graph`, by a `kernel` between two engines,
 or by a `plugin` inside the engine."""

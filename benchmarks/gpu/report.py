@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment
-from mgts_trt.choices import HeadForm, Mode
+from mgts_trt.choices import Lowering, Mode
 
 
 class Latency(BaseModel):
@@ -61,7 +61,7 @@ class PlanTrial(BaseModel):
     model: str
     precision: str
     target: str
-    head: HeadForm
+    lowering: Lowering
     flavour: str
     reached: Literal["nothing", "built", "loaded", "context", "ran"]
     """How far it came."""

@@ -50,14 +50,14 @@ def _plans(report: Report) -> str:
         return ""
     body = [
         (
-            trial.model, trial.precision, trial.target, trial.head, trial.flavour, trial.reached,
+            trial.model, trial.precision, trial.target, trial.lowering, trial.flavour, trial.reached,
             ", ".join(f"{step} {_number(ms)} ms" for step, ms in trial.milliseconds.items()), _cell(trial.message),
         )
         for trial in report.plans
     ]  # fmt: skip
     table = _table(("network", "precision", "target", "head", "built by", "reached", "took", "stopped by"), body)
     logs = [
-        f"{trial.model} {trial.precision} {trial.target} {trial.head}, TensorRT's words:\n\n"
+        f"{trial.model} {trial.precision} {trial.target} {trial.lowering}, TensorRT's words:\n\n"
         + "\n".join(f"    {x}" for x in lines)
         for trial in report.plans
         if trial.message and (lines := [line for entry in trial.log for line in entry.splitlines()])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.choices import HeadChoice
+from mgts_trt.choices import LoweringChoice
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table
 from mgts_trt.cli.options import FlavourOption
 from mgts_trt.cli.terminal import Records
@@ -27,9 +27,9 @@ def build(
     model: Annotated[
         list[str] | None, typer.Option(help="Build this model alone; may be given more than once.")
     ] = None,
-    head: Annotated[
-        HeadChoice,
-        typer.Option(help="MGTS's head: in the plan's graph, or fused into a kernel behind it; auto is graph as yet."),
+    ops: Annotated[
+        LoweringChoice,
+        typer.Option(help="Operators as layers of the graph, kernels between engines, or plugins inside them."),
     ] = "auto",
     flavour: FlavourOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
@@ -52,7 +52,7 @@ def build(
             split(precision) if precision else None,
             split(target) if target else None,
             models=model,
-            head=head,
+            ops=ops,
             force=force,
             on_event=on_event,
         )
@@ -71,17 +71,20 @@ def build(
 def plan_report(results: Sequence["BuildResult"]) -> Records:
     """A table for people: one row a plan.
 
-    `work` are the MACs of its convolutions and products, `done in it` the share of these done in the precision.
+    `operators` says how those of the domain `mgts` are computed; `work` are the MACs of its convolutions and products,
+    `done in it` the share of these done in the precision.
     """
     from mgts_trt.bundle.macs import macs_text, percent, share
+    from mgts_trt.cli.facts_text import lowering_text
 
-    rows = table("model", "precision", "target", ">MiB", ">s", ">work", ">done in it", "state")
+    rows = table("model", "precision", "target", "operators", ">MiB", ">s", ">work", ">done in it", "state")
     for result in results:
         record, identity = result.record, result.record.identity
         rows.add_row(
-            identity.model + (", fused" if identity.head == "fused" else ""),
+            identity.model,
             identity.precision,
             identity.target,
+            lowering_text(record),
             f"{record.plan_bytes / 2**20:.1f}",
             f"{record.seconds:.1f}",
             macs_text(sum(record.macs.values())),

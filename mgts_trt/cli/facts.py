@@ -44,12 +44,12 @@ class OnnxFacts(_Facts):
 
 
 class PlanFacts(_Facts):
-    """A plan's sidecar, and the layers TensorRT made of it where it can be loaded."""
+    """A plan's sidecar, and the layers TensorRT made of each of its engines, by file, where it can be loaded."""
 
     kind: Literal["plan"] = "plan"
     folder: str
     record: PlanRecord
-    layers: list[str] | None = None
+    layers: dict[str, list[str]] | None = None
     no_layers: str = ""
 
 
@@ -207,10 +207,10 @@ def inspect_plan(folder: Path) -> PlanFacts:
     record = verify_plan(folder)
     flavour = find_flavour(record.identity.flavour)
     why = _why_not_loaded(record.identity, flavour)
-    layers: list[str] | None = None
+    layers: dict[str, list[str]] | None = None
     if flavour is not None and not why:
         try:
-            layers = flavour.layers(folder / record.plan_file)
+            layers = {step.file: flavour.layers(folder / step.file) for step in record.chain.engines}
         except BackendError as error:
             why = str(error)
     return PlanFacts(folder=str(folder), record=record, layers=layers, no_layers=why)

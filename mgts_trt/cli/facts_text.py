@@ -9,6 +9,7 @@ from mgts_trt.bundle.macs import Work, macs_text, share_text
 from mgts_trt.cli.console import table
 from mgts_trt.cli.facts import BundleFacts, Facts, OnnxFacts, PlanFacts
 from mgts_trt.cli.terminal import styled
+from mgts_trt.plans.chain import OperatorStep
 from mgts_trt.plans.plan import PlanRecord
 from mgts_trt.plans.support import target_text, title
 
@@ -46,13 +47,39 @@ def _plan(facts: PlanFacts) -> Iterable[RenderableType]:
     record = facts.record
     yield styled((facts.folder, "bold"), f", plan, {_size(record.plan_bytes)}")
     yield _pairs(_record(record))
+    yield _chain(record)
     if facts.layers is None:
         yield facts.no_layers
-    else:
-        rows = table(">#", "layer", title=f"{len(facts.layers)} layers")
-        for place, name in enumerate(facts.layers, 1):
+        return
+    for file, layers in facts.layers.items():
+        rows = table(">#", "layer", title=f"{file}, {len(layers)} layers")
+        for place, name in enumerate(layers, 1):
             rows.add_row(str(place), name)
         yield rows
+
+
+def lowering_text(record: PlanRecord) -> str:
+    """How a plan computes operators: `kernel: Nms, AlignRois`; `plugin`; `graph`."""
+    names = list(dict.fromkeys(step.operator for step in record.chain.operators))
+    return record.identity.lowering + (f": {', '.join(names)}" if names else "")
+
+
+def _chain(record: PlanRecord) -> Table:
+    """The steps of a plan in the order they run, and what each reads and writes."""
+    chain = record.chain
+    rows = table("step", ">work", "done in", ">size", "reads", "writes")
+    for step in chain.steps:
+        kernel = isinstance(step, OperatorStep)
+        what = f"{step.operator} ({step.node})" if isinstance(step, OperatorStep) else step.file
+        macs = {} if isinstance(step, OperatorStep) else step.macs
+        rows.add_row(
+            what,
+            "" if kernel else macs_text(sum(macs.values())),
+            "" if kernel else share_text(macs),
+            "" if isinstance(step, OperatorStep) else _size(step.bytes),
+            *("\n".join(f"{name} {chain.tensors[name]}" for name in names) for names in (step.inputs, step.outputs)),
+        )
+    return rows
 
 
 def _record(record: PlanRecord) -> dict[str, str]:
@@ -62,11 +89,11 @@ def _record(record: PlanRecord) -> dict[str, str]:
         "precision": identity.precision,
         "built by": f"{title(identity.flavour)} {identity.flavour_version}, mgts-trt {record.tool}",
         "target": target_text(identity.target),
-        "head": "fused: a kernel behind the plan, weights in head.npz" if identity.head == "fused" else "",
+        "operators": lowering_text(record),
         "platform": identity.platform,
         "ONNX SHA-256": identity.onnx_sha256,
         "recipe SHA-256": identity.recipe_sha256,
-        "plan SHA-256": record.plan_sha256,
+        **{f"{step.file} SHA-256": step.sha256 for step in record.chain.engines},
         "settings": ", ".join(f"{key} {str(value).lower()}" for key, value in identity.settings.items()),
         **{f"input {name}": str(spec) for name, spec in record.inputs.items()},
         **{f"output {name}": str(spec) for name, spec in record.outputs.items()},

@@ -194,7 +194,7 @@ def _plan(bundle: Bundle, folder: Path, flavour: Flavour | None, gpus: list[Gpu]
             text = f"{folder.name} is of {mine.model} in {mine.precision}, which the bundle does not hold"
             yield Finding("plans", "info", text, f"rm -r {folder}")
             return
-        expected = PlanIdentity.of(bundle, mine.model, mine.precision, mine.target, flavour, mine.head)
+        expected = PlanIdentity.of(bundle, mine.model, mine.precision, mine.target, flavour, mine.lowering)
         superseded = mine != expected and (bundle.plans / expected.folder).is_dir()
         if superseded:
             text = f"{folder.name} is superseded by {expected.folder}: {'; '.join(mine.differences(expected))}"

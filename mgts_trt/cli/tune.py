@@ -32,9 +32,9 @@ def tune(
 ) -> None:
     """Measure which way to run a bundle is the fastest here, and keep it: --backend auto then runs so.
 
-    Threads and spinning on the CPU; on a GPU also TensorRT's plans, built first where they are missing, in both forms
-    of the head, with one to three pictures in flight, and ONNX Runtime's CUDA provider. All take turns in one run, and
-    only what finds the same people as FP32 on the CPU can win.
+    Threads and spinning on the CPU; on a GPU also TensorRT's plans, built first where they are missing, in each
+    lowering of the operators, with one to three pictures in flight, and ONNX Runtime's CUDA provider. All take turns in
+    one run, and only what finds the same people as FP32 on the CPU can win.
     """
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.tune import tune as run_tune
@@ -90,17 +90,17 @@ def _goldens(bundle: "Bundle") -> "list[Image]":
 
 
 def _build(bundle: "Bundle", models: tuple[str, ...], precisions: "list[str] | tuple[str, ...]") -> None:
-    """The plans of this GPU, in both forms of the head; why they cannot be built is a note."""
+    """The plans of this GPU, in each lowering; why they cannot be built is a note."""
     from mgts_trt.machine.gpus import find_gpus
     from mgts_trt.plans.builder.build import build_bundle
     from mgts_trt.plans.installed import find_flavour
+    from mgts_trt.plans.lowering import RUNNABLE
 
     gpus = find_gpus()
     if not gpus or find_flavour(gpu=gpus[0]) is None:
         return
     try:
-        build_bundle(bundle, precisions, ("current",), models=list(models), head="graph")
-        if "mgts" in models:
-            build_bundle(bundle, precisions, ("current",), models=["mgts"], head="fused")
+        for ops in RUNNABLE:
+            build_bundle(bundle, precisions, ("current",), models=list(models), ops=ops)
     except MgtsError as error:
         warn(f"plans were not all built, and what is missing is left out: {error}")

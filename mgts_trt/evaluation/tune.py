@@ -16,6 +16,7 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
+from mgts_trt.plans.lowering import RUNNABLE
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -60,8 +61,8 @@ def settings_for(precisions: Sequence[str]) -> list[Setting]:
     settings: list[Setting] = []
     for precision in precisions:
         if find_gpus():
-            for head in ("graph", "fused"):
-                plan = Setting(backend="tensorrt", precision=precision, head=head)
+            for ops in RUNNABLE:
+                plan = Setting(backend="tensorrt", precision=precision, ops=ops)
                 settings += [plan.model_copy(update={"pictures_in_flight": pictures}) for pictures in (2, 1, 3)]
                 settings.append(plan.model_copy(update={"pictures_in_flight": 2, "graphs": False}))
             settings.append(Setting(backend="onnxruntime-cuda", precision=precision))

@@ -18,6 +18,8 @@ from mgts_trt.bundle.tensors import Name, TensorSpec
 CONSTANTS = "constants.npz"
 """The constants of a chain's operators, float32, by tensor name; there is no such file where there are none."""
 
+Count = Annotated[int, Field(ge=0)]
+
 Attribute: TypeAlias = StrictInt | StrictFloat | tuple[StrictInt, ...]
 
 
@@ -30,6 +32,9 @@ class EngineStep(BaseModel):
     file: Name = Field(pattern=r"^[A-Za-z0-9_.-]+\.plan$")
     sha256: Sha256
     bytes: int = Field(ge=1)
+    macs: dict[Name, Count] = Field(
+        default_factory=dict, description="precision → MACs done in it, a dynamic dimension at its opt"
+    )
     inputs: tuple[Name, ...]
     outputs: tuple[Name, ...]
 

@@ -4,15 +4,22 @@ TensorRT checks neither who built a plan nor from what: a foreign one fails late
 plan lies in a folder named after its identity, with a sidecar that is compared before a byte of the plan is loaded:
 
     plans/detector.fp32.portable.0123456789ab/
-        plan.json        identity, SHA-256, tensors, profile, how the build went
+        plan.json        identity, chain of steps, SHA-256, tensors, profile, how the build went
         detector.plan    what TensorRT wrote
         build.log        what TensorRT said
-        head.npz         weights of a head that was left out of the plan; see `mgts_trt.plans.head_form`
+
+A network that was cut at its operators is a chain of several engines (`mgts_trt.plans.chain`):
+
+    plans/detector.fp32.portable.kernel.0123456789ab/
+        plan.json, build.log
+        detector.0.plan, detector.1.plan …
+        constants.npz    what the operators between them read
 """
 
 import json
 import os
 import platform
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,27 +27,32 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mgts_trt._typing import Self
+from mgts_trt.bundle import operators
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Sha256
+from mgts_trt.bundle.onnx_domains import calls_operators
 from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.choices import HeadForm
+from mgts_trt.choices import Lowering
 from mgts_trt.errors import PlanError, first_fault
 from mgts_trt.machine.data_files import json_sha256, read_json
 from mgts_trt.machine.files import file_sha256, replace_file
+from mgts_trt.plans.chain import CONSTANTS, Chain, EngineStep
 from mgts_trt.plans.flavour import Flavour
-from mgts_trt.plans.head_form import HEAD_FILE, choose_head
 from mgts_trt.plans.support import FlavourName, title
 
-PLAN_FORMAT = 3
+PLAN_FORMAT = 4
 """The sidecar format this version writes and reads."""
 
 RECORD = "plan.json"
 LOG = "build.log"
 CHECKSUM = "sha256"
 
-_FUSED = ".fused."
-_PLACES: dict[HeadForm, str] = {"graph": "in its graph", "fused": "in a kernel behind it"}
+_FORMS: dict[Lowering, str] = {
+    "graph": "layers of its graph",
+    "kernel": "kernels between its engines",
+    "plugin": "plugins inside its engine",
+}
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -58,12 +70,13 @@ class PlanIdentity(BaseModel):
     platform: str = Field(description="system and processor: `linux-x86_64`")
     onnx_sha256: Sha256
     recipe_sha256: Sha256
-    head: HeadForm = Field(description="`fused`: the plan ends at the feature maps")
+    lowering: Lowering = Field(description="of the operators; `graph` for a model that calls none")
+    operators: int = Field(ge=1, description="version of the domain `mgts` that was computed")
     settings: dict[str, bool | int] = Field(description="what the builder was told")
 
     @classmethod
     def of(
-        cls, bundle: Bundle, model: str, precision: str, target: str, flavour: Flavour, head: HeadForm = "graph"
+        cls, bundle: Bundle, model: str, precision: str, target: str, flavour: Flavour, lowering: Lowering = "graph"
     ) -> Self:
         """The identity of a plan that is built here and now.
 
@@ -73,12 +86,13 @@ class PlanIdentity(BaseModel):
             precision: One of the model's precisions.
             target: `portable` or `sm_…`; not `current`.
             flavour: Builds the plan.
-            head: Where the model's head is computed; see `mgts_trt.plans.head_form.choose_head`.
+            lowering: Of the model's operators; one that calls none has the same plan in all of them.
 
         Raises:
             BundleError: The bundle does not hold the model in that precision.
+            OnnxError: The model's file cannot be read.
         """
-        bundle.model_path(model, precision)
+        path = bundle.model_path(model, precision)
         recipe = load_recipe(model)
         return cls(
             model=model,
@@ -89,7 +103,8 @@ class PlanIdentity(BaseModel):
             platform=this_platform(),
             onnx_sha256=bundle.model(model).files[precision].sha256,
             recipe_sha256=recipe.sha256,
-            head=head,
+            lowering=lowering if lowering == "graph" or calls_operators(path) else "graph",
+            operators=operators.VERSION,
             settings=flavour.settings(recipe.builder),
         )
 
@@ -100,9 +115,9 @@ class PlanIdentity(BaseModel):
 
     @property
     def folder(self) -> str:
-        """The plan's folder inside `plans/`: `detector.fp32.portable.0123456789ab`, `mgts.fp32.portable.fused.…`."""
-        head = _FUSED if self.head == "fused" else "."
-        return f"{self.model}.{self.precision}.{self.target}{head}{self.digest[:12]}"
+        """The plan's folder inside `plans/`: `idnet.fp32.portable.0123456789ab`, `mgts.fp32.portable.kernel.…`."""
+        form = "" if self.lowering == "graph" else f".{self.lowering}"
+        return f"{self.model}.{self.precision}.{self.target}{form}.{self.digest[:12]}"
 
     def differences(self, expected: Self) -> list[str]:
         """What keeps this plan from being the `expected` one: clauses a person reads, none if they are the same."""
@@ -125,8 +140,10 @@ class PlanIdentity(BaseModel):
             )
         if self.recipe_sha256 != expected.recipe_sha256:
             clauses.append(f"the recipe of {expected.model} has changed since")
-        if self.head != expected.head:
-            clauses.append(f"its head lies {_PLACES[self.head]}, not {_PLACES[expected.head]}")
+        if self.lowering != expected.lowering:
+            clauses.append(f"its operators are {_FORMS[self.lowering]}, not {_FORMS[expected.lowering]}")
+        if self.operators != expected.operators:
+            clauses.append(f"its operators are of version {self.operators}, not {expected.operators}")
         for key in sorted(self.settings.keys() | expected.settings.keys()):
             mine, wanted = self.settings.get(key), expected.settings.get(key)
             if mine != wanted:
@@ -134,26 +151,15 @@ class PlanIdentity(BaseModel):
         return clauses
 
 
-class HeadRecord(BaseModel):
-    """The file `head.npz` beside a plan that ends at the feature maps."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sha256: Sha256
-    bytes: int = Field(ge=1)
-
-
 class PlanRecord(BaseModel):
     """The sidecar of a plan: what it is, and how the build went."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     tool: str = Field(description="version of mgts-trt that built it")
     identity: PlanIdentity
-    plan_sha256: Sha256
-    plan_bytes: int = Field(ge=1)
-    head: HeadRecord | None = Field(default=None, description="the head's weights, where it is fused")
+    chain: Chain = Field(description="what it runs: one engine, or several and operators between them")
     seconds: float = Field(ge=0, description="wall time of the build")
     peak_memory_mib: int | None = Field(default=None, description="most main memory the process has held until then")
     inputs: dict[str, TensorSpec]
@@ -164,19 +170,26 @@ class PlanRecord(BaseModel):
         ge=0, description="the rest only move or describe data; see `mgts_trt.plans.builder.parsing`"
     )
     layers: dict[str, Count] = Field(description="type of a layer's first output → layers of the network")
-    macs: dict[str, Count] = Field(description="precision → MACs done in it, a dynamic dimension at its opt")
     warnings: int = Field(ge=0)
 
     @model_validator(mode="after")
-    def _head_has_weights(self) -> Self:
-        if (self.head is not None) != (self.identity.head == "fused"):
-            raise ValueError(f"a fused head, and no other, has its weights in {HEAD_FILE}")
+    def _is_of_its_lowering(self) -> Self:
+        if self.identity.lowering != "kernel" and len(self.chain.steps) != 1:
+            raise ValueError(f"a plan with its operators in {_FORMS[self.identity.lowering]} is one engine")
         return self
 
     @property
-    def plan_file(self) -> str:
-        """Name of the plan beside the sidecar."""
-        return f"{self.identity.model}.plan"
+    def plan_bytes(self) -> int:
+        """Of all its engines."""
+        return sum(step.bytes for step in self.chain.engines)
+
+    @property
+    def macs(self) -> dict[str, int]:
+        """Precision → MACs that its engines do in it, a dynamic dimension at its opt; the most first."""
+        total: Counter[str] = Counter()
+        for step in self.chain.engines:
+            total.update(step.macs)
+        return dict(total.most_common())
 
     def write(self, folder: Path) -> None:
         """Write the sidecar into `folder` in one step, with a checksum of its own."""
@@ -234,9 +247,13 @@ class Plan:
     record: PlanRecord
 
     @property
-    def file(self) -> Path:
-        """What TensorRT wrote."""
-        return self.folder / self.record.plan_file
+    def files(self) -> tuple[Path, ...]:
+        """What TensorRT wrote: the engines, in the order they run."""
+        return tuple(map(self.file, self.record.chain.engines))
+
+    def file(self, step: EngineStep) -> Path:
+        """Where one of its engines lies."""
+        return self.folder / step.file
 
 
 def this_platform() -> str:
@@ -257,9 +274,10 @@ def verify_plan(folder: Path, expected: PlanIdentity | None = None) -> PlanRecor
     record = PlanRecord.read(folder)
     if expected is not None and (differences := record.identity.differences(expected)):
         raise PlanError(f"The plan {folder} cannot be used here: {'; '.join(differences)}. {_rebuild(folder)}")
-    _verify_file(folder / record.plan_file, record.plan_bytes, record.plan_sha256)
-    if record.head is not None:
-        _verify_file(folder / HEAD_FILE, record.head.bytes, record.head.sha256)
+    for step in record.chain.engines:
+        _verify_file(folder / step.file, step.sha256, step.bytes)
+    if record.chain.constants_sha256 is not None:
+        _verify_file(folder / CONSTANTS, record.chain.constants_sha256)
     return record
 
 
@@ -276,9 +294,9 @@ def find_plan(bundle: Bundle, expected: PlanIdentity) -> Plan:
         bundle.require_signed(folder / RECORD)  # it has the digests of the other files
         return plan
     asked = f"{expected.model} in {expected.precision} for {expected.target}"
-    if expected.head == "fused":
-        asked += " with a fused head"
-    command = build_command(bundle.root, expected.model, expected.head)
+    if expected.lowering != "graph":
+        asked += f" with its operators as {expected.lowering}s"
+    command = build_command(bundle.root, expected.model, expected.lowering)
     nearest: tuple[Path, list[str]] | None = None
     for other in plan_folders(bundle):
         try:
@@ -310,13 +328,13 @@ def plan_folders(bundle: Bundle) -> list[Path]:
     return sorted(path for path in inside if os.path.isdir(path) and not path.name.startswith("."))
 
 
-def build_command(bundle: Path, model: str = "", head: HeadForm = "graph") -> str:
-    """The command that builds the plans of a bundle, among them that of a model with this form of head."""
-    option = "" if choose_head(model, "auto") == head else f" --head {head}"
-    return f"mgts-trt build {bundle}{option}"
+def build_command(bundle: Path, model: str | None = None, lowering: Lowering | None = None) -> str:
+    """The command that builds the plans of a bundle; or those of a model, its operators lowered so."""
+    of = f" --model {model}" if model else ""
+    return f"mgts-trt build {bundle}{of}{f' --ops {lowering}' if lowering else ''}"
 
 
-def _verify_file(path: Path, size: int, sha256: str) -> None:
+def _verify_file(path: Path, sha256: str, size: int | None = None) -> None:
     folder = path.parent
     try:
         if not path.is_file():
@@ -326,7 +344,7 @@ def _verify_file(path: Path, size: int, sha256: str) -> None:
         raise PlanError(
             f"Cannot read {path}: {error.strerror}. Make it readable, or {_rebuild(folder, 'b')}"
         ) from error
-    if found != size:
+    if size is not None and found != size:
         raise PlanError(
             f"{path} has {found:,} bytes, its {RECORD} says {size:,}: it is truncated or altered. {_rebuild(folder)}"
         )
@@ -337,9 +355,10 @@ def _verify_file(path: Path, size: int, sha256: str) -> None:
 
 
 def _rebuild(folder: Path, first: str = "B") -> str:
-    # plans/<identity> lies in the bundle. Its name tells the form of the head even where its sidecar cannot be read.
-    head: HeadForm = "fused" if _FUSED in folder.name else "graph"
-    return f"{first}uild it again with `{build_command(folder.parent.parent, folder.name.partition('.')[0], head)}`."
+    # plans/<identity> lies in the bundle. Its name tells model and lowering even where its sidecar cannot be read.
+    model, *rest = folder.name.split(".")
+    lowering: Lowering = next((each for each in _FORMS if each in rest), "graph")
+    return f"{first}uild it again with `{build_command(folder.parent.parent, model, lowering)}`."
 
 
 def _setting(value: bool | int | None) -> str:

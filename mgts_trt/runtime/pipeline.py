@@ -13,9 +13,8 @@ from mgts_trt._typing import Array, Self
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import default_bundle
 from mgts_trt.bundle.signature import Key
-from mgts_trt.choices import MODES, Backend, HeadChoice, Mode
+from mgts_trt.choices import MODES, Backend, LoweringChoice, Mode
 from mgts_trt.errors import BackendError, MgtsError
-from mgts_trt.plans.head_form import load_head
 from mgts_trt.runtime.host_pipeline import HostPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.people import People
@@ -40,7 +39,7 @@ class PersonSearch:
     and its people come down; nothing between goes over the host but how many people there are.
 
     Made directly, it also takes `sessions`: ready ones by model, on any backend, which stay open when it is closed;
-    `backend`, `precision`, `threads`, `head` and `graphs` then do not apply.
+    `backend`, `precision`, `threads`, `ops` and `graphs` then do not apply.
 
     Attributes:
         bundle: The bundle.
@@ -59,7 +58,7 @@ class PersonSearch:
         precision: str = "fp32",
         threads: int | None = None,
         spinning: bool = True,
-        head: HeadChoice = "auto",
+        ops: LoweringChoice = "auto",
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
@@ -74,9 +73,9 @@ class PersonSearch:
         tuned = recall(bundle, mode, precision) if backend == "auto" and sessions is None else None
         if precision == FASTEST:
             precision = tuned.precision if tuned else "fp32"
-        given = (threads, spinning, head, graphs, pictures_in_flight)
+        given = (threads, spinning, ops, graphs, pictures_in_flight)
         if tuned and given == (None, True, "auto", True, None):
-            threads, spinning, head = tuned.threads, tuned.spinning, tuned.head
+            threads, spinning, ops = tuned.threads, tuned.spinning, tuned.ops
             graphs, pictures_in_flight = tuned.graphs, tuned.pictures_in_flight
         else:
             tuned = None
@@ -92,7 +91,7 @@ class PersonSearch:
             self.runtime = Runtime(reid.backend, "as its sessions", "ready sessions were passed")
             self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions, max_people=max_people)
             return
-        self.runtime = _select(bundle, models, precision, backend, threads, head, tuned)
+        self.runtime = _select(bundle, models, precision, backend, threads, ops, tuned)
         try:
             self._pipeline = self._open_pipeline(backend, threads, graphs)
         except BaseException:
@@ -110,7 +109,7 @@ class PersonSearch:
         precision: str = "fp32",
         threads: int | None = None,
         spinning: bool = True,
-        head: HeadChoice = "auto",
+        ops: LoweringChoice = "auto",
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
@@ -123,13 +122,13 @@ class PersonSearch:
             mode: `net` runs the mask net; `box` takes the box as a weak mask and is about twice as fast (Sec. 4.7);
                 `none` is the single-stream baseline.
             backend: `auto` takes TensorRT where it can run, else ONNX Runtime, on a GPU if it can and on the CPU
-                otherwise; or what `mgts-trt tune` found fastest on this machine, where neither `threads`, `head` nor
+                otherwise; or what `mgts-trt tune` found fastest on this machine, where neither `threads`, `ops` nor
                 `pictures_in_flight` ask for something else. `runtime.reason` says why.
             precision: `fp32`, or another the bundle holds; `auto` is what `mgts-trt tune` found fastest, `fp32` before.
             threads: CPU threads of one call; all available ones by default.
             spinning: On ONNX Runtime, whether threads without work spin: faster where the cores are free.
-            head: On TensorRT, which form of MGTS's plan to run (`mgts-trt build --head`); `auto` takes the faster of
-                those that are built.
+            ops: On TensorRT, how plans compute the operators of the domain `mgts` (`mgts-trt build --ops`); `auto`
+                takes the fastest of those that are built.
             graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `Runtime.graph_refusals`.
             max_people: Most people that re-ID describes at once, which sizes its memory; more in a picture are
                 described in turns. By default what the networks were exported for, 64.
@@ -148,7 +147,7 @@ class PersonSearch:
             precision=precision,
             threads=threads,
             spinning=spinning,
-            head=head,
+            ops=ops,
             graphs=graphs,
             max_people=max_people,
             pictures_in_flight=pictures_in_flight,
@@ -318,17 +317,17 @@ def _select(
     precision: str,
     backend: Backend,
     threads: int | None,
-    head: HeadChoice,
+    ops: LoweringChoice,
     tuned: Setting | None,
 ) -> Runtime:
     """What was tuned, if it still runs; else as without."""
     if tuned is not None:
         with suppress(BackendError):  # a GPU that is taken away, plans that were deleted
             runtime = select_runtime(
-                bundle, models, precision=precision, backend=tuned.backend, threads=threads, head=head
+                bundle, models, precision=precision, backend=tuned.backend, threads=threads, ops=ops
             )
             return replace(runtime, reason="`mgts-trt tune` found it the fastest on this machine")
-    return select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, head=head)
+    return select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, ops=ops)
 
 
 def _gpu_pipeline(
@@ -336,6 +335,4 @@ def _gpu_pipeline(
 ) -> Pipeline:
     from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline  # here: a machine without a GPU need not load it
 
-    reid = runtime.engines[MODELS_OF_MODE[mode][-1]]
-    weights = load_head(reid.folder, reid.record.identity.head)
-    return GpuPipeline(bundle.manifest, mode, runtime.engines, head_weights=weights, graphs=graphs, **limits)
+    return GpuPipeline(bundle.manifest, mode, runtime.engines, head_weights=None, graphs=graphs, **limits)

@@ -146,7 +146,7 @@ def test_a_wrong_mention_is_caught(text: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "`mgts-trt build`, `mgts-trt build --head`, `mgts-trt gallery info|forget DIR`, `mgts-trt detect PHOTOS…`",
+        "`mgts-trt build`, `mgts-trt build --ops`, `mgts-trt gallery info|forget DIR`, `mgts-trt detect PHOTOS…`",
         "```sh\nmgts-trt search --query a@1,2,3,4 --gallery g --where 'camera=3,time>=10' > out.txt   # a comment\n```",
         "```text\nmgts-trt vanish\n```",
         "```sh\nls -l | head; curl x\n```",

@@ -4,6 +4,7 @@ Names, signatures and ways to fail are those of the real bindings: a failing cal
 error recorder. A plan is an ONNX file, which ONNX Runtime runs.
 """
 
+import shutil
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,13 @@ import onnxruntime
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
-from mgts_trt.choices import HeadForm
+from mgts_trt.choices import Lowering
 from mgts_trt.machine.files import file_sha256
-from mgts_trt.plans.builder.cut_head import cut_head
+from mgts_trt.plans.builder.lower import EngineFile, lower
+from mgts_trt.plans.chain import Chain, EngineStep
+from mgts_trt.plans.constants import save_constants
 from mgts_trt.plans.flavour import Flavour
-from mgts_trt.plans.head_form import HEAD_FILE, save_head
-from mgts_trt.plans.plan import HeadRecord, PlanIdentity, PlanRecord
+from mgts_trt.plans.plan import PlanIdentity, PlanRecord
 from tests.helpers.simulated import SimulatedDevice
 
 WORKSPACE = 4096
@@ -206,37 +208,43 @@ class FakeContext:
 
 
 def write_plan(
-    bundle: Bundle, model: str, flavour: Flavour, target: str, precision: str = "fp32", head: HeadForm = "graph"
+    bundle: Bundle, model: str, flavour: Flavour, target: str, precision: str = "fp32", lowering: Lowering = "graph"
 ) -> PlanRecord:
     """Put a plan of this flavour into a bundle."""
-    identity = PlanIdentity.of(bundle, model, precision, target, flavour, head)
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour, lowering)
     folder = bundle.plans / identity.folder
-    folder.mkdir(parents=True)
-    plan = folder / f"{model}.plan"
+    graphs = folder / "graphs"
+    graphs.mkdir(parents=True)
     entry, recipe = bundle.model(model), load_recipe(model)
-    outputs, weights = entry.outputs, None
-    if head == "fused":
-        cut = cut_head(bundle.model_path(model, precision))
-        plan.write_bytes(cut.model.SerializeToString())
-        outputs, sha256 = cut.outputs, save_head(folder, cut.weights)
-        weights = HeadRecord(sha256=sha256, bytes=(folder / HEAD_FILE).stat().st_size)
-    else:
-        plan.write_bytes(bundle.model_path(model, precision).read_bytes())
+    lowered = lower(bundle.model_path(model, precision), entry, identity.lowering, graphs)
+    steps = []
+    for step in lowered.steps:
+        if isinstance(step, EngineFile):
+            plan = folder / (f"{model}.plan" if len(lowered.steps) == 1 else f"{model}.{len(steps)}.plan")
+            shutil.copyfile(step.path, plan)
+            size, digest = plan.stat().st_size, file_sha256(plan)
+            of = {"inputs": tuple(step.inputs), "outputs": tuple(step.outputs)}
+            steps.append(EngineStep(file=plan.name, sha256=digest, bytes=size, **of))
+        else:
+            steps.append(step)
+    shutil.rmtree(graphs)
     dynamic = {size for spec in entry.inputs.values() for size in spec.shape if isinstance(size, str)}
     record = PlanRecord(
         tool="0",
         identity=identity,
-        plan_sha256=file_sha256(plan),
-        plan_bytes=plan.stat().st_size,
+        chain=Chain(
+            steps=tuple(steps),
+            tensors=lowered.tensors,
+            constants=tuple(lowered.constants),
+            constants_sha256=save_constants(folder, lowered.constants),
+        ),
         seconds=0,
         inputs=entry.inputs,
-        outputs=outputs,
-        head=weights,
+        outputs=entry.outputs,
         profile={size: recipe.profile[size] for size in dynamic},
         onnx_nodes=1,
         onnx_nodes_with_layer=1,
         layers={},
-        macs={},
         warnings=0,
     )
     record.write(folder)

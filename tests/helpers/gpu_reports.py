@@ -40,7 +40,7 @@ def make_report(**changes: object) -> Report:
         "image_hw": (600, 1116), "people": 8, "backend": "tensorrt", "device": "A GPU (sm_90)", "quick": False,
         "left_out": {"kernels": "no NVRTC"},
         "plans": [
-            PlanTrial(model="mgts", precision="fp16", target="portable", head="graph", flavour="TensorRT-RTX 1.7",
+            PlanTrial(model="mgts", precision="fp16", target="portable", lowering="graph", flavour="TensorRT-RTX 1.7",
                       reached="built", message=WORDS, log=[f"[error] {WORDS}"]),
         ],
         "pipeline": groups,

@@ -12,7 +12,8 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
 from benchmarks.gpu.report import Group
 from benchmarks.gpu.timing import Call, in_turns, words
-from mgts_trt.choices import HeadForm, Mode
+from mgts_trt.choices import Lowering, Mode
+from mgts_trt.plans.lowering import RUNNABLE
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -25,22 +26,20 @@ class Form:
     """One way to run our pipeline on TensorRT.
 
     Attributes:
-        head: Where MGTS's head is computed.
+        lowering: Of the operators.
         graphs: Whether engines run as CUDA graphs.
     """
 
-    head: HeadForm
+    lowering: Lowering
     graphs: bool
 
     def __str__(self) -> str:
-        head = ", fused head" if self.head == "fused" else ""
-        return f"TensorRT, {'CUDA graphs' if self.graphs else 'launches'}{head}"
+        return f"TensorRT, {'CUDA graphs' if self.graphs else 'launches'}, operators as {self.lowering}"
 
 
 def forms(mode: Mode) -> list[Form]:
-    """All forms of a mode; IDNet has no head to fuse."""
-    heads: tuple[HeadForm, ...] = ("graph", "fused") if "mgts" in MODELS_OF_MODE[mode] else ("graph",)
-    return [Form(head, graphs) for head in heads for graphs in (False, True)]
+    """All forms of a mode."""
+    return [Form(lowering, graphs) for lowering in RUNNABLE for graphs in (False, True)]
 
 
 def plan(job: Job) -> list[str]:
@@ -73,7 +72,7 @@ def open_pipeline(job: Job, mode: Mode, precision: str, form: Form | None = None
     Raises:
         MgtsError: It cannot run here.
     """
-    options: dict[str, Any] = {} if form is None else {"head": form.head, "graphs": form.graphs}
+    options: dict[str, Any] = {} if form is None else {"ops": form.lowering, "graphs": form.graphs}
     return PersonSearch(job.bundle, mode=mode, backend=job.backend, precision=precision, **options)
 
 

@@ -6,15 +6,16 @@ Each is tried in a process of its own: one that brings its process down is an an
 import subprocess
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from benchmarks.environment import ROOT
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.report import PlanTrial
-from mgts_trt.choices import HeadForm
+from mgts_trt.bundle.onnx_domains import calls_operators
+from mgts_trt.choices import Lowering
 from mgts_trt.errors import BackendError
-from mgts_trt.plans.head_form import choose_head
 from mgts_trt.plans.installed import require_flavour
+from mgts_trt.plans.lowering import RUNNABLE
 from mgts_trt.plans.support import CURRENT, PORTABLE
 
 _SECONDS = 1800
@@ -27,22 +28,20 @@ class Candidate(NamedTuple):
     model: str
     precision: str
     target: str
-    head: HeadForm
+    lowering: Lowering
 
     def __str__(self) -> str:
-        head = ", fused head" if self.head == "fused" else ""
-        return f"{self.model} in {self.precision}, {self.target}{head}"
+        return f"{self.model} in {self.precision}, {self.target}, operators as {self.lowering}"
 
 
 def candidates(job: Job, targets: Iterable[str]) -> list[Candidate]:
     """Every plan the pipeline could run."""
     return [
-        Candidate(model, precision, target, head)
+        Candidate(model, precision, target, lowering)
         for model in job.models
         for precision in job.files(model)
         for target in targets
-        for head in get_args(HeadForm)
-        if choose_head(model, head) == head
+        for lowering in (RUNNABLE if calls_operators(job.bundle.model_path(model, precision)) else ("graph",))
     ]
 
 

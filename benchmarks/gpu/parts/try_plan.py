@@ -1,6 +1,6 @@
 """One plan, in a process of its own: build it if it is missing, load it, run it once, and print a `PlanTrial` as JSON.
 
-python -m benchmarks.gpu.parts.try_plan BUNDLE MODEL PRECISION TARGET HEAD PEOPLE
+python -m benchmarks.gpu.parts.try_plan BUNDLE MODEL PRECISION TARGET LOWERING PEOPLE
 """
 
 import sys
@@ -13,17 +13,18 @@ import numpy as np
 from benchmarks.gpu.report import PlanTrial
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import HeadForm
+from mgts_trt.choices import Lowering
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.installed import require_flavour
+from mgts_trt.plans.lowering import LOWERINGS
 
 
-def try_plan(bundle: Bundle, model: str, precision: str, target: str, head: HeadForm, people: int) -> PlanTrial:
+def try_plan(bundle: Bundle, model: str, precision: str, target: str, lowering: Lowering, people: int) -> PlanTrial:
     """See how far a plan comes on the first GPU; whatever stops it is the answer, not an error."""
     flavour = require_flavour()
     trial = PlanTrial(
-        model=model, precision=precision, target=target, head=head, flavour=str(flavour), reached="nothing"
+        model=model, precision=precision, target=target, lowering=lowering, flavour=str(flavour), reached="nothing"
     )
 
     def timed(step: str, function: Callable[[], Any]) -> Any:
@@ -33,7 +34,7 @@ def try_plan(bundle: Bundle, model: str, precision: str, target: str, head: Head
         return result
 
     try:
-        built = timed("build", lambda: build_plan(bundle, model, precision, target, head=head, flavour=flavour))
+        built = timed("build", lambda: build_plan(bundle, model, precision, target, ops=lowering, flavour=flavour))
         trial.reached = "built"
         with flavour.collect() as messages:
             try:
@@ -75,6 +76,6 @@ def _inputs(bundle: Bundle, model: str, people: int) -> dict[str, Array]:
 
 
 if __name__ == "__main__":
-    root, model, precision, target, head, people = sys.argv[1:]
-    form: HeadForm = "fused" if head == "fused" else "graph"
+    root, model, precision, target, lowering, people = sys.argv[1:]
+    form = next(each for each in LOWERINGS if each == lowering)
     print(try_plan(Bundle.open(root), model, precision, target, form, int(people)).model_dump_json())

@@ -1,36 +1,34 @@
 """From a bundle's ONNX files to TensorRT plans in `plans/`, each whole or not there at all."""
 
-import hashlib
+import os
 import resource
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.recipe import Profile, Recipe, load_recipe
-from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.choices import HeadChoice
+from mgts_trt.bundle.recipe import Recipe, load_recipe
+from mgts_trt.choices import LoweringChoice
 from mgts_trt.errors import BuildError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
-from mgts_trt.plans.builder.cut_head import cut_head
-from mgts_trt.plans.builder.parsing import check_tensors, examine, parse
-from mgts_trt.plans.builder.proof import measure, require_share
-from mgts_trt.plans.builder.semantics import settle
-from mgts_trt.plans.builder.serialize import interrupt_as_flag, serialize
+from mgts_trt.plans.builder.build_engines import build_engines
+from mgts_trt.plans.builder.lower import EngineFile, lower
 from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
-from mgts_trt.plans.caches import TimingCache
+from mgts_trt.plans.chain import Chain
+from mgts_trt.plans.constants import save_constants
 from mgts_trt.plans.flavour import INSTALL, Flavour
-from mgts_trt.plans.head_form import HEAD_FILE, choose_head, save_head
 from mgts_trt.plans.installed import flavour_to_build
 from mgts_trt.plans.listeners import Message, OnProgress
-from mgts_trt.plans.plan import LOG, HeadRecord, Plan, PlanIdentity, PlanRecord, verify_plan
+from mgts_trt.plans.lowering import choose_lowering, require_plugins
+from mgts_trt.plans.plan import LOG, Plan, PlanIdentity, PlanRecord, verify_plan
 from mgts_trt.plans.support import CURRENT
 from mgts_trt.version import __version__
 
-_HEADLESS = "headless.onnx"
-"""What is parsed where the head is left out; it lies in the staging folder until the plan is written."""
+_GRAPHS = "graphs"
+"""What the model is lowered to; it lies in the staging folder until the engines are built."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def build_plan(
     precision: str,
     target: str | None = None,
     *,
-    head: HeadChoice = "auto",
+    ops: LoweringChoice = "auto",
     force: bool = False,
     flavour: Flavour | None = None,
     on_progress: OnProgress | None = None,
@@ -116,8 +114,8 @@ def build_plan(
         model: One of its models.
         precision: One of the model's precisions.
         target: `portable`, `current` or `sm_…`; None means the flavour's default on this machine.
-        head: `fused` leaves MGTS's head to the kernel and puts its weights beside the plan; see
-            `mgts_trt.plans.head_form`. The other models ignore it.
+        ops: How the operators of the domain `mgts` are computed; see `mgts_trt.plans.lowering`. Models that call none
+            ignore it.
         force: Build even if the plan is there.
         flavour: The TensorRT to build with; None means the installed one that can.
         on_progress: Called often while TensorRT builds. What it raises cancels the build and is raised again.
@@ -126,15 +124,14 @@ def build_plan(
         BackendError: There is no TensorRT here.
         BundleError: The bundle does not hold the model in that precision.
         RecipeError: The model is not what its recipe describes.
-        BuildError: The target is impossible, the head is not the one the kernel computes, TensorRT fails, or the plan
-            cannot be written.
+        BuildError: The target or lowering is impossible, TensorRT fails, or the plan cannot be written.
         KeyboardInterrupt: Ctrl-C was pressed; the build has been cancelled.
     """
     gpus = find_gpus()
     flavour = flavour or flavour_to_build(target and [target], gpus)
     target = _resolve_target(target or flavour.default_target(gpus), flavour, gpus)
     recipe = _recipe_for(bundle, model, precision)
-    identity = PlanIdentity.of(bundle, model, precision, target, flavour, choose_head(model, head))
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour, choose_lowering(ops, flavour))
     final = bundle.plans / identity.folder
     if not force and (existing := _usable(final, identity)):
         return BuildResult(final, existing, fresh=False)
@@ -145,7 +142,8 @@ def build_plan(
             record = _build_into(folder, bundle, recipe, identity, flavour, messages, on_progress)
         except MgtsError as error:
             log = _keep_log(failed_log, messages)
-            raise type(error)(f"{error} TensorRT's log: {log}." if log else str(error)) from error
+            said = str(error).replace(f"{folder / _GRAPHS}{os.sep}", "")  # the folder goes
+            raise type(error)(f"{said} TensorRT's log: {log}." if log else said) from error
         with disk_errors(bundle.plans):
             _write_log(folder / LOG, messages)
             record.write(folder)
@@ -161,7 +159,7 @@ def build_bundle(
     targets: Sequence[str] | None = None,
     *,
     models: Iterable[str] | None = None,
-    head: HeadChoice = "auto",
+    ops: LoweringChoice = "auto",
     force: bool = False,
     flavour: Flavour | None = None,
     on_event: Callable[[BuildEvent], None] | None = None,
@@ -173,7 +171,7 @@ def build_bundle(
         precisions: None means all that the bundle holds.
         targets: None means the flavour's default.
         models: None means all that the bundle holds.
-        head: See `build_plan`.
+        ops: See `build_plan`.
         force: Build plans that are there already, too.
         flavour: The TensorRT to build with; None means the installed one that can.
         on_event: Told of every step.
@@ -190,8 +188,8 @@ def build_bundle(
         for precision in (bundle.model(model).files if precisions is None else precisions)
         for target in resolved
     ]
+    choose_lowering(ops, flavour)
     for model, precision, _ in jobs:
-        choose_head(model, head)
         _recipe_for(bundle, model, precision)
 
     tell = on_event or (lambda event: None)
@@ -203,7 +201,7 @@ def build_bundle(
             tell(BuildEvent("progress", *place, phase=phase, fraction=fraction))
 
         tell(BuildEvent("start", *place))
-        result = build_plan(bundle, *job, head=head, force=force, flavour=flavour, on_progress=on_progress)
+        result = build_plan(bundle, *job, ops=ops, force=force, flavour=flavour, on_progress=on_progress)
         tell(BuildEvent("done", *place, fraction=1.0, result=result))
         results.append(result)
     return results
@@ -248,83 +246,40 @@ def _build_into(
     messages: list[Message],
     on_progress: OnProgress | None,
 ) -> PlanRecord:
-    """Build the plan into `folder` and describe it; nothing else is written."""
+    """Build the plan into `folder` and describe it; nothing else is left there."""
     entry, path = bundle.model(identity.model), bundle.model_path(identity.model, identity.precision)
     started = time.perf_counter()
-    outputs, head = entry.outputs, None
-    if identity.head == "fused":
-        outputs, head = _leave_out_head(folder, path)
-        path = folder / _HEADLESS
-    with interrupt_as_flag() as interrupted:
-        builder = flavour.create_builder()
-        parsed = parse(flavour, builder, path, messages)
-        check_tensors(flavour, parsed.network, entry.inputs, outputs, path)
-        layers = examine(flavour, parsed.network, path)
-        sizes = {symbol: bounds.opt for symbol, bounds in recipe.profile.items()}
-        messages += [Message("warning", said) for said in settle(flavour, parsed.network, path, sizes)]
-        workload = measure(flavour, parsed.network, recipe.shapes(entry.inputs, "opt"))
-        require_share(workload, identity.precision, recipe.min_share(identity.precision), path)
-        config = flavour.create_config(builder, identity.settings, identity.target)
-        timing = TimingCache(flavour)
-        timing.attach(config)
-        profile = _add_profile(builder, config, recipe, entry.inputs)
-        plan = serialize(flavour, builder, parsed.network, config, on_progress, interrupted)
-    if interrupted.is_set():
-        raise KeyboardInterrupt
-    if plan is None:
-        raise BuildError(_why_none(flavour, identity, messages))
-    timing.save(config)
-    data = memoryview(plan)
+    if identity.lowering == "plugin":
+        require_plugins(flavour)
     with disk_errors(folder.parent):
-        (folder / f"{identity.model}.plan").write_bytes(data)
-        (folder / _HEADLESS).unlink(missing_ok=True)
+        graphs = folder / _GRAPHS
+        graphs.mkdir()
+        lowered = lower(path, entry, identity.lowering, graphs)
+    files = [step for step in lowered.steps if isinstance(step, EngineFile)]
+    engines = build_engines(files, folder, path, recipe, identity, flavour, messages, on_progress)
+    built = iter(engines.steps)
+    with disk_errors(folder.parent):
+        shutil.rmtree(graphs)
+        constants = save_constants(folder, lowered.constants)
+    dynamic = {size for spec in entry.inputs.values() for size in spec.shape if isinstance(size, str)}
     return PlanRecord(
         tool=__version__,
         identity=identity,
-        plan_sha256=hashlib.sha256(data).hexdigest(),
-        plan_bytes=data.nbytes,
-        head=head,
+        chain=Chain(
+            steps=tuple(next(built) if isinstance(step, EngineFile) else step for step in lowered.steps),
+            tensors=lowered.tensors,
+            constants=tuple(lowered.constants),
+            constants_sha256=constants,
+        ),
         seconds=round(time.perf_counter() - started, 3),
         peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
         inputs=entry.inputs,
-        outputs=outputs,
-        profile=profile,
-        onnx_nodes=layers.nodes,
-        onnx_nodes_with_layer=layers.nodes_with_layer,
-        layers=layers.by_type,
-        macs=workload.by_precision,
+        outputs=entry.outputs,
+        profile={symbol: recipe.profile[symbol] for symbol in sorted(dynamic)},
+        onnx_nodes=engines.layers.nodes,
+        onnx_nodes_with_layer=engines.layers.nodes_with_layer,
+        layers=engines.layers.by_type,
         warnings=sum(message.level == "warning" for message in messages),
-    )
-
-
-def _leave_out_head(folder: Path, path: Path) -> tuple[dict[str, TensorSpec], HeadRecord]:
-    """Put the model without its head, and the head's weights, into `folder`; the outputs of what is left."""
-    cut = cut_head(path)
-    with disk_errors(folder.parent):
-        (folder / _HEADLESS).write_bytes(cut.model.SerializeToString())
-        sha256 = save_head(folder, cut.weights)
-        return cut.outputs, HeadRecord(sha256=sha256, bytes=(folder / HEAD_FILE).stat().st_size)
-
-
-def _add_profile(builder: Any, config: Any, recipe: Recipe, inputs: dict[str, TensorSpec]) -> dict[str, Profile]:
-    """One optimisation profile with the recipe's sizes, if any dimension is dynamic."""
-    dynamic = {size for spec in inputs.values() for size in spec.shape if isinstance(size, str)}
-    if not dynamic:
-        return {}
-    profile = builder.create_optimization_profile()
-    low, best, high = (recipe.shapes(inputs, bound) for bound in ("min", "opt", "max"))
-    for name in best:
-        profile.set_shape(name, low[name], best[name], high[name])
-    config.add_optimization_profile(profile)
-    return {symbol: recipe.profile[symbol] for symbol in sorted(dynamic)}
-
-
-def _why_none(flavour: Flavour, identity: PlanIdentity, messages: Sequence[Message]) -> str:
-    errors = [message.text for message in messages if message.level == "error"]
-    return (
-        f"{flavour} could not build {identity.model} in {identity.precision} for {identity.target}: "
-        f"{'; '.join(errors) or 'it gives no reason'}. Build for another target or in another precision, or change "
-        "what it names and export the bundle again."
     )
 
 

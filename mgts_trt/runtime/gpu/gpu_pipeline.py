@@ -38,7 +38,7 @@ class GpuPipeline:
         manifest: The bundle's.
         mode: `none`, `net` or `box`.
         engines: The mode's models, all on one device; they stay open when this is closed.
-        head_weights: Of a re-ID plan that ends at the feature maps; see `mgts_trt.plans.head_form.load_head`.
+        head_weights: Of a re-ID plan that ends at the feature maps.
         graphs: Whether engines' runs are captured in CUDA graphs.
         max_people: See `PersonSearch`.
         pictures_in_flight: See `PersonSearch`; None bounds calls alone, to `CALLS`.

@@ -9,7 +9,6 @@ import numpy as np
 
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError
-from mgts_trt.plans.head_form import FEATURES
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
 from mgts_trt.runtime.cuda.launch import Pointer
@@ -17,6 +16,9 @@ from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.kernels import FusedHead
 from mgts_trt.runtime.gpu.memory import Arena, at
 from mgts_trt.stages.head import HeadWeights
+
+FEATURES = ("foreground_features", "original_features")
+"""Outputs of a plan that leaves the head out: the last feature maps of F-Net and O-Net [N, C, h, w]."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Head(Protocol):
 
         Args:
             outputs: What the engine writes, by name, a row for each of up to `places` people. Form `graph`: `embedding`
-                float32 [places, d]. Form `fused`: the two maps of `plans.head_form.FEATURES`, float16 or float32
+                float32 [places, d]. Form `fused`: the two maps of `FEATURES`, float16 or float32
                 [places, C, h, w].
             arena: Owns the memory it needs.
             stream: That memory is for use on it and after it.
@@ -93,7 +95,7 @@ class KernelHead:
             found = ", ".join(f"{name} {spec}" for name, spec in outputs.items())
             raise BackendError(
                 f"A plan without its head writes {' and '.join(FEATURES)} [N, C, h, w], this one {found}. "
-                "Build it again with `mgts-trt build --head fused`."
+                "Build it again with `mgts-trt build`."
             )
         _, channels, height, width = (int(size) if not isinstance(size, str) else 0 for size in f.shape)
         embedding, hidden = len(weights.fc), len(weights.squeeze)
@@ -145,7 +147,7 @@ def make_head(device: DeviceLayer, outputs: dict[str, TensorSpec], weights: Head
     Args:
         device: Where it runs.
         outputs: Of the re-ID plan.
-        weights: Of a head that is not in the plan; see `mgts_trt.plans.head_form.load_head`.
+        weights: Of a head that is not in the plan; see `GpuPipeline`.
 
     Raises:
         BackendError: See `KernelHead`.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import BACKENDS, Backend, HeadChoice
+from mgts_trt.choices import BACKENDS, Backend, LoweringChoice
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
@@ -46,7 +46,7 @@ def select_runtime(
     precision: str,
     backend: Backend,
     threads: int | None,
-    head: HeadChoice = "graph",
+    ops: LoweringChoice = "graph",
 ) -> Runtime:
     """Decide what runs `models`.
 
@@ -57,7 +57,7 @@ def select_runtime(
         backend: `auto` takes TensorRT where it can run, else ONNX Runtime: on a GPU by its CUDA provider, if there are
             both, or on the CPU.
         threads: CPU threads; all available ones by default.
-        head: Of MGTS's plan; see `mgts_trt.runtime.session.tensorrt.usable_plan`.
+        ops: See `mgts_trt.runtime.session.tensorrt.usable_plan`.
 
     Raises:
         BackendError: `backend` is unknown, or needs a GPU and cannot run here; the message says why.
@@ -77,7 +77,7 @@ def select_runtime(
     from mgts_trt.runtime.session.tensorrt import load_engines
 
     try:
-        gpu, engines = load_engines(bundle, models, precision, head)
+        gpu, engines = load_engines(bundle, models, precision, ops)
     except MgtsError as error:
         if backend == "tensorrt":
             raise BackendError(

@@ -37,19 +37,20 @@ class Engine(LoadedPlan):
 
     def __init__(self, plan: Plan, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None) -> None:
         record = plan.record
+        step = record.chain.engines[0]
         self.flavour, self.record, self.device, self.folder = flavour, record, device, plan.folder
         self.inputs, self.outputs, self.profile = record.inputs, record.outputs, record.profile
         self._errors = flavour.create_error_log()
-        self._cache = RuntimeCache(flavour, gpu, record.plan_sha256) if flavour.has_runtime_cache() else None
+        self._cache = RuntimeCache(flavour, gpu, step.sha256) if flavour.has_runtime_cache() else None
         device.make_current()
         # An engine uses its runtime, and TensorRT keeps neither the runtime nor the error log alive.
         self._runtime: Any = flavour.create_runtime(self._errors)
         try:
-            data = plan.file.read_bytes()
+            data = plan.file(step).read_bytes()
         except OSError as error:
-            raise BackendError(f"Cannot read {plan.file}: {error.strerror}.") from error
+            raise BackendError(f"Cannot read {plan.file(step)}: {error.strerror}.") from error
         self._engine: Any = self.call("deserialising", self._runtime.deserialize_cuda_engine, data)
-        self._check_tensors(plan.file)
+        self._check_tensors(plan.file(step))
         self.workspace_bytes = int(self._engine.device_memory_size_v2)
 
     @property

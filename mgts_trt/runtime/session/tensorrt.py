@@ -12,12 +12,12 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Model
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
-from mgts_trt.choices import HeadChoice
+from mgts_trt.choices import LoweringChoice
 from mgts_trt.errors import BackendError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.plans.flavour import Flavour
-from mgts_trt.plans.head_form import choose_head
 from mgts_trt.plans.installed import find_flavour, require_flavour, why_no_flavour
+from mgts_trt.plans.lowering import RUNNABLE
 from mgts_trt.plans.plan import Plan, PlanIdentity, build_command, find_plan, plan_folders
 from mgts_trt.plans.support import CURRENT, PORTABLE, runs_on
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
@@ -29,7 +29,7 @@ def usable_plan(
     bundle: Bundle,
     model: str,
     precision: str,
-    head: HeadChoice = "graph",
+    ops: LoweringChoice = "graph",
     *,
     flavour: Flavour,
     gpus: Sequence[Gpu],
@@ -42,7 +42,7 @@ def usable_plan(
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
-        head: The form of MGTS's head; `auto` takes the faster of those that are built. A session runs `graph` alone.
+        ops: How the plan computes the operators of the domain `mgts`; `auto` takes the fastest of those that are built.
         flavour: Loads it.
         gpus: Of this machine; the first one runs it.
 
@@ -51,11 +51,10 @@ def usable_plan(
         BundleError: The bundle does not hold the model in that precision.
         PlanError: There is no such plan, it was built for something else, or it is altered.
     """
-    choices: tuple[HeadChoice, ...] = ("auto", "graph", "fused") if head == "auto" else (head,)
-    forms = dict.fromkeys(choose_head(model, choice) for choice in choices)
+    lowerings = RUNNABLE if ops == "auto" else (ops,)
     targets = runnable_targets(flavour, gpus)
     expected = [
-        PlanIdentity.of(bundle, model, precision, target, flavour, form) for form in forms for target in targets
+        PlanIdentity.of(bundle, model, precision, target, flavour, each) for each in lowerings for target in targets
     ]
     if not expected:
         raise BackendError(
@@ -69,11 +68,9 @@ def usable_plan(
 
 
 def _require_tensors(plan: Plan, model: Model) -> None:
-    """A plan takes and gives what the manifest says; one without its head gives the head's inputs instead."""
+    """A plan takes and gives what the manifest says."""
     record = plan.record
-    pairs = [("inputs", record.inputs, model.inputs)]
-    if record.identity.head == "graph":
-        pairs.append(("outputs", record.outputs, model.outputs))
+    pairs = [("inputs", record.inputs, model.inputs), ("outputs", record.outputs, model.outputs)]
     for kind, found, expected in pairs:
         if found != expected:
             was, should = (", ".join(f"{name} {spec}" for name, spec in each.items()) for each in (found, expected))
@@ -88,7 +85,7 @@ def open_engine(
     model: str,
     precision: str,
     *,
-    head: HeadChoice = "graph",
+    ops: LoweringChoice = "graph",
     device: DeviceLayer | None = None,
 ) -> Engine:
     """Find, verify and load the plan this machine runs.
@@ -97,7 +94,7 @@ def open_engine(
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
-        head: See `usable_plan`.
+        ops: See `usable_plan`.
         device: Where it runs; None means the first GPU.
 
     Raises:
@@ -107,7 +104,7 @@ def open_engine(
     """
     gpus = find_gpus()
     flavour = require_flavour(gpus[0] if gpus else None)
-    plan = usable_plan(bundle, model, precision, head, flavour=flavour, gpus=gpus)
+    plan = usable_plan(bundle, model, precision, ops, flavour=flavour, gpus=gpus)
     return Engine(plan, flavour, device or _first_gpu(), gpus[0] if gpus else None)
 
 
@@ -129,7 +126,7 @@ def runnable_targets(flavour: Flavour, gpus: Sequence[Gpu]) -> list[str]:
 
 
 def load_engines(
-    bundle: Bundle, models: Sequence[str], precision: str, head: HeadChoice = "graph"
+    bundle: Bundle, models: Sequence[str], precision: str, ops: LoweringChoice = "graph"
 ) -> tuple[Gpu, dict[str, Engine]]:
     """The plans of these models, loaded: TensorRT can run them here.
 
@@ -137,7 +134,7 @@ def load_engines(
         bundle: An opened bundle.
         models: Names of the models wanted.
         precision: One of their precisions.
-        head: See `usable_plan`.
+        ops: See `usable_plan`.
 
     Returns:
         The GPU they are on, and the engines by model.
@@ -157,7 +154,7 @@ def load_engines(
     # All plans are verified before the first is loaded, and none a second time before its turn. What can happen to one
     # in between does no harm: a build replaces the folder as a whole, by a plan of the same identity. Someone who
     # changes the file in place could change its checksum with it, at any time.
-    plans = {model: usable_plan(bundle, model, precision, head, flavour=flavour, gpus=gpus) for model in models}
+    plans = {model: usable_plan(bundle, model, precision, ops, flavour=flavour, gpus=gpus) for model in models}
     engines: dict[str, Engine] = {}
     try:
         for model, plan in plans.items():

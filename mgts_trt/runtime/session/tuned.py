@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import MANIFEST
-from mgts_trt.choices import Backend, HeadChoice, Mode
+from mgts_trt.choices import Backend, LoweringChoice, Mode
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.cache import VARIABLE, DiskCache
 from mgts_trt.machine.cpu import available_cores, cpu_name
@@ -32,7 +32,7 @@ class Setting(BaseModel):
     precision: str = "fp32"
     threads: int | None = Field(default=None, ge=1)
     spinning: bool = True
-    head: HeadChoice = "auto"
+    ops: LoweringChoice = "auto"
     graphs: bool = True
     pictures_in_flight: int | None = Field(default=None, ge=1)
 
@@ -41,7 +41,7 @@ class Setting(BaseModel):
         if self.threads is not None:
             parts.append(f"{self.threads} thread{'s' * (self.threads > 1)}{'' if self.spinning else ', not spinning'}")
         if self.backend == "tensorrt":
-            parts.append(f"head {self.head}{'' if self.graphs else ', no CUDA graphs'}")
+            parts.append(f"operators {self.ops}{'' if self.graphs else ', no CUDA graphs'}")
         if self.pictures_in_flight is not None:
             parts.append(f"{self.pictures_in_flight} in flight")
         return ", ".join(parts)

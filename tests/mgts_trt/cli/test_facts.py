@@ -164,6 +164,20 @@ def test_a_plan_by_any_of_its_names(root, monkeypatch, name):
         assert words in text
 
 
+def test_the_chain_of_a_plan(root, monkeypatch):
+    made = installed(engine('{"Layers": ["a", "b"]}'))
+    monkeypatch.setattr(module, "find_flavour", lambda prefer: made)
+    monkeypatch.setattr(module, "find_gpus", lambda: [AMPERE])
+    facts = inspect(put(root / "plans", identity(lowering="kernel")))
+    assert facts.layers == {"mgts.0.plan": ["a", "b"], "mgts.1.plan": ["a", "b"]}
+    text = " ".join(shown(facts).split())
+    for words in ("kernel: SeHead", "mgts.0.plan", "SeHead (/head)", "fc float32 [2, 3]", "995 MACs 100% fp16"):
+        assert words in text
+    steps = json.loads(facts.model_dump_json())["record"]["chain"]["steps"]
+    assert [step["kind"] for step in steps] == ["engine", "operator", "engine"]
+    assert [step["macs"] for step in steps if step["kind"] == "engine"] == [{"fp16": 995}, {"fp32": 5}]
+
+
 def test_an_altered_plan(root):
     folder = put(root / "plans", identity())
     (folder / "mgts.plan").write_bytes(b"other")
@@ -215,7 +229,7 @@ def test_the_layers_of_an_engine(root, monkeypatch, flavour, gpus, layers, why):
     monkeypatch.setattr(module, "find_flavour", lambda prefer: flavour)
     monkeypatch.setattr(module, "find_gpus", lambda: gpus)
     facts = inspect(put(root / "plans", identity()))
-    assert facts.layers == layers
+    assert facts.layers == (None if layers is None else {"mgts.plan": layers})
     assert re.search(why, facts.no_layers)
     assert (f"{len(layers)} layers" if layers is not None else facts.no_layers[:40]) in shown(facts)
 

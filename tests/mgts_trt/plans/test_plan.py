@@ -1,10 +1,13 @@
 import json
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, PlanError
 from mgts_trt.machine.data_files import json_sha256
+from mgts_trt.plans.chain import CONSTANTS
 from mgts_trt.plans.plan import (
     CHECKSUM,
     RECORD,
@@ -15,7 +18,7 @@ from mgts_trt.plans.plan import (
     this_platform,
     verify_plan,
 )
-from tests.helpers.plan_files import PLAN, identity, put, record
+from tests.helpers.plan_files import PLAN, cut_chain, identity, put, record
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
@@ -29,9 +32,10 @@ def bundle(tiny, tmp_path):
     return Bundle(tmp_path / "bundle", Bundle.open(tiny).manifest)
 
 
-def test_folder_is_readable_and_names_thejson_sha256():
-    one = identity()
+def test_folder_is_readable_and_names_its_digest():
+    one, cut = identity(), identity(lowering="kernel")
     assert one.folder == f"mgts.fp32.portable.{one.digest[:12]}"
+    assert cut.folder == f"mgts.fp32.portable.kernel.{cut.digest[:12]}"
 
 
 CHANGES = [
@@ -46,7 +50,8 @@ CHANGES = [
         "it was built from another ONNX file (SHA-256 cccccccccccc…, the bundle's is aaaaaaaaaaaa…)",
     ),
     ({"recipe_sha256": "c" * 64}, "the recipe of mgts has changed since"),
-    ({"head": "fused"}, "its head lies in a kernel behind it, not in its graph"),
+    ({"lowering": "kernel"}, "its operators are kernels between its engines, not layers of its graph"),
+    ({"operators": 2}, "its operators are of version 2, not 1"),
     ({"settings": {"tf32": False, "workspace_mib": 2048}}, "it was built with tf32 = false, now it is true"),
     ({"settings": {"tf32": True}}, "it was built with workspace_mib = unset, now it is 2048"),
 ]
@@ -93,8 +98,29 @@ def test_one_flipped_byte_in_the_plan(tmp_path, position):
     data = bytearray(PLAN)
     data[position] ^= 1
     (folder / "mgts.plan").write_bytes(data)
-    with pytest.raises(PlanError, match=rf"mgts\.plan is altered.*`mgts-trt build {tmp_path}`"):
+    with pytest.raises(
+        PlanError, match=rf"mgts\.plan is altered.*`mgts-trt build {tmp_path} --model mgts --ops graph`"
+    ):
         verify_plan(folder, identity())
+
+
+@pytest.mark.parametrize("file", ["mgts.0.plan", "mgts.1.plan", CONSTANTS])
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[::-1])])
+def test_every_file_of_a_chain_is_verified_and_named(tmp_path, file, spoil):
+    folder = put(tmp_path / "plans", identity(lowering="kernel"))
+    record = verify_plan(folder, identity(lowering="kernel"))
+    assert (record.plan_bytes, record.macs) == (2 * len(PLAN), {"fp16": 995, "fp32": 5})
+    spoil(folder / file)
+    with pytest.raises(
+        PlanError, match=rf"/{file} is (missing|altered).*`mgts-trt build .* --model mgts --ops kernel`"
+    ):
+        verify_plan(folder)
+
+
+@pytest.mark.parametrize("lowering", ["graph", "plugin"])
+def test_a_plan_of_one_engine_has_no_more(tmp_path, lowering):
+    with pytest.raises(ValidationError, match="is one engine"):
+        record(identity(lowering=lowering), cut_chain(identity(), tmp_path))
 
 
 def test_truncated_plan(tmp_path):
@@ -135,10 +161,11 @@ def rewritten(data, **changes):
         (lambda path: path.write_text(""), "truncated or altered"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "truncated or altered"),
         (lambda path: path.write_text("[]"), "checksum does not match"),
-        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=4)), "reads up to 3.*upgrade"),
-        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=2)), "format 2, this.*Build it"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=5)), "reads up to 4.*upgrade"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=3)), "format 3, this.*Build it"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), extra=1)), "at extra"),
-        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), plan_bytes=0)), "at plan_bytes"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), chain=None)), "at chain"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), layers={"a": -1})), "at layers"),
     ],
 )
 def test_unusable_sidecars(tmp_path, spoil, message):
@@ -152,13 +179,15 @@ def test_a_plan_is_found_by_its_identity(bundle):
     put(bundle.plans, identity(target="sm_86"))
     folder = put(bundle.plans, identity())
     found = find_plan(bundle, identity())
-    assert found.file == folder / "mgts.plan"
+    assert found.files == (folder / "mgts.plan",)
     assert found.record == record(identity())
 
 
 def test_no_plan_at_all(bundle):
     put(bundle.plans, identity(model="idnet"))
-    with pytest.raises(PlanError, match=r"has no plan of mgts in fp32 for portable\. Build it with `mgts-trt build"):
+    with pytest.raises(
+        PlanError, match=r"has no plan of mgts in fp32 for portable\. Build it with `mgts-trt build .* --ops graph`"
+    ):
         find_plan(bundle, identity())
 
 
@@ -176,6 +205,15 @@ def test_a_found_plan_is_verified(bundle):
     (folder / "mgts.plan").write_bytes(PLAN[::-1])
     with pytest.raises(PlanError, match="altered"):
         find_plan(bundle, identity())
+
+
+def test_a_plan_of_another_lowering_is_not_taken(bundle):
+    near = put(bundle.plans, identity())
+    message = (
+        rf"with its operators as kernels .* has {near.name}, but its operators are layers of its graph, not kernels"
+    )
+    with pytest.raises(PlanError, match=rf"{message}.*`mgts-trt build .* --model mgts --ops kernel`"):
+        find_plan(bundle, identity(lowering="kernel"))
 
 
 def test_unfinished_builds_and_loose_files_are_no_plans(bundle):
@@ -199,5 +237,7 @@ def test_identity_of_a_bundle(tiny):
     assert one.onnx_sha256 == opened.model("mgts").files["fp32"].sha256
     assert one.platform == this_platform()
     assert one.settings["workspace_mib"] == 2048
+    # The tiny networks call no operators: they have one plan, whatever is asked for.
+    assert PlanIdentity.of(opened, "mgts", "fp32", "sm_86", _Flavour(), "kernel") == one
     with pytest.raises(BundleError, match="not in int8"):
         PlanIdentity.of(opened, "mgts", "int8", "sm_86", _Flavour())

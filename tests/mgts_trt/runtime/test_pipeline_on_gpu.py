@@ -13,15 +13,10 @@ from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cache import VARIABLE
 from mgts_trt.pictures.image import read_image
 from mgts_trt.plans.builder.build import build_plan
-from mgts_trt.plans.head_form import load_head
 from mgts_trt.plans.installed import find_flavour
 from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
-from mgts_trt.runtime.modes import MODELS_OF_MODE
-from mgts_trt.runtime.session import tensorrt
-from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.gpu_networks import assert_same
-from tests.helpers.headed_mgts import put_headed_mgts
-from tests.helpers.simulated_machine import TARGET, simulated_machine
+from tests.helpers.simulated_machine import simulated_machine
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
 
@@ -36,34 +31,27 @@ SCENES = [scene((0, 1)), scene(), scene((0, 0), (1, 3), (1, 5), scale=3), scene(
 
 
 @pytest.fixture(scope="module")
-def headed(tmp_path_factory):
-    """A bundle whose MGTS has the head of the real one."""
-    root = make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
-    return put_headed_mgts(Bundle.open(root), "fp32", "fp16")
+def tiny(tmp_path_factory):
+    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 @pytest.fixture
-def machine(headed, tmp_path, monkeypatch):
+def machine(tiny, tmp_path, monkeypatch):
     """A machine with a simulated GPU and TensorRT; returns it, and a bundle with plans."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
+    bundle = Bundle.open(shutil.copytree(tiny, tmp_path / "bundle"))
     module = simulated_machine(monkeypatch, bundle)
-    write_plan(bundle, "mgts", tensorrt.require_flavour(), TARGET, head="fused")
     return module, bundle
 
 
-@pytest.mark.parametrize("head", ["graph", "fused"])
 @pytest.mark.parametrize("mode", MODES)
-def test_real_networks_give_the_same_people(machine, mode, head):
+def test_real_networks_give_the_same_people(machine, mode):
     module, bundle = machine
     with (
-        PersonSearch(bundle, mode=mode, head=head) as mine,
+        PersonSearch(bundle, mode=mode) as mine,
         PersonSearch(bundle, mode=mode, backend="onnxruntime") as reference,
     ):
         assert mine.runtime.backend == "tensorrt"
-        assert mine.runtime.engines[MODELS_OF_MODE[mode][-1]].record.identity.head == (
-            "graph" if mode == "none" else head
-        )
         corners = np.random.default_rng(0).uniform(0, 40, (70, 2))
         boxes = np.hstack([corners, corners + np.array([20, 30])])
         for _ in range(3):
@@ -132,37 +120,6 @@ def test_plans_that_load_but_cannot_run(machine, monkeypatch):
     assert not any(memory.kind == "device" and not memory.freed for memory in module.device._memories)
 
 
-def test_half_precision_feeds_the_kernel_half_maps(machine):
-    _, bundle = machine
-    write_plan(bundle, "mgts", tensorrt.require_flavour(), TARGET, "fp16", "fused")
-    engines = {
-        "detector": tensorrt.open_engine(bundle, "detector", "fp32"),
-        "mgts": tensorrt.open_engine(bundle, "mgts", "fp16", head="fused"),
-    }
-    plan = engines["mgts"]
-    assert {spec.dtype for spec in plan.outputs.values()} == {"float16"}
-    weights = load_head(plan.folder, plan.record.identity.head)
-    pipeline = GpuPipeline(bundle.manifest, "box", engines, head_weights=weights)
-    with PersonSearch(bundle, mode="box", backend="onnxruntime") as reference:
-        for image in SCENES * 2:
-            got, wanted = pipeline.search(image), reference(image)
-            np.testing.assert_array_equal(got.boxes, wanted.boxes)
-            assert ((got.embeddings * wanted.embeddings).sum(axis=1) > 0.999).all()
-    pipeline.close()
-
-
-def test_a_headless_plan_alone_is_taken_by_auto(machine):
-    _, bundle = machine
-    for folder in bundle.plans.glob("mgts.*"):
-        if ".fused." not in folder.name:
-            shutil.rmtree(folder)
-    with PersonSearch(bundle, mode="box") as search:
-        assert search.runtime.engines["mgts"].record.identity.head == "fused"
-        assert len(search(SCENES[0])) == 1
-    with pytest.raises(BackendError, match="cannot run here"):
-        PersonSearch(bundle, mode="box", backend="tensorrt", head="graph")
-
-
 def test_graphs_can_be_switched_off(machine, monkeypatch):
     module, bundle = machine
     monkeypatch.setattr(module.device, "capture", lambda stream: pytest.fail("captured"))
@@ -177,11 +134,10 @@ RTX = find_flavour("tensorrt_rtx") or find_flavour("tensorrt")
 
 
 @pytest.fixture(scope="module")
-def built(headed, tmp_path_factory):
-    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path_factory.mktemp("gpu") / "bundle"))
+def built(tiny, tmp_path_factory):
+    bundle = Bundle.open(shutil.copytree(tiny, tmp_path_factory.mktemp("gpu") / "bundle"))
     for model in bundle.manifest.models:
-        build_plan(bundle, model, "fp32", "current")
-    build_plan(bundle, "mgts", "fp32", "current", head="fused")
+        build_plan(bundle, model, "fp32", "current", ops="graph")
     return bundle
 
 
@@ -199,13 +155,12 @@ def assert_alike(got, wanted):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(RTX is None, reason="needs TensorRT")
-@pytest.mark.parametrize("head", ["graph", "fused"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_gpu_finds_the_same_people(built, public_photos, mode, head):
+def test_a_gpu_finds_the_same_people(built, public_photos, mode):
     with PersonSearch(built, mode=mode, backend="onnxruntime") as reference:
         wanted = [reference(image, top=4) for image in pictures(public_photos)]
     for graphs in (True, False):
-        with PersonSearch(built, mode=mode, backend="tensorrt", head=head, graphs=graphs) as search:
+        with PersonSearch(built, mode=mode, backend="tensorrt", graphs=graphs) as search:
             for _ in range(3):
                 for image, expected in zip(pictures(public_photos), wanted, strict=True):
                     assert_alike(search(image, top=4), expected)

@@ -84,7 +84,7 @@ def test_int8_is_shown_only() -> None:
     assert agreement.result("box", "int8").passed is None
 
 
-CANDIDATE = Candidate("mgts", "fp16", "portable", "fused")
+CANDIDATE = Candidate("mgts", "fp16", "portable", "kernel")
 
 
 def test_a_trials_answer_is_its_last_line() -> None:
@@ -99,4 +99,4 @@ def test_a_trials_answer_is_its_last_line() -> None:
 def test_a_trial_that_brings_its_process_down_is_an_answer(code: int, message: str) -> None:
     trial = read_answer(code, "{half", "CUDA error 999\n", "TensorRT-RTX 1.7", CANDIDATE)
     assert (trial.reached, trial.message, trial.log) == ("nothing", message, ["CUDA error 999"])
-    assert (trial.model, trial.head) == ("mgts", "fused")
+    assert (trial.model, trial.lowering) == ("mgts", "kernel")

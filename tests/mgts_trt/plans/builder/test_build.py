@@ -112,7 +112,7 @@ class TestOnePlan:
         result = build_plan(bundle, "mgts", "fp32")
         record = result.record
         assert result.fresh
-        assert result.file.stat().st_size == record.plan_bytes
+        assert result.files[0].stat().st_size == record.plan_bytes
         assert sorted(path.name for path in result.folder.iterdir()) == ["build.log", "mgts.plan", "plan.json"]
         assert verify_plan(result.folder, PlanIdentity.of(bundle, "mgts", "fp32", "portable", FLAVOUR)) == record
         assert record.profile == {"N": Profile(min=1, opt=8, max=64)}
@@ -161,13 +161,13 @@ class TestOnePlan:
 
     def test_an_altered_plan_is_built_again(self, bundle):
         first = build_plan(bundle, "idnet", "fp32")
-        data = bytearray(first.file.read_bytes())
+        data = bytearray(first.files[0].read_bytes())
         data[len(data) // 2] ^= 1
-        first.file.write_bytes(data)
+        first.files[0].write_bytes(data)
         with pytest.raises(PlanError, match="altered"):
             find_plan(bundle, first.record.identity)
         assert build_plan(bundle, "idnet", "fp32").fresh
-        assert find_plan(bundle, first.record.identity).file == first.file
+        assert find_plan(bundle, first.record.identity).files[0] == first.files[0]
 
     def test_another_version_builds_another_plan_and_refuses_this_one(self, bundle):
         first = build_plan(bundle, "idnet", "fp32")
@@ -177,7 +177,7 @@ class TestOnePlan:
             find_plan(bundle, wanted)
         assert build_plan(bundle, "idnet", "fp32", flavour=newer).fresh
         assert len(plan_folders(bundle)) == 2
-        assert first.file.is_file()
+        assert first.files[0].is_file()
 
     def test_a_plan_for_one_compute_capability(self, bundle):
         result = build_plan(bundle, "idnet", "fp32", "sm_86")
@@ -476,7 +476,7 @@ class TestSession:
 
     def test_an_altered_plan_is_refused(self, bundle, no_gpu):
         built = build_plan(bundle, "idnet", "fp32")
-        built.file.write_bytes(built.file.read_bytes()[:-1])
+        built.files[0].write_bytes(built.files[0].read_bytes()[:-1])
         with pytest.raises(PlanError, match="truncated or altered"):
             session.TensorRTSession(bundle, "idnet", "fp32")
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BuildError
-from mgts_trt.plans.builder import build
+from mgts_trt.plans.builder import build, build_engines
 from mgts_trt.plans.builder.parsing import origin, parse
 from mgts_trt.plans.builder.semantics import RULES, settle
 from mgts_trt.plans.flavour import Flavour
@@ -323,10 +323,10 @@ def test_a_build_corrects_what_standard_tensorrt_reads_as_nearest(tmp_path, monk
         seen.extend(layer.interpolation_mode.name for layer in grid_samples(network))
         return
 
-    monkeypatch.setattr(build, "parse", misread)
-    monkeypatch.setattr(build, "serialize", inspected)
+    monkeypatch.setattr(build_engines, "parse", misread)
+    monkeypatch.setattr(build_engines, "serialize", inspected)
     with pytest.raises(BuildError, match="could not build masknet"):
-        build.build_plan(bundle, "masknet", "fp32", flavour=RTX)
+        build.build_plan(bundle, "masknet", "fp32", ops="graph", flavour=RTX)
     assert seen == ["LINEAR"] * 2
     assert "interpolation_mode NEAREST; it is set to LINEAR" in next(bundle.plans.glob("*.log")).read_text()
 

@@ -403,7 +403,7 @@ def test_without_a_gpu_tensorrts_own_words_reach_the_user(tiny, tmp_path):
     with pytest.raises(BackendError, match=r"failed in deserialising idnet .*CUDA driver version is insufficient"):
         Engine(built, RTX, SimulatedDevice())
     broken = Plan(tmp_path, built.record)
-    broken.file.write_bytes(b"x" * 4096)
+    broken.files[0].write_bytes(b"x" * 4096)
     with pytest.raises(BackendError, match=r"Serialization assertion header\.magicTag"):
         Engine(broken, RTX, SimulatedDevice())
 

@@ -75,7 +75,7 @@ def test_auto_obeys_unless_something_else_is_asked_for(bundle):
 
 
 def test_a_backend_that_is_gone_is_not_insisted_on(bundle):
-    keep(bundle, "net", "fp32", Setting(backend="tensorrt", head="fused"))
+    keep(bundle, "net", "fp32", Setting(backend="tensorrt", ops="kernel"))
     with PersonSearch(bundle, mode="net", threads=None) as search:
         assert search.runtime.backend == "onnxruntime"
         assert "tune" not in search.runtime.reason
@@ -83,5 +83,5 @@ def test_a_backend_that_is_gone_is_not_insisted_on(bundle):
 
 def test_settings_tell_themselves():
     assert str(SETTING) == "onnxruntime, fp32, 1 thread, not spinning"
-    plan = Setting(backend="tensorrt", precision="fp16", head="fused", graphs=False, pictures_in_flight=3)
-    assert str(plan) == "tensorrt, fp16, head fused, no CUDA graphs, 3 in flight"
+    plan = Setting(backend="tensorrt", precision="fp16", ops="kernel", graphs=False, pictures_in_flight=3)
+    assert str(plan) == "tensorrt, fp16, operators kernel, no CUDA graphs, 3 in flight"
