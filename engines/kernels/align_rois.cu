@@ -1,91 +1,114 @@
 // RoIAlign (He et al., ICCV 2017), aligned: maps [B, C, h, w] and boxes [B, R, 4] to regions [B * R, C, s, s].
 // The twin of mgts_trt/stages/align_rois.py.
 //
-// A block takes one region and CHANNELS channels. Where the region's points lie is worked out once, on each axis on its
-// own: n * s rows and n * s columns, in shared memory. A thread holds its bin and adds up TOGETHER channels of it point
-// by point, so that four offsets and four weights serve 4 * TOGETHER loads that wait for nothing.
+// A bin is a sum over 2n taps down and 2n across (sampling.cuh), worked out once a block in shared memory. A block takes
+// one region and CHANNELS channels. A bin's taps across are shared out to neighbouring threads, one column of cells
+// each: so what a warp reads at a time lies in a row or two of a map, where a bin a thread would read as many rows as a
+// warp has rows of bins. Each thread goes down its column for TOGETHER channels, whose loads wait for nothing; then the
+// threads of a column of bins add up what they have, a row of bins for each to write, so that a store writes whole runs.
 //
 // Bytes: the maps and boxes once, B * C * h * w * sizeof(T) + 16 * B * R, and the regions, B * R * C * s * s * sizeof(Out).
-// The regions are the most by far (`paper`: 300 x 512 x 49), and neighbouring threads write neighbouring ones, halves
-// two at a time. The maps come from the caches: 4 n * n loads a bin and channel, whose rate bounds the kernel where the
-// memory is fast.
+// The regions are the most by far (`paper`: 300 x 512 x 49). The maps come from the caches, 4 n * n loads a bin and
+// channel, whose rate bounds the kernel where the memory is fast.
 #include "sampling.cuh"
 
 constexpr int THREADS = 256;
 constexpr int CHANNELS = 32;
 constexpr int TOGETHER = 4;
-constexpr int APART = CHANNELS / TOGETHER;  // even, so that pairs of halves lie on whole words
+constexpr int APART = CHANNELS / TOGETHER;
+constexpr unsigned ALL_LANES = 0xffffffffu;
 
-// Writes as many of a thread's neighbouring outputs as are left.
-__device__ inline void store_some(float* out, const float* values, int left, bool) {
-    if (left > 0) *out = values[0];
-}
-
-__device__ inline void store_some(Half* out, const float* values, int left, bool words) {
-    if (words && left > 1) {
-        const unsigned low = float_to_half(values[0]), high = float_to_half(values[1]);
-        *reinterpret_cast<unsigned*>(out) = high << 16 | low;
-    } else {
-        if (left > 0) store(out, values[0]);
-        if (left > 1) store(out + 1, values[1]);
-    }
-}
-
-// Grid: regions of all pictures × groups of channels.
-template <class T, class Out>
-__device__ inline void align(const T* features, const float* boxes, int regions, int channels, int height, int width,
-                             int size, int samples, float stride, Out* out) {
-    constexpr int PACK = 4 / sizeof(Out);
-    __shared__ AxisPoint rows[MAX_POINTS], columns[MAX_POINTS];
-
-    const int region = blockIdx.x, picture = region / regions;
-    const int start = blockIdx.y * CHANNELS, live = min(CHANNELS, channels - start);
-    place_points(boxes + 4ll * region, size * samples, stride, height, width, rows, columns);
-
-    const int bins = size * size, step = APART * bins;
-    const long long area = static_cast<long long>(height) * width;
-    const T* maps = features + (static_cast<long long>(picture) * channels + start) * area;
-    Out* outputs = out + (static_cast<long long>(region) * channels + start) * bins;
-    const bool words = reinterpret_cast<size_t>(outputs) % 4 == 0;
-    const float share = 1.0f / float(samples * samples);
-    // Outputs are counted through the block's channels; a thread's next channel is APART behind, the bin the same.
-    for (int first = PACK * threadIdx.x; first < step; first += PACK * blockDim.x) {
-        float means[TOGETHER][PACK];
+// Of LANES neighbouring threads with as many values each, thread i gets the sum of their values i.
+template <int LANES>
+__device__ inline float share_sums(float (&values)[LANES], int lane) {
 #pragma unroll
-        for (int p = 0; p < PACK; ++p) {
-            const int channel = (first + p) / bins, bin = (first + p) % bins;
-            const AxisPoint* y = rows + bin / size * samples;
-            const AxisPoint* x = columns + bin % size * samples;
-            const T* map[TOGETHER];
-            float sums[TOGETHER];
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        const bool upper = lane & half;
 #pragma unroll
-            for (int c = 0; c < TOGETHER; ++c) {
-                map[c] = maps + min(channel + c * APART, live - 1) * area;
-                sums[c] = 0.0f;
-            }
-            for (int i = 0; i < samples; ++i) {
-                for (int j = 0; j < samples; ++j) {
-                    const Corners point = corners(y[i], x[j]);
-#pragma unroll
-                    for (int c = 0; c < TOGETHER; ++c) sums[c] = add_point(sums[c], map[c], point);
-                }
-            }
-#pragma unroll
-            for (int c = 0; c < TOGETHER; ++c) means[c][p] = sums[c] * share;
+        for (int i = 0; i < half; ++i) {
+            const float given = upper ? values[i] : values[i + half];
+            const float kept = upper ? values[i + half] : values[i];
+            values[i] = kept + __shfl_xor_sync(ALL_LANES, given, half);
         }
+    }
+    return values[0];
+}
+
+// One region of `live` channels: `maps` [live, area] by its taps to `bins` [live, size, size].
+template <int SAMPLES, class T, class Out>
+__device__ inline void align(const T* maps, long long area, int live, const Tap* rows, const Tap* columns, int size,
+                             Out* bins) {
+    constexpr int TAPS = 2 * SAMPLES;                               // of a bin, across and down
+    constexpr int LANES = SAMPLES == 1 ? 2 : SAMPLES == 2 ? 4 : 8;  // threads that share a bin, at least as many
+    constexpr int AT_ONCE = SAMPLES <= 2 ? TAPS : 2;                // taps whose loads are under way together
+
+    const int lane = threadIdx.x % LANES, jobs = APART * size;
+    // A job is a column of bins. All threads of a warp go on to the end, for the others' sake, with jobs or without.
+    for (int first = 0; first < jobs * LANES; first += blockDim.x) {
+        const int job = (first + int(threadIdx.x)) / LANES, column = job % size, channel = job / size;
+        const Tap across = job < jobs && lane < TAPS ? columns[column * TAPS + lane] : Tap{0, 0.0f};
+        const T* cells[TOGETHER];
 #pragma unroll
         for (int c = 0; c < TOGETHER; ++c) {
-            const int output = first + c * step;
-            store_some(outputs + output, means[c], live * bins - output, words);
+            cells[c] = maps + min(channel + c * APART, live - 1) * area + across.offset / sizeof(T);
+        }
+        for (int top = 0; top < size; top += LANES) {
+            float sums[TOGETHER][LANES];
+#pragma unroll
+            for (int r = 0; r < LANES; ++r) {
+#pragma unroll
+                for (int c = 0; c < TOGETHER; ++c) sums[c][r] = 0.0f;
+                if (top + r >= size) continue;
+#pragma unroll AT_ONCE
+                for (int t = 0; t < TAPS; ++t) {
+                    const Tap down = rows[(top + r) * TAPS + t];
+#pragma unroll
+                    for (int c = 0; c < TOGETHER; ++c) {
+                        const float value = read(cells[c], down.offset);
+                        sums[c][r] = fmaf(value, across.weight * down.weight, sums[c][r]);
+                    }
+                }
+                if (TAPS < LANES && lane >= TAPS) {  // a weight of 0 is not enough: the value may be no number
+#pragma unroll
+                    for (int c = 0; c < TOGETHER; ++c) sums[c][r] = 0.0f;
+                }
+            }
+            const int row = top + lane;
+#pragma unroll
+            for (int c = 0; c < TOGETHER; ++c) {
+                if (c * APART >= live) break;
+                const float mean = share_sums(sums[c], lane) * (1.0f / float(SAMPLES * SAMPLES));
+                const int to = channel + c * APART;
+                if (job < jobs && row < size && to < live) store(bins + (to * size + row) * size + column, mean);
+            }
         }
     }
 }
 
-#define ALIGN_ROIS_TO(NAME, Out, T)                                                                             \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                       \
-        NAME(const T* __restrict__ features, const float* __restrict__ boxes, int regions, int channels,        \
-             int height, int width, int size, int samples, float stride, Out* __restrict__ out) {               \
-        align(features, boxes, regions, channels, height, width, size, samples, stride, out);                   \
+// Grid: regions × groups of channels × pictures.
+template <class T, class Out>
+__device__ inline void align_block(const T* features, const float* boxes, int regions, int channels, int height,
+                                   int width, int size, int samples, float stride, Out* out) {
+    __shared__ Tap rows[2 * MAX_POINTS], columns[2 * MAX_POINTS];
+
+    const long long region = static_cast<long long>(blockIdx.z) * regions + blockIdx.x;
+    place_points(boxes + 4 * region, size * samples, stride, height, width, sizeof(T), rows, columns);
+
+    const int start = blockIdx.y * CHANNELS, live = min(CHANNELS, channels - start);
+    const long long area = static_cast<long long>(height) * width;
+    const T* maps = features + (static_cast<long long>(blockIdx.z) * channels + start) * area;
+    Out* bins = out + (region * channels + start) * size * size;
+    if (samples == 1) align<1>(maps, area, live, rows, columns, size, bins);
+    if (samples == 2) align<2>(maps, area, live, rows, columns, size, bins);
+    if (samples == 3) align<3>(maps, area, live, rows, columns, size, bins);
+    if (samples == 4) align<4>(maps, area, live, rows, columns, size, bins);
+}
+
+#define ALIGN_ROIS_TO(NAME, Out, T)                                                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                         \
+        NAME(const T* __restrict__ features, const float* __restrict__ boxes, int regions, int channels,          \
+             int height, int width, int size, int samples, float stride, Out* __restrict__ out) {                 \
+        align_block(features, boxes, regions, channels, height, width, size, samples, stride, out);               \
     }
 #define ALIGN_ROIS(TO_FLOAT, TO_HALF, T) \
     ALIGN_ROIS_TO(TO_FLOAT, float, T)    \

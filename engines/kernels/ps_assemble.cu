@@ -10,22 +10,30 @@
 
 constexpr int THREADS = 256;
 
-// Grid: regions of all pictures × cells of all channels.
+// Grid: regions × cells of all channels × pictures.
 template <class T>
 __device__ inline void assemble(const T* maps, const float* boxes, int regions, int channels, int height, int width,
                                 int bins, int size, float stride, float* out) {
-    __shared__ AxisPoint rows[MAX_POINTS], columns[MAX_POINTS];
+    __shared__ Tap rows[2 * MAX_POINTS], columns[2 * MAX_POINTS];
 
-    const int region = blockIdx.x, picture = region / regions;
-    place_points(boxes + 4ll * region, size, stride, height, width, rows, columns);
+    const long long region = static_cast<long long>(blockIdx.z) * regions + blockIdx.x;
+    place_points(boxes + 4 * region, size, stride, height, width, sizeof(T), rows, columns);
 
     const int cells = size * size, output = blockIdx.y * THREADS + threadIdx.x;
     if (output >= channels * cells) return;
     const int channel = output / cells, row = output % cells / size, column = output % size;
     const int in_bin = size / bins, bin = row / in_bin * bins + column / in_bin;
-    const long long map = (static_cast<long long>(picture) * channels + channel) * bins * bins + bin;
-    out[static_cast<long long>(region) * channels * cells + output] =
-        add_point(0.0f, maps + map * height * width, corners(rows[row], columns[column]));
+    const T* map = maps + ((static_cast<long long>(blockIdx.z) * channels + channel) * bins * bins + bin) * height * width;
+    float value = 0.0f;
+#pragma unroll
+    for (int down = 2 * row; down < 2 * row + 2; ++down) {
+#pragma unroll
+        for (int across = 2 * column; across < 2 * column + 2; ++across) {
+            const Tap y = rows[down], x = columns[across];
+            value = fmaf(read(map, y.offset + x.offset), y.weight * x.weight, value);
+        }
+    }
+    out[region * channels * cells + output] = value;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)

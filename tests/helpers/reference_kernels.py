@@ -167,7 +167,9 @@ def aligning(dtype, out_dtype):
         )  # fmt: skip
 
     def used(launch):
-        maps, places, result = shapes(launch.grid[0], *(int(number) for number in launch.arguments[2:7]))
+        maps, places, result = shapes(
+            launch.grid[0] * launch.grid[2], *(int(number) for number in launch.arguments[2:7])
+        )
         return dict(zip((0, 1, 9), map(nbytes, (maps, places, result), (dtype, np.float32, out_dtype)), strict=True))
 
     return align, used
@@ -189,7 +191,9 @@ def assembling(dtype):
         )  # fmt: skip
 
     def used(launch):
-        given, places, result = shapes(launch.grid[0], *(int(number) for number in launch.arguments[2:8]))
+        given, places, result = shapes(
+            launch.grid[0] * launch.grid[2], *(int(number) for number in launch.arguments[2:8])
+        )
         return dict(zip((0, 1, 9), map(nbytes, (given, places, result), (dtype, *[np.float32] * 2)), strict=True))
 
     return assemble, used

@@ -12,6 +12,8 @@ from mgts_trt.stages.align_rois import OUTPUT_TYPES
 
 _THREADS, _CHANNELS, _TOGETHER = 256, 32, 4  # of align_rois.cu
 _WARP = 32
+_LANES = {1: 2, 2: 4, 3: 8, 4: 8}
+"""Samples → threads that share a bin, LANES in align_rois.cu."""
 
 
 class AlignRois:
@@ -35,8 +37,11 @@ class AlignRois:
         if dtype not in OUTPUT_TYPES:
             kinds = " and ".join(f"{number} ({name})" for number, name in OUTPUT_TYPES.items())
             raise BackendError(f"AlignRois has dtype {dtype}, but its kernel writes {kinds}. Export it anew.")
-        if min(size, samples[0]) < 1:
-            raise BackendError(f"AlignRois has size {size}, samples {samples[0]}, but each is at least 1.")
+        if size < 1 or samples[0] not in _LANES:
+            raise BackendError(
+                f"AlignRois has size {size} and samples {samples[0]}, but its kernel takes a size of at least 1 and 1 "
+                f"to {max(_LANES)} samples. Build the plan with --ops graph."
+            )
         check_points("AlignRois", "size · samples", size * samples[0])
         check_stride("AlignRois", stride)
         self._size, self._samples, self._stride, self._dtype = size, samples[0], stride, OUTPUT_TYPES[dtype]
@@ -56,12 +61,11 @@ class AlignRois:
             outputs[0].pointer,
         )  # fmt: skip
         kernel = f"align_rois_{SUFFIXES[features.dtype]}_{SUFFIXES[self._dtype]}"
-        grid = (sizes.pictures * sizes.regions, -(-sizes.channels // _CHANNELS), 1)
+        grid = (sizes.regions, -(-sizes.channels // _CHANNELS), sizes.pictures)
         return (Launch(kernel, "align_rois.cu", grid, (self._threads(), 1, 1), 0, arguments),)
 
     def _threads(self) -> int:
-        """Whole warps, as few as make a block's outputs in as few rounds as `_THREADS` would."""
-        together = 4 // np.dtype(self._dtype).itemsize
-        jobs = _CHANNELS // _TOGETHER * self._size**2 // together
+        """Whole warps, as few as make a block's bins in as few rounds as `_THREADS` would."""
+        jobs = _CHANNELS // _TOGETHER * self._size * _LANES[self._samples]
         rounds = -(-jobs // _THREADS)
         return -(-jobs // (rounds * _WARP)) * _WARP

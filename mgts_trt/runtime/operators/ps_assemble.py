@@ -49,7 +49,7 @@ class PsAssemble:
             maps.pointer, boxes.pointer, *(np.int32(number) for number in numbers), np.float32(self._stride),
             outputs[0].pointer,
         )  # fmt: skip
-        grid = (sizes.pictures * sizes.regions, -(-channels * self._size**2 // _THREADS), 1)
+        grid = (sizes.regions, -(-channels * self._size**2 // _THREADS), sizes.pictures)
         return (Launch(f"ps_assemble_{SUFFIXES[maps.dtype]}", "ps_assemble.cu", grid, (_THREADS, 1, 1), 0, arguments),)
 
     def _sizes(self, inputs: Sequence[Operand]) -> RegionsOnMaps:

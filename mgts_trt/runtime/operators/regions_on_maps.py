@@ -9,6 +9,9 @@ from mgts_trt.runtime.operators.operator_kernel import Operand
 MAX_POINTS = 128
 """Of a region on one axis: what the kernels hold in shared memory."""
 
+MAX_CELLS = 1 << 28
+"""Of a map: the kernels count its bytes in 32 bits."""
+
 SUFFIXES = {"float32": "f32", "float16": "f16"}
 """NumPy's name of a type → what it is called in a kernel's name."""
 
@@ -43,6 +46,11 @@ class RegionsOnMaps:
                 f"{' or '.join(SUFFIXES)} and float32 boxes. Build the plan with --ops graph."
             )
         pictures, channels, height, width = maps.shape
+        if height * width > MAX_CELLS:
+            raise BackendError(
+                f"{operator} got maps of {height} x {width}, but its kernel takes up to {MAX_CELLS:,} cells. Build the "
+                "plan with --ops graph."
+            )
         return cls(pictures, channels, height, width, boxes.shape[1])
 
 

@@ -51,10 +51,10 @@ def test_each_channel_and_bin_is_written_whatever_their_number(machine, channels
     np.testing.assert_allclose(got.astype(np.float32), expected.astype(np.float32), **HALF)
 
 
-@pytest.mark.parametrize("dtype", [1, 10])
-@pytest.mark.parametrize("size", range(1, MAX_POINTS + 1, 7))
-def test_a_block_is_of_whole_warps_and_has_no_more_threads_than_the_kernel_allows(size, dtype):
-    kernel = AlignRois(size=size, samples=[1, 1], stride=16.0, dtype=dtype)
+@pytest.mark.parametrize("samples", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_block_is_of_whole_warps_and_has_no_more_threads_than_the_kernel_allows(size, samples):
+    kernel = AlignRois(size=size, samples=[samples] * 2, stride=16.0, dtype=1)
     (launch,) = kernel.launches([operand((1, 3, 5, 6)), operand((1, 2, 4))], [operand((2, 3, size, size))], Pointer(0))
     assert launch.block[0] % 32 == 0
     assert 32 <= launch.block[0] <= module._THREADS
@@ -79,8 +79,9 @@ def test_sizes_said_twice_are_the_same(source, name, value):
     [
         ({"samples": [2, 3]}, r"samples \[2, 3\], but its kernel takes the same number twice"),
         ({"samples": [2]}, r"samples \[2\]"),
-        ({"samples": [0, 0]}, "each is at least 1"),
-        ({"size": 0}, "each is at least 1"),
+        ({"samples": [0, 0]}, "samples 0, but its kernel takes"),
+        ({"samples": [5, 5]}, "1 to 4 samples"),
+        ({"size": 0}, "size 0 and samples 2"),
         ({"size": 65}, "size · samples 130, but its kernel takes 1 to 128"),
         ({"stride": 0.0}, "stride 0.0"),
         ({"stride": float("nan")}, "stride nan"),
@@ -99,6 +100,7 @@ def test_attributes_the_kernel_cannot_do_are_refused(attributes, told):
         (operand((1, 3, 5, 6)), operand((2, 2, 4)), "of the same B"),
         (operand((1, 3, 5, 6)), operand((1, 2, 5)), r"boxes \[1, 2, 5\]"),
         (operand((1, 3, 5, 6)), operand((1, 0, 4)), "none of them empty"),
+        (operand((1, 3, 20000, 20000)), operand((1, 2, 4)), "but its kernel takes up to 268,435,456 cells"),
         (operand((1, 3, 5, 6), "int8"), operand((1, 2, 4)), "int8 maps and float32 boxes"),
         (operand((1, 3, 5, 6)), operand((1, 2, 4), "float16"), "float32 maps and float16 boxes"),
     ],
