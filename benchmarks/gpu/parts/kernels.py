@@ -1,11 +1,13 @@
 """Part `kernels`: each of our kernels alone, again and again, beside a copy that moves as many bytes."""
 
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.parts.kernel_cases import Case, Cases
+from benchmarks.gpu.parts.operator_cases import operator_cases
 from benchmarks.gpu.report import KernelResult
 from benchmarks.gpu.timing import words
 from mgts_trt._typing import Array
@@ -50,7 +52,8 @@ def measure(job: Job, device: DeviceLayer) -> list[KernelResult]:
         return Pointer(there.pointer)
 
     results = []
-    for case in Cases(job.bundle, job.image, job.people, put):
+    cases = chain(Cases(job.bundle, job.image, job.people, put), operator_cases(job.bundle, job.people, put))
+    for case in cases:
         job.say(f"{case.kernel}, {case.work}")
         result = KernelResult(
             kernel=case.kernel, work=case.work, kilobytes=case.bytes / 1e3, microseconds=0, copy_microseconds=0
