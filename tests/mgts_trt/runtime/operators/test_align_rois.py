@@ -52,6 +52,21 @@ def test_each_channel_and_bin_is_written_whatever_their_number(machine, channels
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 4])
+def test_what_is_no_number_on_the_map_stays_where_it_is(machine, samples):
+    features = maps_of(3)
+    features[:, :, :, 0], features[:, :, 3, 9] = np.nan, np.inf
+    boxes = np.concatenate([all_kinds(16)[::5], [[100, 100, 200, 160]]])  # the last one touches neither
+    one = case("", features, boxes, size=2, samples=samples)
+    with np.errstate(invalid="ignore"):
+        expected = align_rois(**one.inputs, **one.attributes)
+    assert np.isfinite(expected[-1]).all()
+    assert not np.isfinite(expected).all()
+    (got,) = through_kernel(AlignRois(**one.attributes), one, [expected], machine)
+    np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+    np.testing.assert_allclose(got[np.isfinite(got)], expected[np.isfinite(got)], **FLOAT)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", range(1, 9))
 def test_a_block_is_of_whole_warps_and_has_no_more_threads_than_the_kernel_allows(size, samples):
     kernel = AlignRois(size=size, samples=[samples] * 2, stride=16.0, dtype=1)
