@@ -59,6 +59,7 @@ SPANS = {
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/runtime": {"pipeline_on_gpu"},
     "tests/mgts_trt/runtime/gpu": {"guards", "in_flight", "warm_up"},
+    "tests/mgts_trt/runtime/session": {"lowered_plans"},
     "tests/export/graphs": {"regions"},
     "tests/training": {"amp"},
     "tests/training/data/datasets": {"datasets"},

@@ -8,7 +8,15 @@ from rich.text import Text
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, parse_modes, progress, table
-from mgts_trt.cli.options import BackendOption, BundleArgument, FlavourOption, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.cli.options import (
+    BackendOption,
+    BundleArgument,
+    FlavourOption,
+    OpsOption,
+    PrecisionOption,
+    ThreadsOption,
+    TopOption,
+)
 from mgts_trt.cli.outputs import FigureOption, JsonOption, PictureOption, figure_file, write_json, write_picture
 from mgts_trt.cli.terminal import Records
 from mgts_trt.counts import people_of
@@ -26,6 +34,7 @@ def bench(
     warmup: Annotated[int, typer.Option(help="Runs before them that are not measured.", min=0)] = 2,
     people: TopOption = None,
     backend: BackendOption = "auto",
+    ops: OpsOption = "auto",
     flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
@@ -55,6 +64,7 @@ def bench(
             warmup=warmup,
             precision=precision,
             backend=backend,
+            ops=ops,
             threads=threads,
             top=people,
             on_warm_up=lambda done, steps: bar.update(task, description=f"warming up, {done} of {steps}"),

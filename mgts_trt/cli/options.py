@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.choices import Backend, FlavourChoice, Mode
+from mgts_trt.choices import Backend, FlavourChoice, LoweringChoice, Mode
 
 BundleArgument = Annotated[
     Path | None,
@@ -22,6 +22,10 @@ BundleOption = Annotated[
 ]
 BackendOption = Annotated[
     Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime: on a GPU if it can.")
+]
+OpsOption = Annotated[
+    LoweringChoice,
+    typer.Option(help="On TensorRT, plans whose operators are graph, kernel or plugin; auto takes the best there is."),
 ]
 PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; by default all available.", min=1)]

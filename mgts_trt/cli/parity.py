@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from mgts_trt.cli.console import err, find_bundle, notice_untrained, out, parse_modes, progress, split, table, warn
-from mgts_trt.cli.options import BackendOption, BundleArgument, FlavourOption, ThreadsOption
+from mgts_trt.cli.options import BackendOption, BundleArgument, FlavourOption, OpsOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
 from mgts_trt.cli.terminal import Records, styled
 from mgts_trt.errors import MgtsError
@@ -31,6 +31,7 @@ def parity(
     ] = None,
     mode: Annotated[str, typer.Option(help="Of the task: all, or some of none, net, box with commas between.")] = "all",
     backend: BackendOption = "auto",
+    ops: OpsOption = "auto",
     flavour: FlavourOption = None,
     threads: ThreadsOption = None,
     json_file: JsonOption = None,
@@ -56,7 +57,8 @@ def parity(
         raise MgtsError("--picture draws a labelled picture, but none are compared. Name a set with --labelled DIR.")
     precisions = split(precision) if precision else None
     first = precisions[0] if precisions else "fp32"
-    runtime = select_runtime(opened, tuple(opened.manifest.models), precision=first, backend=backend, threads=threads)
+    models = tuple(opened.manifest.models)
+    runtime = select_runtime(opened, models, precision=first, backend=backend, threads=threads, ops=ops)
     with progress() as bar:
         line = bar.add_task("comparing", total=step_count(opened, precisions))
         comparisons = compare_bundle(

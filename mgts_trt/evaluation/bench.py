@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import Backend, Mode
+from mgts_trt.choices import Backend, LoweringChoice, Mode
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.cpu import cpu_name
 from mgts_trt.runtime.people import STAGES, People
@@ -76,6 +76,7 @@ def bench(
     warmup: int = 2,
     precision: str = "fp32",
     backend: Backend = "auto",
+    ops: LoweringChoice = "auto",
     threads: int | None = None,
     top: int | None = None,
     on_warm_up: Callable[[int, int], None] = lambda done, total: None,
@@ -92,6 +93,7 @@ def bench(
         warmup: Runs before them that are not measured.
         precision: Of the models.
         backend: See `PersonSearch.open`.
+        ops: Likewise.
         threads: CPU threads.
         top: Describe just the `top` best detections, so that runs compare on equal work.
         on_warm_up: See `PersonSearch.warm_up`, which comes before each mode's runs.
@@ -107,7 +109,7 @@ def bench(
         raise MgtsError(f"At least one run and no negative warm-up expected, got {runs} and {warmup}.")
     results, people = [], {}
     for mode in modes:
-        with PersonSearch(bundle, mode=mode, backend=backend, precision=precision, threads=threads) as search:
+        with PersonSearch(bundle, mode=mode, backend=backend, precision=precision, threads=threads, ops=ops) as search:
             search.warm_up(depth=1, on_progress=on_warm_up)
             timings = []
             for i in range(warmup + runs):

@@ -14,8 +14,8 @@ from mgts_trt.plans.flavour import Flavour
 LOWERINGS: tuple[Lowering, ...] = ("kernel", "plugin", "graph")
 """The fastest first, by what they leave for layers to do."""
 
-RUNNABLE: tuple[Lowering, ...] = ("graph",)
-"""Those that this version runs, likewise."""
+RUNNABLE: tuple[Lowering, ...] = ("kernel", "graph")
+"""Those that need no library, likewise."""
 
 
 def choose_lowering(choice: LoweringChoice, flavour: Flavour) -> Lowering:

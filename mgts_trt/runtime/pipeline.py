@@ -127,8 +127,9 @@ class PersonSearch:
             precision: `fp32`, or another the bundle holds; `auto` is what `mgts-trt tune` found fastest, `fp32` before.
             threads: CPU threads of one call; all available ones by default.
             spinning: On ONNX Runtime, whether threads without work spin: faster where the cores are free.
-            ops: On TensorRT, how plans compute the operators of the domain `mgts` (`mgts-trt build --ops`); `auto`
-                takes the fastest of those that are built.
+            ops: On TensorRT, how the plans compute the networks' operators (`mgts-trt build --ops`): as layers of the
+                `graph`, by a `kernel` between two engines, by a `plugin` inside the engine; `auto` takes the best of
+                those that are built.
             graphs: On TensorRT, whether engines' runs are captured in CUDA graphs; see `Runtime.graph_refusals`.
             max_people: Most people that re-ID describes at once, which sizes its memory; more in a picture are
                 described in turns. By default what the networks were exported for, 64.
@@ -335,4 +336,4 @@ def _gpu_pipeline(
 ) -> Pipeline:
     from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline  # here: a machine without a GPU need not load it
 
-    return GpuPipeline(bundle.manifest, mode, runtime.engines, head_weights=None, graphs=graphs, **limits)
+    return GpuPipeline(bundle.manifest, mode, runtime.engines, graphs=graphs, **limits)

@@ -4,8 +4,9 @@ Names, signatures and ways to fail are those of the real bindings: a failing cal
 error recorder. A plan is an ONNX file, which ONNX Runtime runs.
 """
 
-import shutil
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,8 +17,8 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.choices import Lowering
 from mgts_trt.machine.files import file_sha256
-from mgts_trt.plans.builder.lower import EngineFile, lower
-from mgts_trt.plans.chain import Chain, EngineStep
+from mgts_trt.plans.builder.lower import lower
+from mgts_trt.plans.chain import Chain, EngineStep, OperatorStep
 from mgts_trt.plans.constants import save_constants
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord
@@ -210,24 +211,24 @@ class FakeContext:
 def write_plan(
     bundle: Bundle, model: str, flavour: Flavour, target: str, precision: str = "fp32", lowering: Lowering = "graph"
 ) -> PlanRecord:
-    """Put a plan of this flavour into a bundle."""
+    """Put a plan of this flavour into a bundle; one with plugins has the operators' functions in their place."""
     identity = PlanIdentity.of(bundle, model, precision, target, flavour, lowering)
     folder = bundle.plans / identity.folder
-    graphs = folder / "graphs"
-    graphs.mkdir(parents=True)
-    entry, recipe = bundle.model(model), load_recipe(model)
-    lowered = lower(bundle.model_path(model, precision), entry, identity.lowering, graphs)
-    steps = []
-    for step in lowered.steps:
-        if isinstance(step, EngineFile):
-            plan = folder / (f"{model}.plan" if len(lowered.steps) == 1 else f"{model}.{len(steps)}.plan")
-            shutil.copyfile(step.path, plan)
-            size, digest = plan.stat().st_size, file_sha256(plan)
-            of = {"inputs": tuple(step.inputs), "outputs": tuple(step.outputs)}
-            steps.append(EngineStep(file=plan.name, sha256=digest, bytes=size, **of))
-        else:
-            steps.append(step)
-    shutil.rmtree(graphs)
+    folder.mkdir(parents=True, exist_ok=True)
+    entry, recipe, path = bundle.model(model), load_recipe(model), bundle.model_path(model, precision)
+    with TemporaryDirectory() as graphs:
+        lowered = lower(path, entry, "kernel" if identity.lowering == "kernel" else "graph", Path(graphs))
+        steps: list[Any] = []
+        for step in lowered.steps:
+            if isinstance(step, OperatorStep):
+                steps.append(step)
+                continue
+            file = f"{model}.{sum(isinstance(each, EngineStep) for each in steps)}.plan"
+            file = file if identity.lowering == "kernel" else f"{model}.plan"
+            (folder / file).write_bytes(step.path.read_bytes())
+            size, sha256 = step.path.stat().st_size, file_sha256(step.path)
+            inputs, outputs = tuple(step.inputs), tuple(step.outputs)
+            steps.append(EngineStep(file=file, sha256=sha256, bytes=size, inputs=inputs, outputs=outputs))
     dynamic = {size for spec in entry.inputs.values() for size in spec.shape if isinstance(size, str)}
     record = PlanRecord(
         tool="0",

@@ -1,15 +1,19 @@
 """A pipeline in miniature: four networks in NumPy, on the simulated device and, as a reference, on the CPU."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
 from mgts_trt.bundle.recipe import Profile
 from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.plans.chain import Chain, EngineStep, OperatorStep
 from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.operators.kernel_table import kernel_of
 from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.session.engine_chain import EngineChain
 from mgts_trt.stages import HeadWeights, fused_head
 from tests.helpers.reference_kernels import register_kernels
 from tests.helpers.simulated import SimulatedDevice
@@ -138,15 +142,38 @@ def engine(device, model, batch=64):
     return Engine(device, model, NETWORKS[model], inputs, outputs, workspace, profile=profile)
 
 
-def gpu_pipeline(mode, seed=0, *, graphs=True, fused=False, batch=64, available=None, **limits):
+def mgts_chain(device, batch=64):
+    """MGTS as an engine up to its feature maps, and the kernel of its head."""
+    before, head = engine(device, "headless", batch), engine(device, "mgts", batch)
+    sha256 = "0" * 64
+    matrices = {name: np.ascontiguousarray(getattr(HEAD, name)) for name in ("squeeze", "excite", "fc")}
+    steps = (
+        EngineStep(file="mgts.plan", sha256=sha256, bytes=5 << 20, inputs=tuple(_PAIR), outputs=tuple(_FEATURES)),
+        OperatorStep(operator="SeHead", node="head", inputs=(*_FEATURES, *matrices), outputs=tuple(_EMBEDDING)),
+    )
+    constants = {name: _spec(*matrix.shape) for name, matrix in matrices.items()}
+    chain = Chain(
+        steps=steps,
+        tensors={**_PAIR, **_FEATURES, **constants, **_EMBEDDING},
+        constants=tuple(constants),
+        constants_sha256=sha256,
+    )
+    head.record.identity, head.record.chain = SimpleNamespace(model="mgts"), chain
+    for name in ("inputs", "outputs", "profile"):
+        setattr(head.record, name, getattr(head, name))
+    plan = SimpleNamespace(record=head.record, folder=Path("plans/mgts"))
+    return EngineChain(plan, [before], [kernel_of(step) for step in chain.operators], matrices, device)
+
+
+def gpu_pipeline(mode, seed=0, *, graphs=True, kernel=False, batch=64, available=None, **limits):
     """The pipeline on a simulated device of its own, `pipeline.device`, with its engines, `pipeline.engines`."""
     device = SimulatedDevice(seed)
     device.available = available
     register_kernels(device)
     engines = {model: engine(device, model, batch) for model in MODELS_OF_MODE[mode]}
-    if fused:
-        engines["mgts"] = engine(device, "headless", batch)
-    pipeline = GpuPipeline(MANIFEST, mode, engines, head_weights=HEAD if fused else None, graphs=graphs, **limits)
+    if kernel:
+        engines["mgts"] = mgts_chain(device, batch)
+    pipeline = GpuPipeline(MANIFEST, mode, engines, graphs=graphs, **limits)
     pipeline.device, pipeline.engines = device, engines
     return pipeline
 

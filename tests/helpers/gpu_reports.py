@@ -52,7 +52,7 @@ def make_report(**changes: object) -> Report:
         ],
         "kernels": [
             KernelResult(kernel="letterbox", work="x", kilobytes=4000, microseconds=4, copy_microseconds=3),
-            KernelResult(kernel="fused_head", work="y", kilobytes=1, microseconds=0, copy_microseconds=0, error="no"),
+            KernelResult(kernel="se_head", work="y", kilobytes=1, microseconds=0, copy_microseconds=0, error="no"),
         ],
         "soak": [soak.judge([5.0] * 100, memory, mode="net", precision="fp16", seconds=0.5)],
         "parity": [

@@ -22,9 +22,6 @@ def register_kernels(device: SimulatedDevice) -> None:
     device.kernel("separate_people", separate_people, reads=[0, 1, 2], writes=[8, 9, 10])
     for dtype, suffix in TYPES:
         device.kernel(f"person_patches_{suffix}", patches_of(dtype), reads=[0, 2, 3, 5, 6, 7], writes=[14, 15])
-        squeeze, embed = head_of(dtype)
-        device.kernel(f"head_squeeze_{suffix}", squeeze, reads=[0, 1, 5], writes=[7, 8, 9, 10])
-        device.kernel(f"head_embed_{suffix}", embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
         device.kernel(f"se_head_squeeze_{suffix}", se_head_squeeze_of(dtype), reads=[0, 1, 5], writes=[7, 8, 9])
         for out, to in TYPES:
             align, used = aligning(dtype, out)
@@ -111,26 +108,6 @@ def patches_of(dtype):
                     out[i - first] = (resized.transpose(2, 0, 1) - mean) / std
 
     return person_patches
-
-
-def head_of(dtype):
-    """The two launches of the fused head; what passes between them goes through the workspace."""
-
-    def squeeze(f, o, batch, channels, area, weights, width, pooled, hidden, products, counters):
-        assert not counters.any(), "the counters are zero between launches"
-        maps = [view(each, dtype, batch, channels, area).mean(axis=2, dtype=np.float32) for each in (f, o)]
-        view(pooled, np.float32, batch, 2 * channels)[...] = both = np.concatenate(maps, axis=1)
-        matrix = view(weights, dtype, 2 * channels, width).astype(np.float32)
-        view(hidden, np.float32, batch, width)[...] = np.maximum(both @ matrix, 0)
-
-    def embed(pooled, hidden, batch, channels, width, excite, fc, dimensions, products, counters, embedding):
-        both = view(pooled, np.float32, batch, 2 * channels)
-        logits = view(hidden, np.float32, batch, width) @ view(excite, dtype, width, 2 * channels).astype(np.float32)
-        out = (both / (1 + np.exp(-logits))) @ view(fc, dtype, 2 * channels, dimensions).astype(np.float32)
-        norm = np.linalg.norm(out, axis=1, keepdims=True)
-        view(embedding, np.float32, batch, dimensions)[...] = out / np.maximum(norm, 1e-12)
-
-    return squeeze, embed
 
 
 def se_head_squeeze_of(dtype):

@@ -9,15 +9,9 @@ from benchmarks.inputs import spread_boxes
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.bundle.onnx_graph import infer_tensors, load_onnx
 from mgts_trt.runtime.cuda.launch import Launch, Pointer
 from mgts_trt.runtime.gpu import kernels
-from mgts_trt.runtime.gpu.kernels import FusedHead
 from mgts_trt.stages import Letterbox, expand_boxes
-from mgts_trt.stages.head import HeadWeights
-
-REDUCTION = 16
-"""Of the SE block (Sec. 3.3): what both presets have."""
 
 Put = Callable[[Array], Pointer]
 """Copies an array to the device, where it stays."""
@@ -74,7 +68,6 @@ class Cases:
         yield self._separate_people()
         for dtype in ("float32", "float16"):
             yield self._person_patches(dtype)
-        yield from self._fused_heads()
 
     def _letterbox(self) -> Case:
         canvas = np.empty((*self._manifest.canvas, 3), np.uint8)
@@ -139,32 +132,3 @@ class Cases:
         moved = 5 * read + 2 * patches.nbytes
         height, width = manifest.patch
         return Case("person_patches", f"{self._people} × 2 × {height}×{width}, {dtype}", moved, (launch,))
-
-    def _fused_heads(self) -> Iterator[Case]:
-        """The head at the size of MGTS's feature maps; none where the ONNX file does not name them."""
-        if "mgts" not in self._manifest.models:
-            return
-        precision = next(iter(self._bundle.model("mgts").files))
-        model = load_onnx(self._bundle.model_path("mgts", precision), weights=False)
-        maps = infer_tensors(model, {"N": self._people}).get("original_features")
-        if maps is None or maps.shape is None:
-            return
-        _, channels, height, width = maps.shape
-        hidden, embedding = 2 * channels // REDUCTION, self._manifest.embedding
-        shapes = ((hidden, 2 * channels), (2 * channels, hidden), (embedding, 2 * channels))
-        weights = HeadWeights(*(self._random.normal(0, 0.05, shape) for shape in shapes))
-        for dtype in ("float32", "float16"):
-            head = FusedHead(channels, height * width, hidden, embedding, dtype=dtype)
-            features = self._random.random((self._people, channels, height, width), np.float32).astype(dtype)
-            packed = head.pack(weights)
-            out = np.empty((self._people, embedding), np.float32)
-            launches = head.launches(
-                self._people,
-                foreground_features=self._put(features),
-                original_features=self._put(features),
-                weights={name: self._put(matrix) for name, matrix in packed.items()},
-                workspace={n: self._put(np.zeros(size, np.uint8)) for n, size in head.workspace(self._people).items()},
-                embedding=self._put(out),
-            )
-            moved = 2 * features.nbytes + sum(matrix.nbytes for matrix in packed.values()) + out.nbytes
-            yield Case("fused_head", f"2 × {list(features.shape)}, {dtype}", moved, launches)

@@ -23,7 +23,7 @@ def plan(job: Job) -> list[str]:
     """What would be measured."""
     if not job.on_gpu:
         return ["nothing: kernels run on a GPU only"]
-    names = "letterbox, select_people, paint_instances, separate_people, person_patches, fused_head"
+    names = "letterbox, select_people, paint_instances, separate_people, person_patches, the operators"
     return [f"{names}, {job.people} people: the best of {_TRIES} × {_BATCH} launches, and of copies of as many bytes"]
 
 

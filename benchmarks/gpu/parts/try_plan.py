@@ -52,12 +52,12 @@ def _load_and_run(
 ) -> None:
     from benchmarks.gpu.sides.engine import EngineRun
     from mgts_trt.runtime.cuda.nvidia import CudaDevice
-    from mgts_trt.runtime.session.engine import Engine
+    from mgts_trt.runtime.session.tensorrt import load_plan
 
     gpus = find_gpus()
     device = CudaDevice(0)
     gpu = gpus[0] if gpus else None
-    engine = timed("load", lambda: Engine(built, flavour, device, gpu))
+    engine = timed("load", lambda: load_plan(built, flavour, device, gpu))
     trial.reached = "loaded"
     ready = timed("context", lambda: EngineRun(engine, inputs))
     trial.reached = "context"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from mgts_trt._typing import Array
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import Graph
-from mgts_trt.runtime.session.engine import Engine
+from mgts_trt.runtime.session.base import LoadedPlan
 
 
 class EngineRun:
@@ -19,7 +19,7 @@ class EngineRun:
         BackendError: TensorRT or CUDA refuses.
     """
 
-    def __init__(self, engine: Engine, inputs: Mapping[str, Array]) -> None:
+    def __init__(self, engine: LoadedPlan, inputs: Mapping[str, Array]) -> None:
         device = engine.device
         self._device, self._stream = device, device.stream()
         self._context = engine.create_context()

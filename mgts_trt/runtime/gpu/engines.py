@@ -15,9 +15,8 @@ from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.graphs import GraphPolicy, Graphs
 from mgts_trt.runtime.gpu.keeping import CacheKeeper
 from mgts_trt.runtime.gpu.memory import Arena
-from mgts_trt.runtime.gpu.placed_head import Head
 from mgts_trt.runtime.modes import MODELS_OF_MODE
-from mgts_trt.runtime.session.engine import Engine, EngineContext
+from mgts_trt.runtime.session.base import ExecutionContext, LoadedPlan
 
 
 def sized(spec: TensorSpec, batch: int) -> tuple[int, ...]:
@@ -33,7 +32,6 @@ class Shared:
         manifest: The bundle's.
         mode: `none`, `net` or `box`.
         engines: The mode's models.
-        head: Behind the re-ID engine.
         policy: Whether engines' runs are captured.
         keeper: Told whenever an engine may have compiled something.
         max_people: Most people of one batch of re-ID; None means as many as its plan takes.
@@ -41,8 +39,7 @@ class Shared:
 
     manifest: Manifest
     mode: Mode
-    engines: Mapping[str, Engine]
-    head: Head
+    engines: Mapping[str, LoadedPlan]
     policy: GraphPolicy
     keeper: CacheKeeper
     max_people: int | None = None
@@ -78,13 +75,13 @@ class Shared:
                 context.close()
         return sizes
 
-    def fit(self, context: EngineContext, batch: int) -> int:
+    def fit(self, context: ExecutionContext, batch: int) -> int:
         """Set re-ID's shapes, and return the workspace it then needs, bytes."""
         for name, spec in context.inputs.items():
             context.set_shape(name, sized(spec, batch))
         return context.workspace_bytes if self.max_people is None else context.fit_workspace()
 
-    def create_context(self, model: str) -> EngineContext:
+    def create_context(self, model: str) -> ExecutionContext:
         """A new execution context of a model; one thread at a time makes one."""
         with self._loading:
             context = self.engines[model].create_context()
@@ -105,7 +102,7 @@ class Workspace:
         size = max(shared.workspace_bytes[model] for model in models)
         return cls(arena.array((size,), "uint8", stream).pointer, size)
 
-    def lend(self, context: EngineContext) -> None:
+    def lend(self, context: ExecutionContext) -> None:
         """Let a context use it."""
         context.set_workspace(self.pointer, self.size)
 

@@ -17,14 +17,11 @@ from mgts_trt.runtime.gpu.engines import Shared
 from mgts_trt.runtime.gpu.graphs import GraphPolicy
 from mgts_trt.runtime.gpu.keeping import CacheKeeper
 from mgts_trt.runtime.gpu.memory_plan import MemoryPlan
-from mgts_trt.runtime.gpu.placed_head import make_head
 from mgts_trt.runtime.gpu.pool import SlotPool
 from mgts_trt.runtime.gpu.slot import Slot
-from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.people import People, given_boxes
-from mgts_trt.runtime.session.engine import Engine
+from mgts_trt.runtime.session.base import LoadedPlan
 from mgts_trt.runtime.stream import Errors, PeopleStream
-from mgts_trt.stages import HeadWeights
 
 CALLS = 2
 """Pictures that calls from several threads have in flight together. Two keep the GPU busy while the host stages a
@@ -38,48 +35,35 @@ class GpuPipeline:
         manifest: The bundle's.
         mode: `none`, `net` or `box`.
         engines: The mode's models, all on one device; they stay open when this is closed.
-        head_weights: Of a re-ID plan that ends at the feature maps.
         graphs: Whether engines' runs are captured in CUDA graphs.
         max_people: See `PersonSearch`.
         pictures_in_flight: See `PersonSearch`; None bounds calls alone, to `CALLS`.
 
     Raises:
-        BackendError: The weights are of another model, or the pipeline does not fit into the GPU's memory.
+        BackendError: The pipeline does not fit into the GPU's memory.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         mode: Mode,
-        engines: Mapping[str, Engine],
+        engines: Mapping[str, LoadedPlan],
         *,
-        head_weights: HeadWeights | None = None,
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
     ) -> None:
         self._policy = GraphPolicy(graphs)
-        reid = engines[MODELS_OF_MODE[mode][-1]]
-        self._head = make_head(reid.device, reid.outputs, head_weights)
         self._keeper = CacheKeeper()
-        shared = Shared(manifest, mode, engines, self._head, self._policy, self._keeper, max_people)
-        try:
-            self.memory = MemoryPlan.of(shared, pictures_in_flight or CALLS)
-            self.memory.require(reid.device.available_memory())
-        except BaseException:
-            self._head.close()
-            raise
+        shared = Shared(manifest, mode, engines, self._policy, self._keeper, max_people)
+        self.memory = MemoryPlan.of(shared, pictures_in_flight or CALLS)
+        self.memory.require(shared.device.available_memory())
         self._most = pictures_in_flight
         self._pool = SlotPool(lambda: Slot(shared), most=pictures_in_flight)
         self._turns = threading.Semaphore(pictures_in_flight or CALLS)
         self._streams: WeakSet[PeopleStream[Any]] = WeakSet()
         self._lock = threading.Lock()
         self._closing = threading.Event()
-
-    @property
-    def head(self) -> str:
-        """`graph`: the re-ID plan holds its head; `fused`: a kernel behind it does."""
-        return self._head.form
 
     @property
     def graph_refusals(self) -> Mapping[str, GraphRefusal]:
@@ -148,7 +132,6 @@ class GpuPipeline:
             stream.interrupt("This PersonSearch was closed while it was in use; open the bundle again.")
         self._pool.close()
         self._keeper.close()
-        self._head.close()
 
     def _call(self, image: Any, queue: Callable[[Slot], None], stream: Any) -> People:
         with self._turns:

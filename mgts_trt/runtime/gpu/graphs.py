@@ -1,7 +1,7 @@
 """Work that is queued again and again: plainly the first time, then recorded, from then on as a CUDA graph.
 
-What is captured is an engine's run, and the fused head behind it: hundreds of launches become one. The kernels between
-the engines depend on the picture's size or on how many people are in it, and are one launch each.
+What is captured is a plan's run, its operators' kernels included: hundreds of launches become one. The kernels between
+the plans depend on the picture's size or on how many people are in it, and are one launch each.
 """
 
 import logging

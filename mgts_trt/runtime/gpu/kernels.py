@@ -5,14 +5,11 @@ contiguous, on the device, and of the shapes and types given here. Pictures and 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from mgts_trt._typing import Array
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.launch import Argument, Launch, Pointer
-from mgts_trt.stages.head import HeadWeights
 from mgts_trt.stages.letterbox import Letterbox
 
 MAX_INSTANCES = 1023
@@ -20,7 +17,6 @@ MAX_INSTANCES = 1023
 
 _THREADS = 256
 _TILE_W, _TILE_H = 32, 8
-_PEOPLE, _CHUNK = 4, 128  # of fused_head.cu
 
 
 def letterbox(
@@ -201,117 +197,6 @@ def person_patches(
     )  # fmt: skip
     kernel = f"person_patches_{_suffix(dtype)}"
     return Launch(kernel, "person_patches.cu", grid, (_TILE_W, _TILE_H, 1), 0, arguments)
-
-
-@dataclass(frozen=True)
-class FusedHead:
-    """MGTS's head after the two streams, `stages.fused_head`, as two launches that read the feature maps once.
-
-    Attributes:
-        channels: C of each stream's feature map.
-        area: h · w of the map.
-        hidden: r of the SE block.
-        embedding: d.
-        dtype: Of maps and weights, `float32` or `float16`; it computes in float32.
-
-    Raises:
-        BackendError: Another type, or a size below 1.
-    """
-
-    channels: int
-    area: int
-    hidden: int
-    embedding: int
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        _suffix(self.dtype)
-        sizes = {name: getattr(self, name) for name in ("channels", "area", "hidden", "embedding")}
-        for name, size in sizes.items():
-            if size < 1:
-                raise BackendError(f"The head's {name} is {size}, but every size is at least 1. Pass the model's own.")
-
-    def pack(self, weights: HeadWeights) -> dict[str, Array]:
-        """The weights as the kernels read them: [inputs, outputs], contiguous, of this head's type.
-
-        Raises:
-            BackendError: A matrix is not of this head's sizes.
-        """
-        shapes = {
-            "squeeze": (self.hidden, 2 * self.channels),
-            "excite": (2 * self.channels, self.hidden),
-            "fc": (self.embedding, 2 * self.channels),
-        }
-        packed = {}
-        for name, shape in shapes.items():
-            matrix = np.asarray(getattr(weights, name))
-            if matrix.shape != shape:
-                raise BackendError(
-                    f"The head's {name} matrix is {list(matrix.shape)}, but [outputs, inputs] is {list(shape)} here. "
-                    "Pass the weights of the model these sizes are from."
-                )
-            packed[name] = np.ascontiguousarray(matrix.T, self.dtype)
-        return packed
-
-    def workspace(self, batch: int) -> dict[str, int]:
-        """Bytes of each buffer the launches of up to `batch` people need; `counters` must be zero before the first.
-
-        The launches leave `counters` at zero. Launches that may run at the same time need workspaces of their own.
-        """
-        groups, chunks = self._grid(batch)
-        products = max(_shares(width) * width for width in (self.hidden, self.embedding))
-        return {
-            "pooled": 4 * batch * 2 * self.channels,
-            "hidden": 4 * batch * self.hidden,
-            "products": 4 * groups * chunks * products * _PEOPLE,
-            "counters": 4 * groups,
-        }
-
-    def launches(
-        self,
-        batch: int,
-        *,
-        foreground_features: Pointer,
-        original_features: Pointer,
-        weights: dict[str, Pointer],
-        workspace: dict[str, Pointer],
-        embedding: Pointer,
-    ) -> tuple[Launch, Launch]:
-        """The two launches, to be run one after the other on one stream.
-
-        Args:
-            batch: N.
-            foreground_features: F-Net's map [N, C, h, w].
-            original_features: O-Net's map [N, C, h, w].
-            weights: What `pack` gave, on the device.
-            workspace: Buffers of the sizes `workspace` gives, on the device.
-            embedding: float32 [N, d].
-        """
-        grid = (*self._grid(batch), 1)
-        pooled, hidden = workspace["pooled"], workspace["hidden"]
-        products, counters = workspace["products"], workspace["counters"]
-        squeeze: tuple[Argument, ...] = (
-            foreground_features, original_features, *_ints(batch, self.channels, self.area),
-            weights["squeeze"], np.int32(self.hidden), pooled, hidden, products, counters,
-        )  # fmt: skip
-        embed: tuple[Argument, ...] = (
-            pooled, hidden, *_ints(batch, self.channels, self.hidden), weights["excite"], weights["fc"],
-            np.int32(self.embedding), products, counters, embedding,
-        )  # fmt: skip
-        source, block, suffix = "fused_head.cu", (_THREADS, 1, 1), _suffix(self.dtype)
-        return (
-            Launch(f"head_squeeze_{suffix}", source, grid, block, 0, squeeze),
-            Launch(f"head_embed_{suffix}", source, grid, block, 0, embed),
-        )
-
-    def _grid(self, batch: int) -> tuple[int, int]:
-        """Groups of people, chunks of channels."""
-        return -(-batch // _PEOPLE), -(-2 * self.channels // _CHUNK)
-
-
-def _shares(outputs: int) -> int:
-    """`shares_of` in fused_head.cu: threads that share one output."""
-    return max(1, _THREADS // outputs)
 
 
 def _tiles(height: int, width: int) -> tuple[int, int, int]:

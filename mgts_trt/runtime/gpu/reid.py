@@ -5,12 +5,11 @@ from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.gpu.engines import Shared, Workspace, sized
 from mgts_trt.runtime.gpu.graphs import Graphs
 from mgts_trt.runtime.gpu.memory import Arena
-from mgts_trt.runtime.gpu.placed_head import PlacedHead
-from mgts_trt.runtime.session.engine import EngineContext
+from mgts_trt.runtime.session.base import ExecutionContext
 
 
 class ReId:
-    """MGTS or IDNet and its head, with a context for each batch size met so far.
+    """MGTS or IDNet, with a context for each batch size met so far.
 
     Its buffers hold the largest batch met so far: most pictures have few people, and 64 pairs of patches of the paper's
     size are 50 MB.
@@ -28,9 +27,9 @@ class ReId:
         self._graphs, self._stream = graphs, stream
         self._engine = shared.engines[shared.reid]
         self._sizes = shared.batches
-        self._contexts: dict[int, EngineContext] = {}
+        self._contexts: dict[int, ExecutionContext] = {}
         self._new: set[int] = set()
-        self._arrays, self._head = self._place(self._sizes[0])
+        self._arrays = self._place(self._sizes[0])
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -51,7 +50,7 @@ class ReId:
 
         Addresses hold until a larger batch is asked for.
         """
-        if batch > self._head.embedding.shape[0]:
+        if batch > self._arrays["embedding"].shape[0]:
             self._grow(batch)
         return {name: self._arrays[name] for name in self._engine.inputs}
 
@@ -61,17 +60,16 @@ class ReId:
         Returns:
             The embeddings, float32 [batch, d], until the next run.
         """
-        head, context = self._head, self._context(batch)
-        buffers = (*self._arrays.values(), *head.buffers)
-
-        def run() -> None:
-            context.enqueue(self._stream)
-            head.enqueue(batch, self._stream)
-
-        addresses = (self._workspace.pointer, *(array.pointer for array in buffers))
-        capturable = lambda: context.capturable(self._stream)  # noqa: E731
-        self._graphs.run(self._shared.reid, batch, addresses, run, capturable=capturable)
-        return head.embedding.rows(0, batch)
+        context = self._context(batch)
+        addresses = (self._workspace.pointer, *(array.pointer for array in self._arrays.values()))
+        self._graphs.run(
+            self._shared.reid,
+            batch,
+            addresses,
+            lambda: context.enqueue(self._stream),
+            capturable=lambda: context.capturable(self._stream),
+        )
+        return self._arrays["embedding"].rows(0, batch)
 
     def settle(self) -> None:
         """Once runs are done: have kept what TensorRT-RTX compiled for batches that ran for the first time."""
@@ -87,24 +85,21 @@ class ReId:
 
     def _grow(self, places: int) -> None:
         """Move to larger buffers, and the contexts with them."""
-        for array in (*self._arrays.values(), *self._head.buffers):
+        for array in self._arrays.values():
             self._arena.free(array)
-        self._arrays, self._head = self._place(places)
+        self._arrays = self._place(places)
         for context in self._contexts.values():
             self._bind(context)
 
-    def _place(self, places: int) -> tuple[dict[str, DeviceArray], PlacedHead]:
-        """Buffers of the engine and its head for `places` people."""
-        engine = self._engine
-        arrays = {
+    def _place(self, places: int) -> dict[str, DeviceArray]:
+        """Inputs and outputs for `places` people."""
+        return {
             # Zero, so that the rows beyond the people are numbers.
             name: self._arena.array(sized(spec, places), spec.dtype, self._stream, zero=True)
-            for name, spec in {**engine.inputs, **engine.outputs}.items()
+            for name, spec in {**self._engine.inputs, **self._engine.outputs}.items()
         }
-        outputs = {name: arrays[name] for name in engine.outputs}
-        return arrays, self._shared.head.place(outputs, self._arena, self._stream)
 
-    def _context(self, batch: int) -> EngineContext:
+    def _context(self, batch: int) -> ExecutionContext:
         if batch not in self._contexts:
             context = self._shared.create_context(self._shared.reid)
             self._shared.fit(context, batch)
@@ -114,6 +109,6 @@ class ReId:
             self._new.add(batch)
         return self._contexts[batch]
 
-    def _bind(self, context: EngineContext) -> None:
+    def _bind(self, context: ExecutionContext) -> None:
         for name, array in self._arrays.items():
             context.bind(name, array.pointer)

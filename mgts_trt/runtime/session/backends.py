@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.choices import BACKENDS, Backend, LoweringChoice
@@ -10,11 +9,8 @@ from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.runtime.cuda.device import GraphRefusal
-from mgts_trt.runtime.session.base import Session
+from mgts_trt.runtime.session.base import LoadedPlan, Session
 from mgts_trt.runtime.session.onnxruntime import CudaSession, OnnxRuntimeSession, why_no_cuda
-
-if TYPE_CHECKING:
-    from mgts_trt.runtime.session.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -27,8 +23,10 @@ class Runtime:
     """For people: `CPU, 2 threads`."""
     reason: str
     """Why this backend, in one sentence."""
-    engines: "Mapping[str, Engine]" = field(default_factory=dict, repr=False, compare=False)
+    engines: Mapping[str, LoadedPlan] = field(default_factory=dict, repr=False, compare=False)
     """The plans by model, loaded, where TensorRT runs them."""
+    ops: LoweringChoice = "auto"
+    """How plans that are yet to be loaded compute the networks' operators."""
     graph_refusals: Mapping[str, GraphRefusal] = field(default_factory=dict, repr=False, compare=False)
     """Work (`"mgts, 8 rows"`) → how often, and why, its run could not be captured in a CUDA graph; such a run is
     launched one kernel at a time, and its capture tried again now and then. It grows as pictures are searched."""
@@ -46,7 +44,7 @@ def select_runtime(
     precision: str,
     backend: Backend,
     threads: int | None,
-    ops: LoweringChoice = "graph",
+    ops: LoweringChoice = "auto",
 ) -> Runtime:
     """Decide what runs `models`.
 
@@ -57,7 +55,7 @@ def select_runtime(
         backend: `auto` takes TensorRT where it can run, else ONNX Runtime: on a GPU by its CUDA provider, if there are
             both, or on the CPU.
         threads: CPU threads; all available ones by default.
-        ops: See `mgts_trt.runtime.session.tensorrt.usable_plan`.
+        ops: How plans compute the networks' operators; see `mgts_trt.runtime.session.tensorrt.usable_plan`.
 
     Raises:
         BackendError: `backend` is unknown, or needs a GPU and cannot run here; the message says why.
@@ -85,7 +83,7 @@ def select_runtime(
             ) from error
         return without_tensorrt(str(error), threads)
     reason = "asked for" if backend == "tensorrt" else "there is a GPU, and the plans fit it"
-    return Runtime("tensorrt", str(gpu), reason, engines)
+    return Runtime("tensorrt", str(gpu), reason, engines, ops)
 
 
 def without_tensorrt(reason: str, threads: int | None) -> Runtime:
@@ -121,6 +119,6 @@ def open_session(
         engine = runtime.engines.get(model)
         # A plan of another precision than the runtime was chosen with is loaded by the session.
         fits = engine is not None and not engine.closed and engine.record.identity.precision == precision
-        return TensorRTSession(bundle, model, precision, engine=engine if fits else None)
+        return TensorRTSession(bundle, model, precision, engine=engine if fits else None, ops=runtime.ops)
     kind = CudaSession if runtime.backend == "onnxruntime-cuda" else OnnxRuntimeSession
     return kind(bundle, model, precision, threads=threads, spinning=spinning)

@@ -7,6 +7,7 @@ from typing import Any
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.caches import RuntimeCache
+from mgts_trt.plans.chain import EngineStep
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.plan import Plan
 from mgts_trt.runtime.cuda.device import DeviceLayer
@@ -16,10 +17,11 @@ from mgts_trt.runtime.session.checked_context import CheckedContext
 
 
 class Engine(LoadedPlan):
-    """A plan that is one engine, deserialised; see `mgts_trt.runtime.session.base.LoadedPlan`.
+    """An engine of a plan, deserialised; of most, the only one. See `mgts_trt.runtime.session.base.LoadedPlan`.
 
     Args:
-        plan: One whose identity and checksum have been verified (`mgts_trt.plans.plan.find_plan`).
+        plan: One whose identity and checksums have been verified (`mgts_trt.plans.plan.find_plan`).
+        step: Which of its engines.
         flavour: Loads it.
         device: Where it runs.
         gpu: What runs it, as far as known; part of the runtime cache's key.
@@ -35,22 +37,28 @@ class Engine(LoadedPlan):
         BackendError: TensorRT refuses the plan, or its tensors are not those its sidecar names.
     """
 
-    def __init__(self, plan: Plan, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None) -> None:
+    def __init__(
+        self, plan: Plan, step: EngineStep, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None
+    ) -> None:
         record = plan.record
-        step = record.chain.engines[0]
         self.flavour, self.record, self.device, self.folder = flavour, record, device, plan.folder
-        self.inputs, self.outputs, self.profile = record.inputs, record.outputs, record.profile
+        self.inputs, self.outputs = (
+            {name: record.chain.tensors[name] for name in names} for names in (step.inputs, step.outputs)
+        )
+        self.profile = record.profile
+        self.name = record.identity.model if len(record.chain.engines) == 1 else step.file
         self._errors = flavour.create_error_log()
         self._cache = RuntimeCache(flavour, gpu, step.sha256) if flavour.has_runtime_cache() else None
         device.make_current()
         # An engine uses its runtime, and TensorRT keeps neither the runtime nor the error log alive.
         self._runtime: Any = flavour.create_runtime(self._errors)
+        file = plan.file(step)
         try:
-            data = plan.file(step).read_bytes()
+            data = file.read_bytes()
         except OSError as error:
-            raise BackendError(f"Cannot read {plan.file(step)}: {error.strerror}.") from error
+            raise BackendError(f"Cannot read {file}: {error.strerror}.") from error
         self._engine: Any = self.call("deserialising", self._runtime.deserialize_cuda_engine, data)
-        self._check_tensors(plan.file(step))
+        self._check_tensors(file)
         self.workspace_bytes = int(self._engine.device_memory_size_v2)
 
     @property
@@ -67,7 +75,7 @@ class Engine(LoadedPlan):
             BackendError: The engine is closed, or TensorRT refuses.
         """
         if self._engine is None:
-            raise BackendError(f"The engine of {self.record.identity.model} is closed; open the bundle again.")
+            raise BackendError(f"The engine of {self.name} is closed; open the bundle again.")
         trt = self.flavour.module
         self.device.make_current()
         option = trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -123,7 +131,7 @@ class Engine(LoadedPlan):
             reason = "; ".join(words) or "it gives no reason"
             identity = self.record.identity
             raise BackendError(
-                f"{self.flavour} failed in {stage} {identity.model} ({identity.precision}, {identity.target}): "
+                f"{self.flavour} failed in {stage} {self.name} ({identity.precision}, {identity.target}): "
                 f"{reason}. Check the GPU and its driver with `mgts-trt doctor`, or use --backend onnxruntime."
             )
         return answer
@@ -151,7 +159,7 @@ class EngineContext(CheckedContext):
     """See `mgts_trt.runtime.session.base.ExecutionContext`; made by `Engine.create_context`."""
 
     def __init__(self, engine: Engine, native: Any, option: Any) -> None:
-        super().__init__(engine.record.identity.model, engine.inputs, engine.outputs, engine.profile)
+        super().__init__(engine.name, engine.inputs, engine.outputs, engine.profile)
         # Nothing says that the context keeps its configuration alive.
         self.engine, self._native, self._option = engine, native, option
         self._fitted: int | None = None

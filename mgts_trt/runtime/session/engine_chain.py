@@ -6,7 +6,9 @@ chain is run, and captured in a CUDA graph, as one engine is.
 """
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
@@ -14,7 +16,7 @@ import numpy as np
 from mgts_trt._typing import Array
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
-from mgts_trt.plans.chain import Chain, EngineStep, Step
+from mgts_trt.plans.chain import EngineStep, Step
 from mgts_trt.plans.plan import Plan
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
@@ -33,11 +35,10 @@ class EngineChain(LoadedPlan):
     """See above, and `mgts_trt.runtime.session.base.LoadedPlan`.
 
     Args:
-        plan: Has inputs, outputs and profile; for messages, its folder.
-        chain: Its steps.
-        engines: Those of `chain.engines`.
-        kernels: Those of `chain.operators`.
-        constants: Name → array of `chain.constants`. They are uploaded once, for all contexts.
+        plan: Its record has the chain.
+        engines: Those of the chain, in its order.
+        kernels: Of the chain's operators, likewise.
+        constants: Name → array of the chain's. They are uploaded once, for all contexts.
         device: Where it runs.
 
     Raises:
@@ -48,12 +49,12 @@ class EngineChain(LoadedPlan):
     def __init__(
         self,
         plan: Plan,
-        chain: Chain,
         engines: Sequence[LoadedPlan],
         kernels: Sequence[OperatorKernel],
         constants: Mapping[str, Array],
         device: DeviceLayer,
     ) -> None:
+        chain = plan.record.chain
         self.record, self.folder, self.device = plan.record, plan.folder, device
         self.inputs, self.outputs, self.profile = plan.record.inputs, plan.record.outputs, plan.record.profile
         self.chain, self.engines, self.kernels = chain, tuple(engines), tuple(kernels)
@@ -63,8 +64,10 @@ class EngineChain(LoadedPlan):
         self.largest = self.lay_out(sizes, [engine.workspace_bytes for engine in engines])
         """Has room for a run of any size."""
         self.workspace_bytes = self.largest.size
+        self._lock = threading.Lock()
+        self._contexts, self._closed = 0, False
+        self._stream = device.stream()
         self.constants = self._upload(constants)
-        self._closed = False
 
     @property
     def closed(self) -> bool:
@@ -88,7 +91,15 @@ class EngineChain(LoadedPlan):
             for context in contexts:
                 context.close()
             raise
+        with self._lock:
+            self._contexts += 1
         return ChainContext(self, contexts)
+
+    def forget_context(self) -> None:
+        """A context was closed."""
+        with self._lock:
+            self._contexts -= 1
+        self._free()
 
     def save_cache(self) -> None:
         """See `LoadedPlan.save_cache`."""
@@ -98,10 +109,9 @@ class EngineChain(LoadedPlan):
     def close(self) -> None:
         """See `LoadedPlan.close`."""
         self._closed = True
-        # Contexts hold them as long as they need them.
-        self.constants = {}
         for engine in self.engines:
             engine.close()
+        self._free()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -166,14 +176,24 @@ class EngineChain(LoadedPlan):
 
     def _upload(self, constants: Mapping[str, Array]) -> dict[str, DeviceArray]:
         self.device.make_current()
-        stream = self.device.stream()
         uploaded = {}
         for name, array in constants.items():
-            uploaded[name] = self.device.array(array.shape, array.dtype, stream)
-            self.device.copy(uploaded[name], np.ascontiguousarray(array), stream)
+            uploaded[name] = self.device.array(array.shape, array.dtype, self._stream)
+            self.device.copy(uploaded[name], np.ascontiguousarray(array), self._stream)
         # All contexts read them, on streams of their own.
-        stream.synchronize()
+        self._stream.synchronize()
         return uploaded
+
+    def _free(self) -> None:
+        """Free the constants, once nobody needs them."""
+        with self._lock:
+            if not self._closed or self._contexts:
+                return
+            constants, self.constants = self.constants, {}
+        with suppress(BackendError):  # a device that has failed refuses
+            for array in constants.values():
+                array.owner.free(self._stream)
+            self._stream.synchronize()
 
 
 class ChainContext(CheckedContext):
@@ -181,7 +201,7 @@ class ChainContext(CheckedContext):
 
     def __init__(self, chain: EngineChain, contexts: Sequence[ExecutionContext]) -> None:
         super().__init__(chain.record.identity.model, chain.inputs, chain.outputs, chain.profile)
-        self._chain, self._constants = chain, chain.constants
+        self._chain = chain
         self._contexts: Sequence[ExecutionContext] | None = contexts
         self._shapes = {name: sized(spec, {}) for name, spec in self.inputs.items() if name not in self._unsized}
         self._addresses: dict[str | int, int] = {name: array.pointer for name, array in chain.constants.items()}
@@ -220,9 +240,12 @@ class ChainContext(CheckedContext):
 
     def close(self) -> None:
         """See `ExecutionContext.close`."""
-        for context in self._contexts or ():
+        if self._contexts is None:
+            return
+        for context in self._contexts:
             context.close()
-        self._contexts, self._constants, self._work = None, {}, []
+        self._contexts, self._work = None, []
+        self._chain.forget_context()
 
     def _lend(self, pointer: int, size: int) -> None:
         self._workspace, self._work = pointer, []

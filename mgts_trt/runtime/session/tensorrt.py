@@ -15,21 +15,25 @@ from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.choices import LoweringChoice
 from mgts_trt.errors import BackendError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
+from mgts_trt.plans.constants import load_constants
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.installed import find_flavour, require_flavour, why_no_flavour
-from mgts_trt.plans.lowering import RUNNABLE
+from mgts_trt.plans.lowering import LOWERINGS, choose_lowering, require_plugins
 from mgts_trt.plans.plan import Plan, PlanIdentity, build_command, find_plan, plan_folders
 from mgts_trt.plans.support import CURRENT, PORTABLE, runs_on
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
+from mgts_trt.runtime.operators.kernel_table import kernel_of
+from mgts_trt.runtime.session.base import LoadedPlan
 from mgts_trt.runtime.session.engine import Engine
+from mgts_trt.runtime.session.engine_chain import EngineChain
 
 
 def usable_plan(
     bundle: Bundle,
     model: str,
     precision: str,
-    ops: LoweringChoice = "graph",
+    ops: LoweringChoice = "auto",
     *,
     flavour: Flavour,
     gpus: Sequence[Gpu],
@@ -42,7 +46,7 @@ def usable_plan(
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
-        ops: How the plan computes the operators of the domain `mgts`; `auto` takes the fastest of those that are built.
+        ops: How it computes the network's operators; `auto` takes the best of those that are built.
         flavour: Loads it.
         gpus: Of this machine; the first one runs it.
 
@@ -51,18 +55,21 @@ def usable_plan(
         BundleError: The bundle does not hold the model in that precision.
         PlanError: There is no such plan, it was built for something else, or it is altered.
     """
-    lowerings = RUNNABLE if ops == "auto" else (ops,)
+    wanted = choose_lowering(ops, flavour)
+    forms = dict.fromkeys((*LOWERINGS, wanted)) if ops == "auto" else (wanted,)
     targets = runnable_targets(flavour, gpus)
-    expected = [
-        PlanIdentity.of(bundle, model, precision, target, flavour, each) for each in lowerings for target in targets
-    ]
-    if not expected:
+    if not targets:
         raise BackendError(
             f"{flavour} runs plans on the GPU they were built on, and there is no NVIDIA GPU here that it supports. "
             "Use --backend onnxruntime."
         )
-    there = [identity for identity in expected if os.path.isdir(bundle.plans / identity.folder)]
-    plan = find_plan(bundle, (there or expected)[0])
+    identities = [
+        PlanIdentity.of(bundle, model, precision, target, flavour, form) for form in forms for target in targets
+    ]
+    there = [identity for identity in identities if os.path.isdir(bundle.plans / identity.folder)]
+    if not there:  # the error tells what to build
+        there = [PlanIdentity.of(bundle, model, precision, targets[0], flavour, wanted)]
+    plan = find_plan(bundle, there[0])
     _require_tensors(plan, bundle.model(model))
     return plan
 
@@ -85,9 +92,9 @@ def open_engine(
     model: str,
     precision: str,
     *,
-    ops: LoweringChoice = "graph",
+    ops: LoweringChoice = "auto",
     device: DeviceLayer | None = None,
-) -> Engine:
+) -> LoadedPlan:
     """Find, verify and load the plan this machine runs.
 
     Args:
@@ -105,7 +112,39 @@ def open_engine(
     gpus = find_gpus()
     flavour = require_flavour(gpus[0] if gpus else None)
     plan = usable_plan(bundle, model, precision, ops, flavour=flavour, gpus=gpus)
-    return Engine(plan, flavour, device or _first_gpu(), gpus[0] if gpus else None)
+    return load_plan(plan, flavour, device or _first_gpu(), gpus[0] if gpus else None)
+
+
+def load_plan(plan: Plan, flavour: Flavour, device: DeviceLayer, gpu: Gpu | None = None) -> LoadedPlan:
+    """Load a plan: one engine, or a chain of engines and kernels.
+
+    Args:
+        plan: One whose identity and checksums have been verified (`mgts_trt.plans.plan.find_plan`).
+        flavour: Loads it.
+        device: Where it runs.
+        gpu: What runs it, as far as known.
+
+    Raises:
+        BackendError: TensorRT refuses it, there is no kernel for an operator, or no library of plugins for a plan that
+            needs it.
+        PlanError: Its constants cannot be read.
+    """
+    chain = plan.record.chain
+    if plan.record.identity.lowering == "plugin":
+        require_plugins(flavour)
+    engines: list[Engine] = []
+    try:
+        kernels = [kernel_of(step) for step in chain.operators]
+        for step in chain.engines:
+            engines.append(Engine(plan, step, flavour, device, gpu))
+        # Most plans are one engine, and need nothing around it.
+        return (
+            EngineChain(plan, engines, kernels, load_constants(plan.folder, chain), device) if kernels else engines[0]
+        )
+    except BaseException:
+        for engine in engines:
+            engine.close()
+        raise
 
 
 @cache
@@ -126,8 +165,8 @@ def runnable_targets(flavour: Flavour, gpus: Sequence[Gpu]) -> list[str]:
 
 
 def load_engines(
-    bundle: Bundle, models: Sequence[str], precision: str, ops: LoweringChoice = "graph"
-) -> tuple[Gpu, dict[str, Engine]]:
+    bundle: Bundle, models: Sequence[str], precision: str, ops: LoweringChoice = "auto"
+) -> tuple[Gpu, dict[str, LoadedPlan]]:
     """The plans of these models, loaded: TensorRT can run them here.
 
     Args:
@@ -155,10 +194,10 @@ def load_engines(
     # in between does no harm: a build replaces the folder as a whole, by a plan of the same identity. Someone who
     # changes the file in place could change its checksum with it, at any time.
     plans = {model: usable_plan(bundle, model, precision, ops, flavour=flavour, gpus=gpus) for model in models}
-    engines: dict[str, Engine] = {}
+    engines: dict[str, LoadedPlan] = {}
     try:
         for model, plan in plans.items():
-            engines[model] = Engine(plan, flavour, _first_gpu(), gpus[0])
+            engines[model] = load_plan(plan, flavour, _first_gpu(), gpus[0])
     except MgtsError:
         for engine in engines.values():
             engine.close()
@@ -175,6 +214,7 @@ class TensorRTSession:
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
+        ops: See `usable_plan`.
         engine: The model's plan, loaded, which stays open when the session is closed; None means that it is opened
             here.
 
@@ -186,10 +226,18 @@ class TensorRTSession:
 
     backend = "tensorrt"
 
-    def __init__(self, bundle: Bundle, model: str, precision: str, *, engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: str,
+        precision: str,
+        *,
+        ops: LoweringChoice = "auto",
+        engine: LoadedPlan | None = None,
+    ) -> None:
         self.model, self.precision = model, precision
         self._owns_engine = engine is None
-        self.engine = engine or open_engine(bundle, model, precision)
+        self.engine = engine or open_engine(bundle, model, precision, ops=ops)
         self.inputs, self.outputs = self.engine.inputs, self.engine.outputs
         self._lock = threading.Lock()
         self._seen: set[tuple[tuple[int, ...], ...]] = set()

@@ -15,8 +15,12 @@ from mgts_trt.pictures.image import read_image
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.installed import find_flavour
 from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
+from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.session import tensorrt
+from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.gpu_networks import assert_same
-from tests.helpers.simulated_machine import simulated_machine
+from tests.helpers.headed_mgts import put_headed_mgts
+from tests.helpers.simulated_machine import TARGET, simulated_machine
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
 
@@ -31,27 +35,34 @@ SCENES = [scene((0, 1)), scene(), scene((0, 0), (1, 3), (1, 5), scale=3), scene(
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+def headed(tmp_path_factory):
+    """A bundle whose MGTS has the head of the real one."""
+    root = make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+    return put_headed_mgts(Bundle.open(root), "fp32", "fp16")
 
 
 @pytest.fixture
-def machine(tiny, tmp_path, monkeypatch):
+def machine(headed, tmp_path, monkeypatch):
     """A machine with a simulated GPU and TensorRT; returns it, and a bundle with plans."""
     monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
-    bundle = Bundle.open(shutil.copytree(tiny, tmp_path / "bundle"))
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
     module = simulated_machine(monkeypatch, bundle)
+    write_plan(bundle, "mgts", tensorrt.require_flavour(), TARGET, lowering="kernel")
     return module, bundle
 
 
+@pytest.mark.parametrize("ops", ["graph", "kernel"])
 @pytest.mark.parametrize("mode", MODES)
-def test_real_networks_give_the_same_people(machine, mode):
+def test_real_networks_give_the_same_people(machine, mode, ops):
     module, bundle = machine
     with (
-        PersonSearch(bundle, mode=mode) as mine,
+        PersonSearch(bundle, mode=mode, ops=ops) as mine,
         PersonSearch(bundle, mode=mode, backend="onnxruntime") as reference,
     ):
         assert mine.runtime.backend == "tensorrt"
+        assert mine.runtime.engines[MODELS_OF_MODE[mode][-1]].record.identity.lowering == (
+            "graph" if mode == "none" else ops
+        )
         corners = np.random.default_rng(0).uniform(0, 40, (70, 2))
         boxes = np.hstack([corners, corners + np.array([20, 30])])
         for _ in range(3):
@@ -120,6 +131,36 @@ def test_plans_that_load_but_cannot_run(machine, monkeypatch):
     assert not any(memory.kind == "device" and not memory.freed for memory in module.device._memories)
 
 
+def test_half_precision_feeds_the_kernel_half_maps(machine):
+    _, bundle = machine
+    write_plan(bundle, "mgts", tensorrt.require_flavour(), TARGET, "fp16", "kernel")
+    engines = {
+        "detector": tensorrt.open_engine(bundle, "detector", "fp32"),
+        "mgts": tensorrt.open_engine(bundle, "mgts", "fp16", ops="kernel"),
+    }
+    [before] = engines["mgts"].engines
+    assert {spec.dtype for spec in before.outputs.values()} == {"float16"}
+    pipeline = GpuPipeline(bundle.manifest, "box", engines)
+    with PersonSearch(bundle, mode="box", backend="onnxruntime") as reference:
+        for image in SCENES * 2:
+            got, wanted = pipeline.search(image), reference(image)
+            np.testing.assert_array_equal(got.boxes, wanted.boxes)
+            assert ((got.embeddings * wanted.embeddings).sum(axis=1) > 0.999).all()
+    pipeline.close()
+
+
+def test_a_chain_alone_is_taken_by_auto(machine):
+    _, bundle = machine
+    for folder in bundle.plans.glob("mgts.*"):
+        if ".kernel." not in folder.name:
+            shutil.rmtree(folder)
+    with PersonSearch(bundle, mode="box") as search:
+        assert search.runtime.engines["mgts"].record.identity.lowering == "kernel"
+        assert len(search(SCENES[0])) == 1
+    with pytest.raises(BackendError, match="cannot run here"):
+        PersonSearch(bundle, mode="box", backend="tensorrt", ops="graph")
+
+
 def test_graphs_can_be_switched_off(machine, monkeypatch):
     module, bundle = machine
     monkeypatch.setattr(module.device, "capture", lambda stream: pytest.fail("captured"))
@@ -134,10 +175,11 @@ RTX = find_flavour("tensorrt_rtx") or find_flavour("tensorrt")
 
 
 @pytest.fixture(scope="module")
-def built(tiny, tmp_path_factory):
-    bundle = Bundle.open(shutil.copytree(tiny, tmp_path_factory.mktemp("gpu") / "bundle"))
+def built(headed, tmp_path_factory):
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path_factory.mktemp("gpu") / "bundle"))
     for model in bundle.manifest.models:
-        build_plan(bundle, model, "fp32", "current", ops="graph")
+        build_plan(bundle, model, "fp32", "current")
+    build_plan(bundle, "mgts", "fp32", "current", ops="kernel")
     return bundle
 
 
@@ -155,12 +197,13 @@ def assert_alike(got, wanted):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(RTX is None, reason="needs TensorRT")
+@pytest.mark.parametrize("ops", ["graph", "kernel"])
 @pytest.mark.parametrize("mode", MODES)
-def test_a_gpu_finds_the_same_people(built, public_photos, mode):
+def test_a_gpu_finds_the_same_people(built, public_photos, mode, ops):
     with PersonSearch(built, mode=mode, backend="onnxruntime") as reference:
         wanted = [reference(image, top=4) for image in pictures(public_photos)]
     for graphs in (True, False):
-        with PersonSearch(built, mode=mode, backend="tensorrt", graphs=graphs) as search:
+        with PersonSearch(built, mode=mode, backend="tensorrt", ops=ops, graphs=graphs) as search:
             for _ in range(3):
                 for image, expected in zip(pictures(public_photos), wanted, strict=True):
                     assert_alike(search(image, top=4), expected)

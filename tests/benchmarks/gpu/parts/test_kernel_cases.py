@@ -1,6 +1,5 @@
 """Every launch the kernel part times runs, here on the CPU, and does what the pipeline's does."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -49,20 +48,6 @@ def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
     )
     assert np.isfinite(original).all()
     assert cases[0].bytes == PICTURE.nbytes + canvas.nbytes
-
-
-def test_a_head_of_a_bundle_that_names_its_feature_maps(bundle: Bundle, tmp_path: Path, monkeypatch) -> None:
-    from benchmarks.gpu.parts import kernel_cases
-    from mgts_trt.bundle.onnx_graph import Tensor
-
-    maps = {"original_features": Tensor("float32", (PEOPLE, 16, 4, 2))}
-    monkeypatch.setattr(kernel_cases, "infer_tensors", lambda model, sizes: maps)
-    arrays = Memory()
-    heads = [case for case in Cases(bundle, PICTURE, PEOPLE, arrays.put) if case.kernel == "fused_head"]
-    assert len(heads) == 2
-    host_kernels.run(*heads[0].launches)
-    embedding = arrays[heads[0].launches[1].arguments[-1].address]
-    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-5)
 
 
 def test_every_kernel_is_timed_beside_a_copy(bundle: Bundle) -> None:

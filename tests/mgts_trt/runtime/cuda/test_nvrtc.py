@@ -56,7 +56,7 @@ class TestCompileSource:
                 assert f".text.{name}".encode() in result.cubin
 
     def test_there_are_kernels(self):
-        assert {"fused_head.cu", "letterbox.cu"} <= set(kernel_sources())
+        assert {"se_head.cu", "letterbox.cu"} <= set(kernel_sources())
 
     def test_a_warning_is_in_the_log(self, sources):
         (sources / "odd.cu").write_text('extern "C" __global__ void odd() { int unused; }')

@@ -40,12 +40,12 @@ def test_batch_sizes_are_powers_of_two_within_the_profile(profile, sizes):
     assert batch_sizes(Profile(min=low, opt=opt, max=high)) == sizes
 
 
-@pytest.mark.parametrize(("fused", "tail"), [(False, []), (True, ["head_squeeze_f32", "head_embed_f32"])])
-def test_a_graph_is_an_engines_run_from_the_third_picture_on(launches, fused, tail):
-    pipeline = gpu_pipeline("net", fused=fused)
+@pytest.mark.parametrize(("kernel", "tail"), [(False, []), (True, ["se_head_squeeze_f32", "se_head_embed"])])
+def test_a_graph_is_a_plans_run_from_the_third_picture_on(launches, kernel, tail):
+    pipeline = gpu_pipeline("net", kernel=kernel)
     pipeline.search(scene(5))
     assert launches == []
-    reid = "headless" if fused else "mgts"
+    reid = "headless" if kernel else "mgts"
     for _ in range(2):
         launches.clear()
         pipeline.search(scene(5))

@@ -11,7 +11,6 @@ from mgts_trt.runtime.gpu import kernels
 from mgts_trt.stages import Letterbox, expand_boxes
 from mgts_trt.stages import paint_instances as reference_paint
 from mgts_trt.stages import person_patches as reference_patches
-from mgts_trt.stages.head import HeadWeights, fused_head
 from tests.helpers.machines import junk
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -22,10 +21,8 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     [
         *((source, "TILE_W", kernels._TILE_W) for source in ("letterbox", "paint_instances", "person_patches")),
         *((source, "TILE_H", kernels._TILE_H) for source in ("letterbox", "paint_instances", "person_patches")),
-        *((source, "THREADS", kernels._THREADS) for source in ("select_people", "person_patches", "fused_head")),
+        *((source, "THREADS", kernels._THREADS) for source in ("select_people", "person_patches")),
         ("person_patches", "MAX_INSTANCES", kernels.MAX_INSTANCES),
-        ("fused_head", "PEOPLE", kernels._PEOPLE),
-        ("fused_head", "CHUNK", kernels._CHUNK),
     ],
 )
 def test_sizes_said_twice_are_the_same(source, name, value):
@@ -258,90 +255,7 @@ class TestPersonPatches:
 
     def test_another_type_is_refused(self):
         with pytest.raises(BackendError, match="no kernel for int8; there are float32 and float16"):
-            kernels.FusedHead(1, 1, 1, 1, "int8")
-
-
-class TestFusedHead:
-    @pytest.mark.parametrize(
-        ("channels", "map_hw", "hidden", "embedding"),
-        [
-            (192, (4, 2), 24, 128),  # `edge`: a chunk lies in both streams
-            (128, (8, 4), 300, 128),  # maps of `paper`; more outputs than threads
-            (7, (3, 3), 5, 12),  # nothing divides anything
-            (130, (16, 8), 16, 40),
-        ],
-    )
-    @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float16", 1e-6)])
-    @pytest.mark.parametrize("batch", [1, 6])
-    def test_is_the_reference(self, machine, channels, map_hw, hidden, embedding, dtype, tolerance, batch):
-        rng = np.random.default_rng(channels)
-        head = kernels.FusedHead(channels, map_hw[0] * map_hw[1], hidden, embedding, dtype)
-        f, o = (rng.gamma(0.5, 2, (batch, channels, *map_hw)).astype(dtype) for _ in range(2))
-        weights = HeadWeights(
-            *(
-                (rng.normal(size=shape) / np.sqrt(shape[1]) * 2).astype(dtype)
-                for shape in ((hidden, 2 * channels), (2 * channels, hidden), (embedding, 2 * channels))
-            )
-        )
-        workspace = {
-            name: machine.put(np.zeros(size, np.uint8) if name == "counters" else junk(size, np.uint8))
-            for name, size in head.workspace(batch).items()
-        }
-        out = machine.put(junk((batch, embedding), np.float32))
-        launches = head.launches(
-            batch,
-            foreground_features=machine.put(f),
-            original_features=machine.put(o),
-            weights={name: machine.put(matrix) for name, matrix in head.pack(weights).items()},
-            workspace=workspace,
-            embedding=out,
-        )
-        expected = fused_head(f, o, weights)
-        for _ in range(2):  # the second finds the workspace as the first left it
-            machine.run(*launches)
-            np.testing.assert_allclose(machine.get(out), expected, atol=tolerance)
-        assert not machine.get(workspace["counters"]).any()
-
-    def test_maps_that_are_not_aligned(self, machine):
-        rng = np.random.default_rng(0)
-        head = kernels.FusedHead(8, 8, 4, 16)
-        f = rng.random((1, 8, 4, 2), np.float32)
-        weights = HeadWeights(*(rng.random(shape, np.float32) for shape in ((4, 16), (16, 4), (16, 16))))
-        shifted = Pointer(machine.put(np.concatenate([np.zeros(1, np.float32), f.ravel()])).address + 4)
-        out = machine.put(junk((1, 16), np.float32))
-        machine.run(
-            *head.launches(
-                1,
-                foreground_features=shifted,
-                original_features=machine.put(f),
-                weights={name: machine.put(matrix) for name, matrix in head.pack(weights).items()},
-                workspace={name: machine.put(np.zeros(size, np.uint8)) for name, size in head.workspace(1).items()},
-                embedding=out,
-            )
-        )
-        np.testing.assert_allclose(machine.get(out), fused_head(f, f, weights), atol=1e-6)
-
-    def test_no_one_is_divided_by_zero(self, machine):
-        head = kernels.FusedHead(4, 2, 1, 8)
-        zeros = HeadWeights(np.zeros((1, 8)), np.zeros((8, 1)), np.zeros((8, 8)))
-        out = machine.put(junk((2, 8), np.float32))
-        maps = machine.put(np.ones((2, 4, 2, 1), np.float32))
-        machine.run(
-            *head.launches(
-                2,
-                foreground_features=maps,
-                original_features=maps,
-                weights={name: machine.put(matrix) for name, matrix in head.pack(zeros).items()},
-                workspace={name: machine.put(np.zeros(size, np.uint8)) for name, size in head.workspace(2).items()},
-                embedding=out,
-            )
-        )
-        assert (machine.get(out) == 0).all()
-
-    def test_weights_of_another_model_are_refused(self):
-        weights = HeadWeights(np.zeros((1, 8)), np.zeros((8, 1)), np.zeros((9, 8)))
-        with pytest.raises(BackendError, match=r"fc matrix is \[9, 8\], but \[outputs, inputs\] is \[8, 8\]"):
-            kernels.FusedHead(4, 2, 1, 8).pack(weights)
+            kernels._suffix("int8")
 
 
 def random_boxes(rng, n, hw):

@@ -32,17 +32,17 @@ def first_times(monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["none", "net", "box"])
-@pytest.mark.parametrize("fused", [False, True])
-def test_after_it_no_picture_does_anything_for_the_first_time(first_times, mode, fused):
-    if fused and mode == "none":
-        pytest.skip("IDNet has no fused head")
-    pipeline, search = gpu_pipeline(mode, fused=fused), reference(mode)
+@pytest.mark.parametrize("kernel", [False, True])
+def test_after_it_no_picture_does_anything_for_the_first_time(first_times, mode, kernel):
+    if kernel and mode == "none":
+        pytest.skip("IDNet has no operator")
+    pipeline, search = gpu_pipeline(mode, kernel=kernel), reference(mode)
     warm_up(pipeline)
     assert "create_context" in first_times
     first_times.clear()
     images = [scene(people, seed=people) for people in (0, 1, 2, 3, 5, 9, 17, 33, 66)]
     for image, got in zip(images, pipeline.stream(images, depth=2, top=None, errors="raise"), strict=True):
-        assert_same(got, search(image), embeddings=1e-6 if fused else 0)
+        assert_same(got, search(image), embeddings=1e-6 if kernel else 0)
     assert first_times == []
 
 

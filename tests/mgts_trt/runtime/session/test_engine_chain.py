@@ -135,9 +135,11 @@ class Network:
             function = lambda arrays, number=number, step=step: self._step(number, step, arrays)  # noqa: E731
             engines.append(Engine(device, step.file, function, *tensors, next(workspaces)))
         identity = SimpleNamespace(model="network")
-        record = SimpleNamespace(inputs=self.inputs, outputs=self.outputs, profile=PROFILE, identity=identity)
+        record = SimpleNamespace(
+            inputs=self.inputs, outputs=self.outputs, profile=PROFILE, identity=identity, chain=self.chain
+        )
         plan = SimpleNamespace(record=record, folder=Path("plans/network"))
-        return EngineChain(plan, self.chain, engines, kernels, self.constants, device)
+        return EngineChain(plan, engines, kernels, self.constants, device)
 
     def run(self, inputs):
         """Its outputs, computed on the host."""

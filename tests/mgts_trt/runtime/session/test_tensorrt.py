@@ -19,9 +19,8 @@ from mgts_trt.plans.plan import Plan, PlanRecord
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session import backends
 from mgts_trt.runtime.session import tensorrt as session
-from mgts_trt.runtime.session.engine import Engine
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
-from mgts_trt.runtime.session.tensorrt import TensorRTSession, open_engine
+from mgts_trt.runtime.session.tensorrt import TensorRTSession, load_plan, open_engine
 from tests.helpers import fake_tensorrt as fakes
 from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.simulated import SimulatedDevice
@@ -240,14 +239,17 @@ def test_tensors_that_are_not_the_sidecars_are_refused(bundle, trt):
     plan = session.usable_plan(bundle, "idnet", "fp32", flavour=trt.flavour, gpus=[A4000])
     wrong = {"embedding": TensorSpec(dtype="float32", shape=("N", 64))}
     with pytest.raises(BackendError, match=r"has no output embedding float32 \[N, 64\]\. Build it again"):
-        Engine(altered(plan, outputs=wrong), trt.flavour, trt.device)
+        load_plan(altered(plan, wrong), trt.flavour, trt.device)
     with pytest.raises(BackendError, match="tensors its sidecar does not name: original"):
-        Engine(altered(plan, inputs={}), trt.flavour, trt.device)
+        load_plan(altered(plan, {}, inputs=()), trt.flavour, trt.device)
 
 
-def altered(plan, **changes):
-    """The plan as another sidecar tells of it."""
-    return Plan(plan.folder, plan.record.model_copy(update=changes))
+def altered(plan, tensors, **changes):
+    """The plan as another sidecar tells of it: other tensors, and changes of its one step."""
+    chain = plan.record.chain
+    steps = (chain.steps[0].model_copy(update=changes),)
+    chain = chain.model_copy(update={"steps": steps, "tensors": {**chain.tensors, **tensors}})
+    return Plan(plan.folder, plan.record.model_copy(update={"chain": chain}))
 
 
 @pytest.mark.parametrize("kind", ["inputs", "outputs"])
@@ -401,11 +403,11 @@ def test_without_a_gpu_tensorrts_own_words_reach_the_user(tiny, tmp_path):
     bundle = Bundle.open(shutil.copytree(tiny, tmp_path / "bundle"))
     built = build_plan(bundle, "idnet", "fp32")
     with pytest.raises(BackendError, match=r"failed in deserialising idnet .*CUDA driver version is insufficient"):
-        Engine(built, RTX, SimulatedDevice())
+        load_plan(built, RTX, SimulatedDevice())
     broken = Plan(tmp_path, built.record)
     broken.files[0].write_bytes(b"x" * 4096)
     with pytest.raises(BackendError, match=r"Serialization assertion header\.magicTag"):
-        Engine(broken, RTX, SimulatedDevice())
+        load_plan(broken, RTX, SimulatedDevice())
 
 
 @needs_rtx

@@ -1,0 +1,198 @@
+"""Plans in each lowering, found, loaded and run by sessions on a simulated machine."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.errors import BackendError, BuildError, PlanError
+from mgts_trt.evaluation.parity import compare_bundle
+from mgts_trt.machine.cache import VARIABLE
+from mgts_trt.plans.chain import CONSTANTS
+from mgts_trt.runtime.session import backends
+from mgts_trt.runtime.session import tensorrt as session
+from mgts_trt.runtime.session.engine import Engine
+from mgts_trt.runtime.session.engine_chain import EngineChain
+from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.tensorrt import TensorRTSession, open_engine, usable_plan
+from tests.helpers.fake_tensorrt import write_plan
+from tests.helpers.goldens import add_golden
+from tests.helpers.headed_mgts import put_headed_mgts
+from tests.helpers.simulated_machine import A4000, TARGET, simulated_gpu
+from tests.helpers.tiny_bundle import PATCH, make_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def headed(tmp_path_factory):
+    root = make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+    bundle = put_headed_mgts(Bundle.open(root), "fp32", "fp16")
+    add_golden(root)
+    return bundle
+
+
+@pytest.fixture(params=["tensorrt_rtx", "tensorrt"])
+def trt(request, monkeypatch, tmp_path):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    module, module.flavour = simulated_gpu(monkeypatch, request.param, seed=5)
+    return module
+
+
+@pytest.fixture
+def bundle(headed, tmp_path, trt):
+    """Plans of all models, with MGTS's operator as a kernel."""
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
+    for model in bundle.manifest.models:
+        for precision in bundle.model(model).files:
+            write_plan(bundle, model, trt.flavour, TARGET, precision, "kernel")
+    return bundle
+
+
+def patches(count, seed=0):
+    random = np.random.default_rng(seed)
+    return {name: random.random((count, 3, *PATCH), np.float32) * 255 for name in ("foreground", "original")}
+
+
+def test_only_networks_with_operators_become_chains(bundle):
+    loaded = {model: open_engine(bundle, model, "fp32") for model in bundle.manifest.models}
+    assert {model: type(each) for model, each in loaded.items()} == {
+        "detector": Engine, "masknet": Engine, "mgts": EngineChain, "idnet": Engine,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 3, 64, 2])
+def test_a_session_answers_as_onnx_runtime(bundle, count):
+    mine, reference = TensorRTSession(bundle, "mgts", "fp32"), OnnxRuntimeSession(bundle, "mgts", "fp32")
+    for seed in (0, 1):
+        inputs = patches(count, seed)
+        got, wanted = mine.run(inputs)["embedding"], reference.run(inputs)["embedding"]
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+    mine.close()
+    with pytest.raises(BackendError, match="closed"):
+        mine.run(patches(1))
+
+
+def test_threads_share_a_session(bundle):
+    mine, reference = TensorRTSession(bundle, "mgts", "fp32"), OnnxRuntimeSession(bundle, "mgts", "fp32")
+    answers = {}
+
+    def work(seed):
+        answers[seed] = mine.run(patches(seed + 1, seed))["embedding"]
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in range(6):
+        np.testing.assert_allclose(answers[seed], reference.run(patches(seed + 1, seed))["embedding"], atol=1e-5)
+
+
+def test_inputs_the_plan_does_not_take_are_refused(bundle):
+    with pytest.raises(BackendError, match=r"foreground cannot be \[65, 3, .*N = 1…64"):
+        TensorRTSession(bundle, "mgts", "fp32").run(patches(65))
+
+
+def test_a_step_that_fails_is_named_and_the_next_run_may_work(bundle, trt):
+    mine = TensorRTSession(bundle, "mgts", "fp32")
+    trt.fail["execute_async_v3"] = "illegal address"
+    with pytest.raises(BackendError, match=r"failed in running mgts.* \(fp32, sm_86\): illegal address"):
+        mine.run(patches(1))
+    trt.fail.clear()
+    assert mine.run(patches(1))["embedding"].shape == (1, 128)
+
+
+def test_a_bundle_of_chains_is_at_parity(bundle, monkeypatch):
+    runtime = backends.select_runtime(bundle, tuple(bundle.manifest.models), precision="fp32", backend="tensorrt",
+                                      threads=None, ops="kernel")  # fmt: skip
+    assert isinstance(runtime.engines["mgts"], EngineChain)
+    comparisons = compare_bundle(bundle, runtime)
+    assert {comparison.precision for comparison in comparisons} == {"fp32", "fp16"}
+    assert {comparison.model for comparison in comparisons} == set(bundle.manifest.models)
+    assert [str(comparison) for comparison in comparisons if not comparison.ok] == []
+    runtime.close()
+
+
+@pytest.mark.parametrize(
+    ("built", "taken"),
+    [
+        (("graph", "kernel", "plugin"), "kernel"),
+        (("graph", "kernel"), "kernel"),
+        (("graph",), "graph"),
+        (("kernel",), "kernel"),
+    ],
+)
+def test_auto_takes_the_best_that_is_built(headed, tmp_path, trt, built, taken):
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
+    for lowering in built:
+        write_plan(bundle, "mgts", trt.flavour, TARGET, lowering=lowering)
+    find = lambda ops: usable_plan(bundle, "mgts", "fp32", ops, flavour=trt.flavour, gpus=[A4000])  # noqa: E731
+    assert find("auto").record.identity.lowering == taken
+    for ops in ("graph", "kernel"):
+        if ops in built:
+            assert find(ops).record.identity.lowering == ops
+        else:
+            with pytest.raises(PlanError, match="no plan of mgts in fp32 for sm_86"):
+                find(ops)
+
+
+def test_of_nothing_built_auto_names_what_a_build_would_make(headed, trt):
+    with pytest.raises(PlanError, match=r"no plan of mgts in fp32 for sm_86.* Build it with"):
+        usable_plan(headed, "mgts", "fp32", flavour=trt.flavour, gpus=[A4000])
+    with pytest.raises(BuildError, match="no lowering 'magic'"):
+        usable_plan(headed, "mgts", "fp32", "magic", flavour=trt.flavour, gpus=[A4000])
+
+
+def test_a_plan_with_plugins_is_loaded_after_their_library(headed, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    module, flavour = simulated_gpu(monkeypatch, "tensorrt")
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
+    for model, lowering in (("mgts", "plugin"), ("idnet", "graph")):
+        write_plan(bundle, model, flavour, TARGET, lowering=lowering)
+    monkeypatch.setattr(session, "require_plugins", lambda of: module.calls.append(f"plugins of {of.name}"))
+    open_engine(bundle, "idnet", "fp32")
+    assert module.calls == ["deserialize_cuda_engine"]
+    loaded = open_engine(bundle, "mgts", "fp32", ops="plugin")
+    assert module.calls[1:] == ["plugins of tensorrt", "deserialize_cuda_engine"]
+    assert isinstance(loaded, Engine)
+
+
+class TestWhatDoesNotLoad:
+    """And leaves nothing open behind it."""
+
+    @pytest.fixture
+    def closed(self, monkeypatch):
+        seen, close = [], Engine.close
+        monkeypatch.setattr(Engine, "close", lambda self: (seen.append(self.name), close(self))[1])
+        return seen
+
+    def test_constants_that_are_altered(self, bundle, trt):
+        [folder] = bundle.plans.glob("mgts.fp32.*")
+        data = bytearray((folder / CONSTANTS).read_bytes())
+        data[-1] ^= 1
+        (folder / CONSTANTS).write_bytes(data)
+        with pytest.raises(PlanError, match=r"constants\.npz is altered"):
+            open_engine(bundle, "mgts", "fp32")
+        assert trt.calls == []
+
+    def test_constants_that_are_gone_by_then(self, bundle, trt, closed):
+        plan = usable_plan(bundle, "mgts", "fp32", flavour=trt.flavour, gpus=[A4000])
+        (plan.folder / CONSTANTS).unlink()
+        with pytest.raises(PlanError, match=r"Cannot read .*constants\.npz"):
+            session.load_plan(plan, trt.flavour, trt.device)
+        assert closed == ["mgts"]
+
+    def test_an_operator_without_a_kernel(self, bundle, trt, closed, monkeypatch):
+        def refuse(step):
+            raise BackendError(f"There is no kernel for the operator {step.operator}.")
+
+        monkeypatch.setattr(session, "kernel_of", refuse)
+        with pytest.raises(BackendError, match="no kernel for the operator SeHead"):
+            open_engine(bundle, "mgts", "fp32")
+        assert trt.calls == []
+
+    def test_an_engine_that_tensorrt_refuses(self, bundle, trt):
+        trt.fail["deserialize_cuda_engine"] = "out of memory"
+        with pytest.raises(BackendError, match=r"failed in deserialising mgts .*out of memory"):
+            open_engine(bundle, "mgts", "fp32")
