@@ -30,7 +30,8 @@ ORDER = {
         errors | onnx_file publish recording | precisions | graphs | references | exporter | commands | __main__
     """,
     "benchmarks": """
-        environment inputs | gpu/report gpu/timing gpu/job gpu/tables gpu/plots | gpu/sides | gpu/parts | gpu/__main__
+        environment inputs | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots | gpu/sides | gpu/parts
+        | gpu/__main__
         | awkward_inputs cpu_operators cpu_pytorch gallery_quality gallery_search indexing kernel_figures manifest_flips
         person_search_metric ray_scaling service start_up training_memory
     """,

@@ -19,7 +19,7 @@ import typer
 from benchmarks.environment import ROOT, environment
 from benchmarks.gpu import plots, tables
 from benchmarks.gpu.job import BASELINES, Backend, Job
-from benchmarks.gpu.parts import kernels, networks, parity, pipeline, plans, roofline, soak
+from benchmarks.gpu.parts import floors, kernels, networks, parity, pipeline, plans, roofline, soak
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import QUICK, Counts
 from mgts_trt.bundle.bundle import Bundle
@@ -36,6 +36,7 @@ from mgts_trt.pictures.image import read_image
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 PARTS: dict[str, ModuleType] = {
+    "floors": floors,
     "plans": plans,
     "pipeline": pipeline,
     "networks": networks,

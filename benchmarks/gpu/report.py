@@ -108,6 +108,61 @@ class RooflineRow(BaseModel):
         return self.measured_ms / self.floor_ms
 
 
+class OperatorFloor(BaseModel):
+    """What one operator of a network must cost at least."""
+
+    network: str
+    precision: str
+    supposed: bool
+    """The bundle does not hold the network in this precision: counted as if the operator's maps were."""
+    operator: str
+    node: str
+    work: str
+    """Types and shapes, from inputs to outputs."""
+    read_kb: float
+    """Inputs, once; of maps, no more than the points of all regions touch."""
+    written_kb: float
+    mflop: float
+    """In float32."""
+    floor_us: dict[str, float]
+    """GPU → microseconds."""
+
+
+class NetworkFloor(BaseModel):
+    """What one network must cost at least."""
+
+    network: str
+    precision: str
+    supposed: bool
+    """The bundle does not hold it in this precision: counted as if all products and weights were."""
+    gmac: float
+    model_mb: float
+    """Inputs, weights and outputs of the whole network, once."""
+    floor_ms: dict[str, float]
+    """GPU → milliseconds."""
+
+
+class ModeFloor(BaseModel):
+    """The networks of a mode together."""
+
+    mode: Mode
+    precision: str
+    supposed: bool
+    floor_ms: dict[str, float]
+    aim_ms: dict[str, float]
+    """GPU → what the whole pipeline is to take there, where something is aimed at."""
+
+
+class Floors(BaseModel):
+    """What no implementation can go below on GPUs one may not have, by published numbers."""
+
+    people: int
+    gpus: dict[str, Ceilings]
+    networks: list[NetworkFloor]
+    modes: list[ModeFloor]
+    operators: list[OperatorFloor]
+
+
 class KernelResult(BaseModel):
     """One kernel, alone, again and again."""
 
@@ -196,6 +251,7 @@ class Report(BaseModel):
     """Part → how long it took."""
     left_out: dict[str, str] = {}
     """Part, or piece of one → why it was not measured."""
+    floors: Floors | None = None
     plans: list[PlanTrial] = []
     pipeline: list[Group] = []
     networks: list[Group] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.gpu.report import Group, Report, SideResult
+from benchmarks.gpu.report import Floors, Group, ModeFloor, NetworkFloor, OperatorFloor, Report, SideResult
 
 EAGER = "PyTorch eager"
 
@@ -11,6 +11,7 @@ def markdown(report: Report) -> str:
     """The whole report, with a section for each part that was run."""
     sections = [
         _head(report),
+        floors(report.floors),
         _plans(report),
         _groups("The whole pipeline", "mode", report.pipeline),
         _groups("Networks alone", "network", report.networks),
@@ -43,6 +44,66 @@ def _head(report: Report) -> str:
     ]
     lines += [f"- **Failed:** {failure}" for failure in report.failures]
     return "\n".join(lines)
+
+
+def floors(counted: Floors | None) -> str:
+    """What no implementation can go below, GPU by GPU."""
+    if counted is None:
+        return ""
+    names = list(counted.gpus)
+    gpus = _table(
+        ("GPU", *(f">TFLOP/s in {name}" for name in ("fp16", "int8", "fp32")), ">GB/s", "source"),
+        [
+            (
+                name,
+                *(_number(gpu.tflops.get(kind)) for kind in ("fp16", "int8", "fp32")),
+                _number(gpu.copy_gbs),
+                gpu.how,
+            )
+            for name, gpu in counted.gpus.items()
+        ],
+    )
+    modes = _table(
+        ("mode", "precision", *(f">{name}, ms" for name in names), "aimed at, the whole pipeline"),
+        [
+            (
+                each.mode, _supposed(each), *(_number(each.floor_ms[name]) for name in names),
+                ", ".join(f"≤ {ms:g} ms on {name}" for name, ms in each.aim_ms.items()) or "–",
+            )
+            for each in counted.modes
+        ],
+    )  # fmt: skip
+    networks = _table(
+        ("network", "precision", ">GMAC", ">MB", *(f">{name}, ms" for name in names)),
+        [
+            (
+                each.network, _supposed(each), _number(each.gmac), _number(each.model_mb),
+                *(_number(each.floor_ms[name]) for name in names),
+            )
+            for each in counted.networks
+        ],
+    )  # fmt: skip
+    operators = _table(
+        ("network", "precision", "operator", "on", ">kB read", ">kB written", ">MFLOP", *(f">{x}, µs" for x in names)),
+        [
+            (
+                each.network, _supposed(each), each.operator, each.work, _number(each.read_kb),
+                _number(each.written_kb), _number(each.mflop), *(_number(each.floor_us[name]) for name in names),
+            )
+            for each in counted.operators
+        ],
+    )  # fmt: skip
+    meaning = (
+        f"{counted.people} people. All arithmetic at the published peak, or inputs, weights and outputs once at the "
+        "published bandwidth, whichever takes longer; of a mode, the networks' sum. *: the bundle does not hold it in "
+        "this precision; counted as if all products, weights and maps were in it."
+    )
+    sections = ["## Floors by published numbers", meaning, gpus, modes, networks]
+    return "\n\n".join([*sections, operators] if counted.operators else sections)
+
+
+def _supposed(each: ModeFloor | NetworkFloor | OperatorFloor) -> str:
+    return f"{each.precision} *" if each.supposed else each.precision
 
 
 def _plans(report: Report) -> str:

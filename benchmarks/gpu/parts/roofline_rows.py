@@ -5,21 +5,29 @@ device's peak, or its bytes at the device's bandwidth, whichever is more.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.gpu.parts.operator_costs import operator_cost, sized
 from benchmarks.gpu.report import Ceilings, Group, RooflineRow
 from mgts_trt.bundle.onnx_graph import Tensor, infer_tensors, load_onnx, read_graph
+from mgts_trt.bundle.operators import DOMAIN
+from mgts_trt.plans.builder.cut import Cut, cut
+from mgts_trt.plans.chain import OperatorStep
 
 _VIEWS = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"})
 """Operators that need not touch the data."""
 
 _PICKS = frozenset({"Gather", "GatherElements", "GatherND", "Slice", "Split"})
 """Operators that read as much of their first input as they return."""
+
+_PRODUCTS = frozenset({"Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"})
+
+_ITEMSIZE = {"fp32": 4, "fp16": 2, "int8": 1}
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,15 @@ class Cost:
         layers: In the order of the graph.
         model_bytes: The network's inputs, outputs and weights (as stored in the file), once.
         unknown: Layers whose traffic is not in here because a shape could not be inferred.
+        weight_bytes: Of `model_bytes`, the weights.
+        weights: How many there are.
     """
 
     layers: Sequence[Layer]
     model_bytes: int
     unknown: int = 0
+    weight_bytes: int = 0
+    weights: int = 0
 
     @property
     def flop(self) -> int:
@@ -64,6 +76,16 @@ class Cost:
     def layer_bytes(self) -> int:
         """What all layers move, each on its own."""
         return sum(layer.bytes for layer in self.layers)
+
+    def supposed(self, precision: str) -> "Cost":
+        """The same network as if all its convolutions, products and weights were in another precision."""
+        layers = [
+            replace(each, precision=precision if each.op in _PRODUCTS else each.precision) for each in self.layers
+        ]
+        weight_bytes = self.weights * _ITEMSIZE[precision]
+        return Cost(
+            layers, self.model_bytes - self.weight_bytes + weight_bytes, self.unknown, weight_bytes, self.weights
+        )
 
     def floor(self, ceilings: Ceilings) -> tuple[float, Literal["compute", "memory"]]:
         """Milliseconds that no implementation can go below, and why: arithmetic, or the model's own bytes."""
@@ -123,39 +145,56 @@ def rows(groups: Sequence[Group], costs: Mapping[tuple[str, str], Cost], ceiling
 
 
 def count(path: Path, sizes: Mapping[str, int]) -> Cost:
-    """Count an ONNX file's arithmetic and traffic.
+    """Count an ONNX file's arithmetic and traffic; an operator of the domain `mgts` is one layer.
 
     Args:
         path: The file.
         sizes: Dynamic dimension → size.
 
     Raises:
+        BuildError: It cannot be cut at its operators.
         OnnxError: The package onnx is missing, or the file cannot be read.
     """
-    work = {layer.name: layer for layer in read_graph(path, sizes).workload.layers}
-    model = load_onnx(path, weights=False)
-    from onnx import inliner
+    return count_cut(cut(load_onnx(path), path), path, sizes)
 
-    model = inliner.inline_local_functions(model)
+
+def count_cut(network: Cut, path: Path, sizes: Mapping[str, int]) -> Cost:
+    """As `count`, of a network that is cut already; its models lose their large weights on the way."""
+    graph = read_graph(path, sizes)
+    work = {layer.name: layer for layer in graph.workload.layers}
+    stored = [(array.size, array.nbytes) for array in network.constants.values()]
+    layers: list[Layer] = []
+    unknown = 0
+    for step in network.steps:
+        if isinstance(step, OperatorStep):
+            cost = operator_cost(step, network.tensors, sizes)
+            layers.append(Layer(step.node, f"{DOMAIN}.{step.operator}", cost.read + cost.written, cost.flop // 2))
+            continue
+        stored += [(math.prod(tensor.dims), _initializer_bytes(tensor)) for tensor in step.model.graph.initializer]
+        for node, moved in _moving(step.model, sizes):
+            unknown += moved is None
+            name = node.name or f"node_of_{node.output[0]}"
+            done = work.get(name)
+            precision = done.precision if done else "fp32"
+            layers.append(Layer(name, node.op_type, moved or 0, done.macs if done else 0, precision))
+    ends = [spec for name in (*graph.inputs, *graph.outputs) if (spec := network.tensors.get(name))]
+    end_bytes = sum(math.prod(sized(spec, sizes)) * np.dtype(spec.dtype).itemsize for spec in ends)
+    numbers, weight_bytes = (sum(each) for each in zip(*stored, strict=True)) if stored else (0, 0)
+    return Cost(layers, weight_bytes + end_bytes, unknown, weight_bytes, numbers)
+
+
+def _moving(model: Any, sizes: Mapping[str, int]) -> Iterator[tuple[Any, int | None]]:
+    """The nodes that compute or move something, and the bytes each moves, None where a shape is not known."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    weights = sum(_initializer_bytes(tensor) for tensor in model.graph.initializer)
-    ends = [value.name for value in (*model.graph.input, *model.graph.output) if value.name not in constants]
+    nodes = list(model.graph.node)
     tensors = infer_tensors(model, sizes)
-    layers, unknown = [], 0
-    for node in model.graph.node:
+    for node in nodes:
         given = [name for name in node.input if name]
         if node.op_type in _VIEWS or all(name in constants for name in given):
             # A view of a constant, or what follows from constants, is made once.
             constants.update(node.output if all(name in constants for name in given) else ())
             continue
-        moved = _traffic(node, tensors)
-        unknown += moved is None
-        name = node.name or f"node_of_{node.output[0]}"
-        done = work.get(name)
-        layers.append(
-            Layer(name, node.op_type, moved or 0, done.macs if done else 0, done.precision if done else "fp32")
-        )
-    return Cost(layers, weights + sum(tensor_bytes(tensors.get(name)) or 0 for name in ends), unknown)
+        yield node, _traffic(node, tensors)
 
 
 def _traffic(node: Any, tensors: Mapping[str, Tensor]) -> int | None:
