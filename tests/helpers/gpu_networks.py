@@ -125,13 +125,16 @@ class Engine(SimulatedEngine):
     profile: dict = field(default_factory=dict)
     open_contexts: int = 0
     has_cache: bool = False
-    record: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(plan_bytes=5 << 20))
+    weights_bytes: int = 5 << 20
 
     def create_context(self):
         self.open_contexts += 1
         return Context(self)
 
     def save_cache(self):
+        pass
+
+    def close(self):
         pass
 
 
@@ -158,10 +161,9 @@ def mgts_chain(device, batch=64):
         constants=tuple(constants),
         constants_sha256=sha256,
     )
-    head.record.identity, head.record.chain = SimpleNamespace(model="mgts"), chain
-    for name in ("inputs", "outputs", "profile"):
-        setattr(head.record, name, getattr(head, name))
-    plan = SimpleNamespace(record=head.record, folder=Path("plans/mgts"))
+    edges = {name: getattr(head, name) for name in ("inputs", "outputs", "profile")}
+    record = SimpleNamespace(identity=SimpleNamespace(model="mgts"), chain=chain, **edges)
+    plan = SimpleNamespace(record=record, folder=Path("plans/mgts"))
     return EngineChain(plan, [before], [kernel_of(step) for step in chain.operators], matrices, device)
 
 

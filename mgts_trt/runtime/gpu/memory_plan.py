@@ -52,7 +52,7 @@ class MemoryPlan:
             if model == shared.reid:
                 specs = (*engine.inputs.values(), *specs)
             arrays += sum(_nbytes(spec, people) for spec in specs)
-        plans = sum(engine.record.plan_bytes for engine in shared.engines.values())
+        plans = sum(engine.weights_bytes for engine in shared.engines.values())
         return cls(plans, workspace, arrays, pictures, people)
 
     @property

@@ -105,6 +105,8 @@ class LoadedPlan(Protocol):
     outputs: dict[str, TensorSpec]
     profile: dict[str, Profile]
     """Sizes each named dimension may take."""
+    weights_bytes: int
+    """Device memory that contexts share: by the size of the engines on disk, and the constants of kernels."""
     workspace_bytes: int
     """Device memory a context needs at most, besides inputs and outputs."""
 

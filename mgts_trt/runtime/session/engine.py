@@ -59,6 +59,7 @@ class Engine(LoadedPlan):
             raise BackendError(f"Cannot read {file}: {error.strerror}.") from error
         self._engine: Any = self.call("deserialising", self._runtime.deserialize_cuda_engine, data)
         self._check_tensors(file)
+        self.weights_bytes = step.bytes
         self.workspace_bytes = int(self._engine.device_memory_size_v2)
 
     @property

@@ -67,6 +67,8 @@ class EngineChain(LoadedPlan):
         self._lock = threading.Lock()
         self._contexts, self._closed = 0, False
         self._stream = device.stream()
+        self.weights_bytes = sum(engine.weights_bytes for engine in engines)
+        self.weights_bytes += sum(array.nbytes for array in constants.values())
         self.constants = self._upload(constants)
 
     @property

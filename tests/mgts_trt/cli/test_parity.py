@@ -10,9 +10,13 @@ import pytest
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.evaluation.labelled import LabelledSet
+from mgts_trt.machine.cache import VARIABLE
 from mgts_trt.pictures.image import read_image
+from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.goldens import add_golden
+from tests.helpers.headed_mgts import put_headed_mgts
 from tests.helpers.labelled_sets import add_labelled, alter, make_labelled_set, run_tiny
+from tests.helpers.simulated_machine import TARGET, simulated_gpu
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
@@ -102,3 +106,25 @@ def test_errors(parity, pristine: Path, arguments, message: str) -> None:
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("ops", ["graph", "kernel"])
+def test_plans_of_the_lowering_that_is_asked_for(parity, tmp_path: Path, monkeypatch, ops: str) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    root = make_tiny_bundle(tmp_path / "b")
+    bundle = put_headed_mgts(Bundle.open(root), "fp32")
+    add_golden(root)
+    module, flavour = simulated_gpu(monkeypatch)
+    launched, launch = [], module.device.launch
+    monkeypatch.setattr(module.device, "launch", lambda each, on: (launched.append(each.kernel), launch(each, on)))
+    for model in bundle.manifest.models:
+        write_plan(bundle, model, flavour, TARGET, lowering=ops)
+    code, out, _ = parity(root, "--backend", "tensorrt", "--ops", ops)
+    assert code == 0, out
+    assert "on tensorrt" in out
+    heads = [name for name in launched if name.startswith("se_head")]
+    assert bool(heads) == (ops == "kernel")
+    other = {"graph": "kernel", "kernel": "graph"}[ops]
+    code, _, said = parity(root, "--backend", "tensorrt", "--ops", other)
+    assert code == 1
+    assert f"--ops {other}" in said

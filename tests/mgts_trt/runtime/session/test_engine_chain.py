@@ -1,6 +1,5 @@
 """Chains on the simulated device: engines are functions, and overwrite their workspaces, and kernels their scratch."""
 
-import gc
 import math
 import random
 import threading
@@ -89,6 +88,7 @@ class Engine(SimulatedEngine):
     closed: bool = False
     has_cache: bool = False
     saved: int = 0
+    weights_bytes: int = 1000
 
     def create_context(self):
         if self.closed:
@@ -455,6 +455,7 @@ def test_constants_go_up_once_and_are_freed_with_the_last_context():
     network = next(n for n in map(random_network, range(50)) if any("k" in step.inputs for step in n.chain.steps))
     loaded = network.on(SimulatedDevice())
     [memory] = loaded.device._memories
+    assert loaded.weights_bytes == 1000 * len(loaded.engines) + memory.data.size
     runners = [Runner(loaded, people) for people in (1, 2)]
     assert not loaded.closed
     loaded.close()
@@ -467,5 +468,5 @@ def test_constants_go_up_once_and_are_freed_with_the_last_context():
         inputs = random_inputs(runner.people, 0)
         assert_equal(runner.run(inputs), network.run(inputs))
         runner.close()
-    gc.collect()
     assert memory.freed
+    assert not loaded.device._pending
