@@ -2,21 +2,27 @@
 
 import shutil
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.operators import OPERATORS
 from mgts_trt.errors import BackendError, BuildError, PlanError
 from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.machine.cache import VARIABLE
-from mgts_trt.plans.chain import CONSTANTS
+from mgts_trt.plans.builder.cut import Part, cut
+from mgts_trt.plans.chain import CONSTANTS, Chain, EngineStep
+from mgts_trt.plans.constants import save_constants
+from mgts_trt.plans.plan import Plan
 from mgts_trt.runtime.session import backends
 from mgts_trt.runtime.session import tensorrt as session
 from mgts_trt.runtime.session.engine import Engine
 from mgts_trt.runtime.session.engine_chain import EngineChain
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from mgts_trt.runtime.session.tensorrt import TensorRTSession, open_engine, usable_plan
+from tests.helpers.cut_runs import network, run_model
 from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.goldens import add_golden
 from tests.helpers.headed_mgts import put_headed_mgts
@@ -156,6 +162,79 @@ def test_a_plan_with_plugins_is_loaded_after_their_library(headed, tmp_path, mon
     loaded = open_engine(bundle, "mgts", "fp32", ops="plugin")
     assert module.calls[1:] == ["plugins of tensorrt", "deserialize_cuda_engine"]
     assert isinstance(loaded, Engine)
+
+
+EVERY_OPERATOR = """(image[1, 3, 40, 60] picture, float[1, 30, 4] boxes) =>
+    (float[1, 30] keep, float[30, 2, 6, 6] assembled, float[30, 16] embedding)
+{
+    two = Constant <value = int64[1] {2}> ()
+    maps = Conv <pads = [1, 1, 1, 1]> (picture, filters)
+    keep = mgts.Nms <threshold: float = 0.4> (boxes)
+    column = Unsqueeze (keep, two)
+    kept = Mul (boxes, column)
+    near = mgts.AlignRois <size: int = 4, samples: ints = [2, 2], stride: float = 4.0, dtype: int = KIND> (maps, kept)
+    wide = Relu (near)
+    assembled = mgts.PsAssemble <bins: int = 2, size: int = 6, stride: float = 4.0> (maps, kept)
+    embedding = mgts.SeHead (near, wide, squeeze, excite, fc)
+}"""
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float16])
+def test_a_chain_of_every_operator_gives_what_the_graph_gives(trt, tmp_path, real):
+    random = np.random.default_rng(3)
+    weights = {
+        "filters": random.normal(0, 0.3, (8, 3, 3, 3)), "squeeze": random.normal(0, 0.5, (4, 16)),
+        "excite": random.normal(0, 1, (16, 4)), "fc": random.normal(0, 1, (16, 16)),
+    }  # fmt: skip
+    half = real == np.float16
+    text = EVERY_OPERATOR.replace("image", "float16" if half else "float").replace("KIND", "10" if half else "1")
+    model = network(text, {name: array.astype(real) for name, array in weights.items()})
+    corners = random.uniform(0, (180, 120), (1, 30, 2))
+    boxes = np.concatenate([corners, corners + random.uniform(20, 70, (1, 30, 2))], axis=2).astype(np.float32)
+    inputs = {"picture": random.random((1, 3, 40, 60)).astype(real), "boxes": boxes}
+    wanted = run_model(model, inputs)
+    assert 0 < wanted["keep"].sum() < 30
+
+    pieces = cut(model, tmp_path / "every.onnx")
+    steps = []
+    for number, step in enumerate(pieces.steps):
+        if isinstance(step, Part):
+            data = step.model.SerializeToString()
+            (tmp_path / f"{number}.plan").write_bytes(data)
+            names = {"inputs": tuple(step.inputs), "outputs": tuple(step.outputs)}
+            step = EngineStep(file=f"{number}.plan", sha256="0" * 64, bytes=len(data), **names)
+        steps.append(step)
+    chain = Chain(
+        steps=steps,
+        tensors=pieces.tensors,
+        constants=tuple(pieces.constants),
+        constants_sha256=save_constants(tmp_path, pieces.constants),
+    )
+    assert {step.operator for step in chain.operators} == set(OPERATORS)
+    identity = SimpleNamespace(model="every", lowering="kernel", precision="fp32", target=TARGET)
+    edges = {kind: {name: pieces.tensors[name] for name in names}
+             for kind, names in (("inputs", inputs), ("outputs", wanted))}  # fmt: skip
+    record = SimpleNamespace(identity=identity, chain=chain, profile={}, **edges)
+    loaded = session.load_plan(Plan(tmp_path, record), trt.flavour, trt.device)
+
+    stream = trt.device.stream()
+    context = loaded.create_context()
+    workspace = trt.device.allocate(context.workspace_bytes, stream)
+    context.set_workspace(workspace.pointer, workspace.size)
+    arrays = {name: trt.device.array(spec.shape, spec.dtype, stream)
+              for name, spec in {**loaded.inputs, **loaded.outputs}.items()}  # fmt: skip
+    for name, array in arrays.items():
+        context.bind(name, array.pointer)
+    for name, array in inputs.items():
+        trt.device.copy(arrays[name], array, stream)
+    for _ in range(2):
+        context.enqueue(stream)
+    got = {name: np.empty(array.shape, array.dtype) for name, array in wanted.items()}
+    for name, array in got.items():
+        trt.device.copy(array, arrays[name], stream)
+    np.testing.assert_array_equal(got["keep"], wanted["keep"])
+    np.testing.assert_allclose(got["assembled"], wanted["assembled"], atol=1e-5)
+    np.testing.assert_allclose(got["embedding"], wanted["embedding"], atol=1e-4 if half else 1e-5)
 
 
 class TestWhatDoesNotLoad:
