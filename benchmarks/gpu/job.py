@@ -11,8 +11,11 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import Counts, words
 from mgts_trt._typing import Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import Mode
+from mgts_trt.choices import Lowering, Mode
 from mgts_trt.errors import MgtsError
+from mgts_trt.machine.gpus import find_gpus
+from mgts_trt.plans.installed import require_flavour
+from mgts_trt.plans.lowering import LOWERINGS, RUNNABLE, choose_lowering, require_plugins
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from training.preset import Preset, PresetError, load_preset
 
@@ -20,6 +23,9 @@ Backend = Literal["tensorrt", "onnxruntime"]
 
 BASELINES = ("eager", "channels-last", "compiled", "compiled-graphs", "ort-cuda")
 """What our side is measured against: PyTorch in four forms, and ONNX Runtime's CUDA provider."""
+
+NO_PLUGINS = "operators as plugin"
+"""Under which the report notes why they are not measured."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,17 @@ class Job:
     def on_gpu(self) -> bool:
         """Whether PyTorch and the ceilings are the GPU's, too."""
         return self.backend == "tensorrt"
+
+    @cached_property
+    def lowerings(self) -> tuple[Lowering, ...]:
+        """Of the operators, those that this machine can run; why it cannot run plugins is noted."""
+        with self.leave_out(NO_PLUGINS):
+            gpus = find_gpus()
+            flavour = require_flavour(gpus[0] if gpus else None)
+            choose_lowering("plugin", flavour)
+            require_plugins(flavour)
+            return LOWERINGS
+        return RUNNABLE
 
     @property
     def models(self) -> tuple[str, ...]:

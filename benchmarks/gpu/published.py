@@ -1,7 +1,6 @@
 """What GPUs can do by their maker's word, and what the networks are to reach on one of them."""
 
 from benchmarks.gpu.report import Ceilings
-from mgts_trt.choices import Mode
 
 PUBLISHED: dict[str, Ceilings] = {
     "H100": Ceilings(
@@ -26,7 +25,7 @@ PUBLISHED: dict[str, Ceilings] = {
 Where NVIDIA names the rate of sparse products only, half of it.
 """
 
-AIMS: dict[tuple[str, Mode, str], float] = {
+AIMS: dict[tuple[str, str, str], float] = {
     ("paper", "net", "fp16"): 2.4,
     ("paper", "box", "fp16"): 1.9,
     ("paper", "net", "int8"): 1.6,
@@ -37,7 +36,7 @@ AIMED_AT = ("H100", "H200")
 """GPUs the aims are meant for, by what their names contain."""
 
 
-def aim(preset: str, mode: Mode, precision: str, device: str) -> float | None:
+def aim(preset: str, mode: str, precision: str, device: str) -> float | None:
     """Milliseconds a picture is to take on a device, None where nothing is aimed at.
 
     Args:

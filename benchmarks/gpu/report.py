@@ -38,6 +38,12 @@ class SideResult(BaseModel):
     images_per_second: dict[int, float] = {}
     """Pictures in flight → throughput."""
     notes: list[str] = []
+    lowering: Lowering | None = None
+    """Of the operators, where it is one of our forms on TensorRT."""
+    graphs: bool | None = None
+    """Whether it runs as CUDA graphs, likewise."""
+    over_graph: float | None = None
+    """Times as fast as the same with its operators as `graph`: the median of the rounds."""
 
 
 class Group(BaseModel):
@@ -217,6 +223,8 @@ class ParityResult(BaseModel):
 
     mode: Mode
     precision: str
+    lowering: Lowering | None = None
+    """Of the operators, on TensorRT."""
     reference: str
     pictures: int
     people: int
@@ -230,6 +238,11 @@ class ParityResult(BaseModel):
     required: float | None
     """Share both must reach; None where it is shown only."""
     passed: bool | None
+
+    @property
+    def where(self) -> str:
+        """What was compared, for messages."""
+        return f"{self.mode}, {self.precision}{f', operators as {self.lowering}' if self.lowering else ''}"
 
 
 class Report(BaseModel):
@@ -265,8 +278,8 @@ class Report(BaseModel):
     def failures(self) -> list[str]:
         """What must not be so: results that differ, memory that grows."""
         wrong = [
-            f"{row.mode}, {row.precision}: {row.boxes_share:.1%} of boxes and {row.cosine_share:.1%} of embeddings "
-            f"agree with {row.reference}, {row.required:.0%} required"
+            f"{row.where}: {row.boxes_share:.1%} of boxes and {row.cosine_share:.1%} of embeddings agree "
+            f"with {row.reference}, {row.required:.0%} required"
             for row in self.parity
             if row.passed is False
         ]

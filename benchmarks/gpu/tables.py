@@ -1,10 +1,15 @@
 """The report as Markdown: every number with what it is compared to beside it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
+from benchmarks.gpu.published import aim
 from benchmarks.gpu.report import Floors, Group, ModeFloor, NetworkFloor, OperatorFloor, Report, SideResult
+from mgts_trt.choices import Lowering
 
 EAGER = "PyTorch eager"
+
+_LOWERINGS: tuple[Lowering, ...] = get_args(Lowering)
 
 
 def markdown(report: Report) -> str:
@@ -13,6 +18,7 @@ def markdown(report: Report) -> str:
         _head(report),
         floors(report.floors),
         _plans(report),
+        _lowerings(report),
         _groups("The whole pipeline", "mode", report.pipeline),
         _groups("Networks alone", "network", report.networks),
         _roofline(report),
@@ -126,6 +132,45 @@ def _plans(report: Report) -> str:
     return "\n\n".join(["## Do plans load and run on this GPU?", table, *logs])
 
 
+def _lowerings(report: Report) -> str:
+    """What each lowering takes, side by side, from the parts `pipeline` and `networks`."""
+    body = [
+        (
+            what + group.what, group.precision, "yes" if graphs else "no", *(_lowered(each.get(x)) for x in _LOWERINGS),
+            _aim(report, group, each) if what == "mode " else "–",
+        )
+        for what, groups in (("mode ", report.pipeline), ("", report.networks))
+        for group in groups
+        for graphs in (False, True)
+        if len(each := {side.lowering: side for side in group.sides if side.lowering and side.graphs is graphs}) > 1
+    ]  # fmt: skip
+    if not body:
+        return ""
+    headings = ("what", "precision", "CUDA graphs", *(f">operators as {name}" for name in _LOWERINGS), "aimed at")
+    meaning = (
+        f"On {report.device}: p50 in ms, measured in turns; in brackets, times as fast as with the operators as layers "
+        "of the graph, the median of the rounds."
+    )
+    return "\n\n".join(["## Lowerings side by side", meaning, _table(headings, body)])
+
+
+def _lowered(side: SideResult | None) -> str:
+    if side is None or side.latency is None:
+        return "–"
+    ratio = "" if side.over_graph is None or side.lowering == "graph" else f" ({side.over_graph:.2f} ×)"
+    return f"{_number(side.latency.p50)}{ratio}"
+
+
+def _aim(report: Report, group: Group, sides: Mapping[Lowering, SideResult]) -> str:
+    """What is aimed at here, and whether the fastest of some sides takes no longer; few runs prove nothing."""
+    wanted = aim(report.preset, group.what, group.precision, report.device)
+    times = [side.latency.p50 for side in sides.values() if side.latency is not None]
+    if wanted is None or not times:
+        return "–"
+    verdict = "" if report.quick else ", met" if min(times) <= wanted else ", **missed**"
+    return f"≤ {wanted:g} ms{verdict}"
+
+
 def _groups(title: str, what: str, groups: Sequence[Group]) -> str:
     if not groups:
         return ""
@@ -231,15 +276,15 @@ def _parity(report: Report) -> str:
     verdicts = {True: "ok", False: "**failed**", None: "shown only"}
     body = [
         (
-            row.mode, row.precision, str(row.pictures), str(row.people), f"{row.boxes_share:.1%}",
+            row.mode, row.precision, row.lowering or "–", str(row.pictures), str(row.people), f"{row.boxes_share:.1%}",
             f"{row.worst_iou:.4f}", f"{row.cosine_share:.1%}", f"{row.worst_cosine:.5f}",
             f"{row.required:.0%}" if row.required is not None else "–", verdicts[row.passed],
         )
         for row in report.parity
     ]  # fmt: skip
     headings = (
-        "mode", "precision", ">pictures", ">people", ">IoU ≥ 0.99", ">worst IoU", ">cosine ≥ 0.999", ">worst cosine",
-        ">required", "",
+        "mode", "precision", "operators as", ">pictures", ">people", ">IoU ≥ 0.99", ">worst IoU", ">cosine ≥ 0.999",
+        ">worst cosine", ">required", "",
     )  # fmt: skip
     return "\n\n".join([f"## Against {report.parity[0].reference}", _table(headings, body)])
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from benchmarks.gpu.report import Latency, SideResult
 
 Call = Callable[[], Mapping[str, float] | None]
@@ -99,6 +101,23 @@ def _turn(call: Call, runs: int, samples: Samples | None, clock: Callable[[], fl
             samples.total.append(total)
             for name, value in (stages or {}).items():
                 samples.stages.setdefault(name, []).append(value)
+
+
+def times_as_fast(side: Samples, baseline: Samples, repeats: int) -> float | None:
+    """How many times as fast a side is: the median of the rounds, in each of which both had their turn.
+
+    Args:
+        side: Measured in turns with the other.
+        baseline: The other.
+        repeats: Runs a turn.
+
+    Returns:
+        None where one of them failed.
+    """
+    if side.error is not None or baseline.error is not None or not side.total:
+        return None
+    mine, theirs = (np.median(np.reshape(each.total, (-1, repeats)), axis=1) for each in (side, baseline))
+    return float(np.median(theirs / mine))
 
 
 def words(error: BaseException) -> str:

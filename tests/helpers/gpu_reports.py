@@ -23,8 +23,15 @@ def make_report(**changes: object) -> Report:
     fast, slow = Latency.of([4.0, 5.0, 6.0]), Latency.of([9.0, 10.0, 11.0])
     sides = [
         SideResult(
-            label="TensorRT, CUDA graphs", latency=fast, stages={"detector": fast}, images_per_second={1: 190, 2: 260}
+            label="TensorRT, CUDA graphs",
+            latency=fast,
+            stages={"detector": fast},
+            images_per_second={1: 190, 2: 260},
+            lowering="kernel",
+            graphs=True,
+            over_graph=1.6,
         ),
+        SideResult(label="TensorRT, graph", latency=Latency.of([8.0]), lowering="graph", graphs=True, over_graph=1.0),
         SideResult(label="PyTorch eager, fp16", latency=slow, notes=["a note"]),
         SideResult(label="PyTorch compiled, fp16", error="BackendCompilerFailed: no | triton"),
     ]

@@ -5,12 +5,15 @@ from contextlib import ExitStack
 from functools import partial
 
 from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts.forms import Form, compare_lowerings, forms
 from benchmarks.gpu.report import Group
 from benchmarks.gpu.timing import Call, in_turns
 from benchmarks.inputs import network_inputs
 from mgts_trt._typing import Array
+from mgts_trt.bundle.onnx_domains import calls_operators
+from mgts_trt.choices import Lowering
+from mgts_trt.runtime.session.base import LoadedPlan
 
-TENSORRT, TENSORRT_GRAPH = "TensorRT", "TensorRT, CUDA graph"
 ONNXRUNTIME = "ONNX Runtime, CPU"
 ORT_CUDA = "ONNX Runtime, CUDA"
 
@@ -22,10 +25,9 @@ def torch_label(form: str, *, on_gpu: bool) -> str:
 
 def plan(job: Job) -> list[str]:
     """What would be measured, one line a group."""
-    sides = [TENSORRT, TENSORRT_GRAPH] if job.on_gpu else [ONNXRUNTIME]
-    sides += [f"baseline {name}" for name in job.baselines]
+    baselines = [f"baseline {name}" for name in job.baselines]
     return [
-        f"{model} in {precision}: {'; '.join(sides)}: {job.counts}"
+        f"{model} in {precision}: {'; '.join([*_own_labels(job, model, precision), *baselines])}: {job.counts}"
         for model in job.models
         for precision in job.files(model)
     ]
@@ -45,7 +47,17 @@ def run(job: Job) -> None:
                         sides[ORT_CUDA] = _ort_cuda(job, model, precision, inputs[model], open_things)
                 samples = in_turns(sides, job.counts, on_turn=lambda label, model=model: job.say(f"{model}: {label}"))
                 results = [each.result(label) for label, each in samples.items()]
+                ours = {str(form): form for form in _forms(job, model, precision)} if job.on_gpu else {}
+                compare_lowerings(results, samples, ours, job.counts.repeats)
                 job.report.networks.append(Group(what=model, precision=precision, people=job.people, sides=results))
+
+
+def _forms(job: Job, model: str, precision: str) -> list[Form]:
+    return forms(job, operators=calls_operators(job.bundle.model_path(model, precision)))
+
+
+def _own_labels(job: Job, model: str, precision: str) -> list[str]:
+    return [str(form) for form in _forms(job, model, precision)] if job.on_gpu else [ONNXRUNTIME]
 
 
 def _own_sides(
@@ -58,17 +70,19 @@ def _own_sides(
         open_things.callback(session.close)
         return {ONNXRUNTIME: _silent(lambda: session.run(inputs))}
     sides: dict[str, Call] = {}
-    with job.leave_out(f"TensorRT, {model} in {precision}"):
-        from benchmarks.gpu.sides.engine import EngineRun
-        from mgts_trt.runtime.session.tensorrt import open_engine
+    engines: dict[Lowering, LoadedPlan] = {}
+    for form in _forms(job, model, precision):
+        with job.leave_out(f"{form}, {model} in {precision}"):
+            from benchmarks.gpu.sides.engine import EngineRun
+            from mgts_trt.runtime.session.tensorrt import open_engine
 
-        engine = open_engine(job.bundle, model, precision)
-        open_things.callback(engine.close)
-        # A context of its own each: one that was captured keeps its shapes and addresses.
-        for label, start in ((TENSORRT, EngineRun.launch), (TENSORRT_GRAPH, EngineRun.replay)):
-            ready = EngineRun(engine, inputs)
+            if form.lowering not in engines:
+                engines[form.lowering] = open_engine(job.bundle, model, precision, ops=form.lowering)
+                open_things.callback(engines[form.lowering].close)
+            # A context of its own each: one that was captured keeps its shapes and addresses.
+            ready = EngineRun(engines[form.lowering], inputs)
             open_things.callback(ready.close)
-            sides[label] = _silent(lambda start=start, ready=ready: start(ready))
+            sides[str(form)] = _silent(ready.replay if form.graphs else ready.launch)
     return sides
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts.forms import Form, forms
 from benchmarks.gpu.parts.pipeline import open_pipeline
 from benchmarks.gpu.report import ParityResult
 from mgts_trt.bundle.recipe import load_recipe
-from mgts_trt.choices import Mode
+from mgts_trt.choices import Lowering, Mode
 from mgts_trt.errors import ImageError
 from mgts_trt.evaluation.boxes import box_iou
 from mgts_trt.pictures.folders import list_pictures
@@ -53,7 +54,7 @@ class Agreement:
             alike = found.embeddings[iou[i] >= IOU] @ reference.embeddings[i]
             self.cosines.append(float(alike.max()))
 
-    def result(self, mode: Mode, precision: str) -> ParityResult:
+    def result(self, mode: Mode, precision: str, lowering: Lowering | None = None) -> ParityResult:
         """As the report has it; with nobody to compare, nothing has failed and nothing passed."""
         boxes = float(np.mean(np.array(self.ious) >= IOU)) if self.ious else 0.0
         cosines = float(np.mean(np.array(self.cosines) >= COSINE)) if self.cosines else 0.0
@@ -61,6 +62,7 @@ class Agreement:
         return ParityResult(
             mode=mode,
             precision=precision,
+            lowering=lowering,
             reference=REFERENCE,
             pictures=self.pictures,
             people=len(self.ious),
@@ -81,8 +83,9 @@ def required_share(precision: str) -> float | None:
 def plan(job: Job) -> list[str]:
     """What would be compared."""
     count = min(len(list_pictures(job.pictures)[0]), job.counts.parity)
+    lowerings = f", operators as {', '.join(job.lowerings)}," if job.on_gpu else ""
     return [
-        f"{count} pictures in mode {mode}, {', '.join(job.precisions_of(mode))} against {REFERENCE}"
+        f"{count} pictures in mode {mode}, {', '.join(job.precisions_of(mode))}{lowerings} against {REFERENCE}"
         for mode in job.modes
     ]
 
@@ -96,19 +99,31 @@ def run(job: Job) -> None:
             with PersonSearch(job.bundle, mode=mode, backend="onnxruntime", precision="fp32") as reference:
                 expected = [reference(picture, top=job.people) for picture in pictures]
             for precision in job.precisions_of(mode):
-                with job.leave_out(f"parity of mode {mode} in {precision}"):
-                    job.report.parity.append(_compare(job, mode, precision, pictures, expected))
+                for form in own_forms(job):
+                    as_form = f", operators as {form.lowering}" if form else ""
+                    with job.leave_out(f"parity of mode {mode} in {precision}{as_form}"):
+                        job.report.parity.append(_compare(job, mode, precision, form, pictures, expected))
+
+
+def own_forms(job: Job) -> list[Form | None]:
+    """What is compared: on TensorRT every lowering of the operators."""
+    return [form for form in forms(job) if form.graphs] if job.on_gpu else [None]
 
 
 def _compare(
-    job: Job, mode: Mode, precision: str, pictures: Sequence[np.ndarray], expected: Sequence[People]
+    job: Job,
+    mode: Mode,
+    precision: str,
+    form: Form | None,
+    pictures: Sequence[np.ndarray],
+    expected: Sequence[People],
 ) -> ParityResult:
     agreement = Agreement()
-    with open_pipeline(job, mode, precision) as search:
+    with open_pipeline(job, mode, precision, form) as search:
         for i, (picture, reference) in enumerate(zip(pictures, expected, strict=True), 1):
             job.say(f"mode {mode} in {precision}: {i} of {len(pictures)}")
             agreement.add(reference, search(picture, top=job.people))
-    return agreement.result(mode, precision)
+    return agreement.result(mode, precision, form.lowering if form else None)
 
 
 def _read(job: Job) -> list[np.ndarray]:

@@ -4,16 +4,15 @@ import itertools
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from benchmarks.gpu.job import Job
+from benchmarks.gpu.parts.forms import Form, compare_lowerings, forms
 from benchmarks.gpu.parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
 from benchmarks.gpu.report import Group
 from benchmarks.gpu.timing import Call, in_turns, words
-from mgts_trt.choices import Lowering, Mode
-from mgts_trt.plans.lowering import RUNNABLE
+from mgts_trt.choices import Mode
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -21,32 +20,11 @@ DEPTHS = (1, 2, 3, 4)
 """Pictures in flight whose throughput is measured."""
 
 
-@dataclass(frozen=True)
-class Form:
-    """One way to run our pipeline on TensorRT.
-
-    Attributes:
-        lowering: Of the operators.
-        graphs: Whether engines run as CUDA graphs.
-    """
-
-    lowering: Lowering
-    graphs: bool
-
-    def __str__(self) -> str:
-        return f"TensorRT, {'CUDA graphs' if self.graphs else 'launches'}, operators as {self.lowering}"
-
-
-def forms(mode: Mode) -> list[Form]:
-    """All forms of a mode."""
-    return [Form(lowering, graphs) for lowering in RUNNABLE for graphs in (False, True)]
-
-
 def plan(job: Job) -> list[str]:
     """What would be measured, one line a group."""
     lines = []
     for mode in job.modes:
-        sides = [str(form) for form in forms(mode)] if job.on_gpu else [ONNXRUNTIME]
+        sides = [str(form) for form in forms(job)] if job.on_gpu else [ONNXRUNTIME]
         sides += [f"baseline {name}" for name in job.baselines]
         depths = f"throughput at {', '.join(map(str, DEPTHS))} in flight over {job.counts.stream} pictures"
         lines += [
@@ -79,10 +57,13 @@ def open_pipeline(job: Job, mode: Mode, precision: str, form: Form | None = None
 def _group(job: Job, mode: Mode, precision: str, in_torch: Mapping[str, Call], open_things: ExitStack) -> Group:
     where = f"mode {mode} in {precision}"
     ours: dict[str, PersonSearch] = {}
-    for form in forms(mode) if job.on_gpu else [None]:
+    measured: dict[str, Form] = {}
+    for form in forms(job) if job.on_gpu else [None]:
         label = ONNXRUNTIME if form is None else str(form)
         with job.leave_out(f"{label}, {where}"):
             ours[label] = open_things.enter_context(open_pipeline(job, mode, precision, form))
+            if form is not None:
+                measured[label] = form
     sides = {label: _call(job, search) for label, search in ours.items()} | dict(in_torch)
     if "ort-cuda" in job.baselines:
         with job.leave_out(f"{ORT_CUDA}, {where}"):
@@ -92,6 +73,7 @@ def _group(job: Job, mode: Mode, precision: str, in_torch: Mapping[str, Call], o
             sides[ORT_CUDA] = _call(job, PersonSearch(job.bundle, mode=mode, sessions=sessions))
     samples = in_turns(sides, job.counts, on_turn=lambda label: job.say(f"{where}: {label}"))
     results = [each.result(label) for label, each in samples.items()]
+    compare_lowerings(results, samples, measured, job.counts.repeats)
     # In turns too: every side at one depth, then every side at the next.
     for depth in DEPTHS:
         for result in results:

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from benchmarks.environment import ROOT
-from benchmarks.gpu.job import Job
+from benchmarks.gpu.job import NO_PLUGINS, Job
 from benchmarks.gpu.report import PlanTrial
 from mgts_trt.bundle.onnx_domains import calls_operators
 from mgts_trt.choices import Lowering
 from mgts_trt.errors import BackendError
 from mgts_trt.plans.installed import require_flavour
-from mgts_trt.plans.lowering import RUNNABLE
 from mgts_trt.plans.support import CURRENT, PORTABLE
 
 _SECONDS = 1800
@@ -41,7 +40,7 @@ def candidates(job: Job, targets: Iterable[str]) -> list[Candidate]:
         for model in job.models
         for precision in job.files(model)
         for target in targets
-        for lowering in (RUNNABLE if calls_operators(job.bundle.model_path(model, precision)) else ("graph",))
+        for lowering in (job.lowerings if calls_operators(job.bundle.model_path(model, precision)) else ("graph",))
     ]
 
 
@@ -49,7 +48,9 @@ def plan(job: Job) -> list[str]:
     """What would be tried."""
     if not job.on_gpu:
         return ["nothing: plans run on a GPU only"]
-    return [f"{each}: build if missing, load, run" for each in candidates(job, (PORTABLE, CURRENT))]
+    lines = [f"{each}: build if missing, load, run" for each in candidates(job, (PORTABLE, CURRENT))]
+    why = job.report.left_out.get(NO_PLUGINS)
+    return [*lines, f"{NO_PLUGINS}: left out: {why}"] if why else lines
 
 
 def run(job: Job) -> None:

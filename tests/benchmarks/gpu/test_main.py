@@ -144,7 +144,7 @@ def test_a_dry_run_measures_nothing(run, bundle, photos, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["speed"], "There is no part 'speed'; the parts are plans, pipeline"),
+        (["speed"], "There is no part 'speed'; the parts are floors, plans"),
         (["--dry-run", "--precision", "int8"], "holds fp16, fp32, not 'int8'"),
         (["--dry-run", "--baseline", "jax"], "no baseline 'jax'; there are eager"),
         (["--dry-run", "--mode", "mask"], "no mode 'mask'"),

@@ -4,7 +4,7 @@ import cv2
 import pytest
 
 from benchmarks.gpu import plots, tables
-from benchmarks.gpu.report import Report
+from benchmarks.gpu.report import Group, Latency, Report, SideResult
 from tests.helpers.gpu_reports import WORDS, make_report
 
 
@@ -17,13 +17,14 @@ def test_tables_have_every_part_and_ratios() -> None:
     text = tables.markdown(make_report())
     for expected in (
         "| TensorRT, CUDA graphs | 5.00 | 5.80 | 5.98 | 2.00 | 190 | 260 |",
+        "| mode net | fp16 | yes | 8.00 | 5.00 (1.60 ×) | – | – |",
         "| PyTorch eager, fp16 | 10.0 | 10.8 | 11.0 | 1.00 | – | – |",
         "| PyTorch compiled, fp16 | BackendCompilerFailed: no \\| triton |",
         f"    [error] {WORDS}",
         "| mgts | fp16 | TensorRT | 10.0 | 50.0 | 400 | 0.500 | memory | 1.00 | 2.00 | 4.00 | 2.00 |",
         "| letterbox | x | 4,000 | 4.00 | 3.00 | 75% |",
         "| net | fp16 | 2 | 100 | 200.0 | 5.00 | 5.00 | 1.000 | 0.00 | yes |",
-        "| net | fp16 | 3 | 20 | 100.0% | 0.9950 | 90.0% | 0.99000 | 95% | **failed** |",
+        "| net | fp16 | – | 3 | 20 | 100.0% | 0.9950 | 90.0% | 0.99000 | 95% | **failed** |",
         "- kernels: no NVRTC",
         "- PyTorch eager, fp16: a note",
         "**Failed:** net, fp16: 100.0% of boxes and 90.0% of embeddings agree with the CPU, 95% required",
@@ -47,6 +48,29 @@ def test_a_part_that_was_not_run_has_no_section() -> None:
     empty = {name: [] for name in ("plans", "pipeline", "networks", "roofline", "kernels", "soak", "parity")}
     text = tables.markdown(make_report(**empty, ceilings=None, left_out={}))
     assert "##" not in text
+
+
+@pytest.mark.parametrize(
+    ("preset", "device", "quick", "expected"),
+    [
+        ("paper", "NVIDIA H100 80GB HBM3", False, "≤ 2.4 ms, **missed**"),
+        ("paper", "NVIDIA H100 80GB HBM3", True, "≤ 2.4 ms"),
+        ("paper", "NVIDIA RTX A4000", False, "–"),
+        ("edge", "NVIDIA H100 80GB HBM3", False, "–"),
+    ],
+)
+def test_an_aim_is_judged_where_it_is_meant_and_measured_well(preset, device, quick, expected) -> None:
+    text = tables.markdown(make_report(preset=preset, device=device, quick=quick))
+    assert f"| mode net | fp16 | yes | 8.00 | 5.00 (1.60 ×) | – | {expected} |" in text
+
+
+def test_an_aim_that_is_met() -> None:
+    fast = [
+        SideResult(label=name, latency=Latency.of([ms]), lowering=name, graphs=True, over_graph=1.0)
+        for name, ms in (("graph", 3.0), ("kernel", 2.4))
+    ]
+    groups = [Group(what="net", precision="fp16", people=8, sides=fast)]
+    assert "| ≤ 2.4 ms, met |" in tables.markdown(make_report(pipeline=groups, device="NVIDIA H200"))
 
 
 def test_plot(tmp_path: Path) -> None:

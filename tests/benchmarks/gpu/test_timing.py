@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.gpu.report import Latency
-from benchmarks.gpu.timing import Counts, in_turns, words
+from benchmarks.gpu.timing import Counts, Samples, in_turns, times_as_fast, words
 
 
 def clock():
@@ -48,6 +48,14 @@ def test_stages_of_each_run_are_kept() -> None:
     assert result.stages["detector"].p50 == 3
     assert result.latency is not None
     assert result.latency.p50 == 1e3
+
+
+def test_how_many_times_as_fast_is_told_round_by_round() -> None:
+    slow, fast = Samples(total=[2, 2, 9, 40, 40, 41]), Samples(total=[1, 1, 1, 20, 20, 20])  # clocks that fell
+    assert times_as_fast(fast, slow, 3) == pytest.approx(2.0)
+    assert times_as_fast(slow, fast, 3) == pytest.approx(0.5)
+    assert times_as_fast(Samples(error="no"), slow, 3) is None
+    assert times_as_fast(fast, Samples(total=[1.0] * 6, error="no"), 3) is None
 
 
 @given(st.lists(st.floats(0.01, 1e4), min_size=1, max_size=50))
