@@ -56,7 +56,8 @@ def usable_plan(
         PlanError: There is no such plan, it was built for something else, or it is altered.
     """
     wanted = choose_lowering(ops, flavour)
-    forms = dict.fromkeys((*LOWERINGS, wanted)) if ops == "auto" else (wanted,)
+    # A plan with plugins is of use where `auto` builds such plans: there is their library.
+    forms = [each for each in LOWERINGS if each in (wanted, "kernel", "graph")] if ops == "auto" else [wanted]
     targets = runnable_targets(flavour, gpus)
     if not targets:
         raise BackendError(

@@ -126,6 +126,7 @@ def test_a_bundle_of_chains_is_at_parity(bundle, monkeypatch):
         (("graph", "kernel", "plugin"), "kernel"),
         (("graph", "kernel"), "kernel"),
         (("graph",), "graph"),
+        (("graph", "plugin"), "graph"),
         (("kernel",), "kernel"),
     ],
 )
@@ -141,6 +142,19 @@ def test_auto_takes_the_best_that_is_built(headed, tmp_path, trt, built, taken):
         else:
             with pytest.raises(PlanError, match="no plan of mgts in fp32 for sm_86"):
                 find(ops)
+
+
+def test_auto_takes_plugins_where_their_library_is(headed, tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    _, flavour = simulated_gpu(monkeypatch, "tensorrt")
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
+    monkeypatch.setattr(session, "choose_lowering", lambda choice, _: "plugin" if choice == "auto" else choice)
+    find = lambda: usable_plan(bundle, "mgts", "fp32", flavour=flavour, gpus=[A4000])  # noqa: E731
+    with pytest.raises(PlanError, match=r"with its operators as plugins\. Build it with `.* --ops plugin`"):
+        find()
+    for lowering in ("graph", "plugin", "kernel"):
+        write_plan(bundle, "mgts", flavour, TARGET, lowering=lowering)
+        assert find().record.identity.lowering == lowering
 
 
 def test_of_nothing_built_auto_names_what_a_build_would_make(headed, trt):
