@@ -16,7 +16,7 @@ import numpy as np
 from mgts_trt._typing import Array
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
-from mgts_trt.plans.chain import EngineStep, Step
+from mgts_trt.plans.chain import EngineStep
 from mgts_trt.plans.plan import Plan
 from mgts_trt.runtime.cuda.array import DeviceArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
@@ -83,8 +83,10 @@ class EngineChain(LoadedPlan):
 
     def create_context(self) -> "ChainContext":
         """See `LoadedPlan.create_context`."""
-        if self._closed:
-            raise BackendError(f"The plan of {self.record.identity.model} is closed; open the bundle again.")
+        with self._lock:
+            if self._closed:
+                raise BackendError(f"The plan of {self.record.identity.model} is closed; open the bundle again.")
+            self._contexts += 1
         contexts: list[ExecutionContext] = []
         try:
             for engine in self.engines:
@@ -92,9 +94,8 @@ class EngineChain(LoadedPlan):
         except BaseException:
             for context in contexts:
                 context.close()
+            self.forget_context()
             raise
-        with self._lock:
-            self._contexts += 1
         return ChainContext(self, contexts)
 
     def forget_context(self) -> None:
@@ -110,15 +111,11 @@ class EngineChain(LoadedPlan):
 
     def close(self) -> None:
         """See `LoadedPlan.close`."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         for engine in self.engines:
             engine.close()
         self._free()
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """In the order they run."""
-        return self.chain.steps
 
     def operand(self, name: str, sizes: Sizes, address: int = 0) -> Operand:
         """A tensor of the chain, as a kernel takes it."""
@@ -137,7 +134,7 @@ class EngineChain(LoadedPlan):
         """
         rooms: list[Room[str | int]] = []
         of_engines, kernels = iter(workspaces), iter(self.kernels)
-        for number, step in enumerate(self.steps):
+        for number, step in enumerate(self.chain.steps):
             if isinstance(step, EngineStep):
                 size = next(of_engines)
             else:
@@ -154,7 +151,7 @@ class EngineChain(LoadedPlan):
         spans: dict[str, tuple[int, int]] = {}
         known = {*self.inputs, *self.chain.constants}
         dimensions = {d for spec in self.inputs.values() for d in spec.shape if isinstance(d, str)}
-        for number, step in enumerate(self.steps):
+        for number, step in enumerate(self.chain.steps):
             for name in step.inputs:
                 if name not in known:
                     raise self._broken(f"step {number + 1} reads {name}, which is not there by then")
@@ -256,6 +253,11 @@ class ChainContext(CheckedContext):
         self._shapes[name], self._work = shape, []
 
     def _address(self, name: str, pointer: int) -> None:
+        if pointer % ALIGNMENT and any(name in (*step.inputs, *step.outputs) for step in self._chain.chain.operators):
+            raise BackendError(
+                f"{self._model}: {name} cannot lie at {pointer:#x}; the kernel that uses it needs an address aligned "
+                f"to {ALIGNMENT}."
+            )
         self._addresses[name], self._work = pointer, []
 
     def _run(self, stream: Stream) -> None:
@@ -277,7 +279,7 @@ class ChainContext(CheckedContext):
         addresses |= self._addresses
         work: list[Launch | ExecutionContext] = []
         contexts, kernels = iter(self._live()), iter(chain.kernels)
-        for number, step in enumerate(chain.steps):
+        for number, step in enumerate(chain.chain.steps):
             if isinstance(step, EngineStep):
                 context = next(contexts)
                 for name in (*step.inputs, *step.outputs):

@@ -377,6 +377,7 @@ def test_a_context_says_what_it_lacks():
         (lambda: context.shape("h"), "no tensor 'h'; it has a, b, y"),
         (lambda: context.bind("h", 256), "no tensor 'h'"),
         (lambda: context.bind("y", 257), "cannot lie at 0x101"),
+        (lambda: context.bind("b", 260), "b cannot lie at 0x104; the kernel that uses it needs .* aligned to 256"),
         (lambda: context.set_shape("a", (MOST + 1, 3)), rf"cannot be \[{MOST + 1}, 3\]; .* N = 1…{MOST}"),
         (context.fit_workspace, "the size of a is open"),
         (lambda: context.set_workspace(256, 100), "100 bytes at 0x100"),
@@ -427,11 +428,15 @@ def test_a_step_that_fails_is_told_and_the_next_run_may_work(step, monkeypatch):
 
 
 def test_a_context_that_cannot_be_made_leaves_none_behind():
-    loaded = pipeline(*GOOD, tensors=TENSORS).on(SimulatedDevice())
+    network = pipeline(*GOOD, tensors={**TENSORS, "k": spec(7)}, constants=("k",), constants_sha256="0" * 64)
+    network.constants = {"k": np.zeros(7, np.float32)}
+    loaded = network.on(SimulatedDevice())
     loaded.engines[1].closed = True
     with pytest.raises(BackendError, match="engine is closed"):
         loaded.create_context()
     assert [engine.open_contexts for engine in loaded.engines] == [0, 0]
+    loaded.close()
+    assert not loaded.constants
 
 
 def test_a_chain_can_be_captured_if_all_its_engines_can():
