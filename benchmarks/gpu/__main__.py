@@ -19,7 +19,7 @@ import typer
 from benchmarks.environment import ROOT, environment
 from benchmarks.gpu import plots, tables
 from benchmarks.gpu.job import BASELINES, Backend, Job
-from benchmarks.gpu.parts import floors, kernels, networks, parity, pipeline, plans, roofline, soak
+from benchmarks.gpu.parts import floors, kernels, networks, operators, parity, pipeline, plans, roofline, soak
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import QUICK, Counts
 from mgts_trt.bundle.bundle import Bundle
@@ -42,6 +42,7 @@ PARTS: dict[str, ModuleType] = {
     "networks": networks,
     "roofline": roofline,
     "kernels": kernels,
+    "operators": operators,
     "parity": parity,
     "soak": soak,
 }

@@ -187,6 +187,39 @@ class KernelResult(BaseModel):
         return self.copy_microseconds / self.microseconds if self.microseconds else 0.0
 
 
+class OperatorResult(BaseModel):
+    """One operator of a network, alone, again and again, in each form."""
+
+    network: str
+    precision: str
+    operator: str
+    node: str
+    work: str
+    """Types and shapes, from inputs to outputs."""
+    read_kb: float
+    """Inputs, once; of maps, no more than the points of all regions touch."""
+    written_kb: float
+    mflop: float
+    """In float32."""
+    floor_us: float | None
+    """Bytes or arithmetic at the ceilings of this run, whichever takes longer."""
+    microseconds: dict[str, float] = {}
+    """By lowering: the kernel, and engines of the operator alone; and of a `copy` that moves as many bytes."""
+    errors: dict[str, str] = {}
+    """Form → what refused."""
+
+    @property
+    def bytes(self) -> int:
+        """What it must read and write."""
+        return round((self.read_kb + self.written_kb) * 1e3)
+
+    def ratio(self, form: str, to: str) -> float | None:
+        """How many times one form takes of what another does, or of the `floor`; None without both."""
+        base = self.floor_us if to == "floor" else self.microseconds.get(to)
+        mine = self.microseconds.get(form)
+        return mine / base if mine and base else None
+
+
 class MemorySample(BaseModel):
     """Memory in use after so many pictures."""
 
@@ -271,6 +304,7 @@ class Report(BaseModel):
     ceilings: Ceilings | None = None
     roofline: list[RooflineRow] = []
     kernels: list[KernelResult] = []
+    operators: list[OperatorResult] = []
     soak: list[SoakResult] = []
     parity: list[ParityResult] = []
 

@@ -23,6 +23,7 @@ def markdown(report: Report) -> str:
         _groups("Networks alone", "network", report.networks),
         _roofline(report),
         _kernels(report),
+        _operators(report),
         _soak(report),
         _parity(report),
         _left_out(report),
@@ -250,6 +251,36 @@ def _kernels(report: Report) -> str:
     ]  # fmt: skip
     headings = ("kernel", "work", ">kB", ">µs", ">a copy of as many bytes, µs", ">share of its bandwidth")
     return "\n\n".join(["## Kernels alone", _table(headings, body)])
+
+
+def _operators(report: Report) -> str:
+    if not report.operators:
+        return ""
+    forms = ("copy", "kernel", "graph", "plugin")
+    body = [
+        (
+            row.network, row.precision, row.operator, row.work, _number(row.read_kb), _number(row.written_kb),
+            _number(row.mflop), _number(row.floor_us), *(_number(row.microseconds.get(form)) for form in forms),
+            *(_number(row.ratio(*pair)) for pair in (("kernel", "floor"), ("kernel", "copy"), ("graph", "kernel"))),
+        )
+        for row in report.operators
+    ]  # fmt: skip
+    headings = (
+        "network", "precision", "operator", "on", ">kB read", ">kB written", ">MFLOP", ">floor µs", ">copy µs",
+        ">kernel µs", ">graph µs", ">plugin µs", ">kernel ÷ floor", ">kernel ÷ copy", ">graph ÷ kernel",
+    )  # fmt: skip
+    meaning = (
+        f"On {report.device}. Floor: bytes or arithmetic by the ceilings of this run. What lies in a cache may come "
+        "below it; nothing comes below what a launch takes, as the copy of as many bytes shows. Graph, plugin: the "
+        "operator as a TensorRT engine of its own."
+    )
+    notes = [
+        f"- {row.operator} of {row.network} in {row.precision} as {form}: {error}"
+        for row in report.operators
+        for form, error in row.errors.items()
+    ]
+    sections = ["## Operators alone", meaning, _table(headings, body)]
+    return "\n\n".join([*sections, "\n".join(notes)] if notes else sections)
 
 
 def _soak(report: Report) -> str:

@@ -8,6 +8,7 @@ from benchmarks.gpu.report import (
     KernelResult,
     Latency,
     MemorySample,
+    OperatorResult,
     ParityResult,
     PlanTrial,
     Report,
@@ -60,6 +61,12 @@ def make_report(**changes: object) -> Report:
         "kernels": [
             KernelResult(kernel="letterbox", work="x", kilobytes=4000, microseconds=4, copy_microseconds=3),
             KernelResult(kernel="se_head", work="y", kilobytes=1, microseconds=0, copy_microseconds=0, error="no"),
+        ],
+        "operators": [
+            OperatorResult(network="detector", precision="fp16", operator="Nms", node="/nms", work="boxes → keep",
+                           read_kb=32, written_kb=8, mflop=24, floor_us=0.5,
+                           microseconds={"kernel": 5.0, "copy": 2.5, "graph": 200.0},
+                           errors={"plugin": "no | library"}),
         ],
         "soak": [soak.judge([5.0] * 100, memory, mode="net", precision="fp16", seconds=0.5)],
         "parity": [

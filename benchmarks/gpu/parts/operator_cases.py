@@ -1,6 +1,7 @@
 """The operators of a bundle's networks: the launches of their kernels at the sizes they have there."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.plans.builder.cut import cut
+from mgts_trt.plans.builder.cut import Cut, cut
 from mgts_trt.plans.chain import Attribute, OperatorStep
 from mgts_trt.runtime.cuda.launch import Pointer
 from mgts_trt.runtime.operators.kernel_table import kernel_of
@@ -19,7 +20,28 @@ _CANVAS_HW = (600, 1000)
 """Pixels that boxes without a map lie on."""
 
 
-def operator_cases(bundle: Bundle, people: int, put: Put) -> Iterator[Case]:
+@dataclass(frozen=True)
+class OperatorCase(Case):
+    """An operator's kernel at the sizes of a network, and what else runs the operator needs.
+
+    Attributes:
+        model: The first network that has it at these sizes.
+        precision: Of the network.
+        step: The operator.
+        tensors: What its inputs and outputs look like.
+        constants: Those of its inputs that are part of the network.
+        inputs: The others, by name.
+    """
+
+    model: str
+    precision: str
+    step: OperatorStep
+    tensors: Mapping[str, TensorSpec]
+    constants: Mapping[str, Array]
+    inputs: Mapping[str, Array]
+
+
+def operator_cases(bundle: Bundle, people: int, put: Put) -> Iterator[OperatorCase]:
     """A case for each operator, of each type and size once, of all models and precisions.
 
     Args:
@@ -42,12 +64,11 @@ def operator_cases(bundle: Bundle, people: int, put: Put) -> Iterator[Case]:
                     what = (step.operator, tuple(step.attributes.items()), specs)
                     if what not in seen:
                         seen.add(what)
-                        yield _case(step, network.tensors, network.constants, people, put)
+                        yield _case(name, precision, step, network, people, put)
 
 
-def _case(
-    step: OperatorStep, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], people: int, put: Put
-) -> Case:
+def _case(model: str, precision: str, step: OperatorStep, network: Cut, people: int, put: Put) -> OperatorCase:
+    tensors, constants = network.tensors, network.constants
     random = np.random.default_rng(0)
     hw = _extent(tensors[step.inputs[0]], step.attributes)
 
@@ -67,7 +88,18 @@ def _case(
     scratch = kernel.scratch_bytes(inputs)
     launches = kernel.launches(inputs, outputs, put(np.zeros(scratch, np.uint8)) if scratch else Pointer(0))
     work = ", ".join(f"{operand.dtype} {list(operand.shape)}" for operand in inputs)
-    return Case(step.operator, work, sum(array.nbytes for array in (*arrays, *results)), tuple(launches))
+    return OperatorCase(
+        kernel=step.operator,
+        work=work,
+        bytes=sum(array.nbytes for array in (*arrays, *results)),
+        launches=tuple(launches),
+        model=model,
+        precision=precision,
+        step=step,
+        tensors={name: tensors[name] for name in (*step.inputs, *step.outputs)},
+        constants={name: constants[name] for name in step.inputs if name in constants},
+        inputs={name: array for name, array in zip(step.inputs, arrays, strict=True) if name not in constants},
+    )
 
 
 def _operand(array: Array, put: Put) -> Operand:

@@ -61,7 +61,7 @@ def test_all_that_can_run_on_a_cpu(run, bundle, photos, tmp_path) -> None:
     (json_file,) = (tmp_path / "out").glob("*.json")
     assert json_file.stem == "gpu_tiny_cpu"
     report = Report.model_validate_json(json_file.read_text())
-    assert report.left_out.keys() == {"plans", "kernels", str(photos / "broken.png")}
+    assert report.left_out.keys() == {"plans", "kernels", "operators", str(photos / "broken.png")}
     assert {(group.what, group.precision) for group in report.pipeline} == {
         (mode, precision) for mode in ("none", "net", "box") for precision in ("fp32", "fp16")
     }

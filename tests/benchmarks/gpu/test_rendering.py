@@ -23,6 +23,8 @@ def test_tables_have_every_part_and_ratios() -> None:
         f"    [error] {WORDS}",
         "| mgts | fp16 | TensorRT | 10.0 | 50.0 | 400 | 0.500 | memory | 1.00 | 2.00 | 4.00 | 2.00 |",
         "| letterbox | x | 4,000 | 4.00 | 3.00 | 75% |",
+        "| 32.0 | 8.00 | 24.0 | 0.500 | 2.50 | 5.00 | 200 | – | 10.0 | 2.00 | 40.0 |",
+        "- Nms of detector in fp16 as plugin: no | library",
         "| net | fp16 | 2 | 100 | 200.0 | 5.00 | 5.00 | 1.000 | 0.00 | yes |",
         "| net | fp16 | – | 3 | 20 | 100.0% | 0.9950 | 90.0% | 0.99000 | 95% | **failed** |",
         "- kernels: no NVRTC",
@@ -45,7 +47,9 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_headings() -> None:
 
 
 def test_a_part_that_was_not_run_has_no_section() -> None:
-    empty = {name: [] for name in ("plans", "pipeline", "networks", "roofline", "kernels", "soak", "parity")}
+    empty = {
+        name: [] for name in ("plans", "pipeline", "networks", "roofline", "kernels", "operators", "soak", "parity")
+    }
     text = tables.markdown(make_report(**empty, ceilings=None, left_out={}))
     assert "##" not in text
 

@@ -24,5 +24,5 @@ def test_an_engine_runs_once_a_call_and_has_finished_then(how) -> None:
     assert len(runs) == before + 1
     np.testing.assert_array_equal(runs[-1], [[1, 2], [3, 4]])
     back = np.empty((2, 2), np.float32)
-    engine.device.copy(back, ready._tensors["y"], ready._stream)
+    engine.device.copy(back, ready._tensors["y"], ready.stream)
     np.testing.assert_array_equal(back, [[2, 3], [4, 5]])
