@@ -32,6 +32,9 @@ AIMS: dict[tuple[str, str, str], float] = {
 }
 """Preset, mode, precision → milliseconds a picture (p50) that the pipeline is to take."""
 
+TIMES_AS_FAST = {"PyTorch eager": 3.0, "PyTorch compiled": 1.5}
+"""What a side's name begins with → how many times as fast as the fastest of these the pipeline is to be, likewise."""
+
 AIMED_AT = ("H100", "H200")
 """GPUs the aims are meant for, by what their names contain."""
 
