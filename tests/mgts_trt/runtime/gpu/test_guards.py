@@ -41,8 +41,9 @@ def test_each_wait_is_needed(monkeypatch, guard, graphs):
         pipeline.search(scene(9))
 
 
-def test_no_other_waits_are_there(monkeypatch):
-    pipeline = gpu_pipeline("net")
+@pytest.mark.parametrize("kernel", [False, True])
+def test_no_other_waits_are_there(monkeypatch, kernel):
+    pipeline = gpu_pipeline("net", kernel=kernel)
     pipeline.search(scene(9))
     for kind, method in ((SimulatedStream, "wait"), (SimulatedEvent, "synchronize")):
         with monkeypatch.context() as patch:
