@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(TILE)
 }
 
 // Grid: pictures.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     nms_keep(const Bits* __restrict__ masks, int count, float* __restrict__ keep) {
     __shared__ Bits removed[MAX_TILES], staying;
 
@@ -93,13 +93,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             const Bits left = ~removed[tile] & (~Bits(0) >> (TILE - there));
             // After k rounds the first k boxes are settled, and as a rule all after a few. What changes no more is the
             // greedy choice: it alone agrees with itself.
-            Bits stays = left, before;
-            do {
+            Bits stays = left, before = 0;
+            for (int round = 0; round < TILE && stays != before; ++round) {
                 before = stays;
                 const unsigned low = __ballot_sync(ALL_LANES, (low_better & before) == 0);
                 const unsigned high = __ballot_sync(ALL_LANES, (high_better & before) == 0);
                 stays = left & (Bits(high) << WARP | low);
-            } while (stays != before);
+            }
             for (int i = lane; i < there; i += WARP) kept[first + i] = stays >> i & 1 ? 1.0f : 0.0f;
             if (lane == 0) staying = stays;
             low_better = next_low;

@@ -38,6 +38,21 @@ def _tenths(count: int) -> list[float]:
     return [0, 0, count, 10]
 
 
+def _at_their_own_iou(seed: int) -> list[Case]:
+    """Two boxes at a threshold that is their IoU, and at one a hair below: one rounding left out shows in either."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 300, (2, 2)).astype(np.float32) / 10
+    pair = np.hstack([corner, corner + rng.uniform(50, 90, (2, 2)).astype(np.float32)])
+    width, height = np.maximum(pair[:, 2:].min(0) - pair[:, :2].max(0), 0)
+    areas = (pair[:, 2] - pair[:, 0]) * (pair[:, 3] - pair[:, 1])
+    iou = width * height / (areas[0] + areas[1] - width * height)
+    below = np.nextafter(iou, np.float32(0))
+    return [
+        _case(f"pair {seed} at its own IoU stays", pair, threshold=float(iou)),
+        _case(f"pair {seed} a hair above the threshold goes", pair, threshold=float(below)),
+    ]
+
+
 CASES = [
     _case("one box", [_ONE]),
     _case("one box without area", [[5, 5, 5, 5]]),
@@ -73,6 +88,7 @@ CASES = [
         )
         for count in (3, 5, 7)
     ),
+    *(case for seed in range(12) for case in _at_their_own_iou(seed)),
     _case("threshold 0", [_TENTHS, [9, 9, 20, 20], [10, 0, 20, 9]], threshold=0.0),
     _case("threshold 1", [_TENTHS, _TENTHS, _tenths(9)], threshold=1.0),
     _case("of huge coordinates", _crowd(11, 90) * np.float32(1e15), threshold=0.45),
