@@ -58,7 +58,7 @@ SPANS = {
     "tests/helpers": set(),
     "tests/mgts_trt/service": {"api", "bad_values", "load", "page", "page_gallery"},
     "tests/mgts_trt/bundle": {"altered"},
-    "tests/mgts_trt/runtime": {"pipeline_on_gpu"},
+    "tests/mgts_trt/runtime": {"lowerings_on_gpu", "pipeline_on_gpu"},
     "tests/mgts_trt/runtime/gpu": {"guards", "in_flight", "warm_up"},
     "tests/mgts_trt/runtime/session": {"lowered_plans"},
     "tests/export/graphs": {"regions"},
