@@ -22,7 +22,8 @@ def register_kernels(device: SimulatedDevice) -> None:
     device.kernel("separate_people", separate_people, reads=[0, 1, 2], writes=[8, 9, 10])
     for dtype, suffix in TYPES:
         device.kernel(f"person_patches_{suffix}", patches_of(dtype), reads=[0, 2, 3, 5, 6, 7], writes=[14, 15])
-        device.kernel(f"se_head_squeeze_{suffix}", se_head_squeeze_of(dtype), reads=[0, 1, 5], writes=[7, 8, 9])
+        squeeze, used = se_head_squeeze_of(dtype)
+        device.kernel(f"se_head_squeeze_{suffix}", squeeze, reads=[0, 1, 5], writes=[7, 8, 9], extents=used)
         for out, to in TYPES:
             align, used = aligning(dtype, out)
             device.kernel(f"align_rois_{suffix}_{to}", align, reads=[0, 1], writes=[9], extents=used)
@@ -30,7 +31,7 @@ def register_kernels(device: SimulatedDevice) -> None:
         device.kernel(f"ps_assemble_{suffix}", assemble, reads=[0, 1], writes=[9], extents=used)
     device.kernel("nms_masks", nms_masks, reads=[0], writes=[3], extents=used_by_nms_masks)
     device.kernel("nms_keep", nms_keep, reads=[0], writes=[2], extents=used_by_nms_keep)
-    device.kernel("se_head_embed", se_head_embed, reads=[0, 1, 5, 6], writes=[8, 9, 10])
+    device.kernel("se_head_embed", se_head_embed, reads=[0, 1, 5, 6], writes=[8, 9, 10], extents=used_by_se_head_embed)
 
 
 def view(memory, dtype, *shape):
@@ -118,7 +119,14 @@ def se_head_squeeze_of(dtype):
         view(pooled, np.float32, people, 2 * channels)[...] = both = np.concatenate(maps, axis=1)
         view(squeezed, np.float32, people, width)[...] = both @ view(squeeze, np.float32, width, 2 * channels).T
 
-    return se_head_squeeze
+    def used(launch):
+        people, channels, area, width = (int(launch.arguments[i]) for i in (2, 3, 4, 6))
+        maps = nbytes((people, channels, area), dtype)
+        groups, chunks, _ = launch.grid
+        scratch = {7: people * 2 * channels * 4, 8: groups * chunks * 4 * width * 4, 9: groups * 4}
+        return {0: maps, 1: maps, 5: width * 2 * channels * 4} | scratch
+
+    return se_head_squeeze, used
 
 
 def se_head_embed(pooled, squeezed, people, channels, width, excite, fc, dimensions, products, counters, embedding):
@@ -127,6 +135,16 @@ def se_head_embed(pooled, squeezed, people, channels, width, excite, fc, dimensi
     out = (both / (1 + np.exp(-logits))) @ view(fc, np.float32, dimensions, 2 * channels).T
     norm = np.linalg.norm(out, axis=1, keepdims=True)
     view(embedding, np.float32, people, dimensions)[...] = out / np.maximum(norm, 1e-12)
+
+
+def used_by_se_head_embed(launch):
+    people, channels, width, dimensions = (int(launch.arguments[i]) for i in (2, 3, 4, 7))
+    groups, chunks, _ = launch.grid
+    pooled, products = people * 2 * channels * 4, groups * chunks * 4 * 4
+    return {
+        0: pooled, 1: products * width, 5: 2 * channels * width * 4, 6: dimensions * 2 * channels * 4,
+        8: products * dimensions, 9: groups * 4, 10: people * dimensions * 4,
+    }  # fmt: skip
 
 
 def aligning(dtype, out_dtype):

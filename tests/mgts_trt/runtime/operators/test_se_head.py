@@ -9,8 +9,11 @@ from mgts_trt.runtime.cuda.launch import Pointer
 from mgts_trt.runtime.operators import se_head
 from mgts_trt.runtime.operators.operator_kernel import Operand
 from mgts_trt.runtime.operators.se_head import SeHead
+from tests.helpers.machines import Gpu
 from tests.helpers.operators.forms import through_function, through_kernel
 from tests.helpers.operators.se_head import CASES, reference
+from tests.helpers.reference_kernels import register_kernels
+from tests.helpers.simulated import SimulatedDevice
 
 
 def operands(**changes):
@@ -30,6 +33,13 @@ class TestEveryForm:
     def test_the_kernel_is_the_reference(self, case, machine):
         expected = reference(case)
         [found] = through_kernel(SeHead(), case, [expected], machine)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=case.tolerance)
+
+    def test_the_simulated_device_runs_it(self, case):
+        device = SimulatedDevice(seed=0)
+        register_kernels(device)
+        expected = reference(case)
+        [found] = through_kernel(SeHead(), case, [expected], Gpu(device))
         np.testing.assert_allclose(found, expected, rtol=0, atol=case.tolerance)
 
 
