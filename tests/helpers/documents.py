@@ -73,12 +73,17 @@ class Document:
             if token.type in ("link_open", "image") and isinstance(target, str):
                 yield line, target
 
+    def made(self) -> set[str]:
+        """Paths of the files that the document has a reader write: `title=` in the fences of their blocks."""
+        titles = (re.search(r"title=(\S+)", token.info) for token in self._tokens if token.type == "fence")
+        return {title[1] for title in titles if title}
+
     def code(self) -> Iterator[Code]:
         """Every block, and every piece in a sentence."""
         for token in self._tokens:
             if token.type in ("fence", "code_block"):
                 line = (token.map or [0])[0] + (2 if token.type == "fence" else 1)
-                yield Code(self.path, line, token.info.strip(), token.content)
+                yield Code(self.path, line, token.info.partition("title=")[0].strip(), token.content)
         for line, token in self._inline():
             if token.type == "code_inline":
                 yield Code(self.path, line, "inline", token.content)
@@ -117,9 +122,10 @@ def broken_links(root: Path) -> Iterator[str]:
 def broken_paths(root: Path) -> Iterator[str]:
     """Paths of the checkout that documents name in code, and documents that code names, where nothing lies."""
     for document in documents(root):
+        given = {_IN_THE_WHEEL, *document.made()}
         for code in document.code():
             for path in _PATH.findall(code.text):
-                if _PLACEHOLDER.search(path) or path == _IN_THE_WHEEL:
+                if _PLACEHOLDER.search(path) or path in given:
                     continue
                 if not (root / path.rstrip(".")).exists():
                     yield f"{code} names {path}, which is not there"
