@@ -22,17 +22,14 @@ def choose_lowering(choice: LoweringChoice, flavour: Flavour) -> Lowering:
     """The lowering to build a plan in.
 
     Args:
-        choice: What was asked for; `auto` is `kernel` with TensorRT-RTX, and with TensorRT `plugin` where there is a
-            library of plugins for it, else `graph`.
+        choice: What was asked for; `auto` is `kernel` with TensorRT-RTX and `graph` with TensorRT.
         flavour: Builds the plan.
 
     Raises:
         BuildError: There is no such lowering, or the flavour has none.
     """
     if choice == "auto":
-        if flavour.name == "tensorrt_rtx":
-            return "kernel"
-        return "graph"
+        return "kernel" if flavour.name == "tensorrt_rtx" else "graph"
     if choice not in LOWERINGS:
         raise BuildError(f"There is no lowering {choice!r} of operators; it is auto, graph, kernel or plugin.")
     if choice == "plugin" and flavour.name == "tensorrt_rtx":

@@ -1,0 +1,172 @@
+import shutil
+import subprocess
+import sys
+
+import onnx
+import pytest
+
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import BundleFile, write_manifest
+from mgts_trt.errors import BuildError, MgtsError
+from mgts_trt.machine.gpus import Gpu
+from mgts_trt.plans.builder import build
+from mgts_trt.plans.builder.build import build_bundle, build_plan
+from mgts_trt.plans.chain import CONSTANTS
+from mgts_trt.plans.constants import load_constants
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.installed import find_flavour
+from mgts_trt.plans.plan import PlanIdentity, plan_folders, verify_plan
+from tests.helpers.operator_bundle import call_operators
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny_bundle import make_tiny_bundle
+
+FLAVOUR = find_flavour("tensorrt_rtx")
+pytestmark = pytest.mark.skipif(
+    FLAVOUR is None or FLAVOUR.name != "tensorrt_rtx",
+    reason="builds for real need TensorRT-RTX, which is not installed",
+)
+A4000 = Gpu("NVIDIA RTX A4000", (8, 6), 16 << 30, "550.54")
+
+
+def replace_model(bundle, name, model):
+    """Put another ONNX file into the bundle, with a manifest that agrees."""
+    entry = bundle.model(name)
+    onnx.save(model, bundle.root / f"{name}.fp32.onnx")
+    changed = entry.model_copy(update={"files": {"fp32": BundleFile.of(bundle.root, f"{name}.fp32.onnx")}})
+    write_manifest(bundle.root, bundle.manifest.model_copy(update={"models": {name: changed}}))
+    return Bundle.open(bundle.root)
+
+
+def left_in(bundle):
+    return sorted(path.name for path in bundle.plans.iterdir()) if bundle.plans.exists() else []
+
+
+@pytest.fixture(scope="module")
+def calling(tmp_path_factory):
+    root = make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle", precisions=("fp32", "fp16"))
+    return call_operators(Bundle.open(root), "fp32", "fp16").root
+
+
+@pytest.fixture
+def bundle(calling, tmp_path):
+    return Bundle.open(shutil.copytree(calling, tmp_path / "bundle"))
+
+
+def steps_of(record):
+    return [getattr(step, "file", None) or step.operator for step in record.chain.steps]
+
+
+class TestLowerings:
+    @pytest.mark.parametrize(
+        ("model", "steps", "constants"),
+        [
+            ("detector", ["detector.0.plan", "Nms", "detector.1.plan"], ()),
+            ("mgts", ["mgts.plan", "SeHead"], ("squeeze", "excite", "fc")),
+            ("idnet", ["idnet.plan"], ()),
+        ],
+    )
+    @pytest.mark.parametrize("precision", ["fp32", "fp16"])
+    def test_a_chain(self, bundle, model, steps, constants, precision):
+        whole = build_plan(bundle, model, precision, ops="graph").record
+        result = build_plan(bundle, model, precision, ops="kernel")
+        record = result.record
+        assert steps_of(record) == steps
+        assert steps_of(whole) == [f"{model}.plan"]
+        assert record.chain.constants == constants
+        assert result.fresh == (len(steps) > 1)  # a model without operators has one plan
+        assert {path.name for path in result.folder.iterdir()} == {
+            *(step for step in steps if step.endswith(".plan")),
+            *([CONSTANTS] if constants else []),
+            "build.log",
+            "plan.json",
+        }
+        identity = PlanIdentity.of(bundle, model, precision, "portable", FLAVOUR, "kernel")
+        assert verify_plan(result.folder, identity) == record
+        assert record.plan_bytes == sum(path.stat().st_size for path in result.files)
+        assert (record.inputs, record.outputs, record.profile) == (whole.inputs, whole.outputs, whole.profile)
+        assert record.macs[precision] <= whole.macs[precision]  # a head's products are the kernel's
+        assert record.onnx_nodes <= whole.onnx_nodes
+        assert set(load_constants(result.folder, record.chain)) == set(constants)
+        assert left_in(bundle) == sorted({result.folder.name, whole.identity.folder})
+
+    def test_only_engines_that_see_people_have_a_profile(self, bundle, monkeypatch):
+        configs = []
+        create = Flavour.create_config
+        monkeypatch.setattr(Flavour, "create_config", lambda *args: configs.append(create(*args)) or configs[-1])
+        build_plan(bundle, "detector", "fp32", ops="kernel")
+        build_plan(bundle, "mgts", "fp32", ops="kernel")
+        assert [config.num_optimization_profiles for config in configs] == [0, 0, 1]
+
+    def test_progress_over_all_engines(self, bundle):
+        fractions = []
+        told = lambda phase, fraction: fractions.append(fraction)  # noqa: E731
+        build_plan(bundle, "detector", "fp32", ops="kernel", on_progress=told)
+        assert fractions == sorted(fractions)
+        assert fractions[0] == 0.0
+        assert fractions[-1] == pytest.approx(1.0)
+        assert any(0.1 < fraction < 0.9 for fraction in fractions)
+
+    @pytest.mark.parametrize("at", [0.0, 0.99])
+    def test_stopped_in_any_engine_nothing_is_left(self, bundle, at):
+        def stop(phase, fraction):
+            if fraction >= at:
+                raise RuntimeError("enough")
+
+        with pytest.raises(RuntimeError, match="enough"):
+            build_plan(bundle, "detector", "fp32", ops="kernel", on_progress=stop)
+        assert left_in(bundle) == []
+
+    def test_auto_is_kernel_on_rtx_and_graph_on_tensorrt(self, bundle, monkeypatch):
+        monkeypatch.setenv("MGTS_TRT_CACHE", "off")
+        monkeypatch.setattr(build, "find_gpus", lambda: [A4000])
+        plain = Flavour("tensorrt", "10.9", FLAVOUR.module)
+        assert build_plan(bundle, "mgts", "fp32", "sm_86").record.identity.lowering == "kernel"
+        built = build_plan(bundle, "mgts", "fp32", flavour=plain)
+        assert built.record.identity.lowering == "graph"
+
+    @pytest.mark.parametrize(
+        ("name", "ops", "message"),
+        [
+            ("tensorrt_rtx", "plugin", r"TensorRT-RTX .* hold no plugins\. Build with --ops kernel or graph"),
+            ("tensorrt_rtx", "nose", "no lowering 'nose' of operators; it is auto, graph, kernel or plugin"),
+        ],
+    )
+    def test_what_cannot_be_built(self, bundle, name, ops, message):
+        with pytest.raises(BuildError, match=message):
+            build_bundle(bundle, ops=ops, flavour=Flavour(name, FLAVOUR.version, FLAVOUR.module))
+        assert left_in(bundle) == []
+
+    def test_an_error_in_a_piece_names_it(self, bundle):
+        model = onnx.load(bundle.model_path("detector", "fp32"))
+        last = next(node for node in model.graph.node if node.name == "/scores")
+        last.op_type, last.domain = "Fantasy", "own"
+        model.opset_import.append(onnx.helper.make_opsetid("own", 1))
+        with pytest.raises(BuildError, match=r"cannot parse detector\.fp32\.1\.onnx: .*node /scores \(Fantasy\)"):
+            build_plan(replace_model(bundle, "detector", model), "detector", "fp32", ops="kernel")
+        assert plan_folders(bundle) == []
+
+    def test_a_network_whose_outputs_are_others(self, bundle):
+        entry = bundle.model("mgts")
+        wrong = {"embedding": entry.outputs["embedding"].model_copy(update={"shape": ("N", 7)})}
+        models = {**bundle.manifest.models, "mgts": entry.model_copy(update={"outputs": wrong})}
+        odd = Bundle(bundle.root, bundle.manifest.model_copy(update={"models": models}))
+        with pytest.raises(MgtsError, match="embedding"):
+            build_plan(odd, "mgts", "fp32", ops="kernel")
+
+    def test_killed_between_two_engines(self, bundle):
+        code = (
+            "import time; from mgts_trt.bundle.bundle import Bundle; "
+            "from mgts_trt.plans.builder.build import build_plan; "
+            f"build_plan(Bundle.open({str(bundle.root)!r}), 'detector', 'fp32', ops='kernel', on_progress="
+            "lambda phase, fraction: fraction > 0.9 and (print('half way', flush=True), time.sleep(60)))"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert process.stdout.readline().strip() == "half way"
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert plan_folders(bundle) == []
+        [half] = bundle.plans.glob(".building-*")
+        assert (half / "detector.0.plan").is_file()
+        build_plan(bundle, "idnet", "fp32")
+        assert not list(bundle.plans.glob(".building-*"))
