@@ -54,7 +54,7 @@ def people(photo: Path):
     """Who is in it."""
     with PersonSearch.open(TRAINED, mode="net") as search:
         found = search(read_image(photo))
-    assert len(found) == 4
+    assert len(found) >= 3
     return found
 
 

