@@ -69,16 +69,27 @@ def leaves_nothing_behind(module_leaves_nothing_behind: None) -> Iterator[None]:
         pytest.fail(f"This test leaves threads behind: {left}", pytrace=False)
 
 
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder of real data beside the checkout; its absence skips a test, except in CI, where it fails."""
-    folder = ROOT.parent / "shared" / "data"
+def _shared(what: str, *place: str) -> Path:
+    """A folder beside the checkout; its absence skips a test, except in CI, where it fails."""
+    folder = ROOT.parent.joinpath("shared", *place)
     if not folder.is_dir():
-        message = f"needs the real data in {folder}, which is not there"
+        message = f"needs {what} in {folder}, which {'are' if what.endswith('s') else 'is'} not there"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data."""
+    return _shared("the real data", "data")
+
+
+@pytest.fixture(scope="session")
+def tensorrt_headers() -> Path:
+    """The folder of TensorRT's headers: `VERSION/include` of several versions."""
+    return _shared("TensorRT's headers", "gpu", "tensorrt_headers")
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ ORDER = {
         version urls errors choices counts _typing | machine | pictures | stages | bundle | plans | plans/builder
         | runtime/cuda | runtime/operators | runtime/session
         | runtime/protocol runtime/people runtime/modes runtime/stream | runtime/gpu
-        | runtime/host_pipeline runtime/pipeline | evaluation | gallery | gallery/indexing | service | cli
+        | runtime/host_pipeline runtime/pipeline | plugins | evaluation | gallery | gallery/indexing | service | cli
         | __init__ __main__
     """,
     "training": """
@@ -58,6 +58,7 @@ SPANS = {
     "tests/helpers": set(),
     "tests/mgts_trt/service": {"api", "bad_values", "load", "page", "page_gallery"},
     "tests/mgts_trt/bundle": {"altered"},
+    "tests/mgts_trt/plugins": {"plugins"},
     "tests/mgts_trt/runtime": {"lowerings_on_gpu", "pipeline_on_gpu"},
     "tests/mgts_trt/runtime/gpu": {"guards", "in_flight", "warm_up"},
     "tests/mgts_trt/runtime/session": {"lowered_plans"},

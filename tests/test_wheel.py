@@ -118,8 +118,9 @@ def test_it_holds_the_product_and_nothing_else(wheel: Path) -> None:
     assert {name for name in held if not name.startswith(about)} == wanted
     for file in (
         "py.typed", "engines/detector.toml", "engines/masknet.toml", "engines/mgts.toml", "engines/idnet.toml",
-        "engines/kernels/se_head.cu", "engines/kernels/portable.cuh", "service/api_page.css",
-        "service/page/index.html", "service/page/app.js",
+        "engines/kernels/se_head.cu", "engines/kernels/portable.cuh", "engines/plugins/plugin.cpp",
+        "engines/plugins/plugin.h", "engines/plugins/cuda/cuda_runtime_api.h", "engines/operators/Nms.txt",
+        "service/api_page.css", "service/page/index.html", "service/page/app.js",
     ):  # fmt: skip
         assert f"mgts_trt/{file}" in held
     assert all(size for name, size in held.items() if not name.endswith("py.typed"))

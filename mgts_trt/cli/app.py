@@ -16,6 +16,7 @@ from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.index import index
 from mgts_trt.cli.inspection import inspect_command
 from mgts_trt.cli.parity import parity
+from mgts_trt.cli.plugins import plugins_app
 from mgts_trt.cli.run import DEBUG, QUIET, run_app
 from mgts_trt.cli.search import search
 from mgts_trt.cli.serve import serve
@@ -67,6 +68,7 @@ _add(tune, "tune", PROVE, "bundle")
 _add(doctor, "doctor", PROVE, "bundle")
 _add(build, "build", BUILD, "bundle --precision fp16")
 _add(inspect_command, "inspect", BUILD, "bundle --layers 5")
+app.add_typer(plugins_app, name="plugins", rich_help_panel=BUILD)
 app.add_typer(bundle_app, name="bundle", rich_help_panel=BUILD)
 
 

@@ -10,6 +10,7 @@
 from mgts_trt.choices import Lowering, LoweringChoice
 from mgts_trt.errors import BuildError
 from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.plugin_library import find_library, load_library, major_version
 
 LOWERINGS: tuple[Lowering, ...] = ("kernel", "plugin", "graph")
 """The fastest first, by what they leave for layers to do."""
@@ -22,14 +23,18 @@ def choose_lowering(choice: LoweringChoice, flavour: Flavour) -> Lowering:
     """The lowering to build a plan in.
 
     Args:
-        choice: What was asked for; `auto` is `kernel` with TensorRT-RTX and `graph` with TensorRT.
+        choice: What was asked for; `auto` is `kernel` with TensorRT-RTX, and with TensorRT `plugin` where there is a
+            library of plugins for it, else `graph`.
         flavour: Builds the plan.
 
     Raises:
+        BackendError: `MGTS_TRT_PLUGINS` names no library for this flavour.
         BuildError: There is no such lowering, or the flavour has none.
     """
     if choice == "auto":
-        return "kernel" if flavour.name == "tensorrt_rtx" else "graph"
+        if flavour.name == "tensorrt_rtx":
+            return "kernel"
+        return "plugin" if find_library(major_version(flavour)) else "graph"
     if choice not in LOWERINGS:
         raise BuildError(f"There is no lowering {choice!r} of operators; it is auto, graph, kernel or plugin.")
     if choice == "plugin" and flavour.name == "tensorrt_rtx":
@@ -38,12 +43,11 @@ def choose_lowering(choice: LoweringChoice, flavour: Flavour) -> Lowering:
 
 
 def require_plugins(flavour: Flavour) -> None:
-    """Give the flavour's registry the plugins, before it parses a model whose operators have no bodies.
+    """Give the flavour's registry the plugins, before it parses operators without bodies or loads a plan.
 
     Raises:
-        BuildError: There is no library of them.
+        BackendError: There is no library of them, or TensorRT refuses it.
+        BuildError: The flavour's plans hold none.
     """
-    raise BuildError(
-        f"There is no library of plugins for {flavour}. Build it with `mgts-trt plugins build`, or build plans with "
-        "--ops kernel or graph, which need none."
-    )
+    choose_lowering("plugin", flavour)
+    load_library(flavour)

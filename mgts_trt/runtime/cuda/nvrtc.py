@@ -3,8 +3,10 @@
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mgts_trt.bundle.recipe import engines_folder
 from mgts_trt.errors import BackendError
@@ -94,6 +96,40 @@ def compile_source(source_name: str, arch: int) -> Compiled:
         reason = " ".join(str(error).split())
         raise BackendError(f"NVRTC cannot compile {source_name} for sm_{arch}: {reason}. {_INSTALL}") from error
     return Compiled(bytes(cubin), log.getvalue().strip("\0 \n"))
+
+
+def compile_assembly(source_name: str, arch: int) -> bytes:
+    """PTX of one kernel source: what a driver compiles for GPUs of this compute capability, and for later ones.
+
+    By NVRTC itself: for PTX, cuda.core asks the driver, which need not be here.
+
+    Raises:
+        BackendError: See `compile_kernels`.
+    """
+    code = _text(source_name)
+    _nvrtc_version()
+    from cuda.bindings import nvrtc
+
+    def call(function: Callable[..., tuple[Any, ...]], *arguments: object) -> Any:
+        status, *results = function(*arguments)
+        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            raise BackendError(f"NVRTC cannot compile {source_name} for compute_{arch}: {status.name}. {_INSTALL}")
+        return results[0] if results else None
+
+    program = call(nvrtc.nvrtcCreateProgram, code.encode(), source_name.encode(), 0, [], [])
+    try:
+        options = (
+            f"--gpu-architecture=compute_{arch}",
+            f"--std={STANDARD}",
+            f"--fmad={str(FUSE_MULTIPLY_ADD).lower()}",
+            f"--include-path={kernel_folder()}",
+        )
+        call(nvrtc.nvrtcCompileProgram, program, len(options), [option.encode() for option in options])
+        ptx = bytes(call(nvrtc.nvrtcGetPTXSize, program))
+        call(nvrtc.nvrtcGetPTX, program, ptx)
+    finally:
+        call(nvrtc.nvrtcDestroyProgram, program)
+    return ptx.rstrip(b"\0")
 
 
 _INSTALL = "NVRTC of CUDA 13 knows sm_75 and newer; install it with `pip install 'mgts-trt[rtx]'`."

@@ -1,0 +1,1 @@
+"""What plays TensorRT's and the driver's part towards the library of plugins."""
