@@ -1,6 +1,9 @@
 // What TensorRT looks for in a library of plugins: its creators, and where to leave its logger.
+#include <dlfcn.h>
+
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 
 #include "operators.h"
 #include "plugin.h"
@@ -42,3 +45,19 @@ EXPORTED nvinfer1::IPluginCreatorInterface* const* getCreators(int32_t& count) {
 }
 
 }  // extern "C"
+
+#define TEXT(number) #number
+#define LIBNVINFER(major) "libnvinfer.so." TEXT(major)
+
+// Triton and DeepStream open libraries of plugins and leave the rest to them. Where TensorRT's registry opens one, it
+// wants nothing of it registered yet: so this has to be asked for.
+__attribute__((constructor)) static void register_if_asked() {
+    if (!std::getenv("MGTS_TRT_REGISTER_PLUGINS")) return;
+    void* const tensorrt = dlopen(LIBNVINFER(NV_TENSORRT_MAJOR), RTLD_NOW | RTLD_NOLOAD);
+    void* const symbol = tensorrt ? dlsym(tensorrt, "getPluginRegistry") : nullptr;
+    if (!symbol) return mgts::log_error(LIBNVINFER(NV_TENSORRT_MAJOR) " is not loaded: the plugins are not registered.");
+    auto* const registry = reinterpret_cast<nvinfer1::IPluginRegistry* (*)()>(symbol)();
+    int32_t count = 0;
+    nvinfer1::IPluginCreatorInterface* const* const creators = getCreators(count);
+    for (int32_t i = 0; i < count; ++i) registry->registerCreator(*creators[i], mgts::NAMESPACE);
+}

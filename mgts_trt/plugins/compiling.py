@@ -28,7 +28,8 @@ from mgts_trt.runtime.cuda.nvrtc import compile_assembly, compile_kernels
 OPTIONS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wpedantic")
 """Warnings are errors in the tests; a newer compiler's new one is no reason to have no library."""
 
-LINK = ("-shared", "-Wl,--no-undefined", "-ldl", "-pthread")
+LINK = ("-shared", "-Wl,--no-undefined", "-Wl,-z,nodelete", "-ldl", "-pthread")
+"""The library stays where it was loaded: a registry may hold its creators, and plans its plugins."""
 
 
 def build_library(
