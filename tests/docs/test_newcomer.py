@@ -22,8 +22,8 @@ from tests.helpers.paths import ROOT
 
 PAGES = (
     "docs/quickstart.md", "README.md", "docs/embedding.md", "docs/examples/README.md", "docs/gallery.md",
-    "docs/service.md", "docs/cluster.md", "docs/plans.md", "docs/bundle.md", "docs/weights.md", "benchmarks/README.md",
-    "CONTRIBUTING.md",
+    "docs/service.md", "docs/cluster.md", "docs/plans.md", "docs/operators.md", "docs/plugins.md", "docs/bundle.md",
+    "docs/weights.md", "benchmarks/README.md", "CONTRIBUTING.md",
 )  # fmt: skip
 """In the order a reader may take: who set up once goes on in the same shell."""
 
@@ -52,6 +52,9 @@ LEFT_OUT = {
     "mgts-trt serve --gallery my-gallery --host": "open to others; tests of the service's guard do it",
     'curl -H "X-API-Key': "HOST is another machine",
     "mgts-trt build": "minutes, or a GPU; tests/mgts_trt/plans builds",
+    "mgts-trt plugins": "a compiler, and TensorRT's headers; tests/mgts_trt/plugins",
+    "trtexec": "TensorRT, and a GPU",
+    "MGTS_TRT_REGISTER_PLUGINS=1 tritonserver": "Triton, and a GPU",
     "python -m export": "weights or pictures of the reader's own, or minutes; tests/export",
     "python -m training": "data sets, and hours; tests/training",
     "python -m benchmarks": "a GPU",
