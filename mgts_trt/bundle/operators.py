@@ -69,7 +69,18 @@ def drop_functions(model: Any) -> None:
 
 
 def inline(model: Any) -> Any:
-    """The model in standard operators alone: every function's body in the place of the nodes that call it."""
+    """The model in standard operators alone: every function's body in the place of the nodes that call it.
+
+    Raises:
+        OnnxError: The model calls operators of the domain and has no bodies for them, or those of another opset.
+    """
     from onnx import inliner
 
-    return inliner.inline_local_functions(model)
+    inlined = inliner.inline_local_functions(model)
+    if left := used(inlined.graph.node):
+        versions = {entry.domain: entry.version for entry in model.opset_import}
+        raise OnnxError(
+            f"The model calls {', '.join(f'{DOMAIN}.{name}' for name in left)}, and no body can be put in its place: "
+            f"the file has none, or none of its opset, {versions.get('', 'none')}. Export it again."
+        )
+    return inlined
