@@ -77,7 +77,7 @@ def _chain(record: PlanRecord) -> Table:
             "" if kernel else macs_text(sum(macs.values())),
             "" if kernel else share_text(macs),
             "" if isinstance(step, OperatorStep) else _size(step.bytes),
-            *("\n".join(f"{name} {chain.tensors[name]}" for name in names) for names in (step.inputs, step.outputs)),
+            *(", ".join(f"{name} {chain.tensors[name]}" for name in names) for names in (step.inputs, step.outputs)),
         )
     return rows
 

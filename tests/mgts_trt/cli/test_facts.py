@@ -173,6 +173,7 @@ def test_the_chain_of_a_plan(root, monkeypatch):
     text = " ".join(shown(facts).split())
     for words in ("kernel: SeHead", "mgts.0.plan", "SeHead (/head)", "fc float32 [2, 3]", "995 MACs 100% fp16"):
         assert words in text
+    assert "\\n" not in text  # a line's end in a cell would be shown as a sign, as in all names
     steps = json.loads(facts.model_dump_json())["record"]["chain"]["steps"]
     assert [step["kind"] for step in steps] == ["engine", "operator", "engine"]
     assert [step["macs"] for step in steps if step["kind"] == "engine"] == [{"fp16": 995}, {"fp32": 5}]
