@@ -114,13 +114,11 @@ class RooflineRow(BaseModel):
         return self.measured_ms / self.floor_ms
 
 
-class OperatorFloor(BaseModel):
-    """What one operator of a network must cost at least."""
+class OperatorWork(BaseModel):
+    """What one operator of a network has to do."""
 
     network: str
     precision: str
-    supposed: bool
-    """The bundle does not hold the network in this precision: counted as if the operator's maps were."""
     operator: str
     node: str
     work: str
@@ -130,6 +128,13 @@ class OperatorFloor(BaseModel):
     written_kb: float
     mflop: float
     """In float32."""
+
+
+class OperatorFloor(OperatorWork):
+    """What one operator of a network must cost at least."""
+
+    supposed: bool
+    """The bundle does not hold the network in this precision: counted as if the operator's maps were."""
     floor_us: dict[str, float]
     """GPU → microseconds."""
 
@@ -187,20 +192,9 @@ class KernelResult(BaseModel):
         return self.copy_microseconds / self.microseconds if self.microseconds else 0.0
 
 
-class OperatorResult(BaseModel):
+class OperatorResult(OperatorWork):
     """One operator of a network, alone, again and again, in each form."""
 
-    network: str
-    precision: str
-    operator: str
-    node: str
-    work: str
-    """Types and shapes, from inputs to outputs."""
-    read_kb: float
-    """Inputs, once; of maps, no more than the points of all regions touch."""
-    written_kb: float
-    mflop: float
-    """In float32."""
     floor_us: float | None
     """Bytes or arithmetic at the ceilings of this run, whichever takes longer."""
     microseconds: dict[str, float] = {}

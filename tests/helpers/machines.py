@@ -9,19 +9,23 @@ from tests.helpers import host_kernels
 
 
 class Host:
-    """Kernels as C++ on host memory."""
+    """Kernels as C++ on host memory.
+
+    Attributes:
+        arrays: Address → array, of what was put there.
+    """
 
     def __init__(self) -> None:
-        self._arrays: dict[int, np.ndarray] = {}
+        self.arrays: dict[int, np.ndarray] = {}
 
     def put(self, array: np.ndarray) -> Pointer:
         array = np.array(array, order="C")
         pointer = host_kernels.pointer(array)
-        self._arrays[pointer.address] = array
+        self.arrays[pointer.address] = array
         return pointer
 
     def get(self, pointer: Pointer) -> np.ndarray:
-        return self._arrays[pointer.address]
+        return self.arrays[pointer.address]
 
     def run(self, *launches: Launch) -> None:
         host_kernels.run(*launches)

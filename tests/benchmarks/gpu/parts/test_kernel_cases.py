@@ -9,8 +9,8 @@ from benchmarks.gpu.parts import kernels
 from benchmarks.gpu.parts.kernel_cases import Cases
 from benchmarks.gpu.parts.networks import network_inputs
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.runtime.cuda.launch import Pointer
 from tests.helpers import host_kernels
+from tests.helpers.machines import Host
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
@@ -24,27 +24,17 @@ def bundle(tmp_path_factory) -> Bundle:
     return Bundle.open(make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b"))
 
 
-class Memory(dict[int, np.ndarray]):
-    """Address → array, of what was put there."""
-
-    def put(self, array: np.ndarray) -> Pointer:
-        mine = np.array(array, order="C")
-        pointer = host_kernels.pointer(mine)
-        self[pointer.address] = mine
-        return pointer
-
-
 def test_cases_run_on_the_kernels_own_source(bundle: Bundle) -> None:
-    arrays = Memory()
-    cases = list(Cases(bundle, PICTURE, PEOPLE, arrays.put))
+    host = Host()
+    cases = list(Cases(bundle, PICTURE, PEOPLE, host.put))
     assert [case.kernel for case in cases] == NAMES
     for case in cases:
         host_kernels.run(*case.launches)
     inputs = network_inputs(bundle, PICTURE, PEOPLE)
-    canvas = arrays[cases[0].launches[0].arguments[9].address]
+    canvas = host.get(cases[0].launches[0].arguments[9])
     np.testing.assert_array_equal(canvas, inputs["detector"]["image"])
     original = next(
-        array for array in arrays.values() if array.shape == (PEOPLE, 3, 32, 16) and array.dtype == np.float32
+        array for array in host.arrays.values() if array.shape == (PEOPLE, 3, 32, 16) and array.dtype == np.float32
     )
     assert np.isfinite(original).all()
     assert cases[0].bytes == PICTURE.nbytes + canvas.nbytes

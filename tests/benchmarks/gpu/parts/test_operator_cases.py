@@ -13,18 +13,9 @@ from benchmarks.gpu.parts.operator_cases import operator_cases
 from mgts_trt.bundle.operators import DOMAIN, OPERATORS, VERSION, add_functions
 from mgts_trt.runtime.cuda.launch import Pointer
 from tests.helpers import host_kernels
+from tests.helpers.machines import Host
 
 PEOPLE = 3
-
-
-class Memory(dict[int, np.ndarray]):
-    """Address → array, of what was put there."""
-
-    def put(self, array: np.ndarray) -> Pointer:
-        mine = np.array(array, order="C")
-        pointer = host_kernels.pointer(mine)
-        self[pointer.address] = mine
-        return pointer
 
 
 def bundle_of(folder: Path, models: Mapping[str, Any]) -> Any:
@@ -77,15 +68,15 @@ def mgts() -> Any:
     return model_of(nodes, {"f": ["N", 4, 3, 2], "o": ["N", 4, 3, 2]}, ["embedding"], **weights)
 
 
-def written(case: Case, arrays: Memory) -> np.ndarray:
+def written(case: Case, host: Host) -> np.ndarray:
     """What the last launch of a case wrote: its last pointer."""
     last = [argument for argument in case.launches[-1].arguments if isinstance(argument, Pointer)][-1]
-    return arrays[last.address]
+    return host.get(last)
 
 
 def test_the_kernels_run_at_the_sizes_of_the_networks(tmp_path: Path, detector: Any, mgts: Any) -> None:
-    arrays = Memory()
-    cases = list(operator_cases(bundle_of(tmp_path, {"detector": detector, "mgts": mgts}), PEOPLE, arrays.put))
+    host = Host()
+    cases = list(operator_cases(bundle_of(tmp_path, {"detector": detector, "mgts": mgts}), PEOPLE, host.put))
     assert {case.kernel for case in cases} == set(OPERATORS)
     shapes = {"Nms": (1, 70), "AlignRois": (70, 8, 7, 7), "PsAssemble": (70, 2, 4, 4), "SeHead": (PEOPLE, 5)}
     boxes, maps, weights = 70 * 4, 8 * 5 * 6, 16 + 16 + 40
@@ -97,7 +88,7 @@ def test_the_kernels_run_at_the_sizes_of_the_networks(tmp_path: Path, detector: 
     }
     for case in cases:
         host_kernels.run(*case.launches)
-        out = written(case, arrays)
+        out = written(case, host)
         assert out.shape == shapes[case.kernel]
         assert np.isfinite(out).all()
         assert out.any()
@@ -106,14 +97,14 @@ def test_the_kernels_run_at_the_sizes_of_the_networks(tmp_path: Path, detector: 
 
 def test_equal_operators_are_timed_once(tmp_path: Path, detector: Any) -> None:
     bundle = bundle_of(tmp_path, {"detector": detector, "masknet": detector})
-    assert sorted(case.kernel for case in operator_cases(bundle, 1, Memory().put)) == ["AlignRois", "Nms", "PsAssemble"]
+    assert sorted(case.kernel for case in operator_cases(bundle, 1, Host().put)) == ["AlignRois", "Nms", "PsAssemble"]
 
 
 def test_boxes_lie_on_the_map(tmp_path: Path, detector: Any) -> None:
-    arrays = Memory()
-    cases = operator_cases(bundle_of(tmp_path, {"detector": detector}), 1, arrays.put)
+    host = Host()
+    cases = operator_cases(bundle_of(tmp_path, {"detector": detector}), 1, host.put)
     (case,) = (each for each in cases if each.kernel == "AlignRois")
-    boxes = arrays[case.launches[0].arguments[1].address]
+    boxes = host.get(case.launches[0].arguments[1])
     middles = (boxes[..., :2] + boxes[..., 2:]) / 2
     assert ((middles >= 0) & (middles <= (6 * 16, 5 * 16))).all()
     assert (boxes[..., 2:] > boxes[..., :2]).all()

@@ -1,7 +1,6 @@
 """Plans in each lowering, found, loaded and run by sessions on a simulated machine."""
 
 import shutil
-import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,6 +26,7 @@ from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.goldens import add_golden
 from tests.helpers.headed_mgts import put_headed_mgts
 from tests.helpers.simulated_machine import A4000, TARGET, simulated_gpu
+from tests.helpers.threads import in_threads
 from tests.helpers.tiny_bundle import PATCH, make_tiny_bundle
 
 
@@ -81,16 +81,7 @@ def test_a_session_answers_as_onnx_runtime(bundle, count):
 
 def test_threads_share_a_session(bundle):
     mine, reference = TensorRTSession(bundle, "mgts", "fp32"), OnnxRuntimeSession(bundle, "mgts", "fp32")
-    answers = {}
-
-    def work(seed):
-        answers[seed] = mine.run(patches(seed + 1, seed))["embedding"]
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = in_threads(lambda seed: mine.run(patches(seed + 1, seed))["embedding"], 6)
     for seed in range(6):
         np.testing.assert_allclose(answers[seed], reference.run(patches(seed + 1, seed))["embedding"], atol=1e-5)
 

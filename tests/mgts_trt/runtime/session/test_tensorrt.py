@@ -25,6 +25,7 @@ from tests.helpers import fake_tensorrt as fakes
 from tests.helpers.fake_tensorrt import write_plan
 from tests.helpers.simulated import SimulatedDevice
 from tests.helpers.simulated_machine import A4000, TARGET, simulated_gpu
+from tests.helpers.threads import in_threads
 from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
 RTX = find_flavour("tensorrt_rtx")
@@ -95,16 +96,7 @@ def test_results_stay_as_they_are_when_the_session_runs_again(bundle):
 
 def test_threads_share_a_session(bundle):
     mine, reference = TensorRTSession(bundle, "mgts", "fp32"), OnnxRuntimeSession(bundle, "mgts", "fp32")
-    answers = {}
-
-    def work(seed):
-        answers[seed] = mine.run(patches(seed + 1, seed))["embedding"]
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = in_threads(lambda seed: mine.run(patches(seed + 1, seed))["embedding"], 6)
     for seed in range(6):
         np.testing.assert_allclose(answers[seed], reference.run(patches(seed + 1, seed))["embedding"], atol=1e-6)
 
