@@ -1,7 +1,7 @@
 """The operators of the domain `mgts` (`engines/operators/README.md`) in the graph forms.
 
-An exported graph calls them by name, and `add_functions` gives the file their bodies; in PyTorch they are those of
-torchvision. Boxes and maps are of one picture, B = 1.
+An exported graph calls them by name, and `add_functions` gives the file their bodies; in PyTorch they are what the
+networks of `training.models` use. Boxes and maps are of one picture, B = 1.
 """
 
 import math
@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchvision import ops
 
 from mgts_trt.bundle.operators import DOMAIN, VERSION
+from training.models import detector, masknet
 
 FLOAT = 1
 """ONNX's number of float32."""
@@ -32,27 +33,21 @@ def nms(boxes: Tensor, threshold: float) -> Tensor:
 
 
 def align_rois(features: Tensor, boxes: Tensor, size: int, samples: int, stride: int) -> Tensor:
-    """`AlignRois`: features [1, C, h, w], boxes xyxy [R, 4] in pixels, within the image → [R, C, size, size].
-
-    Points outside the map take its border's value, as torchvision's do up to one cell outside. Farther out those are 0;
-    boxes within the image get there only where its size is no multiple of the stride, hence the padding.
-    """
+    """`AlignRois`: features [1, C, h, w], boxes xyxy [R, 4] in pixels, within the image → [R, C, size, size]."""
     if exporting():
         attributes = {"size": size, "samples": [samples, samples], "stride": float(stride), "dtype": FLOAT}
         shape = (boxes.shape[0], features.shape[1], size, size)
         return _call("AlignRois", [features, boxes[None]], attributes, shape)
-    padded = functional.pad(features, (0, 1, 0, 1), mode="replicate")
-    return ops.roi_align(padded, [boxes], size, spatial_scale=1 / stride, sampling_ratio=samples, aligned=True)
+    return detector.roi_align(features, [boxes], size, samples, stride)
 
 
 def ps_assemble(maps: Tensor, boxes: Tensor, bins: int, size: int, stride: int) -> Tensor:
     """`PsAssemble`: maps [1, C · bins · bins, h, w], boxes xyxy [R, 4] in pixels → [R, C, size, size]."""
-    channels, cells = maps.shape[1] // bins**2, size // bins
     if exporting():
         attributes = {"bins": bins, "size": size, "stride": float(stride)}
-        return _call("PsAssemble", [maps, boxes[None]], attributes, (boxes.shape[0], channels, size, size))
-    maps = maps.unflatten(1, (channels, bins, bins)).repeat_interleave(cells, 2).repeat_interleave(cells, 3)
-    return ops.ps_roi_align(maps.flatten(1, 3), [boxes], size, spatial_scale=1 / stride, sampling_ratio=1)
+        shape = (boxes.shape[0], maps.shape[1] // bins**2, size, size)
+        return _call("PsAssemble", [maps, boxes[None]], attributes, shape)
+    return masknet.ps_assemble(maps, [boxes], bins, size, stride)
 
 
 def se_head(foreground: Tensor, original: Tensor, squeeze: Tensor, excite: Tensor, fc: Tensor) -> Tensor:

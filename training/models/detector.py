@@ -52,16 +52,8 @@ class FasterRCNN(nn.Module):
         self.deltas = nn.Linear(config.hidden, 4)
 
     def roi_features(self, features: Tensor, rois: list[Tensor]) -> Tensor:
-        """[B, C, h, w] and B tensors of boxes [R_b, 4] → [ΣR, C, 7, 7].
-
-        RoIAlign reads nothing more than one cell beyond the last cell's centre. Where the canvas is no multiple of the
-        stride (VGG drops the remainder: 1500 pixels, 93 cells), boxes at its lower and right border reach farther; one
-        more cell of the border's value gives them features there instead of zeros.
-        """
-        features = functional.pad(features, (0, 1, 0, 1), mode="replicate")
-        return ops.roi_align(
-            features, rois, self.roi_size, spatial_scale=1 / STRIDE, sampling_ratio=SAMPLES, aligned=True
-        )
+        """[B, C, h, w] and B tensors of boxes [R_b, 4] → [ΣR, C, 7, 7]; see `roi_align`."""
+        return roi_align(features, rois, self.roi_size, SAMPLES, STRIDE)
 
     def box_head(self, roi_features: Tensor) -> tuple[Tensor, Tensor]:
         """[R, C, 7, 7] → class logits [R, 2] (background, person) and deltas [R, 4], the same for every class."""
@@ -92,3 +84,24 @@ class FasterRCNN(nn.Module):
         proposals = self.rpn.propose(logits[0], deltas[0], self.rpn.anchors(features), self.canvas_hw)
         boxes, margins = self.refine(*self.box_head(self.roi_features(features, [proposals])), proposals)
         return self.suppress(boxes, margins)
+
+
+def roi_align(features: Tensor, rois: list[Tensor], size: int, samples: int, stride: int) -> Tensor:
+    """RoIAlign (He et al., ICCV 2017), aligned, of maps that may end before the picture does.
+
+    RoIAlign reads nothing more than one cell beyond the last cell's centre. Where the canvas is no multiple of the
+    stride (VGG drops the remainder: 1500 pixels, 93 cells), boxes at its lower and right border reach farther; one
+    more cell of the border's value gives them features there instead of zeros.
+
+    Args:
+        features: [B, C, h, w].
+        rois: B tensors of boxes xyxy [R_b, 4], pixels, within the picture.
+        size: Bins a side.
+        samples: Points a bin and axis.
+        stride: Pixels a cell.
+
+    Returns:
+        [ΣR, C, size, size].
+    """
+    features = functional.pad(features, (0, 1, 0, 1), mode="replicate")
+    return ops.roi_align(features, rois, size, spatial_scale=1 / stride, sampling_ratio=samples, aligned=True)

@@ -102,22 +102,8 @@ class FCIS(nn.Module):
         return self.assemble(self.score_maps(fine).float(), rois, self.fine_stride)
 
     def assemble(self, maps: Tensor, rois: list[Tensor], stride: int = STRIDE) -> Tensor:
-        """Position-sensitive assembling (FCIS, Sec. 3.1): cell (i, j) of a region is read from the maps of its bin.
-
-        Args:
-            maps: [B, C · k · k, h, w].
-            rois: B tensors of boxes [R_b, 4], pixels of the network's input.
-            stride: Of the maps.
-
-        Returns:
-            [ΣR, C, m, m].
-        """
-        batch, _, height, width = maps.shape
-        cells = self.mask_size // self.bins
-        maps = maps.view(batch, -1, self.bins, self.bins, height, width)
-        maps = maps.repeat_interleave(cells, dim=2).repeat_interleave(cells, dim=3).flatten(1, 3)
-        # One sample a cell, which is about as large as a cell of the map.
-        return ops.ps_roi_align(maps, rois, self.mask_size, spatial_scale=1 / stride, sampling_ratio=1)
+        """`ps_assemble` with the network's bins and masks: [B, C · k · k, h, w], B tensors [R_b, 4] → [ΣR, C, m, m]."""
+        return ps_assemble(maps, rois, self.bins, self.mask_size, stride)
 
     def box_deltas(self, assembled: Tensor) -> Tensor:
         """Assembled box maps [R, 4, m, m] → deltas [R, 4]: the average vote of all cells."""
@@ -154,3 +140,22 @@ class FCIS(nn.Module):
         boxes = self.move(self.read_boxes(conv5, [proposals]), proposals)
         margins, masks = self.score_and_mask(self.read_scores(fine, [boxes]))
         return self.suppress(boxes, margins, masks)
+
+
+def ps_assemble(maps: Tensor, rois: list[Tensor], bins: int, size: int, stride: int) -> Tensor:
+    """Position-sensitive assembling (FCIS, Sec. 3.1): cell (i, j) of a region is read from the maps of its bin.
+
+    Args:
+        maps: [B, C · bins · bins, h, w].
+        rois: B tensors of boxes xyxy [R_b, 4], pixels of the network's input.
+        bins: k.
+        size: m, a multiple of k.
+        stride: Of the maps, pixels a cell.
+
+    Returns:
+        [ΣR, C, size, size].
+    """
+    cells = size // bins
+    maps = maps.unflatten(1, (-1, bins, bins)).repeat_interleave(cells, dim=2).repeat_interleave(cells, dim=3)
+    # One sample a cell, which is about as large as a cell of the map.
+    return ops.ps_roi_align(maps.flatten(1, 3), rois, size, spatial_scale=1 / stride, sampling_ratio=1)

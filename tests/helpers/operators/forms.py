@@ -1,6 +1,6 @@
 """A case through two of an operator's forms: its ONNX function, and its kernel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,43 @@ from tests.helpers.operators.case import Case
 _OPSET, _IR = 20, 10
 
 
-def one_node(operator: str, case: Case, like: Sequence[Array]) -> Any:
-    """A model of one node, that calls an operator on inputs and outputs of a case's types and sizes."""
+def operator_model(
+    operator: str,
+    inputs: Mapping[str, tuple[int, Sequence[int | str]]],
+    outputs: Mapping[str, tuple[int, Sequence[int | str] | None]],
+    attributes: Mapping[str, Any],
+) -> Any:
+    """A model of one node, which calls an operator, with its body.
+
+    Args:
+        operator: See `mgts_trt.bundle.operators`.
+        inputs: Name → ONNX's number of the type, and the shape; in the operator's order.
+        outputs: Likewise; a shape may be left open.
+        attributes: Of the node.
+    """
     from onnx import helper
 
-    def value(name: str, array: Array) -> Any:
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-
-    outputs = [value(f"output_{i}", array) for i, array in enumerate(like)]
-    names = [output.name for output in outputs]
-    node = helper.make_node(operator, list(case.inputs), names, domain=DOMAIN, **case.attributes)
-    inputs = [value(name, array) for name, array in case.inputs.items()]
-    graph = helper.make_graph([node], operator, inputs, outputs)
+    node = helper.make_node(operator, list(inputs), list(outputs), domain=DOMAIN, **attributes)
+    given, made = (
+        [helper.make_tensor_value_info(name, dtype, shape) for name, (dtype, shape) in values.items()]
+        for values in (inputs, outputs)
+    )
     opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(DOMAIN, VERSION)]
+    graph = helper.make_graph([node], operator, given, made)
     model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR)
     add_functions(model)
     return model
+
+
+def one_node(operator: str, case: Case, like: Sequence[Array]) -> Any:
+    """`operator_model` of a case, for its types and sizes and those of the outputs it is `like`."""
+    from onnx import helper
+
+    def kinds(arrays: Mapping[str, Array]) -> dict[str, tuple[int, tuple[int, ...]]]:
+        return {name: (helper.np_dtype_to_tensor_dtype(array.dtype), array.shape) for name, array in arrays.items()}
+
+    outputs = {f"output_{i}": array for i, array in enumerate(like)}
+    return operator_model(operator, kinds(case.inputs), kinds(outputs), case.attributes)
 
 
 def through_function(operator: str, case: Case, like: Sequence[Array]) -> list[Array]:

@@ -1,39 +1,20 @@
-"""An operator's ONNX function, alone, in ONNX Runtime."""
+"""An operator's ONNX function, alone, in ONNX Runtime, for inputs of any size."""
 
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle.operators import DOMAIN, add_functions
+from tests.helpers.operators.forms import operator_model
 
 SHAPES = {
     "boxes": ("B", "N", 4), "features": ("B", "C", "h", "w"), "maps": ("B", "K", "h", "w"),
     "foreground": ("N", "C", "h", "w"), "original": ("N", "C", "h", "w"),
     "squeeze": ("r", "D"), "excite": ("D", "r"), "fc": ("d", "D"),
 }  # fmt: skip
-_OPSET = 20
-
-
-def one_node(name: str, dtypes: Mapping[str, int], attributes: Mapping[str, Any]) -> onnx.ModelProto:
-    """A model that calls one operator, with its body, for inputs of any size.
-
-    Args:
-        name: Of the operator.
-        dtypes: Input → ONNX's number of its type, in the operator's order.
-        attributes: Of the node.
-    """
-    values = [helper.make_tensor_value_info(each, dtype, SHAPES[each]) for each, dtype in dtypes.items()]
-    node = helper.make_node(name, list(dtypes), ["out"], domain=DOMAIN, **attributes)
-    out = helper.make_tensor_value_info("out", attributes.get("dtype", TensorProto.FLOAT), None)
-    graph = helper.make_graph([node], name, values, [out])
-    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", _OPSET)])
-    add_functions(model)
-    return model
 
 
 @cache
@@ -41,7 +22,9 @@ def _session(name: str, dtypes: tuple[tuple[str, int], ...], attributes: tuple[t
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    model = one_node(name, dict(dtypes), dict(attributes))
+    inputs = {each: (dtype, SHAPES[each]) for each, dtype in dtypes}
+    outputs = {"out": (dict(attributes).get("dtype", TensorProto.FLOAT), None)}
+    model = operator_model(name, inputs, outputs, dict(attributes))
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
