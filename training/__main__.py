@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.cli.console import notice_untrained, parse_modes, progress, table
 from mgts_trt.cli.console import out as console
 from mgts_trt.cli.outputs import JsonOption, write_json
@@ -145,6 +146,9 @@ def train_command(
         bool,
         typer.Option("--settle", help="Re-ID, from a trained network: measure its statistics and OIM's centres first."),
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Round layers' inputs and weights as INT8 will, so that less is lost in it.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Train the detector, the mask net or a re-ID network; a run that was stopped goes on where it was."""
@@ -153,6 +157,7 @@ def train_command(
     part = Part(context.info_name)
     from training.checkpoint import load_backbone
     from training.loop import STATE, train
+    from training.models.rounded import round_layers
     from training.schedule import load_schedule
     from training.tasks.reid import ReidTask
 
@@ -188,6 +193,10 @@ def train_command(
     if settle and isinstance(task, ReidTask) and not (resume and (out / STATE).exists()):
         with console.status("looking at everybody for statistics and centres"):
             task.settle()
+
+    if int8:  # after the backbone was read and statistics were taken, which are those of the network itself
+        round_layers(task.modules["network"], load_recipe(name).of("int8").keep)
+        settings["int8"] = True
 
     torch.backends.cudnn.benchmark = True  # every batch has the same shapes
     with progress() as bar:

@@ -80,6 +80,20 @@ def test_trains_on_scenes(tiny: Preset, penn_fudan: Path, tmp_path: Path, part: 
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
 
 
+def test_trains_rounded_as_int8_is(tiny: Preset, penn_fudan: Path, tmp_path: Path) -> None:
+    run = ("masknet", "--data", "penn_fudan", "--root", penn_fudan, "--iterations", 2, "--batch-size", 2)
+    weights = {}
+    for how in ((), ("--int8",)):
+        out = tmp_path / str(len(how))
+        assert invoke(*run, "--out", out, *how).exit_code == 0
+        network = create("masknet", tiny, seed=1)
+        load_checkpoint(out / "masknet.safetensors", network, model="masknet", preset="tiny")
+        weights[how] = torch.cat([value.flatten().float() for value in network.state_dict().values()])
+    assert not torch.equal(*weights.values())
+    with pytest.raises(TrainingError, match="int8 True there, None now"):
+        invoke(*run, "--out", tmp_path / "1")
+
+
 @pytest.mark.parametrize("model", ["mgts", "idnet"])
 def test_trains_re_id(tiny: Preset, market1501: Path, tmp_path: Path, model: str) -> None:
     run = ("reid", "--model", model, "--data", "market1501", "--root", market1501, "--out", tmp_path)
