@@ -19,7 +19,8 @@ ORDER = {
         version urls errors choices counts _typing | machine | pictures | stages | bundle | plans | plans/builder
         | runtime/cuda | runtime/operators | runtime/session
         | runtime/protocol runtime/people runtime/modes runtime/stream | runtime/gpu
-        | runtime/host_pipeline runtime/pipeline | plugins | evaluation | gallery | gallery/indexing | service | cli
+        | runtime/host_pipeline runtime/pipeline | plugins | evaluation | importing importing/detectors
+        | gallery | gallery/indexing | service | cli
         | __init__ __main__
     """,
     "training": """

@@ -1,0 +1,1 @@
+"""Other people's ONNX files made into bundles; no PyTorch."""

@@ -1,0 +1,1 @@
+"""Detectors of other people: families recognised, decoding and pre-processing put into the graph."""
