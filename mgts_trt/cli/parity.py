@@ -10,11 +10,12 @@ from rich.text import Text
 
 from mgts_trt.cli.console import err, find_bundle, notice_untrained, out, parse_modes, progress, split, table, warn
 from mgts_trt.cli.options import BackendOption, BundleArgument, FlavourOption, OpsOption, ThreadsOption
-from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
+from mgts_trt.cli.outputs import JsonOption, PictureOption, make_folder, write_json, write_picture
 from mgts_trt.cli.terminal import Records, styled
 from mgts_trt.errors import MgtsError
 
 if TYPE_CHECKING:
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.parity import Comparison
     from mgts_trt.evaluation.task import TaskReport
 
@@ -37,10 +38,15 @@ def parity(
     json_file: JsonOption = None,
     picture: PictureOption = None,
     record: Annotated[bool, typer.Option("--record", help="Keep the numbers in the bundle, under parity/.")] = False,
+    polygraphy: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the goldens to this folder, as `polygraphy run` loads them."),
+    ] = None,
 ) -> None:
     """Compare a bundle with what PyTorch gave at export: tensors, and results on labelled pictures.
 
-    --picture draws the labelled picture that differs most. Exits with 1 if a number is out of tolerance.
+    --picture draws the labelled picture that differs most. --polygraphy writes what PyTorch gave, so that any other
+    backend can be held against it, and says how. Exits with 1 if a number is out of tolerance.
     """
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.labelled import LabelledSet
@@ -57,6 +63,7 @@ def parity(
         raise MgtsError("--picture draws a labelled picture, but none are compared. Name a set with --labelled DIR.")
     precisions = split(precision) if precision else None
     first = precisions[0] if precisions else "fp32"
+    said = [] if polygraphy is None else _write_polygraphy(opened, polygraphy, first)
     models = tuple(opened.manifest.models)
     runtime = select_runtime(opened, models, precision=first, backend=backend, threads=threads, ops=ops)
     with progress() as bar:
@@ -84,7 +91,6 @@ def parity(
                 threads=threads,
                 on_start=on_start,
             )
-    said = []
     if json_file:
         everything = parity_report(opened, runtime, comparisons, report)
         write_json(json_file, everything.model_dump_json(indent=2))
@@ -105,6 +111,16 @@ def parity(
         err.print(styled((f"{failed} of {count} comparisons are out of tolerance.", "bold red")))
         raise typer.Exit(1)
     out.print(styled((f"All {count} comparisons are within tolerance.", "green")))
+
+
+def _write_polygraphy(bundle: "Bundle", folder: Path, precision: str) -> list[str]:
+    """The goldens in Polygraphy's JSON; what to say of them."""
+    from mgts_trt.evaluation.polygraphy_files import write_polygraphy
+
+    make_folder(folder)
+    written = write_polygraphy(bundle, folder, precision=precision)
+    commands = [files.command(bundle.model_path(files.model, precision)) for files in written]
+    return [f"Goldens for Polygraphy are in {folder}; on ONNX Runtime it compares them with:", *commands]
 
 
 _WORDS = {

@@ -13,17 +13,19 @@ every machine. The outputs are one npz file a picture:
 
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import Golden
+from mgts_trt.bundle.manifest import Golden, Manifest
 from mgts_trt.choices import Mode
 from mgts_trt.errors import BundleError
 from mgts_trt.machine.installation import in_checkout
 from mgts_trt.pictures.image import read_image
+from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from mgts_trt.stages import Letterbox
 
 EMBEDDINGS: dict[str, tuple[Mode, ...]] = {"mgts": ("net", "box"), "idnet": ("none",)}
@@ -76,3 +78,20 @@ def _load(bundle: Bundle, golden: Golden) -> GoldenCase:
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"The golden {path} is not complete: {error}. Export the bundle again.") from error
     return GoldenCase(golden.name, letterbox.apply(image, bundle.manifest.pad), letterbox, outputs)
+
+
+def reid_inputs(manifest: Manifest, case: GoldenCase, mode: Mode, names: Iterable[str]) -> dict[str, Array]:
+    """What a re-ID network was given for a golden's people, float32 [P, 3, h, w].
+
+    Args:
+        manifest: γ, and size and normalisation of the patches.
+        case: The golden.
+        mode: Whose masks.
+        names: The network's inputs: `original` alone, or `foreground` too.
+    """
+    masks = (case.outputs[f"masknet.{name}"] for name in ("boxes", "scores", "masks"))
+    instance_map = mode_instance_map(manifest, mode, *masks)
+    boxes = case.outputs["persons.boxes"]
+    patches = mode_patches(manifest, mode, case.canvas, boxes, instance_map, case.letterbox)
+    inputs: dict[str, Array] = {"original": patches.original, "foreground": patches.foreground}
+    return {name: inputs[name] for name in names}

@@ -19,10 +19,9 @@ from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.bundle.records import ParityRecord, TaskRecord, TaskRow, TensorRow
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import box_iou, match_boxes
-from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens
+from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens, reid_inputs
 from mgts_trt.evaluation.task import TaskComparison, TaskReport
 from mgts_trt.machine.files import file_sha256, write_text
-from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.version import __version__
@@ -143,12 +142,7 @@ def _cosines(bundle: Bundle, session: Session, case: GoldenCase) -> list[float]:
         golden: Floats = case.outputs[f"{session.model}.{mode}"]
         if not len(golden):
             continue
-        masks = (case.outputs[f"masknet.{name}"] for name in ("boxes", "scores", "masks"))
-        instance_map = mode_instance_map(bundle.manifest, mode, *masks)
-        boxes = case.outputs["persons.boxes"]
-        patches = mode_patches(bundle.manifest, mode, case.canvas, boxes, instance_map, case.letterbox)
-        inputs = {"original": patches.original, "foreground": patches.foreground}
-        found = session.run({name: inputs[name] for name in session.inputs})["embedding"]
+        found = session.run(reid_inputs(bundle.manifest, case, mode, session.inputs))["embedding"]
         cosines += [float(cosine) for cosine in (golden * found).sum(axis=1)]
     return cosines
 
