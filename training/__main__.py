@@ -59,6 +59,7 @@ class Part(StrEnum):
 
     DETECTOR = "detector"
     MASKNET = "masknet"
+    JOINT = "joint"
     REID = "reid"
 
 
@@ -126,7 +127,7 @@ def train_command(
         Freeze,
         typer.Option(
             help="paper: conv1, conv2 and all batch statistics; first: conv1 and conv2; backbone: the whole backbone; "
-            "auto: detector and mask net as the paper where they start from a backbone."
+            "auto: all but re-ID as the paper where they start from a backbone."
         ),
     ] = Freeze.AUTO,
     model: Annotated[Model, typer.Option(help="Re-ID: one stream (idnet) or two.")] = Model.MGTS,
@@ -151,7 +152,7 @@ def train_command(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Train the detector, the mask net or a re-ID network; a run that was stopped goes on where it was."""
+    """Train one of the networks; a run that was stopped goes on where it was."""
     import torch
 
     part = Part(context.info_name)
@@ -231,6 +232,7 @@ def train_command(
 for _part, _help in (
     (Part.DETECTOR, "Train the detector."),
     (Part.MASKNET, "Train the mask net."),
+    (Part.JOINT, "Train the network that detects and re-identifies at once (OIM)."),
     (Part.REID, "Train a re-ID network."),
 ):
     app.command(_part.value, help=f"{_help} A run that was stopped goes on where it was.")(train_command)
@@ -342,10 +344,11 @@ def _canvas_task(
     part: Part, preset: Preset, scenes: "Scenes", seed: int, batch_size: int, augment: bool, freeze: Any
 ) -> "Task":
     from training.tasks.detector import DetectorTask
+    from training.tasks.joint import JointTask
     from training.tasks.masknet import MaskNetTask
 
-    kind = DetectorTask if part is Part.DETECTOR else MaskNetTask
-    return kind(preset, scenes, seed=seed, batch_size=batch_size, augment=augment, freeze=freeze)
+    kinds = {Part.DETECTOR: DetectorTask, Part.MASKNET: MaskNetTask, Part.JOINT: JointTask}
+    return kinds[part](preset, scenes, seed=seed, batch_size=batch_size, augment=augment, freeze=freeze)
 
 
 if __name__ == "__main__":

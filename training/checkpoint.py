@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.files import replace_file
 from training.models.efficientnet import EfficientNetLite
+from training.models.joint import OIMNet
 from training.models.masknet import FCIS
 from training.models.reid import MGTS
 from training.models.vgg import VGG
@@ -65,7 +66,8 @@ def load_backbone(weights: str, network: nn.Module) -> None:
             `.safetensors`); a trained network of the same kind, of which all is taken (a mask net without `fine` gives
             one with it, whose finer maps begin as the enlarged ones); or a trained IDNet, from whose
             stream both streams of MGTS then start, and each half of its FC from IDNet's: it begins as the mean of what
-            IDNet says of the two patches (`.safetensors` both).
+            IDNet says of the two patches (`.safetensors` both); or a trained detector, with which the joint network
+            begins where it has the same layers (`.safetensors`).
         network: Whose backbone is of the same kind and width. Both streams of MGTS start from the same weights
             (Sec. 4.3). VGG's fc6 and fc7 are taken too, unless the preset has them in another size (`hidden`,
             `roi_size`): then both keep their initial weights.
@@ -82,6 +84,10 @@ def load_backbone(weights: str, network: nn.Module) -> None:
         if state.keys() == network.state_dict().keys() - coarse.keys():
             _load_matching(weights, network, state | coarse)
             return
+    if isinstance(network, OIMNet) and any(key.startswith("rpn.") for key in state):
+        own = network.state_dict()
+        _load_matching(weights, network, {key: own[key] for key in own.keys() - state.keys()} | state)
+        return
     children = dict(network.named_children())
     streams = [children[name] for name in ("features", "backbone", "f_net", "o_net") if name in children]
     for stream in streams:

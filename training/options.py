@@ -22,6 +22,10 @@ _PEOPLE, _FURTHER, _NOBODY, _COMPOSED = 3, 1, 2, 2
 there are none, by hand, too), photos of nobody, and composed scenes. Photos teach what people look like and what does
 not; composed scenes people in front of one another, of whom every one is labelled. By judgement; no other was tried."""
 
+_JOINT_COMPOSED, _JOINT_PEOPLE, _JOINT_NOBODY = 6, 1, 1
+"""Of eight scenes of `joint`: composed scenes, which alone have identities, and photos with and without people, so that
+what the detector knew of photos is not forgotten. By judgement; no other was tried."""
+
 _ROUNDS = 3
 """How often `masks` shows a photo."""
 
@@ -35,6 +39,7 @@ class Data(StrEnum):
     COMPOSED = "composed"
     REAL = "real"
     MASKS = "masks"
+    JOINT = "joint"
     PENN_FUDAN = "penn_fudan"
     MARKET1501 = "market1501"
     MARKET1501_COMPOSED = "market1501+composed"
@@ -63,7 +68,7 @@ class Evaluated(StrEnum):
     PRW = "prw"
 
 
-COMPOSES = (Data.COMPOSED, Data.MARKET1501_COMPOSED, Data.MARKET1501_REID_MIX_COMPOSED)
+COMPOSES = (Data.COMPOSED, Data.JOINT, Data.MARKET1501_COMPOSED, Data.MARKET1501_REID_MIX_COMPOSED)
 """Those of which the caller says how many scenes are composed."""
 
 WITH_MASKS = (Evaluated.COMPOSED, Evaluated.PENN_FUDAN, Evaluated.COCO_MINI, Evaluated.CCP_PERSON_MASKS)
@@ -81,7 +86,8 @@ def load_scenes(
             `market1501+reid_mix` has the crops of other sets besides, see `crops_train`. `real` is `Mixed`: photos of
             `training_photos` with and without people, and as many composed scenes. `masks` has each photo of
             `masked_train` three times and as many scenes, `CUT_OFF`, composed of their people on Penn-Fudan's, street
-            pictures and `negatives`: half and half.
+            pictures and `negatives`: half and half. `joint` is `Mixed` as well: mostly composed
+            scenes, `CROWDED`, whose people have identities, and photos of `training_photos`.
         root: The dataset's folder; for what is composed, and for `real`, the folder that holds `market1501`,
             `penn_fudan`, the street pictures, as `training.data.backgrounds` names them, and the sets of real scenes.
         length: Scenes of `composed`.
@@ -105,6 +111,12 @@ def load_scenes(
     for option, given in (("--also", also), ("--hard", hard)):
         if given and data is not Data.REAL:
             raise MgtsError(f"{option} belongs to --data real, but --data {data.value} is asked for. Leave one away.")
+    if data is Data.JOINT:
+        from training.data.datasets.mix import Mixed
+
+        shown = training_photos(root)
+        composed = _composed(root, length, seed, crowded=True)
+        return Mixed((composed, _JOINT_COMPOSED), (shown.people, _JOINT_PEOPLE), (shown.nobody, _JOINT_NOBODY))
     if data is Data.REAL:
         from training.data.datasets.hard import more_often, read_mistakes
         from training.data.datasets.mix import Mixed
@@ -129,18 +141,14 @@ def load_scenes(
 
         return crops_train(root)
     if data in COMPOSES:
-        from training.data.backgrounds import street_scenes
-        from training.data.composer import Composer
-
-        penn_fudan, market1501 = penn_fudan_split(root / "penn_fudan")[0], market1501_split(root / "market1501")[0]
-        backgrounds = Joined(street_scenes(root), penn_fudan)
-        with console.status("looking for people with usable masks"):
-            composed = Composer(Joined(market1501, penn_fudan), backgrounds, length=length, seed=seed)
+        composed = _composed(root, length, seed)
         if data is Data.MARKET1501_REID_MIX_COMPOSED:
             from training.data.datasets.reid_splits import crops_train
 
             return crops_train(root, composed)
-        return composed if data is Data.COMPOSED else Joined(market1501, composed, same_people=True)
+        if data is Data.COMPOSED:
+            return composed
+        return Joined(market1501_split(root / "market1501")[0], composed, same_people=True)
     if data is Data.PENN_FUDAN:
         return penn_fudan_split(root)[0]
     if data is Data.MARKET1501:
@@ -152,6 +160,19 @@ def load_scenes(
     from training.data.datasets.prw import prw_train
 
     return prw_train(root)
+
+
+def _composed(root: Path, length: int, seed: int, *, crowded: bool = False) -> "Scenes":
+    """Training people in streets: those of Market-1501 with its identities, then Penn-Fudan's, who have none."""
+    from training.data.backgrounds import street_scenes
+    from training.data.composer import CROWDED, Composer
+    from training.data.datasets.splits import Joined, market1501_split, penn_fudan_split
+
+    penn_fudan, market1501 = penn_fudan_split(root / "penn_fudan")[0], market1501_split(root / "market1501")[0]
+    backgrounds, composition = Joined(street_scenes(root), penn_fudan), CROWDED if crowded else None
+    with console.status("looking for people with usable masks"):
+        people = Joined(market1501, penn_fudan)
+        return Composer(people, backgrounds, length=length, seed=seed, composition=composition)
 
 
 def load_held_out(data: Evaluated, root: Path, *, length: int) -> "Scenes":

@@ -156,6 +156,42 @@ class MaskNetPreset(_Strict):
         return self
 
 
+class JointPreset(_Strict):
+    """One network that detects and re-identifies (OIM; Xiao et al., CVPR 2017).
+
+    Attributes:
+        backbone: A ResNet, cut behind conv4_3; or a joined EfficientNet-Lite, whose last map `tail` follows on.
+        roi_size: Bins of a region along each side.
+        tail: Of an EfficientNet-Lite: channels of the blocks that stand for conv4_4 … conv5_3. A ResNet has its own.
+        hidden: Units of two layers on a region's bins, from which class and box are read as the detector reads them.
+            Without, they are read from the pooled features, as identity is (and as published).
+        embedding: d, numbers of an embedding.
+        final_nms: IoU from which the last NMS drops the worse of two boxes.
+        probes: P, boxes a picture that may be given to be described.
+        rpn: Its proposals.
+    """
+
+    backbone: BackbonePreset
+    roi_size: int
+    tail: tuple[int, ...] = ()
+    hidden: int | None = Field(None, ge=1)
+    embedding: int = Field(256, ge=1)
+    final_nms: float
+    probes: int = Field(8, ge=1)
+    rpn: RPNPreset
+
+    @model_validator(mode="after")
+    def _a_backbone_to_cut(self) -> Self:
+        if isinstance(self.backbone, EfficientNetLitePreset):
+            if not (self.backbone.joined and self.tail):
+                raise ValueError("an EfficientNet-Lite must be joined here, and tail have a block or more behind it")
+        elif self.tail:
+            raise ValueError("tail belongs to an EfficientNet-Lite: a ResNet goes on with its own conv4_4 … conv5_3")
+        elif not isinstance(self.backbone, ResNetPreset) or self.backbone.depths[2] < 4:
+            raise ValueError("the joint network is cut behind conv4_3: its backbone must be a ResNet with a conv4_4")
+        return self
+
+
 class ReidPreset(_Strict):
     """One stream of MGTS or IDNet, and the SE block's reduction (Sec. 3.3).
 
@@ -242,6 +278,7 @@ class Preset(_Strict):
         detector: The detector.
         masknet: The mask net.
         reid: MGTS and IDNet.
+        joint: The network that does both, if there is one.
         augmentation: How training alters pictures at random.
     """
 
@@ -256,12 +293,14 @@ class Preset(_Strict):
     detector: DetectorPreset
     masknet: MaskNetPreset
     reid: ReidPreset
+    joint: JointPreset | None = None
     augmentation: AugmentationPreset = AugmentationPreset()
 
     @model_validator(mode="after")
     def _whole_cells(self) -> Self:
-        backbone = self.detector.backbone
-        if isinstance(backbone, EfficientNetLitePreset) and backbone.joined and any(side % 32 for side in self.canvas):
+        backbones = [self.detector.backbone, *([self.joint.backbone] if self.joint else [])]
+        joined = any(isinstance(backbone, EfficientNetLitePreset) and backbone.joined for backbone in backbones)
+        if joined and any(side % 32 for side in self.canvas):
             raise ValueError(f"canvas must be of multiples of 32 for a joined backbone, got {list(self.canvas)}")
         return self
 

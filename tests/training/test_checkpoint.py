@@ -225,6 +225,21 @@ def test_a_mask_net_becomes_a_finer_one(tiny: Preset, tmp_path: Path) -> None:
     assert maps.shape[2] > conv4.shape[2]
 
 
+def test_the_joint_network_begins_with_what_the_detector_knows(tmp_path: Path) -> None:
+    edge = load_preset("edge")
+    detector, joint = create("detector", edge, seed=1), create("joint", edge, seed=2)
+    initial = {name: value.clone() for name, value in joint.state_dict().items()}
+    save_checkpoint(tmp_path / "detector.safetensors", detector, model="detector", preset="edge")
+    load_backbone(str(tmp_path / "detector.safetensors"), joint)
+    known = detector.state_dict()
+    assert known.keys() < initial.keys()
+    for name, value in joint.state_dict().items():
+        assert torch.equal(value, known.get(name, initial[name])), name
+    # As published, the joint network has no layers of the detector's second stage.
+    with pytest.raises(CheckpointError, match="is of another network"):
+        load_backbone(str(tmp_path / "detector.safetensors"), bare("joint", load_preset("paper")))
+
+
 def test_backbone_of_another_architecture(tiny: Preset, tmp_path: Path, vgg_file: str) -> None:
     torch.manual_seed(0)
     path = tmp_path / "resnet18.pth"

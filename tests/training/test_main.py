@@ -29,7 +29,7 @@ from training.data.scene import Scene, Scenes
 from training.loop import TrainingError
 from training.models import create
 from training.options import Data, Evaluated, load_held_out, load_scenes
-from training.preset import Preset
+from training.preset import Preset, load_preset
 from training.schedule import ScheduleError
 from training.tasks.reid import ReidTaskError
 
@@ -297,6 +297,18 @@ def test_trains_on_masks(masked: Path, tmp_path: Path) -> None:
     run = ("masknet", "--data", "masks", "--root", masked, "--out", tmp_path, "--schedule", "real", "--iterations", 3)
     assert invoke(*run, "--batch-size", 2).exit_code == 0
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 4
+
+
+def test_the_joint_network_sees_mostly_composed_scenes_and_photos_too(real: Path, tmp_path: Path) -> None:
+    scenes = load_scenes(Data.JOINT, real, length=20, seed=0)
+    order = Order.of(scenes, 0)
+    for batch in range(5):
+        assert kinds(order, scenes, range(8 * batch, 8 * batch + 8)) == {"composed": 6, "people": 1, "nobody": 1}
+    run = ("joint", "--data", "joint", "--root", real, "--out", tmp_path, "--iterations", 2, "--scenes", 20)
+    result = invoke(*run, "--batch-size", 2)
+    assert result.exit_code == 0, result.output
+    network = create("joint", load_preset(str(TINY)))
+    load_checkpoint(tmp_path / "joint.safetensors", network, model="joint", preset="tiny")
 
 
 def test_further_photos_are_an_eighth(real: Path, tmp_path: Path) -> None:

@@ -102,6 +102,10 @@ CUT_OFF = Composition(people=(3, 9), heights=(0.1, 1.4), outside=0.6, deepest=1.
 end where a person does, and not where people usually end. By eye."""
 
 
+CROWDED = Composition(people=(6, 16), heights=(0.15, 0.9))
+"""Many people, few of them tiny: to learn who is who from each picture as much as it can show. By eye."""
+
+
 class Composer:
     """`Scenes` of people pasted into backgrounds, with boxes, instance maps, identities and cameras.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mgts_trt._typing import Floats, Image
 from mgts_trt.stages import Letterbox
 from training.data.files import DataError, keep_instances
-from training.data.scene import UNKNOWN, Scene
+from training.data.scene import Scene
 
 # Greatest changes of `jitter_colour` at strength 1, in the logarithm where not said otherwise: a gain of exp(±0.45) is
 # 0.64 … 1.57. By eye: people stay recognisable, as they must for re-ID; what each is worth was not measured.
@@ -283,11 +283,11 @@ def mosaic(
         pad: RGB where no picture is, 0..255.
 
     Returns:
-        A scene of canvas pixels, without identities; with `instances` where every part with people has them.
+        A scene of canvas pixels; with `instances` where every part with people has them.
     """
     image, instances = np.empty((*canvas_hw, 3), np.uint8), np.zeros(canvas_hw, np.uint16)
     image[:] = pad
-    boxes, ignored, others, masked = [], [], [], True
+    boxes, ignored, others, identities, masked = [], [], [], [], True
     for scene, place in parts:
         rows, columns = place
         drawn, _ = to_canvas(scene, (rows.stop - rows.start, columns.stop - columns.start), pad)
@@ -299,12 +299,12 @@ def mosaic(
         shift = np.tile(np.array((columns.start, rows.start), np.float32), 2)
         for all_of_them, here in ((boxes, drawn.boxes), (ignored, drawn.ignored), (others, drawn.others)):
             all_of_them.append(here + shift)
-    people = np.concatenate(boxes)
+        identities.append(drawn.identities)
     return Scene(
         " ".join(scene.name for scene, _ in parts),
         image,
-        people,
-        np.full(len(people), UNKNOWN, np.int64),
+        np.concatenate(boxes),
+        np.concatenate(identities),
         instances if masked else None,
         ignored=np.concatenate(ignored),
         others=np.concatenate(others),

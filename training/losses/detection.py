@@ -60,6 +60,8 @@ class Truth(NamedTuple):
     """int64 [Hc, Wc]: k + 1 where the person of row k is visible, 0 elsewhere. None without masks."""
     others: Tensor | None = None
     """Things that are no people, [O, 4]: background to learn from first. None where none are known."""
+    identities: Tensor | None = None
+    """Of the people, int64 [N]: 0 … L−1, or −1 for the unlabelled. None where nobody asks."""
 
     def to(self, device: torch.device) -> "Truth":
         """The same on `device`."""

@@ -1,19 +1,21 @@
-"""The four networks."""
+"""The five networks."""
 
 import torch
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 
 from training.models.detector import FasterRCNN
+from training.models.joint import OIMNet
 from training.models.masknet import FCIS
 from training.models.reid import MGTS, IDNet
 from training.preset import Preset
 
-CLASSES: dict[str, type[FasterRCNN | FCIS | MGTS | IDNet]] = {
+CLASSES: dict[str, type[FasterRCNN | FCIS | MGTS | IDNet | OIMNet]] = {
     "detector": FasterRCNN,
     "masknet": FCIS,
     "mgts": MGTS,
     "idnet": IDNet,
+    "joint": OIMNet,
 }
 """Model name → network, in the order of `mgts_trt.bundle.recipe.MODELS`."""
 
@@ -26,7 +28,7 @@ _RESIDUAL = 0.25
 where the input's is 1: 0.25 with this, 6.9 with ½, 28,000 with 1. With 0 only the shortcuts would be left."""
 
 
-def create(name: str, preset: Preset, *, seed: int = 0) -> FasterRCNN | FCIS | MGTS | IDNet:
+def create(name: str, preset: Preset, *, seed: int = 0) -> FasterRCNN | FCIS | MGTS | IDNet | OIMNet:
     """A network of `CLASSES` with seeded initial weights, in training mode.
 
     The same name, preset and seed give the same weights, whatever was drawn from PyTorch's generator before; the
@@ -66,4 +68,4 @@ def _initialise(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-__all__ = ["CLASSES", "FCIS", "MGTS", "FasterRCNN", "IDNet", "create"]
+__all__ = ["CLASSES", "FCIS", "MGTS", "FasterRCNN", "IDNet", "OIMNet", "create"]

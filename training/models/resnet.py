@@ -3,6 +3,9 @@
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
+_CUT = 3
+"""Blocks of conv4 in front of OIM's cut (Xiao et al., CVPR 2017, Sec. 3.1)."""
+
 
 class ResNet(nn.Module):
     """conv1 … conv5_3 of a bottleneck ResNet.
@@ -53,6 +56,16 @@ class ResNet(nn.Module):
     def conv4(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] → [B, conv4_channels, ⌈H/16⌉, ⌈W/16⌉]."""
         return self.conv4_from(self.conv3(x))
+
+    def conv4_3(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] → conv4_3, where OIM cuts: [B, conv4_channels, ⌈H/16⌉, ⌈W/16⌉]."""
+        y: Tensor = self.layer3[:_CUT](self.conv3(x))
+        return y
+
+    def conv5_from(self, conv4_3: Tensor) -> Tensor:
+        """What `conv4_3` gave, or regions of it → conv5_3 of them, half as high and wide."""
+        y: Tensor = self.layer4(self.layer3[_CUT:](conv4_3))
+        return y
 
     def conv5(self, conv4: Tensor) -> Tensor:
         """What `conv4` gave → conv5_3: [B, conv5_channels, ⌈H/32⌉, ⌈W/32⌉]; at stride 16 if dilated."""

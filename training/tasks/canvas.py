@@ -91,10 +91,11 @@ def _changed(scene: Scene, how: SceneAugmentation, change: Callable[[Scene], Sce
     height, width = scene.image.shape[:2]
     whole = _areas(scene.boxes)
     # Rows stand in for identities: they tell which people a crop has left.
-    inside = np.clip(scene.boxes, 0, (width, height, width, height)).astype(np.float32)
+    inside, identities = np.clip(scene.boxes, 0, (width, height, width, height)).astype(np.float32), scene.identities
     scene = change(replace(scene, boxes=inside, identities=np.arange(len(inside))))
     seen = _areas(scene.boxes)
     people = seen >= how.seen * whole[scene.identities]
+    scene = replace(scene, identities=identities[scene.identities])
     return _of_people(scene, people & (seen > 0), scene.boxes[~people & (seen > 0)])
 
 
@@ -104,7 +105,8 @@ def _truth(drawn: Scene, how: SceneAugmentation) -> tuple[Image, Truth]:
     drawn = _of_people(drawn, people, drawn.boxes[~people])
     instances = None if drawn.instances is None else torch.from_numpy(drawn.instances.astype(np.int64))
     boxes, ignored, others = (torch.from_numpy(part) for part in (drawn.boxes, drawn.ignored, drawn.others))
-    return drawn.image, Truth(boxes, ignored, instances, others)
+    identities = torch.from_numpy(np.asarray(drawn.identities, np.int64))
+    return drawn.image, Truth(boxes, ignored, instances, others, identities)
 
 
 def _of_people(scene: Scene, kept: NDArray[np.bool_], ignored: Floats) -> Scene:

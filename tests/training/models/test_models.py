@@ -6,29 +6,31 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="the networks need PyTorch")
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.errors import MgtsError
 from tests.helpers.tiny_networks import fine
-from training.models import CLASSES, FCIS, MGTS, FasterRCNN, IDNet, create
+from training.models import CLASSES, FCIS, MGTS, FasterRCNN, IDNet, OIMNet, create
 from training.models.backbone import create_backbone
 from training.models.efficientnet import EfficientNetLite, JoinedEfficientNetLite
 from training.models.normalise import Normalise
 from training.models.reid import SEBlock
 from training.models.resnet import ResNet
 from training.models.vgg import VGG
-from training.preset import Preset, ReidPreset, ResNetPreset, load_preset
+from training.preset import JointPreset, Preset, ReidPreset, ResNetPreset, load_preset
 
 
 def test_classes_are_the_models_of_a_bundle() -> None:
-    assert tuple(CLASSES) == MODELS
+    assert tuple(CLASSES) == (*MODELS, "joint")
 
 
 def weights(network: nn.Module) -> Tensor:
     return torch.cat([value.flatten().float() for value in network.state_dict().values()])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CLASSES)
 def test_create_depends_on_its_arguments_alone(tiny: Preset, name: str) -> None:
     first = create(name, tiny, seed=3)
     torch.manual_seed(99)
@@ -66,6 +68,7 @@ def test_paper_is_as_large_as_in_the_literature() -> None:
     paper = load_preset("paper")
     with torch.device("meta"):
         detector, masknet, mgts, idnet = FasterRCNN(paper), FCIS(paper), MGTS(paper), IDNet(paper)
+        joint = OIMNet(paper)
     assert count(detector.features) == 14_714_688
     assert count(detector.fc6) + count(detector.fc7) == 119_545_856
     assert count(masknet.backbone) == 42_500_160
@@ -73,6 +76,40 @@ def test_paper_is_as_large_as_in_the_literature() -> None:
     assert count(idnet) - count(idnet.o_net) == 2048 * 128
     assert count(mgts.fc) == 4096 * 128
     assert count(mgts.se) == 2 * 4096 * 256
+    assert count(joint.features) == count(idnet.o_net)
+    assert count(joint.fc) == 2048 * 256
+    assert count(joint.classes) + count(joint.deltas) == (2048 + 1) * 6
+
+
+@torch.no_grad()
+def test_what_is_cut_is_the_whole_backbone() -> None:
+    """conv4_3 and what follows it, over the whole picture, are conv5_3: no block is left out or run twice."""
+    network = create("joint", load_preset("paper")).eval()
+    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    assert isinstance(network, OIMNet)
+    conv4_3 = network.maps(x)
+    assert conv4_3.shape == (1, 1024, 4, 6)
+    torch.testing.assert_close(network.pool(conv4_3), network.features(x).mean(dim=(2, 3)))
+
+
+def test_a_preset_without_a_joint_network_says_so(tiny: Preset) -> None:
+    with pytest.raises(MgtsError, match=r"tiny has no table \[joint\]"):
+        create("joint", tiny.model_copy(update={"joint": None}))
+
+
+@pytest.mark.parametrize(
+    ("altered", "says"),
+    [
+        ({"backbone": {"kind": "vgg", "depths": [1] * 5, "widths": [4] * 5, "batch_norm": True}}, "must be a ResNet"),
+        ({"backbone": {"kind": "resnet", "stem": 4, "planes": [4] * 4, "depths": [1, 1, 3, 1]}}, "with a conv4_4"),
+        ({"backbone": {"kind": "efficientnet-lite0", "blocks": [1] * 6}, "tail": [8]}, "must be joined"),
+        ({"tail": [8]}, "tail belongs to an EfficientNet-Lite"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(tiny: Preset, altered: dict, says: str) -> None:
+    assert tiny.joint is not None
+    with pytest.raises(ValidationError, match=says):
+        JointPreset.model_validate({**tiny.joint.model_dump(), **altered})
 
 
 def test_normalise() -> None:

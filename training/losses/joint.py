@@ -1,0 +1,108 @@
+"""The loss of the joint network: Faster R-CNN's and OIM's at once (Xiao et al., CVPR 2017, Sec. 3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from training.losses.detection import (
+    MINED_POSITIVE,
+    MINED_REGIONS,
+    POSITIVE,
+    Regions,
+    Truth,
+    candidate_regions,
+    on_things,
+    propose,
+    region_losses,
+    sample,
+    sample_regions,
+)
+from training.losses.oim import OIM
+from training.models.detector import BOX_WEIGHTS
+from training.models.joint import OIMNet
+
+
+def joint_losses(
+    network: OIMNet, oim: OIM, images: Tensor, truths: Sequence[Truth], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """All losses of a batch, each of weight 1 as published. In training mode OIM then remembers the batch.
+
+    Every region that is a person's is one person to OIM: of an identity, or one of the unlabelled.
+
+    Args:
+        network: The joint network.
+        oim: Centres and queue.
+        images: Canvases, uint8 [B, Hc, Wc, 3].
+        truths: One for each image, B, with identities.
+        generator: Draws anchors and regions; a CPU generator.
+
+    Returns:
+        Scalars: `rpn_objectness`, `rpn_boxes`, `classes` and `boxes`, each the mean over the images; and `oim`.
+    """
+    maps = network.maps(torch.cat([network.normalise(image) for image in images]))
+    proposals, losses = propose(network.rpn, maps, truths, network.canvas_hw, generator)
+    draw = _draw_hard if network.apart else _draw
+    regions = draw(network, maps, proposals, truths, generator)
+    aligned = network.roi_features(maps, [part.boxes for part in regions])
+    labels = torch.cat([part.labels for part in regions])
+    people = labels == POSITIVE
+    if network.apart:  # only people need be pooled
+        heads, pooled = network.box_head(aligned, None), network.pool(aligned[people])
+    else:
+        everything = network.pool(aligned)
+        heads, pooled = network.box_head(aligned, everything), everything[people]
+    counts = [len(part.boxes) for part in regions]
+    margins = (heads.logits[:, 1] - heads.logits[:, 0]).float().split(counts)
+    parts = [
+        region_losses(margin, delta, region, truth.boxes, BOX_WEIGHTS)
+        for margin, delta, region, truth in zip(
+            margins, heads.deltas.float().split(counts), regions, truths, strict=True
+        )
+    ]
+    classes, boxes = (
+        torch.stack([loss.sum() / max(1, len(loss)) for loss in part]).mean() for part in zip(*parts, strict=True)
+    )
+    embeddings = network.identify(pooled).float()
+    identities = _identities(regions, truths)
+    loss = oim(embeddings, identities)
+    if network.training:
+        oim.update(embeddings.detach(), identities)
+    return losses | {"classes": classes, "boxes": boxes, "oim": loss}
+
+
+def _identities(regions: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
+    """Of every region that is a person's, in the regions' order: int64 [N]."""
+    found = []
+    for region, truth in zip(regions, truths, strict=True):
+        if truth.identities is None:
+            raise ValueError("the joint loss needs truths with identities")
+        found.append(truth.identities[region.matches[region.labels == POSITIVE]])
+    return torch.cat(found)
+
+
+def _draw(
+    _network: OIMNet, _maps: Tensor, proposals: list[Tensor], truths: Sequence[Truth], generator: torch.Generator
+) -> list[Regions]:
+    """By chance, as published: to score every candidate first would cost as much as the rest."""
+    return [sample_regions(boxes, truth, generator) for boxes, truth in zip(proposals, truths, strict=True)]
+
+
+@torch.no_grad()
+def _draw_hard(
+    network: OIMNet, maps: Tensor, proposals: list[Tensor], truths: Sequence[Truth], generator: torch.Generator
+) -> list[Regions]:
+    """With hard negatives, as the detector draws: scoring every candidate costs little where the heads are apart."""
+    candidates = [candidate_regions(boxes, truth) for boxes, truth in zip(proposals, truths, strict=True)]
+    logits = network.box_head(network.roi_features(maps, [part.boxes for part in candidates]), None).logits
+    drawn = []
+    for margin, region, truth in zip(
+        (logits[:, 1] - logits[:, 0]).float().split([len(part.boxes) for part in candidates]),
+        candidates,
+        truths,
+        strict=True,
+    ):
+        things = on_things(region.boxes, truth)
+        rows = sample(region.labels, MINED_REGIONS, MINED_POSITIVE, generator, things=things, hardness=margin)
+        drawn.append(Regions(*(part[rows] for part in region)))
+    return drawn
