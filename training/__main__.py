@@ -259,12 +259,13 @@ def evaluate(
 ) -> None:
     """Measure a bundle on labelled data, through its own sessions, as the field measures it (Sec. 4.2)."""
     from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.runtime.modes import held_modes
     from training.evaluation import measure as run
     from training.evaluation.detector import detection
     from training.evaluation.peer import Peer, peer_reid
 
     opened = Bundle.open(bundle)
-    modes = parse_modes(mode)
+    modes = parse_modes(mode, held_modes(opened.manifest))
     if data is Evaluated.REID_MIX and "net" in modes:
         console.print(f"{data.value} has no masks, and without one mode net sees what box sees: measured as box.")
         modes = tuple(dict.fromkeys("box" if chosen == "net" else chosen for chosen in modes))

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def bench(
     image: Annotated[Path, typer.Option(help="The photo to run on.")],
     bundle: BundleArgument = None,
-    mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
+    mode: Annotated[
+        str, typer.Option(help="all the bundle has, or some of none, net, box with commas between them.")
+    ] = "all",
     runs: Annotated[int, typer.Option(help="Measured runs a mode.", min=1)] = 20,
     warmup: Annotated[int, typer.Option(help="Runs before them that are not measured.", min=0)] = 2,
     people: TopOption = None,
@@ -49,10 +51,12 @@ def bench(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.bench import bench as run_bench
     from mgts_trt.pictures.image import read_image
+    from mgts_trt.runtime.modes import held_modes
 
-    modes = parse_modes(mode)
+    parse_modes(mode)  # before anything is read
     pixels = read_image(image)
     opened = Bundle.open(find_bundle(bundle))
+    modes = parse_modes(mode, held_modes(opened.manifest))
     with progress() as bar:
         task = bar.add_task("measuring", total=len(modes) * (runs + warmup))
         report, found = run_bench(

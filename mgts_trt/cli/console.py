@@ -70,13 +70,13 @@ def split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def parse_modes(text: str) -> tuple[Mode, ...]:
-    """`all`, or some modes with commas between them, in the order of Table 6.
+def parse_modes(text: str, held: tuple[Mode, ...] = MODES) -> tuple[Mode, ...]:
+    """`all`, which is those `held`, or some modes with commas between them, in the order of Table 6.
 
     Raises:
         MgtsError: A name is no mode, or there is none.
     """
-    chosen = MODES if text == "all" else split(text)
+    chosen = held if text == "all" else split(text)
     if not chosen or any(name not in MODES for name in chosen):
         raise MgtsError(f"There is no mode {text!r}; expected all, or some of {', '.join(MODES)} with commas between.")
     return tuple(mode for mode in MODES if mode in chosen)

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, PrecisionOption, ThreadsOption, TopOption
+from mgts_trt.cli.options import (
+    BackendOption,
+    BundleOption,
+    FlavourOption,
+    ModeOption,
+    PrecisionOption,
+    ThreadsOption,
+    TopOption,
+)
 from mgts_trt.cli.outputs import make_folder
 from mgts_trt.counts import people_of
 from mgts_trt.errors import ImageError, MgtsError
@@ -95,7 +102,7 @@ def detect(
     out_folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for JSON and annotated pictures.")] = Path(
         "out"
     ),
-    mode: Annotated[Mode, typer.Option(help="none, net or box: the rows of the paper's Table 6.")] = "net",
+    mode: ModeOption = None,
     people: TopOption = None,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,
@@ -141,7 +148,7 @@ def detect(
         for sentence in found.told:
             warn(f"{sentence}.")
         out.print(
-            f"{people_of(seen)} in {done} of {len(pictures)} pictures, mode {mode}, {search.runtime.backend} on "
+            f"{people_of(seen)} in {done} of {len(pictures)} pictures, mode {search.mode}, {search.runtime.backend} on "
             f"{search.runtime.device}, {milliseconds / max(searched, 1):.0f} ms a picture; written to {out_folder}/"
         )
         notice_untrained(search.bundle.manifest)

@@ -23,7 +23,7 @@ from mgts_trt.plans.flavour import INSTALL, Flavour
 from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
 from mgts_trt.plans.support import title
-from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode, held_modes
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import select_runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
@@ -130,19 +130,19 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
     if not manifest.training.trained:
         yield Finding("bundle", "info", "its weights are untrained: what it finds has no meaning")
     yield from _plans(bundle)
-    with closing(
-        select_runtime(bundle, MODELS_OF_MODE["net"], precision="fp32", backend="auto", threads=None)
-    ) as runtime:
+    held = held_modes(manifest)
+    models_run = MODELS_OF_MODE[default_mode(bundle)] if held else tuple(manifest.models)
+    with closing(select_runtime(bundle, models_run, precision="fp32", backend="auto", threads=None)) as runtime:
         text = f"--backend auto runs {runtime.backend} on {runtime.device}: {runtime.reason.rstrip('.')}"
         yield Finding("backend", "ok", text)
-    if runtime.backend == "tensorrt":
+    if held and runtime.backend == "tensorrt":
         yield from _memory(bundle)
 
 
 def _memory(bundle: Bundle) -> Iterator[Finding]:
     """How much of the GPU's memory the pipeline takes, and how it takes less."""
     try:
-        with PersonSearch(bundle, mode="net", backend="tensorrt") as search:
+        with PersonSearch(bundle, backend="tensorrt") as search:
             yield Finding("memory", "ok", f"{search.memory_plan}; max_people and pictures_in_flight make it less")
     except BackendError as error:
         yield Finding("memory", "problem", str(error), f"mgts-trt bench --mode box {bundle.root}")

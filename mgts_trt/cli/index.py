@@ -82,6 +82,7 @@ def index(
     from mgts_trt.gallery.store import stored_mode
     from mgts_trt.machine.files import place_kind
     from mgts_trt.pictures.folders import Found
+    from mgts_trt.runtime.modes import default_mode
     from mgts_trt.runtime.pipeline import PersonSearch
 
     if workers is None and (ray_address or gpus_per_worker):
@@ -92,7 +93,7 @@ def index(
     found = find_sources(sources, camera=camera, camera_pattern=camera_pattern, beside=beside)
     folder = find_bundle(bundle)
     opened = Bundle.open(folder)
-    mode = mode or stored_mode(gallery) or "net"
+    mode = mode or stored_mode(gallery) or default_mode(opened)
     with (
         nullcontext()
         if workers

@@ -78,7 +78,7 @@ def search(
             f"--where {where} needs a gallery that was indexed, and {', '.join(gallery)} is none. Make one with "
             "`mgts-trt index`, or leave --where out."
         )
-    chosen_mode = stored.space.mode if stored else mode or "net"
+    chosen_mode = stored.space.mode if stored else mode
     scenes, unseen = ({}, []) if stored else _scenes(gallery)
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
         probe = find_probe(pipeline, photo, place)

@@ -27,7 +27,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; one that others reach needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 8000,
     mode: Annotated[
-        Mode | None, typer.Option(help="none, net or box; by default the gallery's, or net without one.")
+        Mode | None, typer.Option(help="none, net or box; by default the gallery's, or net if the bundle has it.")
     ] = None,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,
@@ -120,10 +120,12 @@ def _find_key(path: Path | None) -> str | None:
 
 def _open_gallery(bundle: "Bundle", url: str | None, mode: Mode | None) -> "tuple[Gallery | None, Mode]":
     """The gallery, and the mode to serve in: the gallery's own, unless it is to be made."""
+    from mgts_trt.runtime.modes import default_mode
+
     if url is None:
-        return None, mode or "net"
+        return None, mode or default_mode(bundle)
     from mgts_trt.gallery import Gallery, Space
     from mgts_trt.gallery.store import stored_mode
 
-    chosen = mode or stored_mode(url) or "net"
+    chosen = mode or stored_mode(url) or default_mode(bundle)
     return Gallery.create(url, Space.of(bundle, chosen)), chosen

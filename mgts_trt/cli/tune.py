@@ -23,7 +23,9 @@ def tune(
     image: Annotated[
         list[Path] | None, typer.Option(help="A photo to run on; may be given more than once. Else the goldens.")
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="none, net or box; each is tuned on its own.")] = "net",
+    mode: Annotated[
+        Mode | None, typer.Option(help="none, net or box, each tuned on its own; by default net, if the bundle has it.")
+    ] = None,
     precision: Annotated[
         str | None, typer.Option(help="Precisions to try, with commas between them; by default all in the bundle.")
     ] = None,
@@ -39,9 +41,10 @@ def tune(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.tune import tune as run_tune
     from mgts_trt.pictures.image import read_image
-    from mgts_trt.runtime.modes import MODELS_OF_MODE
+    from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode
 
     opened = Bundle.open(find_bundle(bundle))
+    mode = mode or default_mode(opened)
     held = [set(opened.model(model).files) for model in MODELS_OF_MODE[mode]]
     precisions = split(precision) if precision else sorted(set.intersection(*held))
     pictures = [read_image(path) for path in image] if image else _goldens(opened)

@@ -20,7 +20,7 @@ from mgts_trt.evaluation.mask_metrics import evaluate_masks
 from mgts_trt.evaluation.metrics import GalleryEntry, RankingResult, evaluate_detection, evaluate_search
 from mgts_trt.evaluation.task_run import PictureResult, TaskRun, load_run, run_task
 from mgts_trt.machine.installation import in_checkout
-from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.modes import MODELS_OF_MODE, held_modes
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
 
@@ -104,9 +104,7 @@ def task_modes(bundle: Bundle, precision: str, modes: Sequence[Mode] | None = No
     """The modes to measure: those asked for, or all whose models the bundle holds in the precision."""
     if modes is not None:
         return tuple(modes)
-    models = bundle.manifest.models
-    held = {name for name, model in models.items() if precision in model.files}
-    return tuple(mode for mode in MODES if held.issuperset(MODELS_OF_MODE[mode]))
+    return held_modes(bundle.manifest, precision)
 
 
 def compare_task(

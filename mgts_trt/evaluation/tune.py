@@ -17,7 +17,7 @@ from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.lowering import RUNNABLE
-from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.tuned import FASTEST, Setting, keep, require_cache
@@ -77,7 +77,7 @@ def tune(
     bundle: Bundle,
     pictures: Sequence[Image],
     *,
-    mode: Mode = "net",
+    mode: Mode | None = None,
     precisions: Sequence[str] = ("fp32",),
     rounds: int = 5,
     on_step: Callable[[int, int, str], None] = lambda done, total, doing: None,
@@ -89,7 +89,7 @@ def tune(
     Args:
         bundle: An opened bundle.
         pictures: uint8 [H, W, 3], RGB, decoded.
-        mode: `none`, `net` or `box`.
+        mode: `none`, `net` or `box`; by default the bundle's, see `default_mode`.
         precisions: Which of the bundle's to try.
         rounds: Turns of each setting; each runs all pictures once.
         on_step: Called before each step with how many are done, how many there are, and what comes.
@@ -99,6 +99,7 @@ def tune(
     """
     if not pictures or rounds < 1:
         raise MgtsError(f"At least one picture and one round expected, got {len(pictures)} and {rounds}.")
+    mode = mode or default_mode(bundle)
     require_cache()  # before minutes of measuring
     results = [Measured(setting=setting) for setting in settings_for(precisions)]
     total, done = len(results) * (1 + rounds), 0

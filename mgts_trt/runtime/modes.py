@@ -1,8 +1,10 @@
 """The three modes, the rows of the paper's Table 6, and what each makes of a picture before re-ID."""
 
 from mgts_trt._typing import Array, Image
+from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.choices import Mode
+from mgts_trt.choices import MODES, Mode
+from mgts_trt.errors import BackendError, BundleError
 from mgts_trt.stages import InstanceMap, Letterbox, Patches, paint_instances, person_patches
 
 MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
@@ -11,6 +13,52 @@ MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
     "box": ("detector", "mgts"),
 }
 """The models each mode runs; the last one is its re-ID network."""
+
+_PREFERRED: tuple[Mode, ...] = ("net", "box", "none")
+"""Which mode is meant where none is named: the first of these that the bundle holds."""
+
+
+def held_modes(manifest: Manifest, precision: str | None = None) -> tuple[Mode, ...]:
+    """The modes whose models a bundle holds, in the order of Table 6.
+
+    Args:
+        manifest: The bundle's.
+        precision: In which it must hold them; None takes any.
+    """
+    held = {name for name, model in manifest.models.items() if precision is None or precision in model.files}
+    return tuple(mode for mode in MODES if held.issuperset(MODELS_OF_MODE[mode]))
+
+
+def default_mode(bundle: Bundle) -> Mode:
+    """The mode that is meant where none is named: `net` where the bundle holds its models, else `box`, else `none`.
+
+    Raises:
+        BundleError: It holds no mode's models.
+    """
+    held = held_modes(bundle.manifest)
+    for mode in _PREFERRED:
+        if mode in held:
+            return mode
+    models = ", ".join(bundle.manifest.models) or "no model"
+    raise BundleError(f"The bundle {bundle.root} holds {models}, too few for any mode. Export it again with all.")
+
+
+def require_mode(bundle: Bundle, mode: Mode) -> None:
+    """Refuse a mode that there is not, or that the bundle does not hold.
+
+    Raises:
+        BackendError: There is no such mode.
+        BundleError: The bundle lacks a model of it.
+    """
+    if mode not in MODES:
+        raise BackendError(f"There is no mode {mode!r}; the modes are {', '.join(MODES)}.")
+    if missing := [name for name in MODELS_OF_MODE[mode] if name not in bundle.manifest.models]:
+        held = held_modes(bundle.manifest)
+        advice = f"Take --mode {default_mode(bundle)}, or a bundle with all models" if held else "Export it again"
+        raise BundleError(
+            f"The bundle {bundle.root} has no {' and no '.join(missing)}, which mode {mode} runs; it holds "
+            f"{', '.join(bundle.manifest.models)}. {advice}."
+        )
 
 
 def mode_gamma(manifest: Manifest, mode: Mode) -> float:

@@ -13,10 +13,10 @@ from mgts_trt._typing import Array, Self
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import default_bundle
 from mgts_trt.bundle.signature import Key
-from mgts_trt.choices import MODES, Backend, LoweringChoice, Mode
+from mgts_trt.choices import Backend, LoweringChoice, Mode
 from mgts_trt.errors import BackendError, MgtsError
 from mgts_trt.runtime.host_pipeline import HostPipeline
-from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode, require_mode
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.protocol import Pipeline
 from mgts_trt.runtime.session.backends import Runtime, on_cpu, open_session, select_runtime, without_tensorrt
@@ -53,7 +53,7 @@ class PersonSearch:
         self,
         bundle: Bundle,
         *,
-        mode: Mode = "net",
+        mode: Mode | None = None,
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
@@ -64,8 +64,8 @@ class PersonSearch:
         pictures_in_flight: int | None = None,
         sessions: Mapping[str, Session] | None = None,
     ) -> None:
-        if mode not in MODES:
-            raise BackendError(f"There is no mode {mode!r}; the modes are {', '.join(MODES)}.")
+        mode = mode or default_mode(bundle)
+        require_mode(bundle, mode)
         self.bundle, self.mode = bundle, mode
         for name, value in (("max_people", max_people), ("pictures_in_flight", pictures_in_flight)):
             if value is not None and value < 1:
@@ -104,7 +104,7 @@ class PersonSearch:
         cls,
         path: str | os.PathLike[str] | None = None,
         *,
-        mode: Mode = "net",
+        mode: Mode | None = None,
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
@@ -120,7 +120,8 @@ class PersonSearch:
         Args:
             path: The bundle's folder; by default `$MGTS_BUNDLE`, `./bundle`, or an installed one: see `default_bundle`.
             mode: `net` runs the mask net; `box` takes the box as a weak mask and is about twice as fast (Sec. 4.7);
-                `none` is the single-stream baseline.
+                `none` is the single-stream baseline, or another's re-ID network. By default the first of these three
+                that the bundle holds.
             backend: `auto` takes TensorRT where it can run, else ONNX Runtime, on a GPU if it can and on the CPU
                 otherwise; or what `mgts-trt tune` found fastest on this machine, where neither `threads`, `ops` nor
                 `pictures_in_flight` ask for something else. `runtime.reason` says why.
