@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from export.commands import convert, say_what_was_kept, sensitivity, step_bar
 from mgts_trt.cli.console import notice_untrained, out, split, table, warn
+from mgts_trt.cli.convert import convert, say_what_was_kept
 from mgts_trt.cli.run import run_app
+from mgts_trt.cli.sensitivity import sensitivity
+from mgts_trt.cli.step_bar import step_bar
 
 
 class _Commands(TyperGroup):

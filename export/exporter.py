@@ -13,20 +13,21 @@ from export.errors import ExportError
 from export.graphs.check import Check, CheckedGraph, require
 from export.graphs.networks import GRAPHS, fold_batch_norm
 from export.graphs.trace import export_onnx
-from export.onnx_file import store_weights_in_half, tensor_specs
-from export.precisions.calibration_set import check_people, read_calibration, require_calibration
-from export.precisions.lower import STEPS as LOWERING
-from export.precisions.lower import lower, require_precisions
-from export.publish import move_into_place, refuse_to_overwrite, staging_folder
-from export.recording import Recording, model_inputs, start_recording
+from export.onnx_file import store_weights_in_half
 from export.references.goldens import record, write_golden
 from export.references.labelled import add_labelled
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import LABELLED, model_file
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training, write_manifest
+from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, staging_folder
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.machine.files import file_sha256
+from mgts_trt.precisions.calibration_set import check_people, read_calibration, require_calibration
+from mgts_trt.precisions.lower_precision import STEPS as LOWERING
+from mgts_trt.precisions.lower_precision import lower, require_precisions
+from mgts_trt.precisions.onnx_file import tensor_specs
+from mgts_trt.precisions.recording import Recording, model_inputs, start_recording
 from mgts_trt.version import __version__
 from training.checkpoint import load_checkpoint
 from training.models import FCIS, MGTS, FasterRCNN, IDNet, create
@@ -48,7 +49,7 @@ class Export:
         pictures: Golden pictures; they also check the graphs, and ranges are measured on them.
         checkpoints: Model → `.safetensors` file; a model without one gets seeded initial weights.
         seed: Of those.
-        precisions: Of `export.precisions.lower.PRECISIONS`.
+        precisions: Of `mgts_trt.precisions.lower_precision.PRECISIONS`.
         calibration: Further pictures to measure ranges on, and those INT8 is calibrated on; they do not come into the
             bundle.
         labelled: A labelled set to put into the bundle, with what the networks give for it.

@@ -35,6 +35,10 @@ class OnnxError(MgtsError):
     """An ONNX file that cannot be read, or no package to read it with."""
 
 
+class PrecisionError(MgtsError):
+    """A model that cannot be written in another precision, or an ONNX file that is not valid."""
+
+
 class RecipeError(MgtsError):
     """An engine recipe that is malformed or does not fit the bundle."""
 

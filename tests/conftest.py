@@ -14,6 +14,8 @@ import pytest
 from tests.helpers.paths import ROOT, SAMPLES, TINY
 from tests.helpers.shared_state import changed_since, shared_state
 
+pytest_plugins = ["tests.helpers.exported"]
+
 
 class _WithoutTorch(PathFinder):
     @classmethod

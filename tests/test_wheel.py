@@ -26,14 +26,16 @@ PHOTOS = ("0000.jpg", "0045.jpg")
 WHERE = "240,63,320,231"
 """The man in the first one, who is in the second one, too."""
 
-BASE_ONLY = '''"""Hides what the base install would not bring."""
+BASE_ONLY = '''"""Hides what the base install would not bring, but for what $SHOWN names."""
+import os
 from importlib.machinery import PathFinder
 
 find_spec = PathFinder.find_spec
 
 
 def find_known(name, path=None, target=None):
-    return None if name.partition(".")[0] in {names!r} else find_spec(name, path, target)
+    hidden = {names!r} - set(os.environ.get("SHOWN", "").split())
+    return None if name.partition(".")[0] in hidden else find_spec(name, path, target)
 
 
 PathFinder.find_spec = find_known
@@ -44,11 +46,13 @@ EXTRAS = {
     "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
 }  # fmt: skip
 """What the extras bring, by the names they are imported by."""
+OPTIONAL = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
-def run(*command: object, cwd: Path, code: int = 0) -> str:
-    """What a command prints on stdout."""
+def run(*command: object, cwd: Path, code: int = 0, extra: str = "") -> str:
+    """What a command prints on stdout, with the packages of one of the extras."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MGTS_BUNDLE")}
+    environment["SHOWN"] = " ".join(requirement.partition(">")[0] for requirement in OPTIONAL.get(extra, ()))
     done = subprocess.run(
         list(map(str, command)), cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -144,12 +148,11 @@ def test_the_other_holds_a_bundle_and_nothing_else(wheels: Path) -> None:
 
 
 def test_the_base_install_hides_all_extras() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {"cuda-bindings": "cuda", "cuda-core": "cuda", "pillow": "PIL"}
     names |= {"nvidia-cuda-nvrtc": "nvidia", "nvidia-cuda-nvrtc-cu12": "nvidia"}
     names |= {f"tensorrt-{cuda}": "tensorrt" for cuda in ("cu12", "cu13")}
     names |= {f"tensorrt-rtx-{cuda}": "tensorrt_rtx" for cuda in ("cu12", "cu13")}
-    for extra, requirements in project["optional-dependencies"].items():
+    for extra, requirements in OPTIONAL.items():
         for requirement in requirements if extra not in ("check", "dev") else ():
             package = requirement.partition(">")[0].partition("[")[0]
             if package != "mgts-trt":
@@ -192,6 +195,18 @@ def test_bench(outside: tuple[Path, Path]) -> None:
     (mode,) = json.loads((work / "bench.json").read_text())["modes"]
     assert mode["mode"] == "box"
     assert mode["people"] >= 2
+
+
+def test_convert(outside: tuple[Path, Path]) -> None:
+    """Precisions are made from the wheel with the extra `import`; without it, it is what the command asks for."""
+    binaries, work = outside
+    command = [binaries / "mgts-trt", "convert", "bundle", "--out", "half", "--precision", "fp16"]
+    run(*command, cwd=work, extra="import")
+    shown = run(binaries / "mgts-trt", "parity", "half", cwd=work)
+    assert "fp16" in shown
+    done = subprocess.run([*command, "--force"], cwd=work, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert "pip install 'mgts-trt[import]'" in done.stderr
 
 
 def test_search(outside: tuple[Path, Path]) -> None:

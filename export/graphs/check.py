@@ -5,7 +5,7 @@ lists hides errors and fakes others. Here each stage of PyTorch's is fed with wh
 (its taps): continuous stages are compared within a tolerance, and selections must agree exactly.
 
 The reference is the FP32 network for every precision. A graph in half is run with the rounding a GPU does
-(`export.precisions.half.simulate_rounding`), which ONNX Runtime leaves out on CPUs.
+(`mgts_trt.precisions.half.simulate_rounding`), which ONNX Runtime leaves out on CPUs.
 """
 
 import math
@@ -23,9 +23,10 @@ from torchvision import ops
 from export.errors import ExportError
 from export.graphs.networks import GRAPHS
 from export.graphs.operators import ROUNDS, rounds_needed
-from export.onnx_file import open_session, with_taps
-from export.precisions.half import simulate_rounding
+from export.onnx_file import with_taps
 from mgts_trt._typing import Array
+from mgts_trt.precisions.half import simulate_rounding
+from mgts_trt.precisions.onnx_file import open_session
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 from training.models.rpn import RPN
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from export.errors import ExportError
 from export.graphs.networks import Graph
-from export.onnx_file import save_checked, strip_notes
+from export.onnx_file import strip_notes
 from mgts_trt.bundle.operators import DOMAIN, add_functions
+from mgts_trt.precisions.onnx_file import save_checked
 
 OPSET = 20
 """The first with GridSample in the form TensorRT's and ONNX Runtime's versions of today read alike."""

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.recording import Recording, record_people
 from mgts_trt.bundle.layout import GOLDEN, golden_files
 from mgts_trt.bundle.manifest import BundleFile, Golden, Manifest
 from mgts_trt.evaluation.golden import EMBEDDINGS
 from mgts_trt.pictures.image import write_image
+from mgts_trt.precisions.recording import Recording, record_people
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 

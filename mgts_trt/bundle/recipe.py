@@ -69,7 +69,7 @@ class Tolerance(_Frozen):
 
 
 Calibration = Literal["max", "percentile", "mse"]
-"""How INT8's scales are chosen; see `export.precisions.calibration`."""
+"""How INT8's scales are chosen; see `mgts_trt.precisions.calibration`."""
 
 
 class Precision(_Frozen):

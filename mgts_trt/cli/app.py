@@ -9,6 +9,7 @@ import typer
 from mgts_trt.cli.bench import bench
 from mgts_trt.cli.build import build
 from mgts_trt.cli.bundles import bundle_app
+from mgts_trt.cli.convert import convert
 from mgts_trt.cli.detect import detect
 from mgts_trt.cli.doctor import doctor
 from mgts_trt.cli.galleries import gallery_app
@@ -19,6 +20,7 @@ from mgts_trt.cli.parity import parity
 from mgts_trt.cli.plugins import plugins_app
 from mgts_trt.cli.run import DEBUG, QUIET, run_app
 from mgts_trt.cli.search import search
+from mgts_trt.cli.sensitivity import sensitivity
 from mgts_trt.cli.serve import serve
 from mgts_trt.cli.tune import tune
 from mgts_trt.version import __version__
@@ -66,7 +68,9 @@ _add(bench, "bench", PROVE, "--image photo.jpg --mode all --plot stages.png")
 _add(parity, "parity", PROVE, "bundle --json parity.json")
 _add(tune, "tune", PROVE, "bundle")
 _add(doctor, "doctor", PROVE, "bundle")
+_add(convert, "convert", BUILD, "bundle --out small --precision fp16,int8 --calibration photos/")
 _add(build, "build", BUILD, "bundle --precision fp16")
+_add(sensitivity, "sensitivity", BUILD, "bundle --calibration photos/ --plot sensitivity.png")
 _add(inspect_command, "inspect", BUILD, "bundle --layers 5")
 app.add_typer(plugins_app, name="plugins", rich_help_panel=BUILD)
 app.add_typer(bundle_app, name="bundle", rich_help_panel=BUILD)

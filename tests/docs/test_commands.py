@@ -111,7 +111,7 @@ def planted(tmp_path: Path, text: str) -> Document:
         "python -m mgts_trt vanish",
         "python -m export --gone",
         "python -m export --preset edge",
-        "python -m export convert bundle --out small --gone",
+        "mgts-trt convert bundle --out small --gone",
         "python -m training detector --root data",
         "python -m training analyse vanish",
         "python -m benchmarks.vanish",

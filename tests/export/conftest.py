@@ -15,49 +15,6 @@ def one_thread():
         yield
 
 
-@pytest.fixture(scope="session")
-def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Model name → its exported file; each is exported once."""
-    import torch
-
-    from export.graphs.networks import GRAPHS
-    from export.graphs.trace import export_onnx
-
-    folder, files = tmp_path_factory.mktemp("onnx"), {}
-
-    def export(name: str) -> Path:
-        if name not in files:
-            graph = GRAPHS[name](networks[name]).eval()
-            if graph.inputs == ("image",):
-                inputs, dynamic = {"image": torch.zeros(*tiny.canvas, 3, dtype=torch.uint8)}, None
-            else:
-                inputs, dynamic = {key: torch.zeros(2, 3, *tiny.patch) for key in graph.inputs}, "N"
-            files[name] = folder / f"{name}.onnx"
-            export_onnx(graph, inputs, files[name], dynamic=dynamic)
-        return files[name]
-
-    return export
-
-
-@pytest.fixture(scope="session")
-def run_onnx() -> Callable[..., dict[str, np.ndarray]]:
-    """Run a model (its file or bytes) on the CPU: inputs by name → outputs by name."""
-    import onnxruntime
-
-    sessions: dict[str | bytes, onnxruntime.InferenceSession] = {}
-
-    def run(model: Path | bytes, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        key = model if isinstance(model, bytes) else model.read_bytes()
-        if key not in sessions:
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
-            sessions[key] = onnxruntime.InferenceSession(key, options, providers=["CPUExecutionProvider"])
-        names = [output.name for output in sessions[key].get_outputs()]
-        return dict(zip(names, sessions[key].run(names, inputs), strict=True))
-
-    return run
-
-
 @pytest.fixture
 def run_exported(tmp_path: Path, run_onnx) -> Callable[..., dict[str, np.ndarray]]:
     """Export a function of tensors alone, and run it on the tensors it was traced with."""
@@ -82,35 +39,3 @@ def run_exported(tmp_path: Path, run_onnx) -> Callable[..., dict[str, np.ndarray
         return run_onnx(path, **{name: tensor.numpy() for name, tensor in inputs.items()})
 
     return run
-
-
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory, public_photos) -> list[Path]:
-    """A landscape, a portrait and a tiny picture."""
-    import cv2
-
-    folder = tmp_path_factory.mktemp("pictures")
-    photo = cv2.imread(str(public_photos[0]))
-    cv2.imwrite(str(folder / "landscape.png"), photo)
-    cv2.imwrite(str(folder / "portrait.png"), photo[:, 150:450])
-    cv2.imwrite(str(folder / "tiny.png"), photo[200:207, 220:229])
-    return sorted(folder.glob("*.png"))
-
-
-@pytest.fixture(scope="session")
-def bundle(tiny, pictures, tmp_path_factory):
-    """The tiny preset, exported whole; a `mgts_trt.bundle.bundle.Bundle`."""
-    from export.exporter import Export, export_bundle
-
-    return export_bundle(Export(tiny, tmp_path_factory.mktemp("out") / "bundle", pictures))[0]
-
-
-@pytest.fixture
-def gradients(tmp_path: Path) -> Path:
-    """A picture that shows nobody."""
-    import cv2
-
-    path = tmp_path / "gradients.png"
-    x, y = np.meshgrid(np.arange(160), np.arange(120))
-    cv2.imwrite(str(path), np.stack([x, y, 255 - x], -1).astype(np.uint8))
-    return path

@@ -20,7 +20,7 @@ from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import MANIFEST
 from mgts_trt.bundle.recipe import MODELS, load_recipe
-from mgts_trt.errors import BundleError, ImageError
+from mgts_trt.errors import BundleError, ImageError, PrecisionError
 from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.session.backends import Runtime
@@ -162,7 +162,7 @@ def test_a_failed_export_leaves_what_was_there(bundle: Bundle, tiny, pictures, t
         ({"pictures": []}, ExportError, "--golden"),
         ({"pictures": [Path("/nowhere.jpg")]}, ImageError, "nowhere"),
         ({"checkpoints": {"detector": Path("/nowhere.safetensors")}}, CheckpointError, "nowhere"),
-        ({"precisions": ("fp64",)}, ExportError, "no precision fp64"),
+        ({"precisions": ("fp64",)}, PrecisionError, "no precision fp64"),
     ],
 )
 def test_what_cannot_be_exported(tiny, pictures, tmp_path: Path, change, error, message: str) -> None:

@@ -15,20 +15,19 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from export.errors import ExportError
 from export.graphs.networks import GRAPHS
 from export.graphs.trace import OPSET, export_onnx
 from export.onnx_file import (
-    ExportError,
-    save_checked,
     store_weights_in_half,
     strip_notes,
-    tensor_specs,
     with_taps,
 )
 from mgts_trt.bundle.operators import DOMAIN, inline, used
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import MgtsError, PrecisionError
+from mgts_trt.precisions.onnx_file import save_checked, tensor_specs
 from training.preset import Preset
 
 Export = Callable[[str], Path]
@@ -214,5 +213,5 @@ def test_invalid_model_is_refused(tmp_path: Path) -> None:
     foreign = matmul({"w": np.ones((64, 8), np.float32)}, (2, 8))
     foreign.graph.node[0].op_type = "MatMulTwice"
     for model in (wrong_shape, foreign):
-        with pytest.raises(ExportError, match=r"model\.onnx is not a valid ONNX model"):
+        with pytest.raises(PrecisionError, match=r"model\.onnx is not a valid ONNX model"):
             save_checked(model, tmp_path / "model.onnx")

@@ -7,8 +7,8 @@ pytest.importorskip("onnx", reason="the converter writes ONNX")
 import torch
 from torch import nn
 
-from export.precisions.int8 import quantise_weight
 from mgts_trt.bundle.recipe import MODELS, load_recipe
+from mgts_trt.precisions.int8 import quantise_weight
 from training.models import create
 from training.models.rounded import LEVELS, RoundedConv2d, RoundedLinear, round_activations, round_layers, round_weight
 from training.preset import Preset

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper
 
-from export.errors import ExportError
 from export.graphs.check import CheckedGraph, require
-from export.onnx_file import require_runs, save_checked, tensor_specs
-from export.precisions.half import FOLLOWERS, Tensors, half_nodes, simulate_rounding, to_half
 from mgts_trt.bundle.operators import DOMAIN, MAPS
 from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.half import FOLLOWERS, Tensors, half_nodes, simulate_rounding, to_half
+from mgts_trt.precisions.onnx_file import require_runs, save_checked, tensor_specs
 from tests.helpers.half_graphs import CONSTANTS, FLOAT, HALF, OPS, STORED, WEIGHT, infer, make_model, make_node
 
 
@@ -128,14 +128,14 @@ def test_keep_leaves_nodes_in_float32() -> None:
 def test_weights_that_overflow_keep_their_layer_in_float32() -> None:
     model = make_model([make_node("Conv", "y", "x", "")], {"w": np.full((4, 4, 1, 1), 1e5, np.float32)}, ["y"])
     assert half_nodes(model) == (frozenset(), ("node_y",))
-    with pytest.raises(ExportError, match=r"node_y \(Conv\) cannot be in half.*its constant w reaches 1e\+05"):
+    with pytest.raises(PrecisionError, match=r"node_y \(Conv\) cannot be in half.*its constant w reaches 1e\+05"):
         to_half(model, {"node_y"})
 
 
 def test_an_overflow_is_refused_by_the_layers_name() -> None:
-    with pytest.raises(ExportError, match=r"layer node_d \(Add\) cannot be in half.*values in d reach 2e\+04"):
+    with pytest.raises(PrecisionError, match=r"layer node_d \(Add\) cannot be in half.*values in d reach 2e\+04"):
         to_half(residual_block(), {"node_d"}, {"d": 20000.0})
-    with pytest.raises(ExportError, match="no node 'nothing'"):
+    with pytest.raises(PrecisionError, match="no node 'nothing'"):
         to_half(residual_block(), {"nothing"})
 
 
@@ -207,7 +207,7 @@ def test_a_file_that_does_not_run_is_caught(tmp_path) -> None:
     path = tmp_path / "model.onnx"
     save_checked(make_model([make_node("Exp", "y", "x", "")], {}, ["y"]), path)
     require_runs(path, {"x": np.ones((1, 4, 4, 4), np.float32)})
-    with pytest.raises(ExportError, match="gives y that is not finite"):
+    with pytest.raises(PrecisionError, match="gives y that is not finite"):
         require_runs(path, {"x": np.full((1, 4, 4, 4), 1000, np.float32)})
-    with pytest.raises(ExportError, match=r"cannot run model\.onnx"):
+    with pytest.raises(PrecisionError, match=r"cannot run model\.onnx"):
         require_runs(path, {"z": np.zeros((1, 4, 4, 4), np.float32)})

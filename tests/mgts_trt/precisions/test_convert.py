@@ -12,15 +12,14 @@ from tests.helpers.paths import ROOT
 
 pytest.importorskip("torch", reason="the bundle to convert is exported from PyTorch")
 
-from export.commands import parse_models
-from export.errors import ExportError
-from export.precisions.convert import Conversion, convert_bundle
-from export.precisions.sensitivity import group, patterns, study
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.errors import BundleError
+from mgts_trt.cli.sensitivity import parse_models
+from mgts_trt.errors import BundleError, PrecisionError
 from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.pictures.image import read_image
+from mgts_trt.precisions.convert import Conversion, convert_bundle
+from mgts_trt.precisions.sensitivity import group, patterns, study
 from mgts_trt.runtime.session.backends import Runtime
 
 CPU = Runtime("onnxruntime", "CPU", "asked for")
@@ -77,13 +76,13 @@ def test_in_place_and_back(bundle: Bundle, converted, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_converted(bundle: Bundle, tmp_path: Path, precisions, calibration, message: str) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    with pytest.raises(ExportError, match=message):
+    with pytest.raises(PrecisionError, match=message):
         convert_bundle(Conversion(bundle, tmp_path / "out", precisions, [tmp_path / name for name in calibration]))
     assert not (tmp_path / "out").exists()
 
 
 def test_the_commands_need_no_pytorch(bundle: Bundle, pictures: list[Path], tmp_path: Path) -> None:
-    block = "import sys; sys.modules['torch'] = None; sys.argv[0] = 'export'; from export.__main__ import app; app()"
+    block = "import sys; sys.modules['torch'] = None; from mgts_trt.cli.app import main; main()"
     command = [sys.executable, "-c", block, "convert", str(bundle.root), "--out", str(tmp_path / "half")]
     done = subprocess.run([*command, "--precision", "fp16"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -110,11 +109,11 @@ def test_a_study_of_sensitivity(bundle: Bundle, pictures: list[Path], tmp_path: 
 
 
 def test_what_cannot_be_studied(bundle: Bundle, pictures: list[Path]) -> None:
-    with pytest.raises(ExportError, match="two pictures or more, got 1"):
+    with pytest.raises(PrecisionError, match="two pictures or more, got 1"):
         study(bundle, "idnet", pictures[:1], by="layer", **QUIET)
-    with pytest.raises(ExportError, match="not one 'stage'"):
+    with pytest.raises(PrecisionError, match="not one 'stage'"):
         study(bundle, "idnet", pictures, by="stage", **QUIET)
-    with pytest.raises(ExportError, match="no model 'vgg'"):
+    with pytest.raises(BundleError, match="no model 'vgg'"):
         parse_models("idnet,vgg", bundle)
 
 

@@ -10,21 +10,21 @@ from typing import Any
 
 import onnx
 
-from export.errors import ExportError
-from export.onnx_file import open_session, save_checked
-from export.precisions.agreement import agreement
-from export.precisions.calibration import METHODS
-from export.precisions.calibration_set import OnNote, read_calibration
-from export.precisions.convert import record_detections
-from export.precisions.half import simulate_rounding
-from export.precisions.int8 import match_layers
-from export.precisions.lower import Quantiser, write_half
-from export.recording import model_inputs
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import model_file
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import Precision, load_recipe
+from mgts_trt.errors import PrecisionError
 from mgts_trt.pictures.figures import new_figure, save_figure
+from mgts_trt.precisions.agreement import agreement
+from mgts_trt.precisions.calibration import METHODS
+from mgts_trt.precisions.calibration_set import OnNote, read_calibration
+from mgts_trt.precisions.convert import record_detections
+from mgts_trt.precisions.half import simulate_rounding
+from mgts_trt.precisions.int8 import match_layers
+from mgts_trt.precisions.lower_precision import Quantiser, write_half
+from mgts_trt.precisions.onnx_file import open_session, save_checked
+from mgts_trt.precisions.recording import model_inputs
 
 LIKE = 0.002
 """Agreements that differ by less are taken for equal: then more is quantised."""
@@ -40,7 +40,7 @@ class Row:
         what: What is quantised in it.
         layers: These layers.
         share: Of the model's MACs, in INT8, 0…1.
-        agreement: With FP32; see `export.precisions.agreement`.
+        agreement: With FP32; see `mgts_trt.precisions.agreement`.
     """
 
     what: str
@@ -86,15 +86,15 @@ def study(bundle: Bundle, name: str, pictures: Sequence[Path], *, by: str, on_st
         on_note: Called with a sentence for each thing the user should know.
 
     Raises:
-        ExportError: `by` is something else, or fewer than two pictures can be read.
+        PrecisionError: `by` is something else, or fewer than two pictures can be read.
         MetricError: FP32 finds nobody in the pictures compared on.
     """
     if by not in ("block", "layer"):
-        raise ExportError(f"One block or one layer can be quantised at a time, not one {by!r}.")
+        raise PrecisionError(f"One block or one layer can be quantised at a time, not one {by!r}.")
     manifest = bundle.manifest
     recordings, _ = read_calibration(pictures, manifest, on_note)
     if len(recordings) < 2:
-        raise ExportError(f"A study needs two pictures or more, got {len(recordings)}: half of them to compare on.")
+        raise PrecisionError(f"A study needs two pictures or more, got {len(recordings)}: half of them to compare on.")
     on_step("looking for people", 0, 1)
     record_detections(bundle, recordings)
     samples = [model_inputs(name, item, manifest) for item in recordings]
@@ -172,7 +172,7 @@ def _study(forms: _Forms, by: str, on_step: OnStep) -> Study:
     single = sorted((measure(block, layers, how) for block, layers in blocks.items()), key=lambda row: row.agreement)
     # Keep the worst blocks, one after another, as long as enough is left.
     least = load_recipe(forms.name).min_share("int8")
-    mixed, kept = [whole[ways.index(how)]], []
+    mixed, kept = [whole[ways.index(how)]], list[str]()
     for row in single:
         rest = [layer for layer in everything if layer not in {*row.layers, *kept}]
         if row.agreement >= forms.half - LIKE:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.errors import ExportError
-from export.precisions.half import Tensors, write_nodes
+from mgts_trt._typing import Array
+from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.half import Tensors, write_nodes
 
 LEVELS = 127
 """Int8 values on either side of zero; −128 is not used, so that positive and negative values are treated alike."""
@@ -26,12 +27,12 @@ class Activation(NamedTuple):
 
     Attributes:
         node: Name of the node that reads it.
-        index: Which of the node's inputs.
+        place: Which of the node's inputs.
         tensor: Its name in the FP32 model.
     """
 
     node: str
-    index: int
+    place: int
     tensor: str
 
 
@@ -57,13 +58,13 @@ def activations(half: ModelProto, model: ModelProto, nodes: Collection[str], *, 
     """What must be calibrated, and quantised, for these nodes to compute in int8.
 
     Args:
-        half: As `export.precisions.half.to_half` made it of `model`, with inferred types.
+        half: As `mgts_trt.precisions.half.to_half` made it of `model`, with inferred types.
         model: In float32, with inferred types.
         nodes: Names of layers' nodes.
         residuals: The shortcut of a residual addition behind such a node too.
 
     Raises:
-        ExportError: A node is no layer that computes in half.
+        PrecisionError: A node is no layer that computes in half.
     """
     tensors = Tensors(half)
     origins = {node.name: node for node in model.graph.node}
@@ -73,10 +74,12 @@ def activations(half: ModelProto, model: ModelProto, nodes: Collection[str], *, 
         if node.name in nodes:
             weight = tensors.initializers.get(node.input[1]) if len(node.input) > 1 else None
             if weight is None or weight.data_type != TensorProto.FLOAT16 or node.name not in layers:
-                raise ExportError(f"{node.name} ({node.op_type}) is no layer that computes in half: leave it as it is.")
+                raise PrecisionError(
+                    f"{node.name} ({node.op_type}) is no layer that computes in half: leave it as it is."
+                )
             found.append(Activation(node.name, 0, origins[node.name].input[0]))
     if missing := set(nodes) - {item.node for item in found}:
-        raise ExportError(f"There is no node {min(missing)!r} in the model; name nodes as the FP32 file does.")
+        raise PrecisionError(f"There is no node {min(missing)!r} in the model; name nodes as the FP32 file does.")
     place = {name: i for i, node in enumerate(half.graph.node) for name in node.output}
     for node in half.graph.node if residuals else ():
         if node.op_type != "Add" or tensors.types.get(node.output[0]) != TensorProto.FLOAT16:
@@ -103,14 +106,14 @@ def to_int8(
     A tensor that several nodes read is quantised once. Weights are stored as int8.
 
     Args:
-        half: As `export.precisions.half.to_half` made it of `model`, with inferred types; it is not changed.
+        half: As `mgts_trt.precisions.half.to_half` made it of `model`, with inferred types; it is not changed.
         model: In float32, with inferred types.
         nodes: Names of the layers' nodes.
         largest: Tensor of the FP32 model → the magnitude that becomes 127; what is greater is clipped to it.
         residuals: Quantise the shortcuts of residual additions too, so that less is read from memory.
 
     Raises:
-        ExportError: A node is no layer that computes in half, or a tensor was not calibrated.
+        PrecisionError: A node is no layer that computes in half, or a tensor was not calibrated.
     """
     result = ModelProto()
     result.CopyFrom(half)
@@ -124,13 +127,13 @@ def to_int8(
         name = node.input[index]
         if name not in known:
             if not largest.get(tensor, -1) >= 0:
-                raise ExportError(f"The input {tensor} of {reader} was not calibrated; calibrate it with its layer.")
+                raise PrecisionError(f"The input {tensor} of {reader} was not calibrated; calibrate it with its layer.")
             known[name] = f"{name}.dequantised"
             scale = np.array(max(largest[tensor] / LEVELS, _LEAST_SCALE), np.float16)
             constants = [f"{name}.scale", f"{name}.zero"]
+            values: list[Array] = [scale, np.array(0, np.int8)]
             stored += [
-                numpy_helper.from_array(value, constant)
-                for value, constant in zip((scale, np.array(0, np.int8)), constants, strict=True)
+                numpy_helper.from_array(value, constant) for value, constant in zip(values, constants, strict=True)
             ]
             quantised = f"{name}.quantised"
             pairs.setdefault(reader, []).extend(

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from export.errors import ExportError
-from export.recording import Recording, Sizes, start_recording
 from mgts_trt.bundle.manifest import Calibration
-from mgts_trt.errors import ImageError
+from mgts_trt.errors import ImageError, PrecisionError
+from mgts_trt.precisions.recording import Recording, Sizes, start_recording
 
 FEW = 16
 """Below this many pictures a note says what that means."""
@@ -28,7 +27,7 @@ def read_calibration(
         The pictures, and the manifest's entry; nothing and None where there are no paths.
 
     Raises:
-        ExportError: Not one of them can be read.
+        PrecisionError: Not one of them can be read.
     """
     recordings, used, broken = [], [], []
     for path in paths:
@@ -38,7 +37,7 @@ def read_calibration(
         except ImageError as error:
             broken.append((path, error))
     if broken and not used:
-        raise ExportError(f"None of the {len(broken)} calibration pictures can be read. The first: {broken[0][1]}")
+        raise PrecisionError(f"None of the {len(broken)} calibration pictures can be read. The first: {broken[0][1]}")
     if broken:
         names = ", ".join(path.name for path, _ in broken[:3]) + (", …" if len(broken) > 3 else "")
         on_note(
@@ -52,10 +51,10 @@ def require_calibration(recordings: Sequence[Recording], on_note: OnNote) -> Non
     """What INT8 needs beyond that: some pictures, and better not a few.
 
     Raises:
-        ExportError: There are none.
+        PrecisionError: There are none.
     """
     if not recordings:
-        raise ExportError(
+        raise PrecisionError(
             "INT8 takes its scales from real pictures, and there are none. Name a folder of pictures like those the "
             "system will see with --calibration DIR; 100 are plenty, 16 will do."
         )

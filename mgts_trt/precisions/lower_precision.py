@@ -7,17 +7,17 @@ from pathlib import Path
 
 import onnx
 
-from export.errors import ExportError
-from export.onnx_file import require_runs, save_checked, tensor_specs
-from export.precisions.calibration import Histogram, calibrate, thresholds
-from export.precisions.half import half_nodes, to_half
-from export.precisions.int8 import activations, layer_names, match_layers, to_int8
-from export.precisions.ranges import largest, measure_ranges, write_ranges
-from export.recording import Recording, model_inputs
 from mgts_trt._typing import Array
 from mgts_trt.bundle.layout import model_file, ranges_file
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Quantisation
 from mgts_trt.bundle.recipe import Precision, load_recipe
+from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.calibration import Histogram, calibrate, thresholds
+from mgts_trt.precisions.half import half_nodes, to_half
+from mgts_trt.precisions.int8 import activations, layer_names, match_layers, to_int8
+from mgts_trt.precisions.onnx_file import require_runs, save_checked, tensor_specs
+from mgts_trt.precisions.ranges import largest, measure_ranges, write_ranges
+from mgts_trt.precisions.recording import Recording, model_inputs
 
 PRECISIONS = ("fp32", "fp16", "int8")
 """In the order in which they are made, each from the one before."""
@@ -29,10 +29,12 @@ Inputs = Mapping[str, Array]
 
 
 def require_precisions(precisions: Collection[str]) -> None:
-    """Raise `ExportError` for a precision that cannot be made, or for none."""
+    """Raise `PrecisionError` for a precision that cannot be made, or for none."""
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
     if unknown or not precisions:
-        raise ExportError(f"There is no precision {', '.join(unknown) or 'named'}; there are {', '.join(PRECISIONS)}.")
+        raise PrecisionError(
+            f"There is no precision {', '.join(unknown) or 'named'}; there are {', '.join(PRECISIONS)}."
+        )
 
 
 def lower(
@@ -66,7 +68,7 @@ def lower(
         The entry with the files that are there.
 
     Raises:
-        ExportError: A value is not finite, or a file does not run.
+        PrecisionError: A value is not finite, or a file does not run.
         RecipeError: A file's tensors are not the recipe's, or the recipe does not know INT8.
     """
     if {"fp16", "int8"} & set(precisions):
@@ -112,7 +114,7 @@ def write_half(
         The entry with the new files.
 
     Raises:
-        ExportError: A value is not finite, or the file does not run.
+        PrecisionError: A value is not finite, or the file does not run.
         RecipeError: The file's tensors are not the recipe's.
     """
     on_step("measure")
@@ -159,7 +161,7 @@ def write_int8(
         The entry with the new file.
 
     Raises:
-        ExportError: There are no samples, a value is not finite, or the file does not run.
+        PrecisionError: There are no samples, a value is not finite, or the file does not run.
         RecipeError: The recipe does not know INT8, or the file's tensors are not the recipe's.
     """
     recipe = load_recipe(name)
@@ -209,7 +211,7 @@ class Quantiser:
         self.histograms: dict[str, Histogram] = {}
 
     def calibrate(self, samples: Iterable[Inputs], on_picture: Callable[[], None] = lambda: None) -> None:
-        """Count the values of everything that could be quantised; see `export.precisions.calibration.calibrate`."""
+        """Count the values of everything that could be quantised; see `mgts_trt.precisions.calibration.calibrate`."""
         wanted = activations(self.half, self.full, self.layers, residuals=True)
         self.histograms = calibrate(self.full, {item.tensor for item in wanted}, samples, on_step=on_picture)
 

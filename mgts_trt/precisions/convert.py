@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.errors import ExportError
-from export.precisions.calibration_set import check_people, read_calibration, require_calibration
-from export.precisions.lower import lower, require_precisions
-from export.publish import move_into_place, refuse_to_overwrite, staging_folder
-from export.recording import Recording, record_people, start_recording
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import model_file
 from mgts_trt.bundle.manifest import Manifest, Model, write_manifest
+from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, staging_folder
 from mgts_trt.bundle.recipe import MODELS, load_recipe
+from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.calibration_set import check_people, read_calibration, require_calibration
+from mgts_trt.precisions.lower_precision import lower, require_precisions
+from mgts_trt.precisions.recording import Recording, record_people, start_recording
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 
 
@@ -46,7 +46,7 @@ def convert_bundle(job: Conversion) -> Bundle:
     """Write a bundle with the same networks and goldens in the precisions asked for.
 
     Raises:
-        ExportError: There is no such precision, or it cannot be made.
+        PrecisionError: There is no such precision, or it cannot be made.
         BundleError: The bundle has no FP32 files; or there is one in `out`, and `force` is not set.
         ImageError: A golden picture cannot be read.
     """
@@ -60,7 +60,7 @@ def convert_bundle(job: Conversion) -> Bundle:
         calibrated_on = None
     goldens = [start_recording(old.root / golden.picture.file, manifest) for golden in manifest.golden]
     if not goldens and not calibration:
-        raise ExportError("The bundle has no goldens to measure ranges on; name pictures with --calibration DIR.")
+        raise PrecisionError("The bundle has no goldens to measure ranges on; name pictures with --calibration DIR.")
     record_detections(old, goldens + calibration)
     if calibration and manifest.training.trained:
         check_people(calibration, manifest.thresholds.detection, job.on_note)

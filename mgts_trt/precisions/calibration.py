@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
-from export.errors import ExportError
-from export.onnx_file import open_session
-from export.precisions.int8 import LEVELS
 from mgts_trt._typing import Array
 from mgts_trt.bundle.recipe import Calibration
+from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.int8 import LEVELS
+from mgts_trt.precisions.onnx_file import open_session
 
 Method: TypeAlias = Calibration
 METHODS: tuple[Method, ...] = get_args(Calibration)
@@ -87,7 +87,7 @@ def calibrate(
         A histogram of each tensor's magnitudes, over all its elements and all runs.
 
     Raises:
-        ExportError: There are no inputs, or a value is not finite.
+        PrecisionError: There are no inputs, or a value is not finite.
     """
     names = list(dict.fromkeys(tensors))
     histograms = {name: Histogram() for name in names}
@@ -101,14 +101,14 @@ def calibrate(
         empty = False
         for name, values in zip(names, session.run(names, dict(arrays)), strict=True):
             if not np.isfinite(values).all():
-                raise ExportError(f"The tensor {name} takes values that are not finite. Export sound weights.")
+                raise PrecisionError(f"The tensor {name} takes values that are not finite. Export sound weights.")
             histograms[name].add(values)
         on_step()
     if empty:
-        raise ExportError("No picture to calibrate on; name a folder with --calibration DIR.")
+        raise PrecisionError("No picture to calibrate on; name a folder with --calibration DIR.")
     return histograms
 
 
 def thresholds(histograms: Mapping[str, Histogram], method: Method) -> dict[str, float]:
-    """Tensor → the magnitude that becomes 127, as `export.precisions.int8.to_int8` takes it."""
+    """Tensor → the magnitude that becomes 127, as `mgts_trt.precisions.int8.to_int8` takes it."""
     return {name: histogram.threshold(method) for name, histogram in histograms.items()}

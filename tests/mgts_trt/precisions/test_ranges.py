@@ -7,10 +7,10 @@ pytest.importorskip("torch", reason="exporting needs PyTorch")
 
 import onnx
 
-from export.errors import ExportError
 from export.onnx_file import with_taps
-from export.precisions.half import MOVERS
-from export.precisions.ranges import largest, measure_ranges, write_ranges
+from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.half import MOVERS
+from mgts_trt.precisions.ranges import largest, measure_ranges, write_ranges
 from tests.helpers.half_graphs import CONSTANTS, make_model, make_node
 
 
@@ -51,9 +51,9 @@ def test_shares_of_what_half_loses() -> None:
 def test_what_cannot_be_measured() -> None:
     nodes = [make_node("Exp", "e", "x", ""), make_node("Conv", "y", "e", "")]
     model = make_model(nodes, CONSTANTS, ["y"])
-    with pytest.raises(ExportError, match="--calibration"):
+    with pytest.raises(PrecisionError, match="--calibration"):
         measure_ranges(model, [])
-    with pytest.raises(ExportError, match=r"layer node_e \(Exp\) gives values that are not finite"):
+    with pytest.raises(PrecisionError, match=r"layer node_e \(Exp\) gives values that are not finite"):
         measure_ranges(model, [{"x": np.full((1, 4, 4, 4), 1000, np.float32)}])
 
 

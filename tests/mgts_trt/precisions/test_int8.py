@@ -10,18 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from export.errors import ExportError
-from export.onnx_file import open_session, save_checked
-from export.precisions.agreement import agreement
-from export.precisions.calibration import METHODS, Histogram, calibrate
-from export.precisions.half import half_nodes, simulate_rounding, to_half
-from export.precisions.int8 import LEVELS, activations, layer_names, match_layers, quantise_weight, to_int8
-from export.precisions.lower import Quantiser
 from mgts_trt.bundle.layout import model_file
 from mgts_trt.bundle.macs import share
 from mgts_trt.bundle.onnx_graph import read_graph
 from mgts_trt.bundle.recipe import Precision, Tolerance
-from mgts_trt.errors import MetricError
+from mgts_trt.errors import MetricError, PrecisionError
+from mgts_trt.precisions.agreement import agreement
+from mgts_trt.precisions.calibration import METHODS, Histogram, calibrate
+from mgts_trt.precisions.half import half_nodes, simulate_rounding, to_half
+from mgts_trt.precisions.int8 import LEVELS, activations, layer_names, match_layers, quantise_weight, to_int8
+from mgts_trt.precisions.lower_precision import Quantiser
+from mgts_trt.precisions.onnx_file import open_session, save_checked
 from tests.helpers.half_graphs import infer
 
 FLOAT = TensorProto.FLOAT
@@ -125,10 +124,10 @@ def test_what_cannot_be_quantised_is_refused() -> None:
         ({"third"}, {}, "no node 'third'"),
         ({"first"}, {"b": float("nan")}, "input b of first was not calibrated"),
     ):
-        with pytest.raises(ExportError, match=message):
+        with pytest.raises(PrecisionError, match=message):
             to_int8(half, model, nodes, largest, residuals=False)
     kept = infer(to_half(model, half_nodes(model, keep={"first"})[0]))
-    with pytest.raises(ExportError, match=r"first \(Conv\) is no layer that computes in half"):
+    with pytest.raises(PrecisionError, match=r"first \(Conv\) is no layer that computes in half"):
         to_int8(kept, model, {"first"}, {"b": 1.0}, residuals=False)
 
 
@@ -178,9 +177,9 @@ def test_thresholds() -> None:
 
 def test_calibration_needs_pictures_and_sound_values() -> None:
     model = residual_block()
-    with pytest.raises(ExportError, match="No picture to calibrate on"):
+    with pytest.raises(PrecisionError, match="No picture to calibrate on"):
         calibrate(model, ["b"], [])
-    with pytest.raises(ExportError, match="tensor b takes values that are not finite"):
+    with pytest.raises(PrecisionError, match="tensor b takes values that are not finite"):
         calibrate(model, ["b"], [{"x": np.full((1, 8, 6, 6), np.nan, np.float32)}])
     seen = []
     found = calibrate(model, ["b", "c"], [{"x": np.ones((1, 8, 6, 6), np.float32)}] * 3, on_step=lambda: seen.append(1))

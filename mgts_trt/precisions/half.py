@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.errors import ExportError
 from mgts_trt.bundle.operators import DOMAIN, MAPS
+from mgts_trt.errors import PrecisionError
 
 HALF_MAX = float(np.finfo(np.float16).max)
 """65504: what is greater is infinite in half."""
@@ -81,7 +81,7 @@ def half_nodes(
 
     Args:
         model: In float32, with inferred types and unique names of nodes.
-        largest: Tensor → greatest magnitude measured (`export.precisions.ranges`); what is missing is taken to fit.
+        largest: Tensor → greatest magnitude measured (`mgts_trt.precisions.ranges`); what is missing is taken to fit.
         keep: Names of nodes to leave in float32 besides, as a study of sensitivity does.
 
     Returns:
@@ -132,10 +132,11 @@ def to_half(model: ModelProto, nodes: Collection[str], largest: Mapping[str, flo
         largest: Tensor → greatest magnitude measured; what is missing is taken to fit.
 
     Raises:
-        ExportError: A name is unknown, or a value or weight that is to be half overflows; the message names the layer.
+        PrecisionError: A name is unknown, or a value or weight that is to be half overflows; the message names the
+            layer.
     """
     if unknown := sorted(set(nodes) - {node.name for node in model.graph.node}):
-        raise ExportError(f"There is no node {unknown[0]!r} in the model; name nodes as the FP32 file does.")
+        raise PrecisionError(f"There is no node {unknown[0]!r} in the model; name nodes as the FP32 file does.")
     result = ModelProto()
     result.CopyFrom(model)
     tensors = Tensors(model)
@@ -159,7 +160,7 @@ def to_half(model: ModelProto, nodes: Collection[str], largest: Mapping[str, flo
             return own[name]
         maker = tensors.maker.get(name)
         if name in tensors.constant and maker is not None and maker.op_type == "Cast":
-            source = maker.input[0]
+            source: str = maker.input[0]
             if tensors.types.get(source) == TensorProto.FLOAT16:
                 return source
         if name in tensors.initializers:
@@ -271,7 +272,7 @@ def _refuse_overflow(model: ModelProto, tensors: Tensors, nodes: Collection[str]
                     else f"its values in {name} reach {largest[name]:.4g} on the pictures measured, and a "
                     f"{HEADROOM:g} times greater one must fit"
                 )
-                raise ExportError(
+                raise PrecisionError(
                     f"The layer {node.name} ({node.op_type}) cannot be in half, which ends at {HALF_MAX:g}: {what}. "
                     "Keep it in float32."
                 )

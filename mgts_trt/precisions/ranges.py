@@ -5,15 +5,16 @@ The statistics are computed inside the graph: one run a picture, and no feature 
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from export.errors import ExportError
-from export.precisions.half import HALF_MAX, MOVERS, Tensors, half_nodes
 from mgts_trt._typing import Array
 from mgts_trt.bundle.records import Range, RangesRecord
+from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.half import HALF_MAX, MOVERS, Tensors, half_nodes
 
 HALF_TINY = float(np.finfo(np.float16).tiny)
 """2⁻¹⁴: what is smaller is subnormal in half and loses digits; below 2⁻²⁵ it is zero."""
@@ -33,20 +34,20 @@ def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> 
         In the order of the graph, each over all elements of its tensor and all runs.
 
     Raises:
-        ExportError: There are no inputs, or a value is not finite; the message names the layer.
+        PrecisionError: There are no inputs, or a value is not finite; the message names the layer.
     """
     nodes = {output: node for node in model.graph.node for output in node.output}
     names = _names(model)
     session = _session(model, names)
     runs = [session.run(None, dict(arrays)) for arrays in inputs]
     if not runs:
-        raise ExportError("No picture to measure ranges on; name one with --golden or --calibration.")
+        raise PrecisionError("No picture to measure ranges on; name one with --golden or --calibration.")
     stacked = np.array(runs, np.float64).reshape(len(runs), len(names), 4)
     ranges = []
     for i, name in enumerate(names):
         low, high = stacked[:, i, 0].min(), stacked[:, i, 1].max()
         if not np.isfinite([low, high]).all():
-            raise ExportError(
+            raise PrecisionError(
                 f"The layer {nodes[name].name} ({nodes[name].op_type}) gives values that are not finite "
                 f"({low:g} … {high:g}) in float32 already. Export a checkpoint that is sound."
             )
@@ -58,7 +59,7 @@ def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> 
 
 
 def largest(ranges: Iterable[Range]) -> dict[str, float]:
-    """Tensor → greatest magnitude, as `export.precisions.half` takes it."""
+    """Tensor → greatest magnitude, as `mgts_trt.precisions.half` takes it."""
     return {row.tensor: row.largest for row in ranges}
 
 
@@ -99,7 +100,7 @@ def _session(model: ModelProto, names: list[str]) -> ort.InferenceSession:
     )
     for name in names:
 
-        def step(op: str, inputs: list[str], result: str, name: str = name, **attributes: int) -> str:
+        def step(op: str, inputs: list[str], result: str, name: str = name, **attributes: Any) -> str:
             graph.node.append(helper.make_node(op, inputs, [f"{name}.{result}"], f"{name}.{result}", **attributes))
             return f"{name}.{result}"
 
