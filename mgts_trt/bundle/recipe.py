@@ -1,5 +1,6 @@
 """Engine recipes: what each TensorRT engine is, read from `engines/*.toml`."""
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -39,11 +40,19 @@ class Profile(_Frozen):
         return self
 
 
+def profile_shapes(
+    profile: Mapping[str, Profile], inputs: Mapping[str, TensorSpec], bound: Literal["min", "opt", "max"]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the inputs that have dynamic dimensions, at one bound of the profile."""
+    sizes = {symbol: getattr(bounds, bound) for symbol, bounds in profile.items()}
+    return {name: spec.sized(sizes) for name, spec in inputs.items() if spec.symbols}
+
+
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 def batch_sizes(profile: Profile) -> tuple[int, ...]:
-    """The batches re-ID runs in on a GPU, ascending: powers of two within the profile, and its largest."""
+    """The batches a network runs in on a GPU, ascending: powers of two within the profile, and its largest."""
     return tuple(sorted({size for size in _SIZES if profile.min <= size <= profile.max} | {profile.max}))
 
 
@@ -117,14 +126,6 @@ class Recipe(_Frozen):
         """Least share of the model's MACs that must run in `precision`, one of this recipe's, 0…1."""
         own = self.precision[precision].min_share
         return MIN_SHARE.get(precision, 0.0) if own is None else own
-
-    def shapes(self, inputs: dict[str, TensorSpec], bound: Literal["min", "opt", "max"]) -> dict[str, tuple[int, ...]]:
-        """The shapes of the inputs that have dynamic dimensions, at one bound of the profile."""
-        return {
-            name: tuple(getattr(self.profile[size], bound) if isinstance(size, str) else size for size in spec.shape)
-            for name, spec in inputs.items()
-            if any(isinstance(size, str) for size in spec.shape)
-        }
 
     def bind(self, inputs: dict[str, TensorSpec], outputs: dict[str, TensorSpec]) -> dict[str, int]:
         """Check that a model's tensors are what this recipe says, and return the size each symbol took.

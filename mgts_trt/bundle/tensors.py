@@ -1,5 +1,6 @@
 """What a tensor at the edge of a model looks like, and the check that an array or a model agrees."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -22,9 +23,20 @@ Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_print
 """Of a tensor, a precision, a picture: one line, since errors quote it."""
 Size = Annotated[int, Field(ge=0, lt=2**31)]
 
+_MULTIPLE = re.compile(r"([1-9]\d*)\*(.+)")
+
+
+def split_dimension(dimension: str) -> tuple[int, str]:
+    """How many times which named dimension: `"300*B"` is 300 times `B`, `"N"` once `N`."""
+    multiple = _MULTIPLE.fullmatch(dimension)
+    return (int(multiple[1]), multiple[2]) if multiple else (1, dimension)
+
 
 class TensorSpec(BaseModel):
-    """One input or output: its element type and its shape; a dimension that varies has a name (`"N"`)."""
+    """One input or output: its element type and its shape.
+
+    A dimension that varies has a name (`"N"`), or is a multiple of one that has (`"300*B"`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,9 +46,28 @@ class TensorSpec(BaseModel):
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join(str(d) for d in self.shape)}]"
 
+    @property
+    def symbols(self) -> set[str]:
+        """Names of the dimensions that vary."""
+        return {split_dimension(d)[1] for d in self.shape if isinstance(d, str)}
+
+    def sized(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """Its shape where the named dimensions have these sizes.
+
+        Raises:
+            KeyError: One has none.
+        """
+        shape = []
+        for dimension in self.shape:
+            if isinstance(dimension, str):
+                times, symbol = split_dimension(dimension)
+                dimension = times * sizes[symbol]
+            shape.append(dimension)
+        return tuple(shape)
+
     def zeros(self, size: int) -> Array:
         """An array of this kind, all zero; a named dimension takes `size`."""
-        return np.zeros([size if isinstance(d, str) else d for d in self.shape], self.dtype)
+        return np.zeros(self.sized(dict.fromkeys(self.symbols, size)), self.dtype)
 
     def admits(self, dtype: str, shape: tuple[int, ...]) -> bool:
         """Whether an array of `dtype` and `shape` is of this kind; a named dimension admits any size."""

@@ -31,6 +31,9 @@ def build(
         LoweringChoice,
         typer.Option(help="Operators as layers of the graph, kernels between engines, or plugins inside them."),
     ] = "auto",
+    batch: Annotated[
+        int, typer.Option(min=1, help="Most pictures at once; detector and mask net then take any number up to it.")
+    ] = 1,
     flavour: FlavourOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
 ) -> None:
@@ -53,6 +56,7 @@ def build(
             split(target) if target else None,
             models=model,
             ops=ops,
+            batch=batch,
             force=force,
             on_event=on_event,
         )

@@ -19,9 +19,10 @@ from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
 from mgts_trt.machine.installation import checkout, checkout_command, reinstall_command
+from mgts_trt.plans.build_commands import build_command
 from mgts_trt.plans.flavour import INSTALL, Flavour
 from mgts_trt.plans.installed import find_flavour
-from mgts_trt.plans.plan import PlanIdentity, PlanRecord, build_command, plan_folders, verify_plan
+from mgts_trt.plans.plan import PlanIdentity, PlanRecord, plan_folders, verify_plan
 from mgts_trt.plans.support import title
 from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode, held_modes
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -194,7 +195,7 @@ def _plan(bundle: Bundle, folder: Path, flavour: Flavour | None, gpus: list[Gpu]
             text = f"{folder.name} is of {mine.model} in {mine.precision}, which the bundle does not hold"
             yield Finding("plans", "info", text, f"rm -r {folder}")
             return
-        expected = PlanIdentity.of(bundle, mine.model, mine.precision, mine.target, flavour, mine.lowering)
+        expected = PlanIdentity.of(bundle, mine.model, mine.precision, mine.target, flavour, mine.lowering, mine.batch)
         superseded = mine != expected and (bundle.plans / expected.folder).is_dir()
         if superseded:
             text = f"{folder.name} is superseded by {expected.folder}: {'; '.join(mine.differences(expected))}"

@@ -37,11 +37,13 @@ from mgts_trt.choices import Lowering
 from mgts_trt.errors import PlanError, first_fault
 from mgts_trt.machine.data_files import json_sha256, read_json
 from mgts_trt.machine.files import file_sha256, replace_file
+from mgts_trt.plans.batch import plan_batch
+from mgts_trt.plans.build_commands import build_command, folder_batch, rebuild
 from mgts_trt.plans.chain import CONSTANTS, Chain, EngineStep
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.support import FlavourName, title
 
-PLAN_FORMAT = 4
+PLAN_FORMAT = 5
 """The sidecar format this version writes and reads."""
 
 RECORD = "plan.json"
@@ -72,11 +74,19 @@ class PlanIdentity(BaseModel):
     recipe_sha256: Sha256
     lowering: Lowering = Field(description="of the operators; `graph` for a model that calls none")
     operators: int = Field(ge=1, description="version of the domain `mgts` that was computed")
+    batch: int = Field(ge=1, description="most pictures at once; 1 for a model that takes people")
     settings: dict[str, bool | int] = Field(description="what the builder was told")
 
     @classmethod
     def of(
-        cls, bundle: Bundle, model: str, precision: str, target: str, flavour: Flavour, lowering: Lowering = "graph"
+        cls,
+        bundle: Bundle,
+        model: str,
+        precision: str,
+        target: str,
+        flavour: Flavour,
+        lowering: Lowering = "graph",
+        batch: int = 1,
     ) -> Self:
         """The identity of a plan that is built here and now.
 
@@ -87,6 +97,7 @@ class PlanIdentity(BaseModel):
             target: `portable` or `sm_…`; not `current`.
             flavour: Builds the plan.
             lowering: Of the model's operators; one that calls none has the same plan in all of them.
+            batch: Most pictures at once; a model that takes people, or a single picture, has the same plan for all.
 
         Raises:
             BundleError: The bundle does not hold the model in that precision.
@@ -105,6 +116,7 @@ class PlanIdentity(BaseModel):
             recipe_sha256=recipe.sha256,
             lowering=lowering if lowering == "graph" or calls_operators(path) else "graph",
             operators=operators.VERSION,
+            batch=plan_batch(bundle.model(model), batch),
             settings=flavour.settings(recipe.builder),
         )
 
@@ -115,9 +127,13 @@ class PlanIdentity(BaseModel):
 
     @property
     def folder(self) -> str:
-        """The plan's folder inside `plans/`: `idnet.fp32.portable.0123456789ab`, `mgts.fp32.portable.kernel.…`."""
+        """The plan's folder inside `plans/`: `idnet.fp32.portable.0123456789ab`, `mgts.fp32.portable.kernel.…`.
+
+        For more pictures than one it says how many: `detector.fp32.portable.batch4.…`.
+        """
         form = "" if self.lowering == "graph" else f".{self.lowering}"
-        return f"{self.model}.{self.precision}.{self.target}{form}.{self.digest[:12]}"
+        batch = "" if self.batch == 1 else f".batch{self.batch}"
+        return f"{self.model}.{self.precision}.{self.target}{form}{batch}.{self.digest[:12]}"
 
     def differences(self, expected: Self) -> list[str]:
         """What keeps this plan from being the `expected` one: clauses a person reads, none if they are the same."""
@@ -144,6 +160,8 @@ class PlanIdentity(BaseModel):
             clauses.append(f"its operators are {_FORMS[self.lowering]}, not {_FORMS[expected.lowering]}")
         if self.operators != expected.operators:
             clauses.append(f"its operators are of version {self.operators}, not {expected.operators}")
+        if self.batch != expected.batch:
+            clauses.append(f"it takes {_pictures(self.batch)} at once, not {_pictures(expected.batch)}")
         for key in sorted(self.settings.keys() | expected.settings.keys()):
             mine, wanted = self.settings.get(key), expected.settings.get(key)
             if mine != wanted:
@@ -156,7 +174,7 @@ class PlanRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[4] = 4
+    format: Literal[5] = 5
     tool: str = Field(description="version of mgts-trt that built it")
     identity: PlanIdentity
     chain: Chain = Field(description="what it runs: one engine, or several and operators between them")
@@ -208,30 +226,30 @@ class PlanRecord(BaseModel):
         try:
             data: Any = read_json(path)
         except FileNotFoundError:
-            raise PlanError(f"The plan {folder} has no {RECORD}. {_rebuild(folder)}") from None
+            raise PlanError(f"The plan {folder} has no {RECORD}. {rebuild(folder)}") from None
         except OSError as error:
             raise PlanError(
-                f"Cannot read {path}: {error.strerror}. Make it readable, or {_rebuild(folder, 'b')}"
+                f"Cannot read {path}: {error.strerror}. Make it readable, or {rebuild(folder, 'b')}"
             ) from error
         except ValueError as error:
-            raise PlanError(f"{path} is truncated or altered: {error}. {_rebuild(folder)}") from error
+            raise PlanError(f"{path} is truncated or altered: {error}. {rebuild(folder)}") from error
         newest = data.get("format") if isinstance(data, dict) else None
         if type(newest) is int and PLAN_FORMAT < newest < 1000:
             raise PlanError(
                 f"{path} has format {newest}; this version of mgts-trt reads up to {PLAN_FORMAT}. "
-                f"Upgrade mgts-trt, or {_rebuild(folder, 'b')}"
+                f"Upgrade mgts-trt, or {rebuild(folder, 'b')}"
             )
         if type(newest) is int and 0 < newest < PLAN_FORMAT:
             raise PlanError(
-                f"{path} has format {newest}, this version of mgts-trt reads {PLAN_FORMAT}. {_rebuild(folder)}"
+                f"{path} has format {newest}, this version of mgts-trt reads {PLAN_FORMAT}. {rebuild(folder)}"
             )
         checksum = data.pop(CHECKSUM, None) if isinstance(data, dict) else None
         if checksum != json_sha256(data):
-            raise PlanError(f"{path} is altered: its checksum does not match. {_rebuild(folder)}")
+            raise PlanError(f"{path} is altered: its checksum does not match. {rebuild(folder)}")
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise PlanError(f"{path} is altered: {first_fault(error)}. {_rebuild(folder)}") from error
+            raise PlanError(f"{path} is altered: {first_fault(error)}. {rebuild(folder)}") from error
 
 
 @dataclass(frozen=True)
@@ -273,7 +291,7 @@ def verify_plan(folder: Path, expected: PlanIdentity | None = None) -> PlanRecor
     """
     record = PlanRecord.read(folder)
     if expected is not None and (differences := record.identity.differences(expected)):
-        raise PlanError(f"The plan {folder} cannot be used here: {'; '.join(differences)}. {_rebuild(folder)}")
+        raise PlanError(f"The plan {folder} cannot be used here: {'; '.join(differences)}. {rebuild(folder)}")
     for step in record.chain.engines:
         _verify_file(folder / step.file, step.sha256, step.bytes)
     if record.chain.constants_sha256 is not None:
@@ -296,7 +314,9 @@ def find_plan(bundle: Bundle, expected: PlanIdentity) -> Plan:
     asked = f"{expected.model} in {expected.precision} for {expected.target}"
     if expected.lowering != "graph":
         asked += f" with its operators as {expected.lowering}s"
-    command = build_command(bundle.root, expected.model, expected.lowering)
+    if expected.batch > 1:
+        asked += f" for {_pictures(expected.batch)} at once"
+    command = build_command(bundle.root, expected.model, expected.lowering, expected.batch)
     nearest: tuple[Path, list[str]] | None = None
     for other in plan_folders(bundle):
         try:
@@ -328,38 +348,37 @@ def plan_folders(bundle: Bundle) -> list[Path]:
     return sorted(path for path in inside if os.path.isdir(path) and not path.name.startswith("."))
 
 
-def build_command(bundle: Path, model: str | None = None, lowering: Lowering | None = None) -> str:
-    """The command that builds the plans of a bundle; or those of a model, its operators lowered so."""
-    of = f" --model {model}" if model else ""
-    return f"mgts-trt build {bundle}{of}{f' --ops {lowering}' if lowering else ''}"
+def built_batches(bundle: Bundle, model: str) -> list[int]:
+    """For how many pictures at once there may be plans of a model, the most first, by the names of the plans' folders.
+
+    Raises:
+        PlanError: The folder they lie in cannot be read.
+    """
+    mine = (folder for folder in plan_folders(bundle) if folder.name.startswith(f"{model}."))
+    return sorted({1, *map(folder_batch, mine)}, reverse=True)
 
 
 def _verify_file(path: Path, sha256: str, size: int | None = None) -> None:
     folder = path.parent
     try:
         if not path.is_file():
-            raise PlanError(f"{path} is missing. {_rebuild(folder)}")
+            raise PlanError(f"{path} is missing. {rebuild(folder)}")
         found, digest = path.stat().st_size, file_sha256(path)
     except OSError as error:
-        raise PlanError(
-            f"Cannot read {path}: {error.strerror}. Make it readable, or {_rebuild(folder, 'b')}"
-        ) from error
+        raise PlanError(f"Cannot read {path}: {error.strerror}. Make it readable, or {rebuild(folder, 'b')}") from error
     if size is not None and found != size:
         raise PlanError(
-            f"{path} has {found:,} bytes, its {RECORD} says {size:,}: it is truncated or altered. {_rebuild(folder)}"
+            f"{path} has {found:,} bytes, its {RECORD} says {size:,}: it is truncated or altered. {rebuild(folder)}"
         )
     if digest != sha256:
         raise PlanError(
-            f"{path} is altered: its SHA-256 is {digest[:12]}…, its {RECORD} says {sha256[:12]}…. {_rebuild(folder)}"
+            f"{path} is altered: its SHA-256 is {digest[:12]}…, its {RECORD} says {sha256[:12]}…. {rebuild(folder)}"
         )
-
-
-def _rebuild(folder: Path, first: str = "B") -> str:
-    # plans/<identity> lies in the bundle. Its name tells model and lowering even where its sidecar cannot be read.
-    model, *rest = folder.name.split(".")
-    lowering: Lowering = next((each for each in _FORMS if each in rest), "graph")
-    return f"{first}uild it again with `{build_command(folder.parent.parent, model, lowering)}`."
 
 
 def _setting(value: bool | int | None) -> str:
     return "unset" if value is None else str(value).lower()
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' * (count != 1)}"

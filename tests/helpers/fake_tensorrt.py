@@ -15,8 +15,10 @@ import onnxruntime
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.bundle.tensors import TensorSpec, split_dimension
 from mgts_trt.choices import Lowering
 from mgts_trt.machine.files import file_sha256
+from mgts_trt.plans.batch import at_batch, plan_profile
 from mgts_trt.plans.builder.lower import lower
 from mgts_trt.plans.chain import Chain, EngineStep, OperatorStep
 from mgts_trt.plans.constants import save_constants
@@ -169,12 +171,14 @@ class FakeContext:
         return self._trt.attempt("set_input_shape", self._engine.recorder, do, False)
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        sizes = {
-            dimension: size
-            for tensor, shape in self._shapes.items()
-            for dimension, size in zip(self._engine.tensors[tensor].shape, shape, strict=True)
-        }
-        return tuple(sizes.get(d, -1) if isinstance(d, str) else d for d in self._engine.tensors[name].shape)
+        sizes: dict[str, int] = {}
+        for tensor, shape in self._shapes.items():
+            for dimension, size in zip(self._engine.tensors[tensor].shape, shape, strict=True):
+                if isinstance(dimension, str):
+                    times, symbol = split_dimension(dimension)
+                    sizes[symbol] = size // times
+        spec = TensorSpec(dtype="uint8", shape=self._engine.tensors[name].shape)
+        return spec.sized(sizes) if spec.symbols <= sizes.keys() else (-1,) * len(spec.shape)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
@@ -209,15 +213,23 @@ class FakeContext:
 
 
 def write_plan(
-    bundle: Bundle, model: str, flavour: Flavour, target: str, precision: str = "fp32", lowering: Lowering = "graph"
+    bundle: Bundle,
+    model: str,
+    flavour: Flavour,
+    target: str,
+    precision: str = "fp32",
+    lowering: Lowering = "graph",
+    batch: int = 1,
 ) -> PlanRecord:
     """Put a plan of this flavour into a bundle; one with plugins has the operators' functions in their place."""
-    identity = PlanIdentity.of(bundle, model, precision, target, flavour, lowering)
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour, lowering, batch)
     folder = bundle.plans / identity.folder
     folder.mkdir(parents=True, exist_ok=True)
     entry, recipe, path = bundle.model(model), load_recipe(model), bundle.model_path(model, precision)
     with TemporaryDirectory() as graphs:
-        lowered = lower(path, entry, "kernel" if identity.lowering == "kernel" else "graph", Path(graphs))
+        lowered = lower(
+            path, entry, "kernel" if identity.lowering == "kernel" else "graph", Path(graphs), identity.batch
+        )
         steps: list[Any] = []
         for step in lowered.steps:
             if isinstance(step, OperatorStep):
@@ -229,7 +241,7 @@ def write_plan(
             size, sha256 = step.path.stat().st_size, file_sha256(step.path)
             inputs, outputs = tuple(step.inputs), tuple(step.outputs)
             steps.append(EngineStep(file=file, sha256=sha256, bytes=size, inputs=inputs, outputs=outputs))
-    dynamic = {size for spec in entry.inputs.values() for size in spec.shape if isinstance(size, str)}
+    inputs_of, outputs_of = (at_batch(specs, identity.batch) for specs in (entry.inputs, entry.outputs))
     record = PlanRecord(
         tool="0",
         identity=identity,
@@ -240,9 +252,9 @@ def write_plan(
             constants_sha256=save_constants(folder, lowered.constants),
         ),
         seconds=0,
-        inputs=entry.inputs,
-        outputs=entry.outputs,
-        profile={size: recipe.profile[size] for size in dynamic},
+        inputs=inputs_of,
+        outputs=outputs_of,
+        profile=plan_profile(recipe, inputs_of, identity.batch),
         onnx_nodes=1,
         onnx_nodes_with_layer=1,
         layers={},

@@ -28,6 +28,7 @@ def identity(**changes):
         "recipe_sha256": "b" * 64,
         "lowering": "graph",
         "operators": 1,
+        "batch": 1,
         "settings": {"tf32": True, "workspace_mib": 2048},
     }
     return PlanIdentity(**{**fields, **changes})

@@ -13,6 +13,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.choices import Lowering
+from mgts_trt.plans.batch import plan_profile
 from mgts_trt.plans.builder.build_engines import build_engines
 from mgts_trt.plans.builder.lower import EngineFile
 from mgts_trt.plans.chain import Chain, OperatorStep
@@ -98,11 +99,11 @@ def build_operator(
     of_network = PlanIdentity.of(bundle, model, precision, target, flavour, lowering)
     # No share of an operator's arithmetic is asked to be in half: it computes in float32.
     identity = of_network.model_copy(update={"precision": "fp32", "lowering": lowering})
+    profile = plan_profile(recipe, inputs, identity.batch)
     with flavour.collect() as messages:
         engines = build_engines(
-            [EngineFile(path, inputs, outputs)], folder, path, recipe, identity, flavour, messages, None
+            [EngineFile(path, inputs, outputs)], folder, path, recipe, profile, identity, flavour, messages, None
         )
-    dynamic = {size for spec in inputs.values() for size in spec.shape if isinstance(size, str)}
     record = PlanRecord(
         tool=__version__,
         identity=identity,
@@ -110,7 +111,7 @@ def build_operator(
         seconds=time.perf_counter() - started,
         inputs=inputs,
         outputs=outputs,
-        profile={symbol: recipe.profile[symbol] for symbol in sorted(dynamic)},
+        profile=profile,
         onnx_nodes=engines.layers.nodes,
         onnx_nodes_with_layer=engines.layers.nodes_with_layer,
         layers=engines.layers.by_type,

@@ -14,6 +14,7 @@ from mgts_trt.bundle.recipe import Recipe, load_recipe
 from mgts_trt.choices import LoweringChoice
 from mgts_trt.errors import BuildError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
+from mgts_trt.plans.batch import at_batch, plan_profile, require_batch
 from mgts_trt.plans.builder.build_engines import build_engines
 from mgts_trt.plans.builder.lower import EngineFile, lower
 from mgts_trt.plans.builder.staging import disk_errors, publish, staging_folder
@@ -100,6 +101,7 @@ def build_plan(
     target: str | None = None,
     *,
     ops: LoweringChoice = "auto",
+    batch: int = 1,
     force: bool = False,
     flavour: Flavour | None = None,
     on_progress: OnProgress | None = None,
@@ -116,6 +118,7 @@ def build_plan(
         target: `portable`, `current` or `sm_…`; None means the flavour's default on this machine.
         ops: How the operators of the domain `mgts` are computed; see `mgts_trt.plans.lowering`. Models that call none
             ignore it.
+        batch: Most pictures at once; models that take people ignore it.
         force: Build even if the plan is there.
         flavour: The TensorRT to build with; None means the installed one that can.
         on_progress: Called often while TensorRT builds. What it raises cancels the build and is raised again.
@@ -130,8 +133,8 @@ def build_plan(
     gpus = find_gpus()
     flavour = flavour or flavour_to_build(target and [target], gpus)
     target = _resolve_target(target or flavour.default_target(gpus), flavour, gpus)
-    recipe = _recipe_for(bundle, model, precision)
-    identity = PlanIdentity.of(bundle, model, precision, target, flavour, choose_lowering(ops, flavour))
+    recipe = _recipe_for(bundle, model, precision, batch)
+    identity = PlanIdentity.of(bundle, model, precision, target, flavour, choose_lowering(ops, flavour), batch)
     final = bundle.plans / identity.folder
     if not force and (existing := _usable(final, identity)):
         return BuildResult(final, existing, fresh=False)
@@ -160,6 +163,7 @@ def build_bundle(
     *,
     models: Iterable[str] | None = None,
     ops: LoweringChoice = "auto",
+    batch: int = 1,
     force: bool = False,
     flavour: Flavour | None = None,
     on_event: Callable[[BuildEvent], None] | None = None,
@@ -172,6 +176,7 @@ def build_bundle(
         targets: None means the flavour's default.
         models: None means all that the bundle holds.
         ops: See `build_plan`.
+        batch: See `build_plan`.
         force: Build plans that are there already, too.
         flavour: The TensorRT to build with; None means the installed one that can.
         on_event: Told of every step.
@@ -190,7 +195,7 @@ def build_bundle(
     ]
     choose_lowering(ops, flavour)
     for model, precision, _ in jobs:
-        _recipe_for(bundle, model, precision)
+        _recipe_for(bundle, model, precision, batch)
 
     tell = on_event or (lambda event: None)
     results = []
@@ -201,7 +206,7 @@ def build_bundle(
             tell(BuildEvent("progress", *place, phase=phase, fraction=fraction))
 
         tell(BuildEvent("start", *place))
-        result = build_plan(bundle, *job, ops=ops, force=force, flavour=flavour, on_progress=on_progress)
+        result = build_plan(bundle, *job, ops=ops, batch=batch, force=force, flavour=flavour, on_progress=on_progress)
         tell(BuildEvent("done", *place, fraction=1.0, result=result))
         results.append(result)
     return results
@@ -225,8 +230,9 @@ def _resolve_target(target: str, flavour: Flavour, gpus: Sequence[Gpu]) -> str:
     raise BuildError(f"{flavour} cannot build for {target!r}; it builds for {', '.join(flavour.targets)}.")
 
 
-def _recipe_for(bundle: Bundle, model: str, precision: str) -> Recipe:
+def _recipe_for(bundle: Bundle, model: str, precision: str, batch: int) -> Recipe:
     bundle.model_path(model, precision)
+    require_batch(model, bundle.model(model), batch)
     recipe, entry = load_recipe(model), bundle.model(model)
     if precision not in recipe.precision:
         raise BuildError(
@@ -254,14 +260,15 @@ def _build_into(
     with disk_errors(folder.parent):
         graphs = folder / _GRAPHS
         graphs.mkdir()
-        lowered = lower(path, entry, identity.lowering, graphs)
+        lowered = lower(path, entry, identity.lowering, graphs, identity.batch)
     files = [step for step in lowered.steps if isinstance(step, EngineFile)]
-    engines = build_engines(files, folder, path, recipe, identity, flavour, messages, on_progress)
+    inputs, outputs = (at_batch(specs, identity.batch) for specs in (entry.inputs, entry.outputs))
+    profile = plan_profile(recipe, inputs, identity.batch)
+    engines = build_engines(files, folder, path, recipe, profile, identity, flavour, messages, on_progress)
     built = iter(engines.steps)
     with disk_errors(folder.parent):
         shutil.rmtree(graphs)
         constants = save_constants(folder, lowered.constants)
-    dynamic = {size for spec in entry.inputs.values() for size in spec.shape if isinstance(size, str)}
     return PlanRecord(
         tool=__version__,
         identity=identity,
@@ -273,9 +280,9 @@ def _build_into(
         ),
         seconds=round(time.perf_counter() - started, 3),
         peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-        inputs=entry.inputs,
-        outputs=entry.outputs,
-        profile={symbol: recipe.profile[symbol] for symbol in sorted(dynamic)},
+        inputs=inputs,
+        outputs=outputs,
+        profile=profile,
         onnx_nodes=engines.layers.nodes,
         onnx_nodes_with_layer=engines.layers.nodes_with_layer,
         layers=engines.layers.by_type,

@@ -3,12 +3,12 @@
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mgts_trt.bundle.macs import Workload
-from mgts_trt.bundle.recipe import Recipe
+from mgts_trt.bundle.recipe import Profile, Recipe, profile_shapes
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
 from mgts_trt.plans.builder.lower import EngineFile
@@ -48,6 +48,7 @@ def build_engines(
     folder: Path,
     path: Path,
     recipe: Recipe,
+    profile: Mapping[str, Profile],
     identity: PlanIdentity,
     flavour: Flavour,
     messages: list[Message],
@@ -60,6 +61,7 @@ def build_engines(
         folder: Takes the engines.
         path: The ONNX file they are made of, for messages.
         recipe: Of the model.
+        profile: Sizes that the named dimensions of the files' inputs may take.
         identity: Of the plan.
         flavour: The TensorRT.
         messages: What it logs; what had to be mended is added.
@@ -71,14 +73,14 @@ def build_engines(
     """
     with interrupt_as_flag() as interrupted:
         builder = flavour.create_builder()
-        networks = [_parse(file, builder, recipe, flavour, messages) for file in files]
+        networks = [_parse(file, builder, profile, flavour, messages) for file in files]
         whole = Workload(tuple(work for network in networks for work in network.workload.layers))
         require_share(whole, identity.precision, recipe.min_share(identity.precision), path)
         timing = TimingCache(flavour)
         steps = []
         for number, (network, progress) in enumerate(zip(networks, _shares(networks, on_progress), strict=True)):
             name = f"{identity.model}.{number}.plan" if len(files) > 1 else f"{identity.model}.plan"
-            data = _build(network, builder, recipe, identity, flavour, messages, timing, progress, interrupted)
+            data = _build(network, builder, profile, identity, flavour, messages, timing, progress, interrupted)
             with disk_errors(folder.parent):
                 (folder / name).write_bytes(data)
             steps.append(
@@ -104,19 +106,25 @@ def build_engines(
     )
 
 
-def _parse(file: EngineFile, builder: Any, recipe: Recipe, flavour: Flavour, messages: list[Message]) -> _Network:
+def _parse(
+    file: EngineFile, builder: Any, profile: Mapping[str, Profile], flavour: Flavour, messages: list[Message]
+) -> _Network:
     parsed = parse(flavour, builder, file.path, messages)
     check_tensors(flavour, parsed.network, file.inputs, file.outputs, file.path)
     layers = examine(flavour, parsed.network, file.path)
-    sizes = {symbol: bounds.opt for symbol, bounds in recipe.profile.items()}
+    shapes = profile_shapes(profile, file.inputs, "opt")
+    sizes: dict[str, int] = {}
+    for name, shape in shapes.items():
+        pairs = zip(file.inputs[name].shape, shape, strict=True)
+        sizes |= {dimension: size for dimension, size in pairs if isinstance(dimension, str)}
     messages += [Message("warning", said) for said in settle(flavour, parsed.network, file.path, sizes)]
-    return _Network(file, parsed, layers, measure(flavour, parsed.network, recipe.shapes(file.inputs, "opt")))
+    return _Network(file, parsed, layers, measure(flavour, parsed.network, shapes))
 
 
 def _build(
     network: _Network,
     builder: Any,
-    recipe: Recipe,
+    profile: Mapping[str, Profile],
     identity: PlanIdentity,
     flavour: Flavour,
     messages: Sequence[Message],
@@ -126,7 +134,7 @@ def _build(
 ) -> memoryview:
     config = flavour.create_config(builder, identity.settings, identity.target)
     timing.attach(config)
-    _add_profile(builder, config, recipe, network.file.inputs)
+    _add_profile(builder, config, profile, network.file.inputs)
     plan = serialize(flavour, builder, network.parsed.network, config, on_progress, interrupted)
     if interrupted.is_set():
         raise KeyboardInterrupt
@@ -149,15 +157,15 @@ def _share(on_progress: OnProgress | None, before: int, size: int, total: int) -
     return lambda phase, fraction: tell(phase, (before + fraction * size) / total)
 
 
-def _add_profile(builder: Any, config: Any, recipe: Recipe, inputs: dict[str, TensorSpec]) -> None:
-    """One optimisation profile with the recipe's sizes, if any dimension is dynamic."""
-    low, best, high = (recipe.shapes(inputs, bound) for bound in ("min", "opt", "max"))
+def _add_profile(builder: Any, config: Any, profile: Mapping[str, Profile], inputs: dict[str, TensorSpec]) -> None:
+    """One optimisation profile with these sizes, if any dimension is dynamic."""
+    low, best, high = (profile_shapes(profile, inputs, bound) for bound in ("min", "opt", "max"))
     if not best:
         return
-    profile = builder.create_optimization_profile()
+    native = builder.create_optimization_profile()
     for name in best:
-        profile.set_shape(name, low[name], best[name], high[name])
-    config.add_optimization_profile(profile)
+        native.set_shape(name, low[name], best[name], high[name])
+    config.add_optimization_profile(native)
 
 
 def _why_none(flavour: Flavour, identity: PlanIdentity, messages: Sequence[Message]) -> str:

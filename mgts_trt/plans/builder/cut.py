@@ -17,6 +17,7 @@ from mgts_trt.bundle import operators
 from mgts_trt.bundle.onnx_graph import import_onnx
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
+from mgts_trt.plans.builder.one_picture import with_known_shapes
 from mgts_trt.plans.builder.tensor_specs import tensor_specs
 from mgts_trt.plans.chain import Attribute, OperatorStep
 
@@ -68,8 +69,6 @@ def cut(model: Any, path: Path) -> Cut:
 
 class _Cutter:
     def __init__(self, model: Any, path: Path) -> None:
-        from onnx import helper, numpy_helper
-
         _require_version(model, path)
         self.path, self.model = path, _with_bodies_of_ours(model)
         self.specs = tensor_specs(self.model)
@@ -77,12 +76,7 @@ class _Cutter:
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.inputs = [value.name for value in graph.input if value.name not in self.initializers]
         self.outputs = [value.name for value in graph.output]
-        self.nodes = list(graph.node)
-        for index, node in enumerate(self.nodes):
-            spec = self.specs.get(node.input[0]) if node.op_type == "Shape" else None
-            if spec is not None and not any(isinstance(size, str) for size in spec.shape):
-                sizes = np.array(spec.shape[_slice(node)], np.int64)
-                self.nodes[index] = helper.make_node("Constant", [], node.output, value=numpy_helper.from_array(sizes))
+        self.nodes = with_known_shapes(list(graph.node), self.specs)
         self.reads = [list(dict.fromkeys(_reads(node))) for node in self.nodes]
         self.maker = {name: index for index, node in enumerate(self.nodes) for name in node.output if name}
         self.constant = set(self.initializers)
@@ -306,9 +300,3 @@ def _inner_graphs(node: Any) -> Iterator[Any]:
             yield graph
             for inner in graph.node:
                 yield from _inner_graphs(inner)
-
-
-def _slice(node: Any) -> slice:
-    """What a Shape node takes of the sizes."""
-    values = {attribute.name: attribute.i for attribute in node.attribute}
-    return slice(values.get("start", 0), values.get("end"))

@@ -10,7 +10,9 @@ from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.choices import Lowering
 from mgts_trt.errors import BuildError
+from mgts_trt.plans.batch import at_batch
 from mgts_trt.plans.builder.cut import Cut, Part, cut
+from mgts_trt.plans.builder.one_picture import fix_batch, varies
 from mgts_trt.plans.chain import OperatorStep
 
 
@@ -36,30 +38,36 @@ class Lowered(NamedTuple):
     constants: dict[str, Array]
 
 
-def lower(path: Path, entry: Model, lowering: Lowering, folder: Path) -> Lowered:
+def lower(path: Path, entry: Model, lowering: Lowering, folder: Path, batch: int = 1) -> Lowered:
     """Lower the operators that a model calls.
 
     Args:
         path: The model's ONNX file.
         entry: What the manifest says of the model.
         lowering: How.
-        folder: Empty; it takes the ONNX files that the model becomes. A model without functions is taken as it lies.
+        folder: Empty; it takes the ONNX files that the model becomes. A model that needs no change is taken as it lies.
+        batch: Pictures at once. For one, the dimension B is fixed in the files.
 
     Raises:
         BuildError: See `mgts_trt.plans.builder.cut.cut`; or the model's tensors are not those the manifest names.
         OnnxError: The file cannot be read.
         OSError: The disk refuses.
     """
-    tensors = {**entry.inputs, **entry.outputs}
-    if not load_onnx(path, weights=False).functions:
-        return Lowered((EngineFile(path, entry.inputs, entry.outputs),), tensors, {})
+    inputs, outputs = at_batch(entry.inputs, batch), at_batch(entry.outputs, batch)
+    entry = entry.model_copy(update={"inputs": inputs, "outputs": outputs})
+    header = load_onnx(path, weights=False)
+    fixing = batch == 1 and varies(header)
+    if not fixing and not header.functions:
+        return Lowered((EngineFile(path, inputs, outputs),), {**inputs, **outputs}, {})
     model = load_onnx(path)
-    if lowering == "kernel":
+    if fixing:
+        fix_batch(model)
+    if lowering == "kernel" and header.functions:
         return _as_chain(cut(model, path), path, entry, folder)
     if lowering == "plugin":
         operators.drop_functions(model)
     whole = _save(operators.inline(model), folder / path.name)
-    return Lowered((EngineFile(whole, entry.inputs, entry.outputs),), tensors, {})
+    return Lowered((EngineFile(whole, inputs, outputs),), {**inputs, **outputs}, {})
 
 
 def _as_chain(pieces: Cut, path: Path, entry: Model, folder: Path) -> Lowered:

@@ -10,7 +10,8 @@ from mgts_trt.bundle.onnx_graph import Tensor, import_onnx, infer_tensors
 from mgts_trt.bundle.tensors import TensorSpec
 
 _PRIMES = ((5, 7), (11, 13), (17, 19), (23, 29))
-"""Of each named dimension two sizes to infer at. A tensor's size that follows one through both is that dimension."""
+"""Of each named dimension two sizes to infer at. A tensor's size that follows one through both is that dimension, one
+that is the same multiple of both is that multiple of it."""
 
 
 def tensor_specs(model: Any) -> dict[str, TensorSpec | None]:
@@ -23,7 +24,8 @@ def tensor_specs(model: Any) -> dict[str, TensorSpec | None]:
         model: An ONNX model, which may call functions that it holds: their inner tensors are not told of.
 
     Returns:
-        Name → type and shape; None where they cannot be inferred, or a size is neither a number nor a named dimension.
+        Name → type and shape; None where they cannot be inferred, or a size is neither a number nor a multiple of a
+        named dimension.
     """
     onnx = import_onnx()
     whole = operators.inline(model)
@@ -44,8 +46,17 @@ def tensor_specs(model: Any) -> dict[str, TensorSpec | None]:
 def _spec(first: Tensor, second: Tensor, symbols: Mapping[tuple[int, int], str]) -> TensorSpec | None:
     if first.shape is None or second.shape is None or len(first.shape) != len(second.shape):
         return None
-    sizes = [a if a == b else symbols.get((a, b)) for a, b in zip(first.shape, second.shape, strict=True)]
+    sizes = [a if a == b else _dimension(a, b, symbols) for a, b in zip(first.shape, second.shape, strict=True)]
     try:
         return TensorSpec.model_validate({"dtype": first.dtype, "shape": sizes})
     except ValidationError:  # a size without a name, or a type that no engine takes
         return None
+
+
+def _dimension(first: int, second: int, symbols: Mapping[tuple[int, int], str]) -> str | None:
+    """What a size is that took these two values."""
+    for (one, other), symbol in symbols.items():
+        times, rest = divmod(first, one)
+        if not rest and second == times * other:
+            return symbol if times == 1 else f"{times}*{symbol}"
+    return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mgts_trt.bundle.recipe import Profile
-from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.bundle.tensors import TensorSpec, split_dimension
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.streams import Stream
 from mgts_trt.runtime.session.base import ExecutionContext
@@ -35,7 +35,7 @@ class CheckedContext(ExecutionContext):
         self.inputs, self.outputs = inputs, outputs
         self._model, self._profile = model, profile
         self._bound: set[str] = set()
-        self._unsized = {name for name, spec in inputs.items() if any(isinstance(d, str) for d in spec.shape)}
+        self._unsized = {name for name, spec in inputs.items() if spec.symbols}
         self._lent = False
 
     def set_workspace(self, pointer: int, size: int) -> None:
@@ -113,8 +113,9 @@ class CheckedContext(ExecutionContext):
     def _fits(self, wanted: int | str, size: int) -> bool:
         if isinstance(wanted, int):
             return wanted == size
-        bounds = self._profile[wanted]
-        return bounds.min <= size <= bounds.max
+        times, symbol = split_dimension(wanted)
+        bounds = self._profile[symbol]
+        return size % times == 0 and bounds.min <= size // times <= bounds.max
 
     def _ranges(self) -> str:
         return "".join(f", {name} = {each.min}…{each.max}" for name, each in self._profile.items())

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle.tensors import TensorSpec, check_arrays
+from mgts_trt.bundle.tensors import check_arrays
 from mgts_trt.errors import BackendError
 from mgts_trt.plans.chain import EngineStep
 from mgts_trt.plans.plan import Plan
@@ -120,7 +120,7 @@ class EngineChain(LoadedPlan):
     def operand(self, name: str, sizes: Sizes, address: int = 0) -> Operand:
         """A tensor of the chain, as a kernel takes it."""
         spec = self.chain.tensors[name]
-        return Operand(Pointer(address), spec.dtype, sized(spec, sizes))
+        return Operand(Pointer(address), spec.dtype, spec.sized(sizes))
 
     def lay_out(self, sizes: Sizes, workspaces: Sequence[int]) -> Layout[str | int]:
         """Where things lie in a workspace: tensors by name, and by step what that needs for itself.
@@ -142,7 +142,7 @@ class EngineChain(LoadedPlan):
             rooms.append(Room(number, size, number, number))
         for name, (first, last) in self._spans.items():
             spec = self.chain.tensors[name]
-            size = math.prod(sized(spec, sizes)) * np.dtype(spec.dtype).itemsize
+            size = math.prod(spec.sized(sizes)) * np.dtype(spec.dtype).itemsize
             rooms.append(Room(name, max(size, 1), first, last))
         return lay_out(rooms, ALIGNMENT)
 
@@ -150,7 +150,7 @@ class EngineChain(LoadedPlan):
         """Tensor that passes between steps → the step that writes it, and the last that reads it."""
         spans: dict[str, tuple[int, int]] = {}
         known = {*self.inputs, *self.chain.constants}
-        dimensions = {d for spec in self.inputs.values() for d in spec.shape if isinstance(d, str)}
+        dimensions = set[str]().union(*(spec.symbols for spec in self.inputs.values()))
         for number, step in enumerate(self.chain.steps):
             for name in step.inputs:
                 if name not in known:
@@ -160,7 +160,7 @@ class EngineChain(LoadedPlan):
             for name in step.outputs:
                 if name in known:
                     raise self._broken(f"step {number + 1} writes {name}, which is there already")
-                if foreign := {d for d in self.chain.tensors[name].shape if isinstance(d, str)} - dimensions:
+                if foreign := self.chain.tensors[name].symbols - dimensions:
                     raise self._broken(f"{name} has a dimension {min(foreign)}, which no input has")
                 known.add(name)
                 if name not in self.outputs:
@@ -202,7 +202,7 @@ class ChainContext(CheckedContext):
         super().__init__(chain.record.identity.model, chain.inputs, chain.outputs, chain.profile)
         self._chain = chain
         self._contexts: Sequence[ExecutionContext] | None = contexts
-        self._shapes = {name: sized(spec, {}) for name, spec in self.inputs.items() if name not in self._unsized}
+        self._shapes = {name: spec.sized({}) for name, spec in self.inputs.items() if name not in self._unsized}
         self._addresses: dict[str | int, int] = {name: array.pointer for name, array in chain.constants.items()}
         self._workspace = 0
         self._fitted: tuple[Sizes, Layout[str | int]] | None = None
@@ -229,9 +229,9 @@ class ChainContext(CheckedContext):
         spec = self._spec(name)
         if name in self._shapes:
             return self._shapes[name]
-        if self._unsized and any(isinstance(size, str) for size in spec.shape):
+        if self._unsized and spec.symbols:
             raise self._open(name)
-        return sized(spec, self._sizes())
+        return spec.sized(self._sizes())
 
     def capturable(self, stream: Stream) -> bool:
         """See `ExecutionContext.capturable`."""
@@ -313,16 +313,11 @@ class ChainContext(CheckedContext):
         self._told = None
         for context in self._live():
             for name, spec in context.inputs.items():
-                if any(isinstance(size, str) for size in spec.shape):
-                    context.set_shape(name, sized(spec, sizes))
+                if spec.symbols:
+                    context.set_shape(name, spec.sized(sizes))
         self._told = sizes
 
     def _live(self) -> Sequence[ExecutionContext]:
         if self._contexts is None:
             raise self._closed()
         return self._contexts
-
-
-def sized(spec: TensorSpec, sizes: Sizes) -> tuple[int, ...]:
-    """The shape of a tensor whose named dimensions have these sizes."""
-    return tuple(sizes[size] if isinstance(size, str) else size for size in spec.shape)

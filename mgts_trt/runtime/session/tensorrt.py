@@ -15,11 +15,13 @@ from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.choices import LoweringChoice
 from mgts_trt.errors import BackendError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu, find_gpus
+from mgts_trt.plans.batch import at_batch
+from mgts_trt.plans.build_commands import build_command
 from mgts_trt.plans.constants import load_constants
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.installed import find_flavour, require_flavour, why_no_flavour
 from mgts_trt.plans.lowering import LOWERINGS, choose_lowering, require_plugins
-from mgts_trt.plans.plan import Plan, PlanIdentity, build_command, find_plan, plan_folders
+from mgts_trt.plans.plan import Plan, PlanIdentity, built_batches, find_plan, plan_folders
 from mgts_trt.plans.support import CURRENT, PORTABLE, runs_on
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.runtime.cuda.device import DeviceLayer
@@ -40,7 +42,8 @@ def usable_plan(
 ) -> Plan:
     """Find and verify the plan this machine would run.
 
-    A plan for exactly this GPU is preferred to a portable one. Without a GPU the portable plan is taken.
+    A plan for exactly this GPU is preferred to a portable one, and of these the one for the most pictures at once.
+    Without a GPU the portable plan is taken.
 
     Args:
         bundle: An opened bundle.
@@ -65,7 +68,10 @@ def usable_plan(
             "Use --backend onnxruntime."
         )
     identities = [
-        PlanIdentity.of(bundle, model, precision, target, flavour, form) for form in forms for target in targets
+        PlanIdentity.of(bundle, model, precision, target, flavour, form, batch)
+        for form in forms
+        for target in targets
+        for batch in built_batches(bundle, model)
     ]
     there = [identity for identity in identities if os.path.isdir(bundle.plans / identity.folder)]
     if not there:  # the error tells what to build
@@ -77,9 +83,10 @@ def usable_plan(
 
 def _require_tensors(plan: Plan, model: Model) -> None:
     """A plan takes and gives what the manifest says."""
-    record = plan.record
+    record, batch = plan.record, plan.record.identity.batch
     pairs = [("inputs", record.inputs, model.inputs), ("outputs", record.outputs, model.outputs)]
-    for kind, found, expected in pairs:
+    for kind, found, described in pairs:
+        expected = at_batch(described, batch)
         if found != expected:
             was, should = (", ".join(f"{name} {spec}" for name, spec in each.items()) for each in (found, expected))
             raise PlanError(
@@ -310,9 +317,9 @@ class TensorRTSession:
         return {name: staged.array.copy() for name, staged in staging.items()}
 
     def _set_shape(self, name: str, array: Array) -> None:
-        if any(isinstance(size, str) for size in self.inputs[name].shape):
+        if self.inputs[name].symbols:
             self._context.set_shape(name, array.shape)
 
     def _largest(self, spec: TensorSpec) -> tuple[int, ...]:
         """The largest shape the profile admits."""
-        return tuple(self.engine.profile[size].max if isinstance(size, str) else size for size in spec.shape)
+        return spec.sized({symbol: bounds.max for symbol, bounds in self.engine.profile.items()})

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mgts_trt.bundle.recipe import MODELS, engines_folder, load_recipe, read_recipe
+from mgts_trt.bundle.recipe import MODELS, engines_folder, load_recipe, profile_shapes, read_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import RecipeError
 
@@ -105,9 +105,9 @@ def test_the_shapes_of_the_profile() -> None:
         "original": TensorSpec(dtype="float32", shape=("N", 3, 32, 16)),
         "image": TensorSpec(dtype="uint8", shape=(64, 96, 3)),
     }
-    recipe = load_recipe("mgts")
-    assert recipe.shapes(inputs, "opt") == {"original": (8, 3, 32, 16)}
-    assert recipe.shapes(inputs, "max") == {"original": (64, 3, 32, 16)}
+    profile = load_recipe("mgts").profile
+    assert profile_shapes(profile, inputs, "opt") == {"original": (8, 3, 32, 16)}
+    assert profile_shapes(profile, inputs, "max") == {"original": (64, 3, 32, 16)}
 
 
 def test_unknown_models_and_missing_files(tmp_path: Path) -> None:

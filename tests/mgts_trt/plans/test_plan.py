@@ -33,9 +33,10 @@ def bundle(tiny, tmp_path):
 
 
 def test_folder_is_readable_and_names_its_digest():
-    one, cut = identity(), identity(lowering="kernel")
+    one, cut, four = identity(), identity(lowering="kernel"), identity(lowering="kernel", batch=4)
     assert one.folder == f"mgts.fp32.portable.{one.digest[:12]}"
     assert cut.folder == f"mgts.fp32.portable.kernel.{cut.digest[:12]}"
+    assert four.folder == f"mgts.fp32.portable.kernel.batch4.{four.digest[:12]}"
 
 
 CHANGES = [
@@ -52,6 +53,7 @@ CHANGES = [
     ({"recipe_sha256": "c" * 64}, "the recipe of mgts has changed since"),
     ({"lowering": "kernel"}, "its operators are kernels between its engines, not layers of its graph"),
     ({"operators": 2}, "its operators are of version 2, not 1"),
+    ({"batch": 4}, "it takes 4 pictures at once, not 1 picture"),
     ({"settings": {"tf32": False, "workspace_mib": 2048}}, "it was built with tf32 = false, now it is true"),
     ({"settings": {"tf32": True}}, "it was built with workspace_mib = unset, now it is 2048"),
 ]
@@ -161,7 +163,7 @@ def rewritten(data, **changes):
         (lambda path: path.write_text(""), "truncated or altered"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "truncated or altered"),
         (lambda path: path.write_text("[]"), "checksum does not match"),
-        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=5)), "reads up to 4.*upgrade"),
+        (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=6)), "reads up to 5.*upgrade"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), format=3)), "format 3, this.*Build it"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), extra=1)), "at extra"),
         (lambda path: path.write_text(rewritten(json.loads(path.read_text()), chain=None)), "at chain"),

@@ -1,23 +1,32 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile, write_manifest
+from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError, MgtsError
 from mgts_trt.machine.gpus import Gpu
+from mgts_trt.plans.batch import plan_profile
 from mgts_trt.plans.builder import build
 from mgts_trt.plans.builder.build import build_bundle, build_plan
+from mgts_trt.plans.builder.build_engines import build_engines
+from mgts_trt.plans.builder.lower import EngineFile, lower
 from mgts_trt.plans.chain import CONSTANTS
 from mgts_trt.plans.constants import load_constants
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import PlanIdentity, plan_folders, verify_plan
+from tests.helpers.cut_runs import network
 from tests.helpers.operator_bundle import call_operators
 from tests.helpers.paths import ROOT
+from tests.helpers.plan_files import identity
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 FLAVOUR = find_flavour("tensorrt_rtx")
@@ -54,6 +63,67 @@ def bundle(calling, tmp_path):
 
 def steps_of(record):
     return [getattr(step, "file", None) or step.operator for step in record.chain.steps]
+
+
+PICTURES = """
+    (uint8["B", 24, 64, 3] image) => (float["B", 12, 4] boxes, float["B", 12] scores) {
+        x = Cast <to = 1> (image)
+        t = Transpose <perm = [0, 3, 1, 2]> (x)
+        f = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [4, 4]> (t, w)
+        p = AveragePool <kernel_shape = [6, 1]> (f)
+        c = Slice(p, zero, four, one)
+        q = Squeeze(c, two)
+        u = Slice(q, zero, twelve, two)
+        boxes = Transpose <perm = [0, 2, 1]> (u)
+        keep = mgts.Nms <threshold = 0.5> (boxes)
+        r = mgts.AlignRois <size = 2, samples = [2, 2], stride = 4.0, dtype = 1> (f, boxes)
+        m = ReduceMean <keepdims = 0> (r, rest)
+        z = Reshape(m, twelve_each)
+        scores = Mul(z, keep)
+    }
+"""
+"""A detector in miniature: any number of pictures, and twelve regions of each."""
+
+
+def pictures_network():
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.normal(0, 0.05, (8, 3, 3, 3)).astype(np.float32),
+        **{
+            name: np.array([value])
+            for name, value in (("zero", 0), ("one", 1), ("two", 2), ("four", 4), ("twelve", 12))
+        },
+        "rest": np.array([1, 2, 3]),
+        "twelve_each": np.array([-1, 12]),
+    }
+    return network(PICTURES, weights)
+
+
+class TestPictures:
+    @pytest.mark.parametrize(("lowering", "files"), [("graph", 1), ("kernel", 2)])
+    @pytest.mark.parametrize("batch", [1, 4])
+    def test_engines_take_as_many_pictures_as_were_asked_for(self, tmp_path, lowering, files, batch):
+        path = tmp_path / "detector.onnx"
+        onnx.save(pictures_network(), path)
+        pair = {"boxes": ("B", 12, 4), "scores": ("B", 12)}
+        entry = SimpleNamespace(
+            inputs={"image": TensorSpec(dtype="uint8", shape=("B", 24, 64, 3))},
+            outputs={name: TensorSpec(dtype="float32", shape=shape) for name, shape in pair.items()},
+        )
+        entry.model_copy = lambda update: SimpleNamespace(**update)
+        (tmp_path / "graphs").mkdir()
+        lowered = lower(path, entry, lowering, tmp_path / "graphs", batch)
+        engines = [step for step in lowered.steps if isinstance(step, EngineFile)]
+        recipe = load_recipe("detector")
+        profile = plan_profile(recipe, engines[0].inputs, batch)
+        with FLAVOUR.collect() as messages:
+            of = identity(model="detector", batch=batch, settings=FLAVOUR.settings(recipe.builder))
+            built = build_engines(engines, tmp_path, path, recipe, profile, of, FLAVOUR, messages, None)
+        assert len(built.steps) == files
+        shapes = {name: spec.shape for name, spec in lowered.tensors.items()}
+        assert shapes["image"][0] == ("B" if batch > 1 else 1)
+        if lowering == "kernel":
+            assert shapes["r"] == ("12*B" if batch > 1 else 12, 8, 2, 2)
 
 
 class TestLowerings:

@@ -67,6 +67,13 @@ CASES = {
         " m = ReduceMax <keepdims = 0> (r) z = Mul(t, m) }",
         {},
     ),
+    "pictures in a dimension, and regions of all of them": (
+        "Relu | AlignRois | Nms | ReduceMean Shape Reshape Mul",
+        '(float["B", 8, 6, 6] x, float["B", 7, 4] boxes) => (float["B", 7] y) {'
+        f" f = Relu(x) {REGIONS} {NMS} m = ReduceMean <keepdims = 0> (r, rest)"
+        " s = Shape(keep) z = Reshape(m, s) y = Mul(z, keep) }",
+        {"rest": np.array([1, 2, 3])},
+    ),
     "nodes that nobody needs": (
         "Relu | AlignRois",
         f"({MAP}, {BOXES}, float[1] other) => (float[7, 8, 3, 3] r) {{ f = Relu(x) dead = Tanh(f)"
