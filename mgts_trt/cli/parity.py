@@ -163,7 +163,7 @@ def parity_table(comparisons: "list[Comparison]", title: str, task: "TaskReport 
     rows.add_section()
     for row in task.comparisons:
         known = row.reference is not None
-        bound = "" if row.bound is None else f"{'±' if known else '≥'} {row.bound:g}"
+        bound = "" if row.bound is None else f"{'≥ ref. −' if known else '≥'} {row.bound:g}"
         part = row.part if row.part in MODELS else f"mode {row.part}"
         numbers = (_number(row.reference) if row.reference is not None else "", _number(row.value))
         verdict = Text() if row.bound is None else _verdict(row.ok)

@@ -30,7 +30,7 @@ DETECTOR = "detector"
 
 @dataclass(frozen=True)
 class TaskTolerance:
-    """How much a precision may lose. The first two bound |Δ| to the reference, the others are least values."""
+    """How much a precision may lose: the first two of what the reference reaches; the others are least values."""
 
     box_ap: float
     map: float
@@ -68,7 +68,7 @@ class TaskComparison:
     reference: float | None
     """The same number of the reference; None where the value itself compares the two."""
     bound: float | None
-    """Of |Δ|, or, without `reference`, of the value from below; None where nothing is demanded."""
+    """The most that may be lost of `reference`; without one, the least value. None where nothing is demanded."""
 
     @property
     def delta(self) -> float | None:
@@ -77,10 +77,10 @@ class TaskComparison:
 
     @property
     def ok(self) -> bool:
-        """Whether the bound is kept; what is not a number keeps none."""
+        """Whether the bound is kept. In all metrics more is better: a gain keeps it; what is no number does not."""
         if self.bound is None:
             return True
-        return bool(self.value >= self.bound if self.delta is None else abs(self.delta) <= self.bound)
+        return bool(self.value >= self.bound if self.delta is None else self.delta >= -self.bound)
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,7 +70,7 @@ def test_a_loss_on_the_task_fails(parity, pristine: Path, tmp_path: Path) -> Non
     code, out, err = parity(root, "--json", tmp_path / "p.json")
     assert code == 1
     assert "FAILED" in out
-    assert "6 of" in err, "least and mean cosine and re-ID mAP, in each precision"
+    assert "4 of" in err, "least and mean cosine, in each precision; re-ID mAP is higher, which is no fault"
     assert not json.loads((tmp_path / "p.json").read_text())["ok"]
     code, out, _ = parity(root, "--no-task")
     assert code == 0

@@ -16,7 +16,7 @@ from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.mask_metrics import mask_iou
 from mgts_trt.evaluation.metrics import evaluate_reid
-from mgts_trt.evaluation.task import TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
+from mgts_trt.evaluation.task import _BOUND, TaskComparison, box_ap, bundled_set, compare_runs, compare_task, measure
 from mgts_trt.evaluation.task_picture import Difference, worst_picture
 from mgts_trt.evaluation.task_run import PackedMask, TaskRun, load_run, save_run
 from mgts_trt.runtime.session.backends import Runtime
@@ -175,12 +175,32 @@ def test_lost_boxes_are_caught(run: TaskRun, labelled: LabelledSet) -> None:
 
 @pytest.mark.parametrize(
     ("value", "reference", "bound", "ok"),
-    [(0.5, 0.5, 0.1, True), (0.45, 0.5, 0.1, True), (0.3, 0.5, 0.1, False), (0.7, 0.5, 0.1, False),
+    [(0.5, 0.5, 0.1, True), (0.45, 0.5, 0.1, True), (0.3, 0.5, 0.1, False), (0.7, 0.5, 0.1, True),
      (0.3, 0.5, None, True), (0.99, None, 0.99, True), (0.98, None, 0.99, False),
      (float("nan"), None, 0.9, False), (float("nan"), 0.5, 0.1, False)],
 )  # fmt: skip
 def test_bounds(value, reference, bound, ok: bool) -> None:
     assert TaskComparison("net", "fp16", "mask_iou", value, reference, bound).ok is ok
+
+
+@pytest.mark.parametrize("metric", list(_BOUND))
+def test_a_gain_is_no_failure(run: TaskRun, labelled: LabelledSet, metric: str) -> None:
+    """In whatever is bound: where the reference lost more than it may, the better run passes, and never the reverse."""
+    spoilt = dataclasses.replace(
+        alter(run, "net", truths=lambda a: -a, embeddings=lambda a: a[::-1]),
+        rows=((run.rows[0][0][:1], run.rows[0][1][:1]), *run.rows[1:]),
+    )
+    gained, lost = (
+        [row for row in compare_runs(labelled, *pair, "fp16") if row.metric == metric and row.delta is not None]
+        for pair in ((spoilt, run), (run, spoilt))
+    )
+    for better, worse in zip(gained, lost, strict=True):
+        assert better.ok
+        assert worse.ok is (worse.delta == 0)
+    if metric in ("box_ap", "reid_map", "search_map"):
+        assert max(row.delta for row in gained) > 0.1, "the case is one"
+    else:
+        assert not gained, "it compares the two runs itself"
 
 
 def test_a_bundle_against_its_reference(pristine: Path) -> None:
