@@ -29,6 +29,14 @@ OpsOption = Annotated[
 ]
 PrecisionOption = Annotated[str, typer.Option(help="Precision of the models.")]
 ThreadsOption = Annotated[int | None, typer.Option(help="CPU threads; by default all available.", min=1)]
+MaxPeopleOption = Annotated[
+    int | None,
+    typer.Option(help="People described at once, which sizes re-ID's memory; more take turns. By default 64.", min=1),
+]
+InFlightOption = Annotated[
+    int | None,
+    typer.Option(help="On TensorRT, most pictures at once, each with memory of its own on the GPU.", min=1),
+]
 TopOption = Annotated[
     int | None, typer.Option("--people", help="Take the N best detections, whatever their score.", min=1)
 ]

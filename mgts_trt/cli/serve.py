@@ -8,7 +8,15 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import (
+    BackendOption,
+    BundleOption,
+    FlavourOption,
+    InFlightOption,
+    MaxPeopleOption,
+    PrecisionOption,
+    ThreadsOption,
+)
 from mgts_trt.errors import MgtsError
 
 if TYPE_CHECKING:
@@ -33,6 +41,8 @@ def serve(
     flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    max_people: MaxPeopleOption = None,
+    pictures_in_flight: InFlightOption = None,
     key_file: Annotated[
         Path | None, typer.Option(help=f"File with the key that requests need; by default ${KEY_VARIABLE}, if set.")
     ] = None,
@@ -69,7 +79,15 @@ def serve(
     try:
         with (
             listen(host, port) as listener,
-            PersonSearch(opened, mode=chosen, backend=backend, precision=precision, threads=threads) as search,
+            PersonSearch(
+                opened,
+                mode=chosen,
+                backend=backend,
+                precision=precision,
+                threads=threads,
+                max_people=max_people,
+                pictures_in_flight=pictures_in_flight,
+            ) as search,
         ):
             service = Service(search, stored, limits=limits, key_needed=key is not None)
             name = f"[{host}]" if ":" in host else host

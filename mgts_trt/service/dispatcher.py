@@ -15,7 +15,7 @@ from mgts_trt.runtime.pipeline import PersonSearch
 T = TypeVar("T")
 
 DEPTH = 3
-"""Pictures in flight on a GPU."""
+"""Pictures in flight on a GPU, where the pipeline was not opened for more; nor for fewer, which it keeps to."""
 AHEAD = 2
 """Pictures decoded before their turn: more would only take memory."""
 
@@ -47,6 +47,7 @@ class Dispatcher:
         search: The pipeline; it stays open when the dispatcher is closed.
         on_people: Told of every picture that was searched.
         prepare: Called before the first picture, in the thread that searches; given what says whether to leave it.
+        depth: Most pictures in flight on a GPU.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Dispatcher:
         search: PersonSearch,
         on_people: Callable[[People], None] = lambda _: None,
         prepare: Callable[[Callable[[], bool]], None] = lambda _: None,
+        depth: int = DEPTH,
     ) -> None:
+        self._depth = depth
         self._search, self._on_people, self._prepare = search, on_people, prepare
         self._changed = threading.Condition()
         self._requests: deque[deque[Job[Any]]] = deque()
@@ -104,7 +107,8 @@ class Dispatcher:
         flying: deque[tuple[Job[Any], Image]] = deque()
         ahead: deque[tuple[Job[Any], Future[Image]]] = deque()
         try:
-            with closing(self._search.stream(self._pictures(ahead, flying), depth=DEPTH, errors="return")) as found:
+            pictures = self._pictures(ahead, flying)
+            with closing(self._search.stream(pictures, depth=self._depth, errors="return")) as found:
                 for people in found:
                     self._deliver(*flying.popleft(), people)
         except Exception as error:

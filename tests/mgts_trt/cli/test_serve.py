@@ -110,3 +110,34 @@ def test_a_gallery_of_another_mode_is_refused(bundle: Path, tmp_path: Path) -> N
     gallery.close()
     with pytest.raises(MgtsError, match="mode box there, net here"):
         _open_gallery(opened, str(tmp_path / "g"), "net")
+
+
+@pytest.mark.parametrize(
+    ("options", "limits", "depth"),
+    [
+        ((), (None, None), 3),
+        (("--max-people", "8"), (8, None), 3),
+        (("--pictures-in-flight", "5"), (None, 5), 5),
+        (("--pictures-in-flight", "1"), (None, 1), 3),  # the pipeline keeps to its one
+    ],
+)
+def test_the_memory_of_the_pipeline_is_bounded(monkeypatch, bundle: Path, options, limits, depth: int) -> None:
+    from mgts_trt.cli.app import main
+    from mgts_trt.service import core, server
+
+    opened, depths = [], []
+
+    class Noted(core.Dispatcher):
+        def __init__(self, search, on_people, prepare, depth) -> None:
+            depths.append(depth)
+            super().__init__(search, on_people, prepare, depth)
+
+    monkeypatch.setattr(core, "Dispatcher", Noted)
+    monkeypatch.setattr(server, "serve", lambda service, listener, key: opened.append(service.search))
+    words = ["mgts-trt", "serve", "--bundle", str(bundle), "--threads", "1", "--port", "0", *options]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert [(each._limits["max_people"], each._limits["pictures_in_flight"]) for each in opened] == [limits]
+    assert depths == [depth]
