@@ -63,7 +63,12 @@ def index(
         ),
     ] = None,
     gpus_per_worker: Annotated[
-        float, typer.Option(min=0.0, metavar="G", help="GPUs of each worker; 0.5 puts two on one. Without, CPUs alone.")
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="G",
+            help="GPUs of each worker, which it must be able to use; 0.5 puts two on one. Without, CPUs alone.",
+        ),
     ] = 0.0,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if something is damaged or not read.")] = False,
 ) -> None:

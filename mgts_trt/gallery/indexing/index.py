@@ -204,6 +204,8 @@ class _Readers:
         self._threads = [threading.Thread(target=self._run, args=(task,), name="read", daemon=True) for task in tasks]
         for thread in self._threads:
             thread.start()
+        if not tasks:
+            channel.close()  # as the last of them does
 
     def _run(self, task: Callable[[], None]) -> None:
         try:

@@ -44,6 +44,8 @@ class _Job:
     threads: int
     every: int
     thumbnails: bool
+    gpu: bool = False
+    """Whether it has a GPU, and must use it whatever `backend` is chosen."""
 
 
 def index_with_ray(
@@ -82,7 +84,8 @@ def index_with_ray(
         address: See `ray_cluster.connected`.
         gpus_per_worker: GPUs of each; with 0 they run on the CPU. Half a GPU is 0.5.
         threads: CPU cores of each; by default as many as all can have alike.
-        backend: `auto` is TensorRT with GPUs, and ONNX Runtime without.
+        backend: `auto` takes TensorRT or ONNX Runtime's CUDA provider with GPUs, and fails where neither runs; without
+            GPUs it takes ONNX Runtime on the CPU.
         precision: Of the models.
         every: Of videos, every n-th frame is taken.
         thumbnails: Whether to keep a small picture of each person.
@@ -108,11 +111,12 @@ def index_with_ray(
             bundle=os.path.abspath(bundle),
             gallery=gallery.url,
             mode=gallery.space.mode,
-            backend=backend if backend != "auto" else "tensorrt" if gpus_per_worker else "onnxruntime",
+            backend="onnxruntime" if backend == "auto" and not gpus_per_worker else backend,
             precision=precision,
             threads=cores,
             every=every,
             thumbnails=thumbnails,
+            gpu=backend == "auto" and gpus_per_worker > 0,
         )
 
         size = _GPU_TASK if gpus_per_worker else _CPU_TASK
@@ -170,6 +174,8 @@ class _Worker:
             self._search = PersonSearch.open(
                 job.bundle, mode=job.mode, backend=job.backend, precision=job.precision, threads=job.threads
             )
+            if job.gpu:
+                _require_gpu(self._search)
             self._gallery = Gallery.open(job.gallery)
         except MgtsError as error:
             self._error = error
@@ -214,10 +220,22 @@ class _Worker:
         )
 
 
+def _require_gpu(search: PersonSearch) -> None:
+    """Refuse a worker that was given a GPU and found it of no use: on the CPU it would be slow, and nobody told why."""
+    if search.runtime.backend == "onnxruntime":
+        search.close()
+        raise BackendError(
+            f"A worker on {platform.node()} has a GPU and cannot use it: {search.runtime.reason} Mend that, or "
+            "leave out --gpus-per-worker to index on CPUs."
+        )
+
+
 def _run(
     job: _Job, tasks: Sequence[Sequence[Source]], workers: int, gpus: float, stop: threading.Event
 ) -> Iterator[IndexReport]:
     """The reports of tasks as they are done, in any order; it ends early when stopped."""
+    if not tasks:
+        return
     ray = import_ray()
     rows = [{"task": number, "sources": pickle.dumps(list(task))} for number, task in enumerate(tasks)]
     ledger = _SharedLedger(ray.remote(_Ledger).options(num_cpus=0).remote())

@@ -78,6 +78,14 @@ def test_a_folder_and_the_same_again(search: PersonSearch, gallery: Gallery, tmp
     assert {person.thumbnail for person, _ in gallery.rows() if person.source.endswith("broken.jpg")} == {b""}
 
 
+def test_nothing_to_index_ends_at_once(search: PersonSearch, gallery: Gallery) -> None:
+    done = []
+    thread = threading.Thread(target=lambda: done.append(index(search, [], gallery)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert [(report.frames, report.expected, report.failures) for report in done] == [(0, 0, [])]
+
+
 def test_a_damaged_file_is_indexed_and_told(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
     (path,) = write_scenes(tmp_path / "in", range(1))
     data = cv2.imencode(".jpg", _read(path)[..., ::-1])[1].tobytes()

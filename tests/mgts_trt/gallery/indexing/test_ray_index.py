@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from mgts_trt.errors import BundleError, ClusterError, GalleryError, SourceError
+from mgts_trt.errors import BackendError, BundleError, ClusterError, GalleryError, SourceError
 from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.indexing import ray_index
 from mgts_trt.gallery.indexing.index import IndexReport, index
@@ -16,7 +17,9 @@ from mgts_trt.gallery.indexing.ray_cluster import _cores, connected, import_ray
 from mgts_trt.gallery.indexing.ray_index import _innermost, _Job, _Ledger, _tasks, _Worker, index_with_ray
 from mgts_trt.gallery.indexing.sources import Source, find_sources
 from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.session.onnxruntime import CPU, CUDA
 from tests.helpers.camera_scenes import write_scenes, write_video
+from tests.helpers.no_tensorrt import T4, machine_without_tensorrt
 from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content
 from tests.helpers.tiny_bundle import make_tiny_bundle
@@ -181,6 +184,43 @@ def test_a_worker_returns_what_stops_it(gallery: Gallery, tmp_path: Path) -> Non
     outcome = pickle.loads(_Worker(job, _Ledger())({"task": 0, "sources": pickle.dumps([])})["outcome"])
     assert isinstance(outcome, BundleError)
     assert "nothing" in str(outcome)
+
+
+@pytest.mark.parametrize(("providers", "used"), [([CUDA, CPU], "onnxruntime-cuda"), ([CPU], None)])
+def test_a_worker_uses_its_gpu_or_says_why_not(
+    search: PersonSearch, gallery: Gallery, monkeypatch, providers: list[str], used: str | None
+) -> None:
+    """Without TensorRT: by ONNX Runtime's CUDA provider, and never quietly on the CPU."""
+    machine_without_tensorrt(monkeypatch, [T4], providers)
+    worker = _Worker(_Job(str(search.bundle.root), gallery.url, "box", "auto", "fp32", 1, 1, True, gpu=True), _Ledger())
+    outcome = pickle.loads(worker({"task": 0, "sources": pickle.dumps([])})["outcome"])
+    if used:
+        assert isinstance(outcome, IndexReport)
+        assert worker._search.runtime.backend == used
+        worker._search.close()
+    else:
+        assert isinstance(outcome, BackendError)
+        assert "has a GPU and cannot use it: TensorRT is not installed. ONNX Runtime" in str(outcome)
+        assert "no CUDA provider" in str(outcome)
+        assert "leave out --gpus-per-worker" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "backend", "gpu"),
+    [
+        ("auto", 0.0, "onnxruntime", False),
+        ("auto", 0.5, "auto", True),
+        ("tensorrt", 1.0, "tensorrt", False),
+        ("onnxruntime-cuda", 1.0, "onnxruntime-cuda", False),
+        ("onnxruntime", 1.0, "onnxruntime", False),
+    ],
+)
+def test_what_workers_run_on(search, gallery: Gallery, monkeypatch, asked, gpus, backend, gpu) -> None:
+    jobs = []
+    monkeypatch.setattr(ray_index, "connected", lambda *_, **__: nullcontext(1))
+    monkeypatch.setattr(ray_index, "_run", lambda job, *_: jobs.append(job) or iter(()))
+    index_with_ray(search.bundle.root, [], gallery, workers=1, gpus_per_worker=gpus, backend=asked)
+    assert [(job.backend, job.gpu) for job in jobs] == [(backend, gpu)]
 
 
 def test_what_ray_wrapped_is_told_in_a_line() -> None:

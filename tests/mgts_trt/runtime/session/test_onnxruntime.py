@@ -12,13 +12,12 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, BundleError
-from mgts_trt.machine.gpus import Gpu
 from mgts_trt.runtime.pipeline import PersonSearch
-from mgts_trt.runtime.session import backends, tensorrt
 from mgts_trt.runtime.session import onnxruntime as module
 from mgts_trt.runtime.session.backends import select_runtime
 from mgts_trt.runtime.session.onnxruntime import CPU, CUDA, BoundSession, CudaSession, OnnxRuntimeSession
 from tests.helpers.gpu_networks import assert_same
+from tests.helpers.no_tensorrt import T4, machine_without_tensorrt
 from tests.helpers.operators.case import Case
 from tests.helpers.operators.forms import one_node
 from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
@@ -112,8 +111,6 @@ def test_unknown_backend_and_thread_counts(bundle: Bundle) -> None:
 
 # Bound to a device: the CPU's provider runs the code that the CUDA provider would.
 
-T4 = Gpu("Tesla T4", (7, 5), 15 << 30, "550.54")
-
 
 def patches(rows: int) -> dict[str, np.ndarray]:
     values = np.random.default_rng(rows).normal(size=(2, rows, 3, *PATCH)).astype(np.float32)
@@ -166,20 +163,7 @@ def test_a_closed_bound_session(bound: BoundSession) -> None:
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine without TensorRT, whose GPUs and providers are as told; CUDA's provider is the CPU's by its name."""
-
-    def make(gpus: list[Gpu], providers: list[str], *, loads: bool = True) -> None:
-        for place in (backends, tensorrt):
-            monkeypatch.setattr(place, "find_gpus", lambda: gpus)
-        monkeypatch.setattr(tensorrt, "find_flavour", lambda *_, **__: None)
-        monkeypatch.setattr(tensorrt, "why_no_flavour", lambda _: "TensorRT is not installed.")
-        monkeypatch.setattr("onnxruntime.get_available_providers", lambda: providers)
-        monkeypatch.setattr("onnxruntime.preload_dlls", lambda *_, **__: None)
-        if loads:
-            monkeypatch.setattr(CudaSession, "provider", (CPU, {}))
-            monkeypatch.setattr(CudaSession, "device", "cpu")
-
-    return make
+    return lambda *gpus_and_providers, **how: machine_without_tensorrt(monkeypatch, *gpus_and_providers, **how)
 
 
 @pytest.mark.parametrize(
