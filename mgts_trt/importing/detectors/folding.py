@@ -4,7 +4,7 @@ Exporters write the sizes of tensors as they would be computed at run time: Shap
 input's size is known these are constants.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ DATA_DEPENDENT = frozenset({"Compress", "Loop", "NonMaxSuppression", "NonZero", 
 _KEPT = frozenset({"DequantizeLinear", "QuantizeLinear", "RandomNormal", "RandomUniform"}) | DATA_DEPENDENT
 _LARGEST = 1 << 24
 """Elements beyond which a constant is not written out."""
+
+_SMALL = 1024
+"""Elements up to which a constant may be a shape."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -48,10 +51,20 @@ def infer(model: ModelProto) -> Shapes:
     """
     graph = model.graph
     del graph.value_info[:]
-    inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+    # Without the weights, which inference would copy: only small constants can be sizes.
+    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    for field in ("node", "input", "output"):
+        getattr(light.graph, field).extend(getattr(graph, field))
+    light.graph.name = "light"
+    for tensor in graph.initializer:
+        if np.prod(tensor.dims, dtype=np.int64) <= _SMALL:
+            light.graph.initializer.append(tensor)
+        else:
+            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    inferred = shape_inference.infer_shapes(light, data_prop=True).graph
     graph.value_info.extend(inferred.value_info)
     found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+    for value in (*graph.input, *inferred.value_info, *inferred.output):
         kind = value.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim]
         if kind.HasField("shape") and None not in dims:
@@ -66,6 +79,13 @@ def reads(node: NodeProto) -> Iterator[str]:
         for inner in graph.node:
             yield from reads(inner)
         yield from (output.name for output in graph.output)
+
+
+def replace_nodes(model: ModelProto, nodes: Iterable[NodeProto]) -> None:
+    """Give a model these nodes, some of which may be its own."""
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
 def branches(node: NodeProto) -> dict[str, Any]:
@@ -91,8 +111,7 @@ def drop_unread(model: ModelProto) -> None:
         if wanted.intersection(node.output):
             wanted.update(reads(node))
             kept.append(node)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
+    replace_nodes(model, reversed(kept))
     weights = [tensor for tensor in graph.initializer if tensor.name in wanted]
     del graph.initializer[:]
     graph.initializer.extend(weights)
@@ -112,9 +131,9 @@ def _fold_once(model: ModelProto, shapes: Shapes) -> bool:
         for name, value in zip(node.output, values, strict=True):
             known[name] = numpy_helper.from_array(value, name)
             made.append(known[name])
-    del graph.node[:]
-    graph.node.extend(kept)
-    graph.initializer.extend(made)
+    if made:
+        replace_nodes(model, kept)
+        graph.initializer.extend(made)
     return bool(made)
 
 
@@ -168,7 +187,5 @@ def _splice_branches(model: ModelProto) -> bool:
             nodes.append(helper.make_node("Identity", [inner.name], [outer], name=f"{outer}.branch"))
         spliced = True
     if spliced:
-        copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(copies)
+        replace_nodes(model, nodes)
     return spliced

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from mgts_trt._typing import Array
+from mgts_trt.importing.detectors.folding import replace_nodes
 
 
 class NodeWriter:
@@ -60,9 +61,7 @@ class NodeWriter:
     def into(self, model: ModelProto, *, front: bool = False) -> None:
         """Put what was written into a model, before its nodes or behind them."""
         nodes = [*self.nodes, *model.graph.node] if front else [*model.graph.node, *self.nodes]
-        copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del model.graph.node[:]
-        model.graph.node.extend(copies)
+        replace_nodes(model, nodes)
         model.graph.initializer.extend(self.initializers)
 
 

@@ -9,7 +9,6 @@ from onnx import ModelProto
 
 from mgts_trt._typing import Array
 from mgts_trt.errors import OnnxError
-from mgts_trt.importing.detectors.cutting import without_nms
 from mgts_trt.importing.detectors.detector_options import BoxForm, Colour, DetectorOptions, Family, Placement
 from mgts_trt.importing.detectors.families import Outputs, find_outputs
 from mgts_trt.importing.detectors.measuring import Scale, is_decoded, measure, noise, run
@@ -68,7 +67,7 @@ def recognise(original: ModelProto, options: DetectorOptions | None = None) -> R
 def recognise_form(original: ModelProto, options: DetectorOptions) -> tuple[Recognised, StaticForm]:
     """As `recognise`, with the static graph whose tensors it names."""
     form = static_form(original, options)
-    form, cut = without_nms(form)
+    cut = form.cut
     shapes = {output.name: form.shapes.get(output.name) for output in form.model.graph.output}
     outputs = find_outputs(shapes, form.image.hw, options)
     habit = HABITS[outputs.family]

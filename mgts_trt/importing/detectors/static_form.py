@@ -8,6 +8,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, checker, defs, helper,
 
 from mgts_trt.bundle.onnx_graph import element_type
 from mgts_trt.errors import OnnxError
+from mgts_trt.importing.detectors.cutting import Cutoff, cut_nms
 from mgts_trt.importing.detectors.detector_options import DetectorOptions
 from mgts_trt.importing.detectors.folding import Shapes, branches, fold, infer
 
@@ -50,12 +51,14 @@ class StaticForm:
         model: Its graph, opset `OPSET`, as far as shapes do not depend on data.
         image: Its input.
         size_input: Name of a second input of the original that is a constant here: width and height.
+        cut: What of the original's own NMS was left out; None if it has none.
         shapes: Name → shape of every tensor whose shape is known.
     """
 
     model: ModelProto
     image: ImageInput
     size_input: str | None
+    cut: Cutoff | None
     shapes: Shapes
 
 
@@ -78,10 +81,12 @@ def static_form(original: ModelProto, options: DetectorOptions) -> StaticForm:
     image, size_input = _inputs(model, options)
     _check_types([*model.graph.input, *model.graph.output])
     _fix_sizes(model, image, size_input)
+    fold(model)
+    cut = cut_nms(model, options)
     _say_sizes(model, fold(model))
     model = _in_opset(model)
     _name_nodes(model)
-    return StaticForm(model, image, size_input, infer(model))
+    return StaticForm(model, image, size_input, cut, infer(model))
 
 
 def shape_text(value: ValueInfoProto) -> str:
