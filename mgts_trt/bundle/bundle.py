@@ -54,8 +54,16 @@ class Bundle:
         """
         root = Path(path)
         manifest = read_manifest(root)
-        for file in manifest.files:
-            _check_file(root, file)
+        while True:
+            try:
+                for file in manifest.files:
+                    _check_file(root, file)
+                break
+            except BundleError:
+                # Another process may have put other models in its place just now: what counts is the manifest there is.
+                if (current := read_manifest(root)) == manifest:
+                    raise
+                manifest = current
         if manifest.format < FORMAT:
             _log.warning(
                 "The manifest of %s has no digest, so changes go unnoticed. Write one: mgts-trt bundle seal %s",

@@ -71,6 +71,18 @@ class Quantisation(_Strict):
     kept: tuple[str, ...] = Field(default=(), description="layers left in half")
 
 
+class Converted(_Strict):
+    """Where a file that was made from the bundle's FP32 file comes from."""
+
+    fp32_sha256: Sha256 = Field(description="the FP32 file it was made from")
+    calibration_sha256: Sha256 | None = Field(default=None, description="digest of INT8's calibration pictures")
+    versions: dict[str, str] = Field(description="of the packages that made it")
+    at_parity: bool | None = Field(
+        default=None,
+        description="whether it was within its tolerances on the goldens then; null: not compared",
+    )
+
+
 class Calibration(_Strict):
     """The pictures INT8 was calibrated on; they are not in the bundle."""
 
@@ -96,6 +108,7 @@ class Model(_Strict):
         default={}, description="precision → ONNX nodes left in float32 there because their values would overflow"
     )
     quantisation: Quantisation | None = Field(default=None, description="of the INT8 file")
+    converted: dict[Name, Converted] = Field(default={}, description="precision → how its file was made from FP32's")
 
 
 class Golden(_Strict):

@@ -8,8 +8,10 @@ import typer
 
 from mgts_trt.choices import LoweringChoice
 from mgts_trt.cli.console import notice_untrained, out, progress, split, table
+from mgts_trt.cli.convert import CalibrationOption
 from mgts_trt.cli.options import FlavourOption
 from mgts_trt.cli.terminal import Records
+from mgts_trt.cli.wanted_precisions import DespiteParityOption, with_precisions
 
 if TYPE_CHECKING:
     from mgts_trt.plans.builder.build import BuildResult
@@ -18,7 +20,11 @@ if TYPE_CHECKING:
 def build(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     precision: Annotated[
-        str | None, typer.Option(help="Precisions to build, with commas between them; by default all in the bundle.")
+        str | None,
+        typer.Option(
+            help="Precisions to build, with commas between them; by default all in the bundle, and on a GPU FP16. "
+            "What the bundle lacks is made first. auto is what `tune` found the fastest, else FP16."
+        ),
     ] = None,
     target: Annotated[
         str | None,
@@ -34,6 +40,8 @@ def build(
     batch: Annotated[
         int, typer.Option(min=1, help="Most pictures at once; detector and mask net then take any number up to it.")
     ] = 1,
+    calibration: CalibrationOption = None,
+    despite_parity: DespiteParityOption = False,
     flavour: FlavourOption = None,
     force: Annotated[bool, typer.Option("--force", help="Build plans that are up to date again.")] = False,
 ) -> None:
@@ -42,7 +50,7 @@ def build(
     from mgts_trt.plans.builder.build import BuildEvent, build_bundle
     from mgts_trt.plans.extras import INT8_ON_RTX
 
-    opened = Bundle.open(bundle)
+    opened, precisions = with_precisions(Bundle.open(bundle), precision, calibration, despite_parity)
     with progress() as bar:
         task = bar.add_task("preparing", total=None)
 
@@ -52,7 +60,7 @@ def build(
 
         results = build_bundle(
             opened,
-            split(precision) if precision else None,
+            precisions,
             split(target) if target else None,
             models=model,
             ops=ops,

@@ -123,13 +123,6 @@ def _write_polygraphy(bundle: "Bundle", folder: Path, precision: str) -> list[st
     return [f"Goldens for Polygraphy are in {folder}; on ONNX Runtime it compares them with:", *commands]
 
 
-_WORDS = {
-    "matched": "golden boxes found",
-    "box_iou": "IoU of boxes found",
-    "score": "difference of scores",
-    "mask": "difference of masks",
-    "cosine": "cosine of embeddings",
-}
 _TASK_WORDS = {
     "box_ap": "box AP at IoU 0.5",
     "label_mask_iou": "mask IoU with labels",
@@ -146,7 +139,7 @@ _TASK_WORDS = {
 def parity_table(comparisons: "list[Comparison]", title: str, task: "TaskReport | None" = None) -> Records:
     """One row a model, precision and metric, with the worst of all pictures; then those of the task."""
     from mgts_trt.bundle.recipe import MODELS
-    from mgts_trt.evaluation.parity import AT_MOST
+    from mgts_trt.evaluation.parity import AT_MOST, WORDS
 
     rows = table("part", "prec.", "compared", ">ref.", ">here", ">bound", "", title=title)
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
@@ -157,7 +150,7 @@ def parity_table(comparisons: "list[Comparison]", title: str, task: "TaskReport 
         worst = (max if at_most else min)(group, key=lambda comparison: comparison.value)
         bound = f"{'≤' if at_most else '≥'} {worst.bound:g}"
         verdict = _verdict(all(comparison.ok for comparison in group))
-        rows.add_row(model, precision, _WORDS[metric], "", f"{worst.value:.4g}", bound, verdict)
+        rows.add_row(model, precision, WORDS[metric], "", f"{worst.value:.4g}", bound, verdict)
     if task is None:
         return rows
     rows.add_section()

@@ -31,6 +31,15 @@ _FAINT = 0.05
 
 AT_MOST = ("score", "mask")
 
+WORDS = {
+    "matched": "golden boxes found",
+    "box_iou": "IoU of boxes found",
+    "score": "difference of scores",
+    "mask": "difference of masks",
+    "cosine": "cosine of embeddings",
+}
+"""What the metrics are, for people."""
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -1,14 +1,13 @@
 """What may be thrown away and made again, kept between runs in the user's cache folder."""
 
-import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from mgts_trt.machine.files import replace_file
+from mgts_trt.machine.locks import locked
 
 VARIABLE = "MGTS_TRT_CACHE"
 """Environment variable that names the cache folder, or switches caching `off`."""
@@ -84,20 +83,12 @@ class DiskCache:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._locked(self.folder):
+            with locked(self.folder):
                 with replace_file(path) as temporary:
                     temporary.write_bytes(_MAGIC + hashlib.sha256(content).hexdigest().encode() + content)
                 self._prune(self.folder, keep=path)
         except OSError as error:
             _log.warning("Cannot write into the cache %s: %s. Going on without it.", self.folder, error.strerror)
-
-    @staticmethod
-    @contextmanager
-    def _locked(folder: Path) -> Iterator[None]:
-        """One process at a time; the operating system unlocks when a process dies."""
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _prune(self, folder: Path, keep: Path) -> None:
         files = sorted(((path.stat(), path) for path in folder.glob(f"*{_SUFFIX}")), key=lambda file: file[0].st_mtime)

@@ -90,6 +90,8 @@ def calibrate(
         PrecisionError: There are no inputs, or a value is not finite.
     """
     names = list(dict.fromkeys(tensors))
+    if not names:
+        return {}
     histograms = {name: Histogram() for name in names}
     tapped = ModelProto()
     tapped.CopyFrom(model)

@@ -2,17 +2,19 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.layout import model_file
-from mgts_trt.bundle.manifest import Manifest, Model, write_manifest
-from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, staging_folder
+from mgts_trt.bundle.layout import SIGNATURE, model_file
+from mgts_trt.bundle.manifest import Calibration, Manifest, Model, write_manifest
+from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, replace_models, staging_folder
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import PrecisionError
+from mgts_trt.precisions.alone import alone
 from mgts_trt.precisions.calibration_set import check_people, read_calibration, require_calibration
 from mgts_trt.precisions.lower_precision import lower, require_precisions
+from mgts_trt.precisions.provenance import provenance
 from mgts_trt.precisions.recording import Recording, record_people, start_recording
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 
@@ -52,6 +54,15 @@ def convert_bundle(job: Conversion) -> Bundle:
     """
     refuse_to_overwrite(job.out, force=job.force)
     require_precisions(job.precisions)
+    if job.out.resolve() != job.bundle.root.resolve():
+        _convert_into(job, in_place=False)
+    else:
+        with alone(job.bundle, job.on_note):
+            _convert_into(replace(job, bundle=Bundle.open(job.bundle.root)), in_place=True)
+    return Bundle.open(job.out)
+
+
+def _convert_into(job: Conversion, *, in_place: bool) -> None:
     old, manifest = job.bundle, job.bundle.manifest
     calibration, calibrated_on = read_calibration(job.calibration, manifest, job.on_note)
     if "int8" in job.precisions:
@@ -68,16 +79,21 @@ def convert_bundle(job: Conversion) -> Bundle:
         models = {}
         for name in MODELS:
             if name in manifest.models:
-                models[name] = _convert(job, name, staging, goldens, calibration)
+                models[name] = _convert(job, name, staging, goldens, calibration, calibrated_on)
         update = {"models": models, "calibration": calibrated_on}
         new = Manifest.model_validate(manifest.model_copy(update=update).model_dump())
         for file in new.files:
             if not (staging / file.file).exists():  # goldens and labelled sets stay as they are
                 (staging / file.file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(old.root / file.file, staging / file.file)
-        write_manifest(staging, new)
-        move_into_place(staging, job.out)
-    return Bundle.open(job.out)
+        if in_place:
+            replace_models(staging, old.root, manifest, new)
+            if (old.root / SIGNATURE).exists():
+                (old.root / SIGNATURE).unlink()
+                job.on_note(f"{old.root} was signed. It is another bundle now, without a signature: sign it again.")
+        else:
+            write_manifest(staging, new)
+            move_into_place(staging, job.out)
 
 
 def record_detections(bundle: Bundle, recordings: list[Recording]) -> None:
@@ -90,7 +106,14 @@ def record_detections(bundle: Bundle, recordings: list[Recording]) -> None:
     session.close()
 
 
-def _convert(job: Conversion, name: str, root: Path, goldens: list[Recording], calibration: list[Recording]) -> Model:
+def _convert(
+    job: Conversion,
+    name: str,
+    root: Path,
+    goldens: list[Recording],
+    calibration: list[Recording],
+    calibrated_on: Calibration | None,
+) -> Model:
     shutil.copyfile(job.bundle.model_path(name, "fp32"), root / model_file(name, "fp32"))
     entry = job.bundle.model(name)
     model = entry.model_copy(
@@ -100,9 +123,10 @@ def _convert(job: Conversion, name: str, root: Path, goldens: list[Recording], c
             "ranges": None,
             "kept_float32": {},
             "quantisation": None,
+            "converted": {},
         }
     )
-    return lower(
+    model = lower(
         name,
         root,
         model,
@@ -113,3 +137,10 @@ def _convert(job: Conversion, name: str, root: Path, goldens: list[Recording], c
         on_step=job.on_step,
         on_picture=job.on_picture,
     )
+    fp32, digest = entry.files["fp32"].sha256, calibrated_on.sha256 if calibrated_on else None
+    origins = {
+        precision: provenance(fp32, digest if precision == "int8" else None)
+        for precision in model.files
+        if precision != "fp32"
+    }
+    return model.model_copy(update={"converted": origins})

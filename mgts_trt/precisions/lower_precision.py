@@ -15,7 +15,7 @@ from mgts_trt.errors import PrecisionError
 from mgts_trt.precisions.calibration import Histogram, calibrate, thresholds
 from mgts_trt.precisions.half import half_nodes, to_half
 from mgts_trt.precisions.int8 import activations, layer_names, match_layers, to_int8
-from mgts_trt.precisions.onnx_file import require_runs, save_checked, tensor_specs
+from mgts_trt.precisions.onnx_file import QUANTISES_HALF, load_typed, opset, require_runs, save_checked, tensor_specs
 from mgts_trt.precisions.ranges import largest, measure_ranges, write_ranges
 from mgts_trt.precisions.recording import Recording, model_inputs
 
@@ -118,10 +118,10 @@ def write_half(
         RecipeError: The file's tensors are not the recipe's.
     """
     on_step("measure")
-    model = onnx.load(root / model_file(name, "fp32"))
+    model = load_typed(root / model_file(name, "fp32"))
     ranges = measure_ranges(model, samples)
-    file = ranges_file(name)
-    write_ranges(root / file, ranges, pictures)
+    if ranges:
+        write_ranges(root / ranges_file(name), ranges, pictures)
 
     on_step("convert")
     path = root / model_file(name, "fp16")
@@ -133,7 +133,7 @@ def write_half(
     return entry.model_copy(
         update={
             "files": {**entry.files, "fp16": BundleFile.of(root, path.name)},
-            "ranges": BundleFile.of(root, file),
+            "ranges": BundleFile.of(root, ranges_file(name)) if ranges else None,
             "kept_float32": {"fp16": kept} if kept else {},
         }
     )
@@ -199,7 +199,12 @@ class Quantiser:
     """
 
     def __init__(self, full: Path, half: Path) -> None:
-        self.full, self.half = onnx.load(full), onnx.load(half)
+        self.full, self.half = load_typed(full), load_typed(half)
+        if (version := opset(self.full)) < QUANTISES_HALF:
+            raise PrecisionError(
+                f"{full.name} is of ONNX's opset {version}, and cannot be converted to {QUANTISES_HALF}, which INT8 "
+                f"needs. Export the model with opset {QUANTISES_HALF} or newer, or take FP16."
+            )
         in_half = half_nodes(self.full)[0]  # by kind; what overflows half stands in float32 in the file
         types = {value.name: value.type.tensor_type.elem_type for value in self.half.graph.value_info}
         computed = {node.name: types.get(node.input[0]) for node in self.half.graph.node if node.name in in_half}

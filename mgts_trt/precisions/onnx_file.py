@@ -1,10 +1,12 @@
 """ONNX files: written once they have been checked, their tensors, and whether they run."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import onnxruntime as ort
 from onnx import helper
 
@@ -12,6 +14,14 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import PrecisionError
 from mgts_trt.runtime.session.onnxruntime import PLAIN_QDQ
+
+QUANTISES_HALF = 19
+"""The first opset whose QuantizeLinear takes half."""
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators in a model."""
+    return max((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
 def save_checked(model: onnx.ModelProto, path: Path) -> None:
@@ -28,6 +38,27 @@ def save_checked(model: onnx.ModelProto, path: Path) -> None:
         onnx.checker.check_model(str(path), full_check=False)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         raise PrecisionError(f"{path.name} is not a valid ONNX model: {error}") from error
+
+
+def load_typed(path: Path) -> onnx.ModelProto:
+    """Read a model, every tensor of which has a type; what a file of others does not say is inferred.
+
+    One of an opset before `QUANTISES_HALF` comes in that one, where ONNX's converter can.
+
+    Raises:
+        PrecisionError: A type cannot be inferred.
+    """
+    model = onnx.load(path)
+    if opset(model) < QUANTISES_HALF:
+        with suppress(Exception):  # the converter's have no common base; FP16 needs no other opset
+            model = onnx.version_converter.convert_version(model, QUANTISES_HALF)
+    known = {value.name for value in (*model.graph.value_info, *model.graph.output)}
+    if known.issuperset(output for node in model.graph.node for output in node.output if output):
+        return model
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
+        raise PrecisionError(f"{path.name} cannot be converted: its types cannot be inferred: {error}") from error
 
 
 def tensor_specs(path: Path) -> tuple[dict[str, TensorSpec], dict[str, TensorSpec]]:

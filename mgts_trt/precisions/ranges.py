@@ -31,13 +31,15 @@ def measure_ranges(model: ModelProto, inputs: Iterable[Mapping[str, Array]]) -> 
         inputs: The model's inputs by name, of the types and shapes it asks for; one mapping a run.
 
     Returns:
-        In the order of the graph, each over all elements of its tensor and all runs.
+        In the order of the graph, each over all elements of its tensor and all runs; empty, without a run, where
+        nothing could be in half.
 
     Raises:
         PrecisionError: There are no inputs, or a value is not finite; the message names the layer.
     """
     nodes = {output: node for node in model.graph.node for output in node.output}
-    names = _names(model)
+    if not (names := _names(model)):
+        return []
     session = _session(model, names)
     runs = [session.run(None, dict(arrays)) for arrays in inputs]
     if not runs:

@@ -62,7 +62,7 @@ def publish(folder: Path, final: Path, *, keep: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
+def disk_errors(folder: Path, what: str = "the plan") -> Iterator[None]:
     """Turn what the operating system refuses to write into `folder` into a `BuildError` with advice."""
     try:
         yield
@@ -71,7 +71,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
             advice = f"Free some space on the disk that holds {folder}, and build again."
         else:
             advice = "Copy the bundle to a folder you may write in, and build there."
-        raise BuildError(f"Cannot write the plan into {folder}: {error.strerror or error}. {advice}") from error
+        raise BuildError(f"Cannot write {what} into {folder}: {error.strerror or error}. {advice}") from error
 
 
 def _remove_stale(parent: Path) -> None:
