@@ -259,7 +259,6 @@ def test_a_bundle_that_is_installed_is_found(outside: tuple[Path, Path], wheels:
     [
         (["parity", "nowhere"], "`python -m export --out DIR`"),
         (["parity", "bundle", "--labelled", "photos"], "`python -m training label-set --out DIR`"),
-        (["detect", "photos", "--precision", "int8"], "`python -m export --precision int8`"),
     ],
 )
 def test_what_it_lacks_it_does_not_advise(command: list[str], lacking: str, outside: tuple[Path, Path]) -> None:

@@ -82,9 +82,16 @@ class Bundle:
         if precision not in entry.files:
             raise BundleError(
                 f"The bundle {self.root} holds {model} in {', '.join(entry.files)}, not in {precision}. "
-                f"Export it with {in_checkout(f'`python -m export --precision {precision}`')}, or ask for one there is."
+                f"{self.how_to_make(precision)}, or ask for one there is."
             )
         return self.root / entry.files[precision].file
+
+    def how_to_make(self, precision: str) -> str:
+        """What brings a precision that the bundle lacks: the beginning of a sentence."""
+        if precision == "fp32":  # which the others are made from
+            return f"Export it with {in_checkout('`python -m export`')}"
+        pictures = " --calibration PHOTOS" * (precision == "int8")
+        return f"Make it with `mgts-trt convert {self.root} --out DIR --precision fp32,{precision}{pictures}`"
 
     def model(self, name: str) -> Model:
         """The manifest's entry of one model.

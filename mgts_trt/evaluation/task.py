@@ -181,8 +181,7 @@ def _run(
     chosen = task_modes(bundle, precision, modes)
     if not chosen:
         raise BundleError(
-            f"The bundle {bundle.root} holds no mode's models in {precision}. Export it again with "
-            f"{in_checkout(f'`python -m export --precision {precision}`')}."
+            f"The bundle {bundle.root} holds no mode's models in {precision}. {bundle.how_to_make(precision)}."
         )
     sessions: dict[str, Session] = {}
     try:
