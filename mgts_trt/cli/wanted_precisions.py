@@ -112,7 +112,11 @@ def _convert(bundle: "Bundle", precisions: tuple[str, ...], calibration: Path | 
 def _say(bundle: "Bundle", precision: str, names: list[str], seconds: float) -> None:
     entries = [bundle.model(name) for name in names]
     size = sum(entry.files[precision].bytes for entry in entries) / 2**20
-    verdict = {True: "at parity on the goldens", False: "NOT at parity on the goldens", None: "compared with nothing"}
+    verdict = {
+        True: "at parity on the goldens, on the CPU",
+        False: "NOT at parity on the goldens",
+        None: "compared with nothing",
+    }
     origin = entries[0].converted.get(precision)
     found = verdict[origin.at_parity if origin else None]
     out.print(f"Made {precision} of {', '.join(names)} in {bundle.root}: {size:.1f} MiB, {seconds:.0f} s, {found}")

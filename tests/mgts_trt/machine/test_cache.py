@@ -9,6 +9,7 @@ import pytest
 
 from mgts_trt.machine.cache import VARIABLE, DiskCache, cache_root
 from mgts_trt.machine.gpus import Gpu
+from mgts_trt.machine.locks import locked
 from mgts_trt.plans import caches
 from mgts_trt.plans.caches import TimingCache
 from mgts_trt.plans.flavour import Flavour
@@ -127,7 +128,7 @@ def test_processes_that_write_at_once_leave_whole_files(tmp_path, caplog):
 
 def test_a_writer_waits_while_another_process_holds_the_lock(disk):
     disk.store("shared", b"mine")
-    with disk._locked(disk.folder):
+    with locked(disk.folder):
         writer = start_writer(disk.folder.parent, 7, 1)
         with pytest.raises(subprocess.TimeoutExpired):
             writer.wait(timeout=0.5)
