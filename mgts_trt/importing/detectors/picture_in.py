@@ -1,5 +1,7 @@
 """From the canvas to a detector's input, in the graph: placement, size, colour, normalisation."""
 
+import math
+
 import numpy as np
 
 from mgts_trt._typing import Array
@@ -59,14 +61,22 @@ def _resized(write: NodeWriter, pixels: str, found: Recognised) -> str:
     (height, width), (content_height, content_width) = found.image.hw, found.content_hw
     scaled = write("Transpose", pixels, perm=[0, 3, 1, 2])
     if found.content_hw != found.canvas:
+        scales = [_scale(*sides) for sides in zip(found.canvas, found.content_hw, strict=True)]
         scaled = write(
-            "Resize", scaled, "", "", ints(content_height, content_width), axes=[2, 3], mode="linear",
-            coordinate_transformation_mode="half_pixel",
-        )  # fmt: skip
+            "Resize", scaled, "", floats(1, 1, *scales), mode="linear", coordinate_transformation_mode="half_pixel"
+        )
     below, beside = height - content_height, width - content_width
     if below or beside:
         scaled = write("Pad", scaled, ints(0, 0, 0, 0, 0, 0, below, beside))
     return write("Transpose", scaled, perm=[0, 2, 3, 1])
+
+
+def _scale(side: int, wanted: int) -> float:
+    """The float32 scale by which a side becomes the wanted one where the product is rounded down, as runtimes do."""
+    scale = np.float32(wanted / side)
+    while math.floor(side * float(scale)) < wanted:
+        scale = np.nextafter(scale, np.float32(np.inf))
+    return float(scale)
 
 
 def _shifts(write: NodeWriter, pixels: str, found: Recognised) -> tuple[str, str]:

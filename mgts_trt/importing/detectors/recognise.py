@@ -51,6 +51,13 @@ _FORMS: dict[Family, BoxForm | None] = {
 }  # fmt: skip
 
 
+_ROWS = {
+    "family": "family", "canvas": "canvas", "person": "person", "colour": "colour", "mean": "mean", "std": "std",
+    "pad": "pad", "placement": "placement", "activation": "scores", "box_form": "boxes", "unit": "boxes", "nms": "nms",
+}  # fmt: skip
+"""Option → row of the table that it decides."""
+
+
 def recognise(original: ModelProto, options: DetectorOptions | None = None) -> Recognised:
     """What a detector is.
 
@@ -71,7 +78,8 @@ def recognise_form(original: ModelProto, options: DetectorOptions) -> tuple[Reco
     shapes = {output.name: form.shapes.get(output.name) for output in form.model.graph.output}
     outputs = find_outputs(shapes, form.image.hw, options)
     habit = HABITS[outputs.family]
-    why = {"family": outputs.why, "nms": "the family's", "colour": "the family's"}
+    why = {"family": outputs.why, "canvas": "the model's input"}
+    why |= dict.fromkeys(("nms", "colour", "pad", "placement"), "the family's")
     if cut is not None:
         why["outputs"] = cut.why
         habit = replace(habit, nms=habit.nms if cut.iou is None else cut.iou)
@@ -86,9 +94,9 @@ def recognise_form(original: ModelProto, options: DetectorOptions) -> tuple[Reco
     if options.activation is None and outputs.family == "detr" and outputs.channels == 92:
         activation, why["scores"] = "softmax", "92 logits: COCO's 91 numbers and no object"
     habit = HABITS[outputs.family] if cut is None else habit
-    for name in ("colour", "mean", "std", "pad", "placement", "nms", "person", "activation", "canvas"):
+    for name, row in _ROWS.items():
         if getattr(options, name) is not None:
-            why["scores" if name == "activation" else name] = "as said"
+            why[row] = "as said"
     return (
         Recognised(
             family=outputs.family,

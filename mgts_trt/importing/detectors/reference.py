@@ -55,9 +55,7 @@ def prepare(found: Recognised, image: Image) -> tuple[Floats, tuple[int, int]]:
         low = int(np.ceil((rows[-1] + 1) * content_height / found.canvas[0])) if len(rows) else 0
         right = int(np.ceil((columns[-1] + 1) * content_width / found.canvas[1])) if len(columns) else 0
         top, left = (height - low) // 2, (width - right) // 2
-        middle = np.full_like(placed, np.array(found.pad, np.float32))
-        middle[top : top + low, left : left + right] = placed[:low, :right]
-        placed = middle
+        placed = np.roll(placed, (top, left), axis=(0, 1))
     if found.colour == "bgr":
         placed = placed[:, :, ::-1]
     placed = (placed - np.array(found.mean, np.float32)) / np.array(found.std, np.float32)

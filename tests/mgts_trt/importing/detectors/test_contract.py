@@ -1,24 +1,28 @@
 """Each family, exported by PyTorch, finds what was planted: boxes and scores worked out by hand."""
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import onnx
 import pytest
 
+from mgts_trt.choices import Lowering
 from mgts_trt.importing.detectors.contract import contract_model
 from mgts_trt.importing.detectors.detector_options import DetectorOptions
 from mgts_trt.importing.detectors.folding import DATA_DEPENDENT
 from mgts_trt.importing.detectors.measuring import run
 from mgts_trt.importing.detectors.recognise import recognise
 from mgts_trt.importing.detectors.reference import reference
+from mgts_trt.plans.flavour import Flavour
+from mgts_trt.plans.installed import find_flavour
+from tests.helpers.parsed_engines import parsed_engines
 
 pytest.importorskip("torch")
 from tests.helpers import detector_modules as modules
 from tests.helpers.detector_modules import CELLS, HW, Export
 
-FEW = DetectorOptions(candidates=64, places=8, mean=(0, 0, 0))
 NEVER = -12.0  # a logit of nobody
 
 
@@ -133,11 +137,11 @@ CASES = [
     Case("Detections", DETECTIONS, ["labels", "boxes", "scores"], "detections", DETECTIONS_FOUND, person=0),
     Case("FastestDet", FASTEST, ["map"], "fastestdet", FASTEST_FOUND),
 ]
-NAMES = [f"{case.family}-{case.module}-{len(case.plant[0])}" for case in CASES]
 
-# Each exporter from the oldest opset it writes to the newest.
-TORCHSCRIPT = [11, 12, 13, 14, 15, 16, 17, 18, 20]
-DYNAMO = [18, 19, 20, 21, 22, 23]
+EXPORTS = [
+    *(Export(False, opset) for opset in (11, 13, 20, 17, 12, 16, 11, 18, 15)),  # by case: oldest to newest
+    *(Export(True, opset) for opset in (18, 23, 20)),
+]
 
 
 def build(case: Case, export: Export, dynamic: bool = False) -> onnx.ModelProto:
@@ -171,8 +175,35 @@ def check(case: Case, original: onnx.ModelProto, batch: bool = True) -> None:
         assert result["boxes"][0][sure] == pytest.approx(expected[0][sure], abs=1e-2)
 
 
-@pytest.mark.parametrize(("case", "number"), [(case, n) for n, case in enumerate(CASES)], ids=NAMES)
-@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-def test_a_family_finds_what_was_planted(case: Case, number: int, dynamo: bool) -> None:
-    opsets = DYNAMO if dynamo else TORCHSCRIPT
-    check(case, build(case, Export(dynamo, opsets[number % len(opsets)])))
+@pytest.mark.parametrize(
+    ("case", "export"),
+    [*zip(CASES, EXPORTS, strict=False), (CASES[0], EXPORTS[-3]), (CASES[3], EXPORTS[-2]), (CASES[7], EXPORTS[-1])],
+    ids=lambda value: value.family if isinstance(value, Case) else "-".join(map(str, value)),
+)
+def test_a_family_finds_what_was_planted(case: Case, export: Export) -> None:
+    check(case, build(case, export))
+
+
+def test_a_batch_that_was_open_stays_open() -> None:
+    check(CASES[2], build(CASES[2], Export(False, 17), dynamic=True))
+
+
+@pytest.fixture(scope="module")
+def rtx() -> Flavour:
+    flavour = find_flavour("tensorrt_rtx")
+    if flavour is None or flavour.name != "tensorrt_rtx":
+        pytest.skip("parsing for real needs TensorRT-RTX, which is not installed")
+    return flavour
+
+
+@pytest.mark.parametrize("lowering", ["graph", "kernel"])
+@pytest.mark.parametrize("case", CASES, ids=[case.family for case in CASES])
+def test_tensorrt_takes_it(case: Case, lowering: Lowering, rtx: Flavour, tmp_path: Path) -> None:
+    options = DetectorOptions(candidates=64, places=8, person=case.person, placement="centre", canvas=(96, 128))
+    path = tmp_path / "detector.onnx"
+    onnx.save(contract_model(build(case, Export(False, 17)), options), path)
+    for batch in (1, 2):
+        assert parsed_engines(path, lowering, batch, rtx) == (1 if lowering == "graph" or case.family in NO_NMS else 2)
+
+
+NO_NMS = ("end-to-end", "detr", "detections")
