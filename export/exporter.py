@@ -14,13 +14,14 @@ from export.graphs.check import Check, CheckedGraph, require
 from export.graphs.networks import GRAPHS, fold_batch_norm
 from export.graphs.trace import export_onnx
 from export.onnx_file import store_weights_in_half
-from export.references.goldens import record, write_golden
+from export.references.goldens import record
 from export.references.labelled import add_labelled
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import LABELLED, model_file
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training, write_manifest
 from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, staging_folder
 from mgts_trt.bundle.recipe import MODELS, load_recipe
+from mgts_trt.evaluation.golden import write_golden
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.precisions.calibration_set import check_people, read_calibration, require_calibration
@@ -110,7 +111,9 @@ def export_bundle(job: Export) -> tuple[Bundle, list[Check]]:
             models[name] = _export_model(job, name, network, staging, recordings, calibration, manifest, checks)
             if labelled:
                 networks[name] = network
-        goldens = tuple(write_golden(recording, staging) for recording in recordings)
+        goldens = tuple(
+            write_golden(staging, each.name, each.picture, each.outputs, each.source) for each in recordings
+        )
         update = {
             "models": models,
             "golden": goldens,

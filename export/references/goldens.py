@@ -1,14 +1,9 @@
 """Recording what PyTorch gives for real pictures, in the form `mgts_trt.evaluation.golden` reads."""
 
-from pathlib import Path
-
-import numpy as np
 import torch
 
-from mgts_trt.bundle.layout import GOLDEN, golden_files
-from mgts_trt.bundle.manifest import BundleFile, Golden, Manifest
+from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.evaluation.golden import EMBEDDINGS
-from mgts_trt.pictures.image import write_image
 from mgts_trt.precisions.recording import Recording, record_people
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
@@ -32,17 +27,3 @@ def record(recording: Recording, name: str, network: FasterRCNN | FCIS | MGTS | 
     outputs.update({f"{name}.{key}": tensor.numpy() for key, tensor in found._asdict().items()})
     if name == "detector":
         record_people(recording)
-
-
-def write_golden(recording: Recording, root: Path) -> Golden:
-    """Write picture and outputs under `root/golden` and return the manifest's entry."""
-    (root / GOLDEN).mkdir(exist_ok=True)
-    picture, outputs = golden_files(recording.name)
-    write_image(root / picture, recording.picture)
-    np.savez_compressed(root / outputs, **recording.outputs)
-    return Golden(
-        name=recording.name,
-        picture=BundleFile.of(root, picture),
-        outputs=BundleFile.of(root, outputs),
-        source=recording.source,
-    )

@@ -96,6 +96,24 @@ class Calibration(_Strict):
         return cls(pictures=pictures, sha256=hashlib.sha256("".join(sorted(pictures.values())).encode()).hexdigest())
 
 
+class Provenance(_Strict):
+    """The file of another project that a model was made of; parity compares with that file."""
+
+    file: Name
+    sha256: Sha256
+    opset: int = Field(ge=1, description="of the standard operators")
+    producer: Name = Field(description="what wrote it, as it says")
+    licence: Name | None = Field(default=None, description="as whoever imported it said")
+    options: dict[Name, Name] = Field(default={}, description="how it was taken: recognised, or said")
+    resize_cosine: float | None = Field(
+        default=None,
+        ge=-1,
+        le=1,
+        description="of a re-ID network: the least cosine, over the goldens' people, of what the file gives for crops "
+        "resized as its author does and as the pipeline does",
+    )
+
+
 class Model(_Strict):
     """One network: its ONNX file in each exported precision, and its tensors."""
 
@@ -109,14 +127,15 @@ class Model(_Strict):
     )
     quantisation: Quantisation | None = Field(default=None, description="of the INT8 file")
     converted: dict[Name, Converted] = Field(default={}, description="precision → how its file was made from FP32's")
+    imported: Provenance | None = Field(default=None, description="None where it was exported from PyTorch here")
 
 
 class Golden(_Strict):
-    """A real picture that fills the canvas without resizing, and what PyTorch gave for it."""
+    """A picture that fills the canvas without resizing, and what PyTorch, or an imported file, gave for it."""
 
     name: Name
     picture: BundleFile = Field(description="PNG")
-    outputs: BundleFile = Field(description="npz of what PyTorch gave")
+    outputs: BundleFile = Field(description="npz of what that gave")
     source: str = Field(description="where the picture is from and under which terms")
 
 

@@ -1,5 +1,7 @@
 """Goldens: real pictures in the bundle and what PyTorch gave for them, so that parity needs no PyTorch later.
 
+Of an imported model it is what its original file gave, see `mgts_trt.importing`.
+
 A golden picture fills the canvas without resizing, and is stored as PNG: what a network sees is then the same bits on
 every machine. The outputs are one npz file a picture:
 
@@ -9,32 +11,39 @@ every machine. The outputs are one npz file a picture:
 | `masknet.boxes`, `masknet.scores`, `masknet.masks` | likewise |
 | `persons.boxes` | [P, 4], canvas pixels: the boxes the embeddings are of |
 | `mgts.net`, `mgts.box`, `idnet.none` | [P, d]: the embeddings by network and mode |
+| `idnet.author` | [P, d], of an imported network alone: those of crops resized as its author does |
+
+A bundle's goldens hold the keys of the models it holds.
 """
 
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import Golden, Manifest
+from mgts_trt.bundle.layout import GOLDEN, golden_files
+from mgts_trt.bundle.manifest import BundleFile, Golden, Manifest
 from mgts_trt.choices import Mode
 from mgts_trt.errors import BundleError
 from mgts_trt.machine.installation import in_checkout
-from mgts_trt.pictures.image import read_image
+from mgts_trt.pictures.image import read_image, write_image
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from mgts_trt.stages import Letterbox
 
 EMBEDDINGS: dict[str, tuple[Mode, ...]] = {"mgts": ("net", "box"), "idnet": ("none",)}
 """Re-ID network → the modes it has goldens for."""
 
-KEYS = (
-    "detector.boxes", "detector.scores", "masknet.boxes", "masknet.scores", "masknet.masks", "persons.boxes",
-    *(f"{model}.{mode}" for model, modes in EMBEDDINGS.items() for mode in modes),
-)  # fmt: skip
+AUTHOR = "author"
+"""The last part of the key of an imported re-ID network's embeddings with its author's resizing."""
+
+PERSONS = "persons.boxes"
+
+_DETECTIONS = {"detector": ("boxes", "scores"), "masknet": ("boxes", "scores", "masks")}
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,40 @@ def _load(bundle: Bundle, golden: Golden) -> GoldenCase:
     path = bundle.root / golden.outputs.file
     try:
         with np.load(path) as file:
-            outputs = {key: file[key] for key in KEYS}
+            outputs = {key: file[key] for key in _keys(bundle.manifest)}
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"The golden {path} is not complete: {error}. Export the bundle again.") from error
     return GoldenCase(golden.name, letterbox.apply(image, bundle.manifest.pad), letterbox, outputs)
+
+
+def _keys(manifest: Manifest) -> Iterator[str]:
+    yield PERSONS
+    for model, entry in manifest.models.items():
+        yield from (f"{model}.{key}" for key in (*_DETECTIONS.get(model, ()), *EMBEDDINGS.get(model, ())))
+        if entry.imported is not None and model in EMBEDDINGS:
+            yield f"{model}.{AUTHOR}"
+
+
+def write_golden(root: Path, name: str, picture: Image, outputs: Mapping[str, Array], source: str) -> Golden:
+    """Write a picture and what was given for it under `root/golden`.
+
+    Args:
+        root: The bundle's folder.
+        name: Of the picture.
+        picture: uint8 [h, w, 3], RGB, as it lies on the canvas.
+        outputs: By the keys above.
+        source: Where the picture is from and under which terms.
+
+    Returns:
+        The manifest's entry.
+    """
+    (root / GOLDEN).mkdir(exist_ok=True)
+    picture_file, outputs_file = golden_files(name)
+    write_image(root / picture_file, picture)
+    with (root / outputs_file).open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **outputs)
+    files = BundleFile.of(root, picture_file), BundleFile.of(root, outputs_file)
+    return Golden(name=name, picture=files[0], outputs=files[1], source=source)
 
 
 def reid_inputs(manifest: Manifest, case: GoldenCase, mode: Mode, names: Iterable[str]) -> dict[str, Array]:
@@ -89,9 +128,11 @@ def reid_inputs(manifest: Manifest, case: GoldenCase, mode: Mode, names: Iterabl
         mode: Whose masks.
         names: The network's inputs: `original` alone, or `foreground` too.
     """
-    masks = (case.outputs[f"masknet.{name}"] for name in ("boxes", "scores", "masks"))
-    instance_map = mode_instance_map(manifest, mode, *masks)
-    boxes = case.outputs["persons.boxes"]
+    instance_map = None
+    if mode == "net":
+        masks = (case.outputs[f"masknet.{name}"] for name in ("boxes", "scores", "masks"))
+        instance_map = mode_instance_map(manifest, mode, *masks)
+    boxes = case.outputs[PERSONS]
     patches = mode_patches(manifest, mode, case.canvas, boxes, instance_map, case.letterbox)
     inputs: dict[str, Array] = {"original": patches.original, "foreground": patches.foreground}
     return {name: inputs[name] for name in names}

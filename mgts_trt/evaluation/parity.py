@@ -1,6 +1,7 @@
 """Parity, in two levels: every model's tensors on the goldens, and what users care about on labelled pictures.
 
-The first is here: what each model's session gives, against what PyTorch gave at export. The second is
+The first is here: what each model's session gives, against what PyTorch gave at export, or an imported model's original
+file at import. The second is
 `mgts_trt.evaluation.task`; both end in one table, one verdict and one record.
 """
 
@@ -19,7 +20,7 @@ from mgts_trt.bundle.recipe import MODELS, Tolerance, load_recipe
 from mgts_trt.bundle.records import ParityRecord, TaskRecord, TaskRow, TensorRow
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import box_iou, match_boxes
-from mgts_trt.evaluation.golden import EMBEDDINGS, GoldenCase, load_goldens, reid_inputs
+from mgts_trt.evaluation.golden import AUTHOR, EMBEDDINGS, GoldenCase, load_goldens, reid_inputs
 from mgts_trt.evaluation.task import TaskComparison, TaskReport
 from mgts_trt.machine.files import file_sha256, write_text
 from mgts_trt.runtime.session.backends import Runtime, open_session
@@ -37,6 +38,7 @@ WORDS = {
     "score": "difference of scores",
     "mask": "difference of masks",
     "cosine": "cosine of embeddings",
+    "author_cosine": "cosine, author's resize",
 }
 """What the metrics are, for people."""
 
@@ -49,7 +51,8 @@ class Comparison:
     precision: str
     picture: str
     metric: str
-    """A field of `Tolerance`; those of `AT_MOST` may not exceed the bound, the others not fall short of it."""
+    """A field of `Tolerance`, or `author_cosine`; those of `AT_MOST` may not exceed the bound, the others not fall
+    short of it."""
     value: float
     bound: float
 
@@ -91,12 +94,13 @@ def compare_bundle(
             on_step(f"{model} {precision}")
             recipe = load_recipe(model).precision.get(precision)
             tolerance = recipe.tolerance if recipe else Tolerance()
+            bounds = _bounds(bundle, model, tolerance)
             session = open_session(bundle, model, runtime, precision=precision, threads=threads)
             try:
                 for case in cases:
                     numbers = _numbers(bundle, session, case, tolerance)
                     for metric, value in numbers.items():
-                        bound = getattr(tolerance, metric)
+                        bound = bounds.get(metric)
                         if bound is not None:
                             comparisons.append(Comparison(model, precision, case.name, metric, value, bound))
             finally:
@@ -111,7 +115,7 @@ def step_count(bundle: Bundle, precisions: tuple[str, ...] | None) -> int:
 
 def _numbers(bundle: Bundle, session: Session, case: GoldenCase, tolerance: Tolerance) -> dict[str, float]:
     if session.model in EMBEDDINGS:
-        return {"cosine": min(_cosines(bundle, session, case), default=1.0)}
+        return _cosines(bundle, session, case)
     found = session.run({"image": case.canvas})
     golden = {name: case.outputs[f"{session.model}.{name}"] for name in session.outputs}
     return compare_detections(golden, found, box_iou_bound=tolerance.box_iou or 0.5)
@@ -145,15 +149,33 @@ def compare_detections(golden: dict[str, Array], found: dict[str, Array], *, box
     return numbers
 
 
-def _cosines(bundle: Bundle, session: Session, case: GoldenCase) -> list[float]:
+def _cosines(bundle: Bundle, session: Session, case: GoldenCase) -> dict[str, float]:
+    """The least cosine with the goldens; of an imported network also with those of its author's resizing."""
     cosines: list[float] = []
+    resized: list[float] = []
     for mode in EMBEDDINGS[session.model]:
         golden: Floats = case.outputs[f"{session.model}.{mode}"]
         if not len(golden):
             continue
         found = session.run(reid_inputs(bundle.manifest, case, mode, session.inputs))["embedding"]
         cosines += [float(cosine) for cosine in (golden * found).sum(axis=1)]
-    return cosines
+        author = case.outputs.get(f"{session.model}.{AUTHOR}")
+        if author is not None:
+            resized += [float(cosine) for cosine in (author * found).sum(axis=1)]
+    return {"cosine": min(cosines, default=1.0), **({"author_cosine": min(resized)} if resized else {})}
+
+
+def _bounds(bundle: Bundle, model: str, tolerance: Tolerance) -> dict[str, float | None]:
+    """The recipe's bounds by metric, and that of an imported network with its author's resizing.
+
+    Angles between embeddings add up at most: what the resizing turned when it was imported, and what is tolerated.
+    """
+    bounds: dict[str, float | None] = tolerance.model_dump()
+    imported = bundle.model(model).imported
+    if imported is not None and imported.resize_cosine is not None and tolerance.cosine is not None:
+        angle = math.acos(imported.resize_cosine) + math.acos(tolerance.cosine)
+        bounds["author_cosine"] = math.cos(min(angle, math.pi))
+    return bounds
 
 
 def parity_report(
