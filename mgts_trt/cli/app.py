@@ -14,6 +14,7 @@ from mgts_trt.cli.detect import detect
 from mgts_trt.cli.doctor import doctor
 from mgts_trt.cli.galleries import gallery_app
 from mgts_trt.cli.help import Command, Group
+from mgts_trt.cli.import_models import import_models
 from mgts_trt.cli.index import index
 from mgts_trt.cli.inspection import inspect_command
 from mgts_trt.cli.parity import parity
@@ -69,6 +70,7 @@ _add(parity, "parity", PROVE, "bundle --json parity.json")
 _add(tune, "tune", PROVE, "bundle")
 _add(doctor, "doctor", PROVE, "bundle")
 _add(convert, "convert", BUILD, "bundle --out small --precision fp16,int8 --calibration photos/")
+_add(import_models, "import", BUILD, "--reid osnet.onnx --detector yolox.onnx --out my-bundle")
 _add(build, "build", BUILD, "bundle --precision fp16")
 _add(sensitivity, "sensitivity", BUILD, "bundle --calibration photos/ --plot sensitivity.png")
 _add(inspect_command, "inspect", BUILD, "bundle --layers 5")

@@ -30,18 +30,32 @@ def any_batch(model: ModelProto) -> ModelProto | None:
     Returns:
         The model whose first dimensions are `B`; None if the graph computes something else for two pictures.
     """
-    batched = ModelProto()
-    batched.CopyFrom(model)
     try:
-        _open_reshapes(batched)
+        batched = open_batch(model, BATCH)
     except OnnxError:
         return None
-    for value in (*batched.graph.input, *batched.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH
     return batched if _computes_the_same(model, batched) else None
 
 
-def _open_reshapes(model: ModelProto) -> None:
+def open_batch(model: ModelProto, name: str) -> ModelProto:
+    """A static model whose first dimension has a name instead of a size; what it then computes is not looked at.
+
+    Args:
+        model: Of one input, its constants folded; it is not changed.
+        name: Of the first dimension of its input and outputs.
+
+    Raises:
+        OnnxError: A Reshape mixes pictures, or an output does not follow the batch.
+    """
+    batched = ModelProto()
+    batched.CopyFrom(model)
+    _open_reshapes(batched, name)
+    for value in (*batched.graph.input, *batched.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = name
+    return batched
+
+
+def _open_reshapes(model: ModelProto, name: str) -> None:
     graph = model.graph
     graph.input[0].type.tensor_type.shape.dim[0].dim_value = _MARK
     known = constants(model)
@@ -64,7 +78,7 @@ def _open_reshapes(model: ModelProto) -> None:
             break
         if not changed:
             break
-    _write_shapes(model, shapes)
+    _write_shapes(model, shapes, name)
     drop_unread(model)
 
 
@@ -98,13 +112,13 @@ def _shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
         raise OnnxError(f"Shapes do not fit: {error}") from error
 
 
-def _write_shapes(model: ModelProto, shapes: dict[str, tuple[int, ...]]) -> None:
+def _write_shapes(model: ModelProto, shapes: dict[str, tuple[int, ...]], name: str) -> None:
     """Name the batch in the shapes of inner tensors and of the outputs."""
     graph = model.graph
     for value in graph.value_info:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value == _MARK:
-                dim.dim_param = BATCH
+                dim.dim_param = name
             elif dim.dim_value and dim.dim_value % _MARK == 0:
                 dim.Clear()
     for value in graph.output:
@@ -112,7 +126,7 @@ def _write_shapes(model: ModelProto, shapes: dict[str, tuple[int, ...]]) -> None
         if shape is None or shape[:1] != (_MARK,) or any(size % _MARK == 0 for size in shape[1:]):
             raise OnnxError(f"{value.name} does not follow the batch.")
         kind = value.type.tensor_type
-        kind.CopyFrom(helper.make_tensor_type_proto(kind.elem_type, [BATCH, *shape[1:]]).tensor_type)
+        kind.CopyFrom(helper.make_tensor_type_proto(kind.elem_type, [name, *shape[1:]]).tensor_type)
 
 
 def _computes_the_same(one: ModelProto, any_number: ModelProto) -> bool:

@@ -84,8 +84,8 @@ def static_form(original: ModelProto, options: DetectorOptions) -> StaticForm:
     fold(model)
     cut = cut_nms(model, options)
     _say_sizes(model, fold(model))
-    model = _in_opset(model)
-    _name_nodes(model)
+    model = in_opset(model)
+    name_nodes(model)
     return StaticForm(model, image, size_input, cut, infer(model))
 
 
@@ -199,7 +199,12 @@ def _say_sizes(model: ModelProto, shapes: Shapes) -> None:
         kind.CopyFrom(helper.make_tensor_type_proto(kind.elem_type, known).tensor_type)
 
 
-def _in_opset(model: ModelProto) -> ModelProto:
+def in_opset(model: ModelProto) -> ModelProto:
+    """A model in the opset of the project's own files.
+
+    Raises:
+        OnnxError: It cannot be brought there.
+    """
     opset = max(entry.version for entry in model.opset_import if entry.domain in _STANDARD)
     del model.graph.value_info[:]
     converted = model
@@ -209,8 +214,7 @@ def _in_opset(model: ModelProto) -> ModelProto:
         except Exception as error:  # the converter's errors have no common base
             if opset < OPSET:
                 raise OnnxError(
-                    f"The detector cannot be brought from opset {opset} to {OPSET}: {error}. Export it with opset "
-                    f"{OPSET}."
+                    f"The model cannot be brought from opset {opset} to {OPSET}: {error}. Export it with opset {OPSET}."
                 ) from error
     del converted.opset_import[:]
     converted.opset_import.append(helper.make_opsetid("", OPSET))
@@ -219,13 +223,13 @@ def _in_opset(model: ModelProto) -> ModelProto:
         checker.check_model(converted)
     except checker.ValidationError as error:
         raise OnnxError(
-            f"The detector has opset {opset} and is no valid model of opset {OPSET}: {error}. Export it with opset "
+            f"The model has opset {opset} and is no valid model of opset {OPSET}: {error}. Export it with opset "
             f"{OPSET}."
         ) from error
     return converted
 
 
-def _name_nodes(model: ModelProto) -> None:
+def name_nodes(model: ModelProto) -> None:
     """Names of their own for all nodes, which precisions and plans are told by."""
     taken: set[str] = set()
     for number, node in enumerate(model.graph.node):
