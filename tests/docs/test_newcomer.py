@@ -52,6 +52,8 @@ LEFT_OUT = {
     "mgts-trt serve --gallery my-gallery --host": "open to others; tests of the service's guard do it",
     'curl -H "X-API-Key': "HOST is another machine",
     "mgts-trt build": "minutes, or a GPU; tests/mgts_trt/plans builds",
+    "mgts-trt convert": "minutes, and pictures of the reader's own; tests/mgts_trt/precisions converts",
+    "mgts-trt sensitivity": "the same",
     "mgts-trt plugins": "a compiler, and TensorRT's headers; tests/mgts_trt/plugins",
     "trtexec": "TensorRT, and a GPU",
     "MGTS_TRT_REGISTER_PLUGINS=1 tritonserver": "Triton, and a GPU",
