@@ -87,7 +87,13 @@ def _convert(bundle: "Bundle", precisions: tuple[str, ...], calibration: Path | 
     from mgts_trt.pictures.folders import find_images
     from mgts_trt.precisions.add import STEPS, Addition, add_precisions
 
-    started = time.perf_counter()
+    started, here = time.perf_counter(), False
+
+    def on_step(model: str, step: str) -> None:
+        nonlocal here
+        here = True
+        bar.on_step(model, step)
+
     with step_bar(STEPS) as bar:
         made = add_precisions(
             Addition(
@@ -95,7 +101,7 @@ def _convert(bundle: "Bundle", precisions: tuple[str, ...], calibration: Path | 
                 precisions,
                 find_images(calibration) if calibration else [],
                 despite_parity=despite_parity,
-                on_step=bar.on_step,
+                on_step=on_step,
                 on_picture=bar.on_picture,
                 on_note=warn,
             )
@@ -104,8 +110,10 @@ def _convert(bundle: "Bundle", precisions: tuple[str, ...], calibration: Path | 
     for precision in precisions:
         before = {name: model.files.get(precision) for name, model in bundle.manifest.models.items()}
         fresh = [name for name, model in made.manifest.models.items() if model.files.get(precision) != before.get(name)]
-        if fresh:
+        if fresh and here:
             _say(made, precision, fresh, seconds)
+        elif fresh:
+            out.print(f"Another process has made {precision} in {made.root}.")
     return made
 
 
