@@ -92,8 +92,7 @@ def compare_bundle(
             continue
         for precision in precisions or tuple(bundle.model(model).files):
             on_step(f"{model} {precision}")
-            recipe = load_recipe(model).precision.get(precision)
-            tolerance = recipe.tolerance if recipe else Tolerance()
+            tolerance = tolerance_of(bundle, model, precision)
             bounds = _bounds(bundle, model, tolerance)
             session = open_session(bundle, model, runtime, precision=precision, threads=threads)
             try:
@@ -163,6 +162,20 @@ def _cosines(bundle: Bundle, session: Session, case: GoldenCase) -> dict[str, fl
         if author is not None:
             resized += [float(cosine) for cosine in (author * found).sum(axis=1)]
     return {"cosine": min(cosines, default=1.0), **({"author_cosine": min(resized)} if resized else {})}
+
+
+_HALF_BOXES = 0.95
+"""IoU at which a box of another's detector in FP16 counts as found again. Ours decode boxes in float32, theirs in half,
+and often on a small canvas: 0.1 pixels of a person 7 wide are an IoU of 0.975."""
+
+
+def tolerance_of(bundle: Bundle, model: str, precision: str) -> Tolerance:
+    """How far a model may be from its goldens: its recipe's tolerance, wider for boxes of an imported one in FP16."""
+    recipe = load_recipe(model).precision.get(precision)
+    tolerance = recipe.tolerance if recipe else Tolerance()
+    if precision == "fp16" and tolerance.box_iou is not None and bundle.model(model).imported is not None:
+        tolerance = tolerance.model_copy(update={"box_iou": min(tolerance.box_iou, _HALF_BOXES)})
+    return tolerance
 
 
 def _bounds(bundle: Bundle, model: str, tolerance: Tolerance) -> dict[str, float | None]:

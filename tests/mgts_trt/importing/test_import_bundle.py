@@ -9,7 +9,7 @@ import pytest
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import BundleError, GalleryError, ImageError
 from mgts_trt.evaluation.golden import load_goldens
-from mgts_trt.evaluation.parity import compare_bundle
+from mgts_trt.evaluation.parity import compare_bundle, tolerance_of
 from mgts_trt.gallery.space import Space
 from mgts_trt.importing import import_bundle
 from mgts_trt.importing.import_bundle import Import, prepare, write
@@ -59,6 +59,18 @@ def test_says_where_the_network_is_from(job: Import) -> None:
     assert imported.sha256 == file_sha256(job.reid)
     assert imported.options["resize"] == "pil-bilinear"
     assert imported.resize_cosine == pytest.approx(1)  # the golden's people are of one colour each
+
+
+def test_boxes_of_anothers_detector_may_move_in_half(job: Import) -> None:
+    made = write(job, prepare(job))
+    detector, idnet = made.model("detector"), made.model("idnet")
+    theirs = detector.model_copy(update={"imported": idnet.imported})
+    models = {"detector": theirs, "idnet": idnet}
+    imported = Bundle(made.root, made.manifest.model_copy(update={"models": models}))
+    assert [tolerance_of(each, "detector", "fp16").box_iou for each in (made, imported)] == [0.99, 0.95]
+    for precision in ("fp32", "int8"):
+        assert tolerance_of(imported, "detector", precision) == tolerance_of(made, "detector", precision)
+    assert tolerance_of(imported, "idnet", "fp16").box_iou is None
 
 
 def test_measures_what_the_resizing_costs(job: Import) -> None:
