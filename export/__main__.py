@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from mgts_trt.cli.console import notice_untrained, out, split, table, warn
 from mgts_trt.cli.convert import convert, say_what_was_kept
+from mgts_trt.cli.diff import diff
 from mgts_trt.cli.run import run_app
 from mgts_trt.cli.sensitivity import sensitivity
 from mgts_trt.cli.step_bar import step_bar
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command("convert")(convert)
 app.command("sensitivity")(sensitivity)
+app.command("diff")(diff)
 
 SAMPLES = Path(__file__).resolve().parent.parent / "docs" / "pictures" / "samples"
 

@@ -11,6 +11,7 @@ from mgts_trt.cli.build import build
 from mgts_trt.cli.bundles import bundle_app
 from mgts_trt.cli.convert import convert
 from mgts_trt.cli.detect import detect
+from mgts_trt.cli.diff import diff
 from mgts_trt.cli.doctor import doctor
 from mgts_trt.cli.galleries import gallery_app
 from mgts_trt.cli.help import Command, Group
@@ -73,6 +74,7 @@ _add(convert, "convert", BUILD, "bundle --out small --precision fp16,int8 --cali
 _add(import_models, "import", BUILD, "--reid osnet.onnx --detector yolox.onnx --out my-bundle")
 _add(build, "build", BUILD, "bundle --precision fp16")
 _add(sensitivity, "sensitivity", BUILD, "bundle --calibration photos/ --plot sensitivity.png")
+_add(diff, "diff", BUILD, "small --precision int8 --plot diff.png")
 _add(inspect_command, "inspect", BUILD, "bundle --layers 5")
 app.add_typer(plugins_app, name="plugins", rich_help_panel=BUILD)
 app.add_typer(bundle_app, name="bundle", rich_help_panel=BUILD)
