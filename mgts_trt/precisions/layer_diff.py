@@ -187,7 +187,13 @@ def draw(diffs: Sequence[ModelDiff], path: Path) -> None:
         if diff.beyond:
             place = diff.layers.index(diff.beyond[0])
             axes.plot([place], [max(diff.beyond[0].ratio, 0.0)], "o")
-            axes.annotate(diff.beyond[0].layer, (place, diff.tolerance), (6, 6), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                diff.beyond[0].layer,
+                (place, max(diff.beyond[0].ratio, 0.0)),
+                (6, -12),
+                textcoords="offset points",
+                fontsize=8,
+            )
         axes.set_ylim(0, EXACT + 2)
         axes.set_title(f"{diff.model}, {diff.precision} against fp32")
         axes.set_ylabel("signal to noise, dB")

@@ -22,8 +22,8 @@ from tests.helpers.paths import ROOT
 
 PAGES = (
     "docs/quickstart.md", "README.md", "docs/embedding.md", "docs/examples/README.md", "docs/gallery.md",
-    "docs/service.md", "docs/cluster.md", "docs/plans.md", "docs/operators.md", "docs/plugins.md", "docs/bundle.md",
-    "docs/weights.md", "benchmarks/README.md", "CONTRIBUTING.md",
+    "docs/service.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md", "docs/operators.md", "docs/plugins.md",
+    "docs/bundle.md", "docs/weights.md", "benchmarks/README.md", "CONTRIBUTING.md",
 )  # fmt: skip
 """In the order a reader may take: who set up once goes on in the same shell."""
 
@@ -60,6 +60,10 @@ LEFT_OUT = {
     "python -m export": "weights or pictures of the reader's own, or minutes; tests/export",
     "python -m training": "data sets, and hours; tests/training",
     "python -m benchmarks": "a GPU",
+    'pip install -e ".[import,polygraphy,plot]"': "tests of evaluation/polygraphy_files.py run Polygraphy",
+    "mgts-trt parity bundle --no-task --polygraphy": "the same",
+    "polygraphy run": "the same; or a GPU",
+    "mgts-trt diff": "minutes; tests of precisions/layer_diff.py",
     "mgts-trt parity my-bundle": "weights of the reader's own",
     "mgts-trt parity small": "pictures of the reader's own",
 }
