@@ -9,7 +9,7 @@ from mgts_trt.stages import Letterbox
 
 
 def network_inputs(bundle: Bundle, pixels: Image, people: int) -> dict[str, dict[str, Array]]:
-    """The canvas for detector and mask net; as many patches as asked for, spread over it, for re-ID.
+    """The canvas, a batch of one, for detector and mask net; as many patches as asked for, spread over it, for re-ID.
 
     Args:
         bundle: An opened bundle.
@@ -24,8 +24,8 @@ def network_inputs(bundle: Bundle, pixels: Image, people: int) -> dict[str, dict
     canvas = letterbox.apply(pixels, manifest.pad)
     patches = mode_patches(manifest, "box", canvas, spread_boxes(letterbox, people), None, letterbox)
     return {
-        "detector": {"image": canvas},
-        "masknet": {"image": canvas},
+        "detector": {"image": canvas[None]},
+        "masknet": {"image": canvas[None]},
         "mgts": {"foreground": patches.foreground, "original": patches.original},
         "idnet": {"original": patches.original},
     }

@@ -20,7 +20,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import LABELLED, model_file
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training, write_manifest
 from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, staging_folder
-from mgts_trt.bundle.recipe import MODELS, load_recipe
+from mgts_trt.bundle.recipe import MODELS, PICTURES, load_recipe
 from mgts_trt.evaluation.golden import write_golden
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.machine.files import file_sha256
@@ -156,7 +156,7 @@ def _export_model(
     job.on_step(name, "trace")
     path = root / model_file(name, "fp32")
     graph = GRAPHS[name](network).eval()
-    export_onnx(graph, _examples(name, job.preset), path, dynamic="N" if name in ("mgts", "idnet") else None)
+    export_onnx(graph, _examples(name, job.preset), path, dynamic="N" if name in ("mgts", "idnet") else PICTURES)
     del graph
     if job.preset.weights == "float16":
         store_weights_in_half(path)
@@ -200,7 +200,7 @@ def _check(graph: CheckedGraph, recordings: list[Recording], manifest: Manifest)
     for item in recordings:
         inputs = model_inputs(graph.name, item, manifest)
         if "image" in inputs:
-            checks += graph.check_picture(item.name, inputs["image"])
+            checks += graph.check_picture(item.name, inputs["image"][0])
         else:
             checks += graph.check_patches(item.name, inputs)
     return checks
@@ -214,9 +214,10 @@ def round_weights(network: nn.Module) -> None:
 
 
 def _examples(name: str, preset: Preset) -> dict[str, Tensor]:
+    # Not one picture and not one row, which tracing would take for a constant.
     if name in ("detector", "masknet"):
-        return {"image": torch.zeros(*preset.canvas, 3, dtype=torch.uint8)}
-    # One tensor each, or tracing would take two inputs for one; and not one row, which it would take for a constant.
+        return {"image": torch.zeros(2, *preset.canvas, 3, dtype=torch.uint8)}
+    # One tensor each, or it would take two inputs for one.
     return {key: torch.zeros(2, 3, *preset.patch) for key in GRAPHS[name].inputs}
 
 

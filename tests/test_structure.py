@@ -33,9 +33,9 @@ ORDER = {
     "benchmarks": """
         environment inputs | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots | gpu/sides | gpu/parts
         | gpu/__main__
-        | awkward_inputs conversion_kills cpu_operators cpu_pytorch gallery_quality gallery_search imported_detector
-        imported_reid indexing kernel_figures manifest_flips person_search_metric ray_scaling service start_up
-        training_memory
+        | awkward_inputs conversion_kills cpu_batches cpu_operators cpu_pytorch gallery_quality gallery_search
+        imported_detector imported_reid indexing kernel_figures manifest_flips person_search_metric ray_scaling
+        service start_up training_memory
     """,
 }
 """Of each package its rooms and files, lowest first: a file imports from its own place and those left of it."""
@@ -63,10 +63,10 @@ SPANS = {
     "tests/mgts_trt/service": {"api", "bad_values", "load", "page", "page_gallery"},
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/plugins": {"plugins"},
-    "tests/mgts_trt/runtime": {"lowerings_on_gpu", "pipeline_on_gpu"},
+    "tests/mgts_trt/runtime": {"batch", "lowerings_on_gpu", "pipeline_on_gpu"},
     "tests/mgts_trt/runtime/gpu": {"guards", "in_flight", "warm_up"},
     "tests/mgts_trt/runtime/session": {"lowered_plans"},
-    "tests/export/graphs": {"regions"},
+    "tests/export/graphs": {"batches", "regions"},
     "tests/training": {"amp"},
     "tests/training/data/datasets": {"datasets"},
     "tests/training/models": {"models"},

@@ -62,6 +62,9 @@ BOUNDS = {
 """Those of half are at least twice what was measured on `edge` with ImageNet weights, heads untrained. Those of INT8
 only tell a graph that is wrong from one that is coarse; what it costs is measured by parity on pictures."""
 
+_MAPS = frozenset({"features", "conv4", "conv5", "score_maps"})
+"""Taps that a network's next stage takes as a batch."""
+
 PIXELS = 0.05
 """Of boxes decoded from the graph's own deltas, which is float32 in every precision."""
 
@@ -127,8 +130,12 @@ class CheckedGraph:
 
     @torch.no_grad()
     def check_picture(self, picture: str, canvas: Array) -> list[Check]:
-        """Check a detector or mask net on one canvas, uint8 [Hc, Wc, 3]."""
-        got = self.run({"image": canvas})
+        """Check a detector or mask net on one canvas, uint8 [Hc, Wc, 3], as the second of a batch of two.
+
+        The first is its mirror image: what a picture took of another one's would show as a stage that is off.
+        """
+        batch = self.run({"image": np.stack([canvas[:, ::-1], canvas])})
+        got = {name: values[1:] if name in _MAPS else values[1] for name, values in batch.items()}
         image = torch.from_numpy(canvas)
         if isinstance(self.network, FasterRCNN):
             numbers = _detector(self.network, image, got, self.bounds)

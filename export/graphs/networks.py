@@ -1,4 +1,6 @@
-"""The four networks in their static-shape graph forms, around the weights of `training.models`.
+"""The four networks in their graph forms, around the weights of `training.models`.
+
+All sizes are known but the first, B pictures or N people.
 
 Each `forward` returns the outputs of the contract first and then *taps*: the tensors between its stages. The exported
 file computes the contract alone; the taps keep their names inside it, and the parity check reads them, so that every
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from export.graphs.operators import align_rois, nms, ps_assemble, se_head
+from export.graphs.operators import align_rois, nms, ps_assemble, rows_of, se_head
 from training.models import FCIS, MGTS, FasterRCNN, IDNet
 from training.models.detector import SAMPLES
 from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
@@ -22,12 +24,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class DetectorGraph(nn.Module):
-    """Faster R-CNN: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], sorted, zero-padded.
+    """Faster R-CNN: `image` uint8 [B, Hc, Wc, 3] → `boxes` [B, K, 4], `scores` [B, K], sorted, zero-padded.
 
     Boxes are xyxy in canvas pixels, scores 0 … 1, K the preset's `proposals`. Taps, with M anchors: `features`
-    [1, C, h, w], `rpn_logits` [M], `rpn_deltas` [M, 4]; `candidates` [min(candidates, M), 4], which enter the first
-    NMS, `proposals` [K, 4], which leave it, and `proposed` [K], 1 where there is one; `roi_boxes` [K, 4] and
-    `roi_margins` [K], which enter the final NMS. All are float32.
+    [B, C, h, w], `rpn_logits` [B, M], `rpn_deltas` [B, M, 4]; `candidates` [B, min(candidates, M), 4], which enter the
+    first NMS, `proposals` [B, K, 4], which leave it, and `proposed` [B, K], 1 where there is one; `roi_boxes` [B, K, 4]
+    and `roi_margins` [B, K], which enter the final NMS. All are float32.
     """
 
     inputs: ClassVar = ("image",)
@@ -52,20 +54,21 @@ class DetectorGraph(nn.Module):
         network = self.network
         features = network.features(network.normalise(image))
         logits, deltas = network.rpn(features)
-        candidates, proposals, proposed = propose(network.rpn, features, logits[0], deltas[0], network.canvas_hw)
+        candidates, proposals, proposed = propose(network.rpn, features, logits, deltas, network.canvas_hw)
         aligned = align_rois(features, proposals, network.roi_size, SAMPLES, STRIDE)
-        boxes, margins = network.refine(*network.box_head(aligned), proposals)
+        classes, moves = (by_picture(each, proposals) for each in network.box_head(aligned))
+        boxes, margins = network.refine(classes, moves, proposals)
         order, taken, found = rank_and_suppress(boxes, margins, proposed, network.final_nms)
-        scores = torch.sigmoid(margins.index_select(0, order)) * taken
-        return (found, scores, features, logits[0], deltas[0], candidates, proposals, proposed, boxes, margins)
+        scores = torch.sigmoid(rows_of(margins, order)) * taken
+        return (found, scores, features, logits, deltas, candidates, proposals, proposed, boxes, margins)
 
 
 class MaskNetGraph(nn.Module):
-    """FCIS: `image` uint8 [Hc, Wc, 3] → `boxes` [K, 4], `scores` [K], `masks` [K, m, m], sorted, zero-padded.
+    """FCIS: `image` uint8 [B, Hc, Wc, 3] → `boxes` [B, K, 4], `scores` [B, K], `masks` [B, K, m, m], zero-padded.
 
-    Boxes are xyxy in canvas pixels, scores and masks 0 … 1, masks over their boxes. Taps are those of the detector in
-    pixels of the network's input, but for `conv4`, `conv5` and `score_maps` [1, C, h, w] instead of `features`; and
-    `roi_masks` [K, m, m] beside `roi_boxes`.
+    Rows are sorted, boxes xyxy in canvas pixels, scores and masks 0 … 1, masks over their boxes. Taps are those of the
+    detector in pixels of the network's input, but for `conv4`, `conv5` and `score_maps` [B, C, h, w] instead of
+    `features`; and `roi_masks` [B, K, m, m] beside `roi_boxes`.
     """
 
     inputs: ClassVar = ("image",)
@@ -84,20 +87,23 @@ class MaskNetGraph(nn.Module):
         network = self.network
         conv4, conv5, fine = network.features(network.resize(image))
         logits, deltas = network.rpn(conv4)
-        candidates, proposals, proposed = propose(network.rpn, conv4, logits[0], deltas[0], network.input_hw)
+        candidates, proposals, proposed = propose(network.rpn, conv4, logits, deltas, network.input_hw)
         votes = self.assemble(network.box_maps(conv5), proposals, STRIDE)
-        boxes = network.move(network.box_deltas(votes), proposals)
+        boxes = network.move(by_picture(network.box_deltas(votes), proposals), proposals)
         score_maps = network.score_maps(fine)
-        margins, masks = network.score_and_mask(self.assemble(score_maps, boxes, network.fine_stride))
+        margins, masks = (
+            by_picture(each, boxes)
+            for each in network.score_and_mask(self.assemble(score_maps, boxes, network.fine_stride))
+        )
         order, taken, found = rank_and_suppress(boxes, margins, proposed, network.final_nms)
-        scores = torch.sigmoid(margins.index_select(0, order)) * taken
+        scores = torch.sigmoid(rows_of(margins, order)) * taken
         return (
-            found * network.to_canvas, scores, masks.index_select(0, order) * taken[:, None, None],
-            conv4, conv5, score_maps, logits[0], deltas[0], candidates, proposals, proposed, boxes, margins, masks,
+            found * network.to_canvas, scores, rows_of(masks, order) * taken[:, :, None, None],
+            conv4, conv5, score_maps, logits, deltas, candidates, proposals, proposed, boxes, margins, masks,
         )  # fmt: skip
 
     def assemble(self, maps: Tensor, boxes: Tensor, stride: int) -> Tensor:
-        """Position-sensitive assembling (FCIS, Sec. 3.1): maps [1, C · k · k, h, w], boxes [R, 4] → [R, C, m, m].
+        """Position-sensitive assembling (FCIS, Sec. 3.1): [B, C · k · k, h, w], boxes [B, R, 4] → [B · R, C, m, m].
 
         Boxes are xyxy in pixels of the network's input, `stride` those between the maps' cells.
         """
@@ -161,62 +167,69 @@ GRAPHS: dict[str, type[Graph]] = {
 def propose(
     rpn: RPN, features: Tensor, logits: Tensor, deltas: Tensor, canvas_hw: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`RPN.propose` with a fixed number of places.
+    """`RPN.propose` of each picture, with a fixed number of places.
 
     Args:
         rpn: Anchors and selection.
-        features: [1, C, h, w]; its size gives the M anchors.
-        logits: [M].
-        deltas: [M, 4].
+        features: [B, C, h, w]; its size gives the M anchors.
+        logits: [B, M].
+        deltas: [B, M, 4].
         canvas_hw: What to clip to.
 
     Returns:
-        The boxes that enter the NMS [candidates, 4], best first; those it leaves [R, 4], zero where fewer than R do;
-        and float [R], 1 where there is one.
+        The boxes that enter the NMS [B, candidates, 4], best first; those it leaves [B, R, 4], zero where fewer than R
+        do; and float [B, R], 1 where there is one.
     """
     preset = rpn.preset
     anchors = rpn.anchors(features)
-    _, index = torch.topk(logits, min(preset.candidates, anchors.shape[0]))
-    boxes = clip_boxes(decode_boxes(deltas.index_select(0, index), anchors.index_select(0, index)), canvas_hw)
+    _, index = torch.topk(logits, min(preset.candidates, anchors.shape[0]), dim=1)
+    boxes = clip_boxes(decode_boxes(rows_of(deltas, index), anchors[index]), canvas_hw)
     keep = nms(boxes, preset.nms)
-    order, taken = compact(keep, min(preset.proposals, boxes.shape[0]))
-    return boxes, boxes.index_select(0, order) * taken[:, None], taken
+    order, taken = compact(keep, min(preset.proposals, boxes.shape[1]))
+    return boxes, rows_of(boxes, order) * taken[:, :, None], taken
 
 
 def rank_and_suppress(boxes: Tensor, margins: Tensor, valid: Tensor, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Final NMS with as many places as boxes.
+    """Final NMS of each picture, with as many places as boxes.
 
     Args:
-        boxes: [R, 4].
-        margins: [R], the ranking.
-        valid: [R], 0 for rows that are padding already.
+        boxes: [B, R, 4].
+        margins: [B, R], the ranking.
+        valid: [B, R], 0 for rows that are padding already.
         threshold: IoU.
 
     Returns:
-        Row numbers [R] into `boxes`, best first; float [R], 1 where the place is taken; the boxes there [R, 4].
+        Row numbers [B, R] into `boxes`, best first; float [B, R], 1 where the place is taken; the boxes there
+        [B, R, 4].
     """
-    _, ranking = torch.topk(torch.where(valid > 0.5, margins, torch.finfo(torch.float32).min), boxes.shape[0])
-    ranked = boxes.index_select(0, ranking)
-    keep = nms(ranked, threshold) * valid.index_select(0, ranking)
-    places, taken = compact(keep, boxes.shape[0])
-    return ranking.index_select(0, places), taken, ranked.index_select(0, places) * taken[:, None]
+    places = boxes.shape[1]
+    _, ranking = torch.topk(torch.where(valid > 0.5, margins, torch.finfo(torch.float32).min), places, dim=1)
+    ranked = rows_of(boxes, ranking)
+    keep = nms(ranked, threshold) * rows_of(valid, ranking)
+    order, taken = compact(keep, places)
+    return rows_of(ranking, order), taken, rows_of(ranked, order) * taken[:, :, None]
 
 
 def compact(keep: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The rows to keep, in order, in a fixed number of places.
+    """The rows to keep of each picture, in order, in a fixed number of places.
 
     Args:
-        keep: float [N], 1 or 0.
+        keep: float [B, N], 1 or 0.
         count: Places, ≤ N.
 
     Returns:
-        int64 [count], row numbers; and float32 [count], 1 where the place is taken, 0 where it is padding.
+        int64 [B, count], row numbers; and float32 [B, count], 1 where the place is taken, 0 where it is padding.
     """
     # Distinct keys, so that no implementation's way with ties shows: N, N−1, …, 1 for rows kept, 0 or less elsewhere.
-    n = keep.shape[0]
+    n = keep.shape[1]
     order = torch.arange(n, 0, -1, dtype=torch.float32)
-    key, index = torch.topk(keep * order - (1 - keep) * (n - order), count)
+    key, index = torch.topk(keep * order - (1 - keep) * (n - order), count, dim=1)
     return index, (key > 0.5).float()
+
+
+def by_picture(of_regions: Tensor, boxes: Tensor) -> Tensor:
+    """What was computed for the regions of all pictures, [B · R, …], as [B, R, …] of boxes [B, R, 4]."""
+    return of_regions.reshape(-1, boxes.shape[1], *of_regions.shape[1:])
 
 
 def unit_length(x: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """The operators of the domain `mgts` (`engines/operators/README.md`) in the graph forms.
 
 An exported graph calls them by name, and `add_functions` gives the file their bodies; in PyTorch they are what the
-networks of `training.models` use. Boxes and maps are of one picture, B = 1.
+networks of `training.models` use. B is the number of pictures; none is read for another's sake.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,30 +25,31 @@ without edges."""
 
 
 def nms(boxes: Tensor, threshold: float) -> Tensor:
-    """`Nms`: boxes xyxy [N, 4], best first → float32 [N], 1 for what greedy NMS keeps."""
+    """`Nms`: boxes xyxy [B, N, 4], best first → float32 [B, N], 1 for what greedy NMS keeps."""
     if exporting():
         attributes = {"threshold": float_below(threshold)}
-        return _call("Nms", [boxes[None]], attributes, (1, boxes.shape[0]))[0]
-    ranking = torch.arange(len(boxes), 0, -1, dtype=torch.float32)
-    return torch.zeros(len(boxes)).index_fill(0, ops.nms(boxes, ranking, threshold), 1.0)
+        return _call("Nms", [boxes], attributes, boxes.shape[:2])
+    ranking = torch.arange(boxes.shape[1], 0, -1, dtype=torch.float32)
+    nothing = torch.zeros(boxes.shape[1])
+    return torch.stack([nothing.index_fill(0, ops.nms(each, ranking, threshold), 1.0) for each in boxes])
 
 
 def align_rois(features: Tensor, boxes: Tensor, size: int, samples: int, stride: int) -> Tensor:
-    """`AlignRois`: features [1, C, h, w], boxes xyxy [R, 4] in pixels, within the image → [R, C, size, size]."""
+    """`AlignRois`: features [B, C, h, w], boxes xyxy [B, R, 4], pixels within the image → [B · R, C, size, size]."""
     if exporting():
         attributes = {"size": size, "samples": [samples, samples], "stride": float(stride), "dtype": FLOAT}
-        shape = (boxes.shape[0], features.shape[1], size, size)
-        return _call("AlignRois", [features, boxes[None]], attributes, shape)
-    return detector.roi_align(features, [boxes], size, samples, stride)
+        shape = (boxes.shape[0] * boxes.shape[1], features.shape[1], size, size)
+        return _call("AlignRois", [features, boxes], attributes, shape)
+    return detector.roi_align(features, list(boxes), size, samples, stride)
 
 
 def ps_assemble(maps: Tensor, boxes: Tensor, bins: int, size: int, stride: int) -> Tensor:
-    """`PsAssemble`: maps [1, C · bins · bins, h, w], boxes xyxy [R, 4] in pixels → [R, C, size, size]."""
+    """`PsAssemble`: maps [B, C · bins · bins, h, w], boxes xyxy [B, R, 4] in pixels → [B · R, C, size, size]."""
     if exporting():
         attributes = {"bins": bins, "size": size, "stride": float(stride)}
-        shape = (boxes.shape[0], maps.shape[1] // bins**2, size, size)
-        return _call("PsAssemble", [maps, boxes[None]], attributes, shape)
-    return masknet.ps_assemble(maps, [boxes], bins, size, stride)
+        shape = (boxes.shape[0] * boxes.shape[1], maps.shape[1] // bins**2, size, size)
+        return _call("PsAssemble", [maps, boxes], attributes, shape)
+    return masknet.ps_assemble(maps, list(boxes), bins, size, stride)
 
 
 def se_head(foreground: Tensor, original: Tensor, squeeze: Tensor, excite: Tensor, fc: Tensor) -> Tensor:
@@ -58,6 +60,20 @@ def se_head(foreground: Tensor, original: Tensor, squeeze: Tensor, excite: Tenso
     pooled = torch.cat([foreground.mean(dim=(2, 3)), original.mean(dim=(2, 3))], dim=1)
     weights = torch.sigmoid(functional.linear(torch.relu(functional.linear(pooled, squeeze)), excite))
     return functional.normalize(functional.linear(pooled * weights, fc), dim=1)
+
+
+def rows_of(table: Tensor, index: Tensor) -> Tensor:
+    """Each picture's own rows: table [B, N, …], int64 [B, k] → [B, k, …].
+
+    ONNX's GatherND with one batch dimension. `torch.gather` would take the index expanded to the rows' width, which
+    becomes Shape and Expand nodes where B is not known.
+    """
+    if exporting():
+        shape = (*index.shape, *table.shape[2:])
+        return torch.onnx.ops.symbolic(
+            "GatherND", [table, index.unsqueeze(2)], {"batch_dims": 1}, dtype=table.dtype, shape=shape
+        )
+    return torch.stack([of_one[rows] for of_one, rows in zip(table, index, strict=True)])
 
 
 def exporting() -> bool:
@@ -89,7 +105,7 @@ def rounds_needed(boxes: Tensor, threshold: float) -> int:
     raise AssertionError("a chain of suppressions is never longer than there are boxes")
 
 
-def _call(name: str, inputs: list[Tensor], attributes: dict[str, object], shape: tuple[int, ...]) -> Tensor:
+def _call(name: str, inputs: list[Tensor], attributes: dict[str, object], shape: Sequence[int]) -> Tensor:
     return torch.onnx.ops.symbolic(
         f"{DOMAIN}::{name}", inputs, attributes, dtype=torch.float32, shape=shape, version=VERSION
     )

@@ -36,12 +36,15 @@ class TorchSession:
             raise BackendError(f"The session of {self.model} is closed; open a new one.")
         check_arrays(f"inputs of {self.model}", self.inputs, inputs)
         with torch.no_grad():
-            found = self._network(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-        if isinstance(found, torch.Tensor):
-            arrays = {"embedding": found.numpy()}
-        else:
-            rows = {name: tensor.numpy() for name, tensor in found._asdict().items()}
-            arrays = {name: _pad(rows[name], spec) for name, spec in self.outputs.items()}
+            if "image" in inputs:
+                found = [self._network(torch.from_numpy(canvas))._asdict() for canvas in inputs["image"]]
+                arrays = {
+                    name: np.stack([_pad(rows[name].numpy(), spec) for rows in found])
+                    for name, spec in self.outputs.items()
+                }
+            else:
+                tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+                arrays = {"embedding": self._network(**tensors).numpy()}
         check_arrays(f"outputs of {self.model}", self.outputs, arrays)
         return arrays
 
@@ -51,7 +54,7 @@ class TorchSession:
 
 
 def _pad(rows: Array, spec: TensorSpec) -> Array:
-    """Rows of zeros below, up to the contract's fixed number: the networks return as many rows as they found."""
-    padded = np.zeros([int(size) for size in spec.shape], rows.dtype)
+    """A picture's rows with zeros below, up to the contract's fixed number: the networks return what they found."""
+    padded = np.zeros([int(size) for size in spec.shape[1:]], rows.dtype)
     padded[: len(rows)] = rows
     return padded

@@ -1,19 +1,16 @@
 """The artefact: one folder that holds all an appliance needs, checked hash by hash before anything is used."""
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from mgts_trt._typing import Self
 from mgts_trt.bundle.layout import PLANS
-from mgts_trt.bundle.manifest import FORMAT, BundleFile, Manifest, Model, read_manifest
+from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, read_manifest
 from mgts_trt.bundle.signature import Key, verify_files
 from mgts_trt.errors import BundleError, SignatureError
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.machine.installation import in_checkout
-
-_log = logging.getLogger(__name__)
 
 _ADVICE = "Copy the bundle again, or export it again."
 
@@ -40,7 +37,7 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, public_key: Key | None = None) -> Self:
-        """Read the manifest and check every file against it. A note in the log says if the manifest has no digest.
+        """Read the manifest and check every file against it.
 
         Args:
             path: The bundle's folder.
@@ -49,7 +46,7 @@ class Bundle:
 
         Raises:
             SignatureError: The bundle is not signed by that key, or was changed since; or the key cannot be used.
-            BundleError: There is no bundle, it is of a newer format, its manifest is malformed, or
+            BundleError: There is no bundle, it is of another format, its manifest is malformed, or
                 a file is missing or altered.
         """
         root = Path(path)
@@ -64,12 +61,6 @@ class Bundle:
                 if (current := read_manifest(root)) == manifest:
                     raise
                 manifest = current
-        if manifest.format < FORMAT:
-            _log.warning(
-                "The manifest of %s has no digest, so changes go unnoticed. Write one: mgts-trt bundle seal %s",
-                root,
-                root,
-            )
         return cls(root, manifest, None if public_key is None else verify_files(root, manifest, public_key))
 
     def model_path(self, model: str, precision: str) -> Path:

@@ -16,8 +16,9 @@ from mgts_trt.machine.data_files import json_sha256, read_json
 from mgts_trt.machine.files import file_sha256, replace_file
 from mgts_trt.machine.installation import in_checkout
 
-FORMAT = 2
-"""The bundle format this version writes and the newest it reads; format 1 had no digest."""
+FORMAT = 3
+"""The bundle format this version writes and reads. In earlier ones detector and mask net took one picture without a
+batch axis, and in format 1 the manifest had no digest."""
 MANIFEST = "manifest.json"
 DIGEST = "sha256"
 """The manifest's field that holds the digest of all others (`json_sha256`)."""
@@ -174,7 +175,7 @@ class Training(_Strict):
 class Manifest(_Strict):
     """Everything the runtime must know about a bundle."""
 
-    format: Literal[1, 2] = 2
+    format: Literal[3] = 3
     preset: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
     canvas: tuple[CanvasSide, CanvasSide] = Field(description="height, width")
     pad: tuple[Colour, Colour, Colour] = Field(description="RGB of the canvas where the picture does not reach")
@@ -215,13 +216,8 @@ def read_manifest(root: Path) -> Manifest:
     path = root / MANIFEST
     data = _read(root)
     told = data.pop(DIGEST, None)
-    found = data.get("format")
-    if type(found) is int and FORMAT < found < 1000:
-        raise BundleError(
-            f"The bundle {root} has format {found}; this version of mgts-trt reads up to {FORMAT}. "
-            "Upgrade mgts-trt, or export the bundle again with this version."
-        )
-    if (told is not None or found != 1) and told != json_sha256(data):
+    _require_format(root, data)
+    if told != json_sha256(data):
         raise BundleError(
             f"{path} is altered: its digest is not that of what it says. Copy the bundle again; if you changed it on "
             f"purpose, write the digest anew with `mgts-trt bundle seal {root}`."
@@ -230,13 +226,14 @@ def read_manifest(root: Path) -> Manifest:
 
 
 def seal_manifest(root: Path) -> Manifest:
-    """Write the digest of `root/manifest.json` anew: after a change by hand, or to a bundle of format 1, without one.
+    """Write the digest of `root/manifest.json` anew, after a change by hand.
 
     Raises:
         BundleError: As `read_manifest`, whatever the digest; or the manifest cannot be written.
     """
     data = _read(root)
     data.pop(DIGEST, None)
+    _require_format(root, data)
     manifest = _validate(root / MANIFEST, data)
     try:
         write_manifest(root, manifest)
@@ -274,6 +271,25 @@ def _read(root: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BundleError(f"{path} holds no JSON object: it is truncated or altered. {advice}")
     return data
+
+
+def _require_format(root: Path, data: dict[str, Any]) -> None:
+    found = data.get("format")
+    if type(found) is not int or not 0 < found < 1000:
+        return  # no number of ours: `_validate` says what is wrong
+    if found > FORMAT:
+        raise BundleError(
+            f"The bundle {root} has format {found}; this version of mgts-trt reads format {FORMAT}. Upgrade mgts-trt, "
+            "or export the bundle again with this version."
+        )
+    if found < FORMAT:
+        versions = data.get("versions")
+        maker = versions.get("mgts-trt") if isinstance(versions, dict) else None
+        raise BundleError(
+            f"The bundle {root} has format {found}, whose detector and mask net take no batch of pictures; this "
+            f"version of mgts-trt reads format {FORMAT}. Export it again from its checkpoints with this version, or "
+            f"run it with the version that made it{f', {str(maker)[:20]}' if maker else ''}."
+        )
 
 
 def _validate(path: Path, data: dict[str, Any]) -> Manifest:

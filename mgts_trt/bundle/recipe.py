@@ -17,6 +17,10 @@ MODELS = ("detector", "masknet", "mgts", "idnet")
 """Every model of a bundle, in the order the pipeline meets them."""
 
 
+PICTURES = "B"
+"""The dimension of pictures: of the detector's and the mask net's tensors the first. A model may have it fixed to 1 and
+then runs picture by picture; where it is named, whoever opens or builds the model for some size fixes it first."""
+
 MIN_SHARE = {"fp16": 0.95, "int8": 0.90}
 """Least share of a model's MACs that must run in the precision asked for, where its recipe does not say; the rest are
 islands kept exact on purpose. Nothing is demanded of precisions not named here."""
@@ -96,7 +100,8 @@ class Precision(_Frozen):
 class Recipe(_Frozen):
     """What one TensorRT engine is.
 
-    Shapes may hold symbols (`"Hc"`), bound to numbers by the bundle; a symbol with a profile stays dynamic.
+    Shapes may hold symbols (`"Hc"`), bound to numbers by the bundle; a symbol with a profile stays dynamic, but for
+    `PICTURES`, which may be fixed to 1.
     """
 
     name: str
@@ -131,20 +136,23 @@ class Recipe(_Frozen):
         """Check that a model's tensors are what this recipe says, and return the size each symbol took.
 
         Args:
-            inputs: The model's inputs; sizes are numbers except for dimensions with a profile.
+            inputs: The model's inputs; sizes are numbers except for dimensions with a profile. `PICTURES` may be 1, in
+                all tensors.
             outputs: The model's outputs.
 
         Raises:
             RecipeError: A tensor is missing, of another type or rank, or a symbol takes two sizes.
         """
         sizes: dict[str, int] = {}
+        one_by_one = {PICTURES: 1} if not any(PICTURES in spec.shape for spec in inputs.values()) else {}
         for mine, theirs in ((self.inputs, inputs), (self.outputs, outputs)):
             if mine.keys() != theirs.keys():
                 raise RecipeError(
                     f"{self.name}: the model has {', '.join(theirs)}, the recipe expects {', '.join(mine)}. "
                     "Export the bundle again with this version."
                 )
-            for tensor, spec in mine.items():
+            for tensor, named in mine.items():
+                spec = named.fixed(one_by_one)
                 if not self._matches(spec, theirs[tensor], sizes):
                     raise RecipeError(
                         f"{self.name}: {tensor} is {theirs[tensor]}, the recipe expects {spec}"

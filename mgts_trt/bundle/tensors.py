@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from mgts_trt._typing import Array
+from mgts_trt._typing import Array, Self
 from mgts_trt.errors import BackendError
 
 Dtype = Literal["uint8", "int8", "int32", "int64", "bool", "float16", "float32"]
@@ -68,6 +68,12 @@ class TensorSpec(BaseModel):
     def zeros(self, size: int) -> Array:
         """An array of this kind, all zero; a named dimension takes `size`."""
         return np.zeros(self.sized(dict.fromkeys(self.symbols, size)), self.dtype)
+
+    def fixed(self, sizes: Mapping[str, int]) -> Self:
+        """The same with numbers for some of its named dimensions."""
+        return self.model_copy(
+            update={"shape": tuple(sizes.get(d, d) if isinstance(d, str) else d for d in self.shape)}
+        )
 
     def admits(self, dtype: str, shape: tuple[int, ...]) -> bool:
         """Whether an array of `dtype` and `shape` is of this kind; a named dimension admits any size."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import WHEEL, default_bundle
-from mgts_trt.bundle.manifest import FORMAT
 from mgts_trt.cli.finding import Finding
 from mgts_trt.cli.gpu_findings import gpu_findings, plan_fitness, tensorrt_findings
 from mgts_trt.errors import BackendError, BundleError, MgtsError, PlanError
@@ -125,9 +124,6 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
     if not faults:
         models = ", ".join(f"{name} ({', '.join(model.files)})" for name, model in manifest.models.items())
         yield Finding("bundle", "ok", f"{path} is whole, and its models run: preset {manifest.preset}, {models}")
-    if manifest.format < FORMAT:
-        text = "its manifest is from before manifests had a digest, so a change in it goes unnoticed"
-        yield Finding("bundle", "info", text, f"mgts-trt bundle seal {path}")
     if not manifest.training.trained:
         yield Finding("bundle", "info", "its weights are untrained: what it finds has no meaning")
     yield from _plans(bundle)

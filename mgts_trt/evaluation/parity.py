@@ -25,6 +25,7 @@ from mgts_trt.evaluation.task import TaskComparison, TaskReport
 from mgts_trt.machine.files import file_sha256, write_text
 from mgts_trt.runtime.session.backends import Runtime, open_session
 from mgts_trt.runtime.session.base import Session
+from mgts_trt.runtime.session.pictures import run_picture
 from mgts_trt.version import __version__
 
 _FAINT = 0.05
@@ -115,7 +116,7 @@ def step_count(bundle: Bundle, precisions: tuple[str, ...] | None) -> int:
 def _numbers(bundle: Bundle, session: Session, case: GoldenCase, tolerance: Tolerance) -> dict[str, float]:
     if session.model in EMBEDDINGS:
         return _cosines(bundle, session, case)
-    found = session.run({"image": case.canvas})
+    found = run_picture(session, case.canvas)
     golden = {name: case.outputs[f"{session.model}.{name}"] for name in session.outputs}
     return compare_detections(golden, found, box_iou_bound=tolerance.box_iou or 0.5)
 

@@ -141,7 +141,7 @@ def run_task(
             results[mode].append(
                 PictureResult(people.boxes, people.scores, people.embeddings, people.instances, tuple(packed), truths)
             )
-        found = shared["detector"].outputs_of_last_run
+        found = {name: array[0] for name, array in shared["detector"].outputs_of_last_run.items()}
         real = (found["scores"] > 0) & np.isfinite(found["boxes"]).all(axis=1)
         boxes = people.letterbox.to_image(people.letterbox.clip(found["boxes"][real]))
         rows.append((boxes, found["scores"][real]))

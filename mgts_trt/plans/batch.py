@@ -5,12 +5,9 @@ more takes any number up to its own, and is tuned for that.
 """
 
 from mgts_trt.bundle.manifest import Model
-from mgts_trt.bundle.recipe import Profile, Recipe
+from mgts_trt.bundle.recipe import PICTURES, Profile, Recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BuildError
-
-PICTURES = "B"
-"""The dimension of pictures."""
 
 MOST = 64
 """Pictures at once for which plans are built."""
@@ -45,10 +42,7 @@ def at_batch(specs: dict[str, TensorSpec], batch: int) -> dict[str, TensorSpec]:
     """The tensors of a model as its plan has them: for one picture, B is 1."""
     if batch > 1:
         return specs
-    return {
-        name: spec.model_copy(update={"shape": tuple(1 if size == PICTURES else size for size in spec.shape)})
-        for name, spec in specs.items()
-    }
+    return {name: spec.fixed({PICTURES: 1}) for name, spec in specs.items()}
 
 
 def plan_profile(recipe: Recipe, inputs: dict[str, TensorSpec], batch: int) -> dict[str, Profile]:

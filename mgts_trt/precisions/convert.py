@@ -17,6 +17,7 @@ from mgts_trt.precisions.lower_precision import lower, require_precisions
 from mgts_trt.precisions.provenance import provenance
 from mgts_trt.precisions.recording import Recording, record_people, start_recording
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.pictures import run_picture
 
 
 @dataclass
@@ -100,7 +101,7 @@ def record_detections(bundle: Bundle, recordings: list[Recording]) -> None:
     """Run a bundle's FP32 detector on pictures, which decides whose patches re-ID gets."""
     session = OnnxRuntimeSession(bundle, "detector", "fp32")
     for item in recordings:
-        found = session.run({"image": item.canvas})
+        found = run_picture(session, item.canvas)
         item.outputs.update({f"detector.{key}": array for key, array in found.items()})
         record_people(item)
     session.close()

@@ -179,6 +179,9 @@ def to_half(model: ModelProto, nodes: Collection[str], largest: Mapping[str, flo
     for node in result.graph.node:
         in_half = node.name in nodes
         floats = set(tensors.floats(node.input))
+        if node.op_type == "Shape":  # of any type, as it is there
+            floats -= made_half
+            node.input[0] = own.get(node.input[0], node.input[0])
         maps = tensors.maps(node)
         if node.domain == DOMAIN:
             as_they_are = bool(maps) and all(name in made_half for name in maps)

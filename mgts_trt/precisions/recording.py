@@ -74,12 +74,12 @@ def model_inputs(name: str, recording: Recording, manifest: Manifest) -> dict[st
         manifest: γ, and size and normalisation of the patches.
 
     Returns:
-        By name: `image` uint8 [Hc, Wc, 3]; or `original`, and for MGTS `foreground`, float32 [N, 3, h, w], whose mask
-        is the tight box.
+        By name: `image` uint8 [1, Hc, Wc, 3]; or `original`, and for MGTS `foreground`, float32 [N, 3, h, w], whose
+        mask is the tight box.
     """
     wanted = load_recipe(name).inputs
     if "image" in wanted:
-        return {"image": recording.canvas}
+        return {"image": recording.canvas[None]}
     boxes = recording.outputs["persons.boxes"]
     patches = mode_patches(manifest, "box", recording.canvas, boxes, None, recording.letterbox)
     inputs = {"foreground": patches.foreground, "original": patches.original}

@@ -143,7 +143,10 @@ class _Forms:
     def _run(self, model: bytes) -> list[dict[str, Any]]:
         session = open_session(model)
         names = [output.name for output in session.get_outputs()]
-        return [dict(zip(names, session.run(names, dict(inputs)), strict=True)) for inputs in self._samples]
+        runs = [dict(zip(names, session.run(names, dict(inputs)), strict=True)) for inputs in self._samples]
+        if "embedding" in names:
+            return runs
+        return [{name: array[0] for name, array in run.items()} for run in runs]  # a sample is one picture
 
 
 def _study(forms: _Forms, by: str, on_step: OnStep) -> Study:

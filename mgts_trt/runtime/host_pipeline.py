@@ -1,8 +1,10 @@
 """Person search on the host: the networks in sessions, and NumPy and OpenCV between them."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_instance_map, mode_patches
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import Session
-from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream, closed
+from mgts_trt.runtime.session.pictures import run_pictures
+from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream, closed, require_errors
 from mgts_trt.stages import InstanceMap, Letterbox, Patches
 
 
@@ -29,15 +32,23 @@ class HostPipeline:
         mode: `none`, `net` or `box`.
         sessions: The mode's models, on any backend; they stay open when this is closed.
         max_people: See `PersonSearch.open`.
+        batch: Likewise.
     """
 
     def __init__(
-        self, bundle: Bundle, mode: Mode, sessions: Mapping[str, Session], *, max_people: int | None = None
+        self,
+        bundle: Bundle,
+        mode: Mode,
+        sessions: Mapping[str, Session],
+        *,
+        max_people: int | None = None,
+        batch: int = 1,
     ) -> None:
         models = MODELS_OF_MODE[mode]
         self._bundle, self._mode, self._reid = bundle, mode, models[-1]
         most = load_recipe(self._reid).profile["N"].max
-        self._batch = most if max_people is None else min(max_people, most)
+        self._people = most if max_people is None else min(max_people, most)
+        self._pictures = batch
         self._sessions = {model: sessions[model] for model in models}
 
     @property
@@ -54,19 +65,27 @@ class HostPipeline:
         """See `Pipeline.search`."""
         _refuse_stream(stream)
         clock = _Clock()
-        canvas, letterbox = self._letterbox(image, clock)
-        with clock("detector"):
-            found = self._run("detector", {"image": canvas})
-            boxes, scores = self._select(found["boxes"], found["scores"], letterbox, top)
-        return self._describe(canvas, letterbox, boxes, scores, clock)
+        picture = self._letterbox(image, clock)
+        self._detect([picture], top, clock)
+        return self._describe([picture], clock)[0]
 
     def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
         """See `Pipeline.embed`."""
         _refuse_stream(stream)
         clock = _Clock()
-        canvas, letterbox = self._letterbox(image, clock)
-        given = given_boxes(boxes, letterbox)
-        return self._describe(canvas, letterbox, given, np.ones(len(given), np.float32), clock)
+        picture = self._letterbox(image, clock)
+        picture.boxes = given_boxes(boxes, picture.letterbox)
+        picture.scores = np.ones(len(picture.boxes), np.float32)
+        return self._describe([picture], clock)[0]
+
+    def batch(self, images: Iterable[Any], *, top: int | None, errors: Errors) -> list[Any]:
+        """See `Pipeline.batch`: so many pictures at once as the pipeline was opened for."""
+        require_errors(errors)
+        results: list[People | Exception] = []
+        waiting = iter(images)
+        while group := list(islice(waiting, self._pictures)):
+            results += self._search_group(group, top, errors)
+        return results
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `Pipeline.stream`: one picture at a time, since nothing overlaps."""
@@ -79,26 +98,54 @@ class HostPipeline:
         # On the CPU nothing is done for one size alone.
         on_gpu = self._sessions[self._reid].backend in ("onnxruntime-cuda", "tensorrt")
         batches = batch_sizes(load_recipe(self._reid).profile["N"]) if on_gpu else (1,)
-        batches = tuple({min(size, self._batch): None for size in batches})
+        batches = tuple({min(size, self._people): None for size in batches})
         steps = [(model, size) for model in self._sessions for size in (batches if model == self._reid else (1,))]
         for done, (model, size) in enumerate(steps, 1):
             if stop():
                 return
-            self._run(model, {name: spec.zeros(size) for name, spec in self._bundle.model(model).inputs.items()})
+            self._run(model, {name: spec.zeros(size) for name, spec in self._session(model).inputs.items()})
             on_progress(done, len(steps))
 
     def close(self) -> None:
         """See `Pipeline.close`."""
         self._sessions = {}
 
-    def _letterbox(self, image: Any, clock: "_Clock") -> tuple[Image, Letterbox]:
+    def _search_group(self, images: Sequence[Any], top: int | None, errors: Errors) -> list[People | Exception]:
+        """Pictures together; one that is no picture costs itself, what fails in a network all of them."""
+        clock = _Clock()
+        results: list[Picture | Exception] = []
+        for image in images:
+            try:
+                results.append(self._letterbox(image, clock))
+            except Exception as error:
+                if errors == "raise":
+                    raise
+                results.append(error)
+        pictures = [each for each in results if not isinstance(each, Exception)]
+        try:
+            self._detect(pictures, top, clock)
+            described = iter(self._describe(pictures, clock))
+        except Exception as error:
+            if errors == "raise":
+                raise
+            return [each if isinstance(each, Exception) else error for each in results]
+        return [each if isinstance(each, Exception) else next(described) for each in results]
+
+    def _letterbox(self, image: Any, clock: "_Clock") -> "Picture":
         if not self._sessions:
             raise closed()
         manifest = self._bundle.manifest
         with clock("letterbox"):
             pixels = as_image(image)
             letterbox = Letterbox((pixels.shape[0], pixels.shape[1]), manifest.canvas)
-            return letterbox.apply(pixels, manifest.pad), letterbox
+            return Picture(letterbox.apply(pixels, manifest.pad), letterbox)
+
+    def _detect(self, pictures: Sequence["Picture"], top: int | None, clock: "_Clock") -> None:
+        """Set each picture's boxes and scores: the people among the detector's rows."""
+        with clock("detector"):
+            rows = run_pictures(self._session("detector"), [picture.canvas for picture in pictures])
+            for picture, found in zip(pictures, rows, strict=True):
+                picture.boxes, picture.scores = self._select(found["boxes"], found["scores"], picture.letterbox, top)
 
     def _select(self, boxes: Array, scores: Array, letterbox: Letterbox, top: int | None) -> tuple[Floats, Floats]:
         """The people among the detector's rows: scored well enough, and on the picture rather than the padding."""
@@ -109,52 +156,106 @@ class HostPipeline:
         rows = np.flatnonzero(on_picture & (scores >= least) & (scores > 0))[:top]
         return clipped[rows], np.asarray(scores[rows], np.float32)
 
-    def _describe(self, canvas: Image, letterbox: Letterbox, boxes: Floats, scores: Floats, clock: "_Clock") -> People:
-        """From boxes on the canvas to embeddings."""
-        instance_map = self._segment(canvas, clock)
-        embeddings = np.empty((len(boxes), self._bundle.manifest.embedding), np.float32)
-        instances = np.empty(len(boxes), np.int32)
-        crops = np.empty((len(boxes), 4), np.int32)
+    def _describe(self, pictures: Sequence["Picture"], clock: "_Clock") -> list[People]:
+        """From boxes on canvases to embeddings, of the people of all pictures in shared batches."""
+        self._segment(pictures, clock)
+        people = [(number, row) for number, picture in enumerate(pictures) for row in range(len(picture.boxes))]
+        embeddings = np.empty((len(people), self._bundle.manifest.embedding), np.float32)
+        instances = np.empty(len(people), np.int32)
+        crops = np.empty((len(people), 4), np.int32)
         # In batches the re-ID engine takes; so a crowd's patches are never all in memory.
-        for start in range(0, len(boxes), self._batch):
-            rows = slice(start, start + self._batch)
+        for start in range(0, len(people), self._people):
+            rows = slice(start, start + self._people)
             with clock("separate"):
-                patches = mode_patches(self._bundle.manifest, self._mode, canvas, boxes[rows], instance_map, letterbox)
+                patches = self._patches(pictures, people[rows])
             with clock("reid"):
                 embeddings[rows] = self._embed(patches)
-            instances[rows], crops[rows] = patches.instances, patches.boxes
-        return People(
-            boxes=letterbox.to_image(boxes),
-            scores=scores,
-            embeddings=embeddings,
-            instances=instances,
-            crops=crops,
-            letterbox=letterbox,
-            timings=clock.stop(),
-            canvas_boxes=boxes,
-            instance_map=instance_map,
-            has_masks=self._mode != "none",
-        )
+            instances[rows] = np.concatenate([each.instances for each in patches])
+            crops[rows] = np.concatenate([each.boxes for each in patches])
+        timings = clock.stop(len(pictures))
+        ends = np.cumsum([len(picture.boxes) for picture in pictures])
+        return [
+            People(
+                boxes=picture.letterbox.to_image(picture.boxes),
+                scores=picture.scores,
+                embeddings=embeddings[end - len(picture.boxes) : end],
+                instances=instances[end - len(picture.boxes) : end],
+                crops=crops[end - len(picture.boxes) : end],
+                letterbox=picture.letterbox,
+                timings=dict(timings),
+                canvas_boxes=picture.boxes,
+                instance_map=picture.instance_map,
+                has_masks=self._mode != "none",
+            )
+            for picture, end in zip(pictures, ends, strict=True)
+        ]
 
-    def _segment(self, canvas: Image, clock: "_Clock") -> InstanceMap | None:
+    def _segment(self, pictures: Sequence["Picture"], clock: "_Clock") -> None:
+        """Set each picture's instance map, in mode `net`."""
         if self._mode != "net":
-            return None
+            return
         with clock("masknet"):
-            found = self._run("masknet", {"image": canvas})
+            rows = run_pictures(self._session("masknet"), [picture.canvas for picture in pictures])
         with clock("separate"):
-            return mode_instance_map(self._bundle.manifest, self._mode, found["boxes"], found["scores"], found["masks"])
+            for picture, found in zip(pictures, rows, strict=True):
+                picture.instance_map = mode_instance_map(
+                    self._bundle.manifest, self._mode, found["boxes"], found["scores"], found["masks"]
+                )
 
-    def _embed(self, patches: Patches) -> Floats:
+    def _patches(self, pictures: Sequence["Picture"], people: Sequence[tuple[int, int]]) -> list[Patches]:
+        """The patches of some people, each a picture's number and a row of its boxes, in order; one item a picture."""
+        rows: dict[int, list[int]] = {}
+        for number, row in people:
+            rows.setdefault(number, []).append(row)
+        return [
+            mode_patches(
+                self._bundle.manifest,
+                self._mode,
+                pictures[number].canvas,
+                pictures[number].boxes[of_one],
+                pictures[number].instance_map,
+                pictures[number].letterbox,
+            )
+            for number, of_one in rows.items()
+        ]
+
+    def _embed(self, patches: Sequence[Patches]) -> Floats:
         """One batch through the re-ID network: `mgts`, or `idnet`, which takes the original alone."""
-        inputs = {"original": patches.original, "foreground": patches.foreground}
-        wanted = {name: inputs[name] for name in self._bundle.model(self._reid).inputs}
-        return self._run(self._reid, wanted)["embedding"]
+        inputs = {
+            name: getattr(patches[0], name)
+            if len(patches) == 1
+            else np.concatenate([getattr(each, name) for each in patches])
+            for name in self._bundle.model(self._reid).inputs
+        }
+        return self._run(self._reid, inputs)["embedding"]
 
-    def _run(self, model: str, inputs: dict[str, Array]) -> dict[str, Array]:
+    def _session(self, model: str) -> Session:
         session = self._sessions.get(model)
         if session is None:
             raise BackendError("This PersonSearch was closed while it was in use; open the bundle again.")
-        return session.run(inputs)
+        return session
+
+    def _run(self, model: str, inputs: dict[str, Array]) -> dict[str, Array]:
+        return self._session(model).run(inputs)
+
+
+@dataclass
+class Picture:
+    """A picture on its canvas, and what is found out about it.
+
+    Attributes:
+        canvas: uint8 [Hc, Wc, 3], RGB.
+        letterbox: How it lies there.
+        boxes: Of its people, float32 [N, 4], xyxy, canvas pixels.
+        scores: Theirs, float32 [N].
+        instance_map: uint16 [Hc, Wc], in mode `net`.
+    """
+
+    canvas: Image
+    letterbox: Letterbox
+    boxes: Floats = field(default_factory=lambda: np.empty((0, 4), np.float32))
+    scores: Floats = field(default_factory=lambda: np.empty(0, np.float32))
+    instance_map: InstanceMap | None = None
 
 
 def _refuse_stream(stream: Any) -> None:
@@ -180,5 +281,7 @@ class _Clock:
         finally:
             self._timings[stage] = self._timings.get(stage, 0.0) + (time.perf_counter() - start) * 1e3
 
-    def stop(self) -> dict[str, float]:
-        return {**self._timings, "total": (time.perf_counter() - self._start) * 1e3}
+    def stop(self, pictures: int) -> dict[str, float]:
+        """A picture's share of the time so far."""
+        timings = {**self._timings, "total": (time.perf_counter() - self._start) * 1e3}
+        return {stage: milliseconds / max(pictures, 1) for stage, milliseconds in timings.items()}

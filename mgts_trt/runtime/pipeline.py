@@ -47,6 +47,7 @@ class PersonSearch:
         precision: Of the models.
         runtime: Backend, device, why this backend, and what of it could not be captured in CUDA graphs.
         pictures_in_flight: At once, on a GPU; what `stream` and `warm_up` take by default.
+        batch_size: Most pictures that `batch` hands to a network in one run.
     """
 
     def __init__(
@@ -62,12 +63,14 @@ class PersonSearch:
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
+        batch_size: int = 1,
         sessions: Mapping[str, Session] | None = None,
     ) -> None:
         mode = mode or default_mode(bundle)
         require_mode(bundle, mode)
         self.bundle, self.mode = bundle, mode
-        for name, value in (("max_people", max_people), ("pictures_in_flight", pictures_in_flight)):
+        limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight, "batch_size": batch_size}
+        for name, value in limits.items():
             if value is not None and value < 1:
                 raise BackendError(f"{name} is {value}, but 1 or more is expected.")
         tuned = recall(bundle, mode, precision) if backend == "auto" and sessions is None else None
@@ -79,7 +82,7 @@ class PersonSearch:
             graphs, pictures_in_flight = tuned.graphs, tuned.pictures_in_flight
         else:
             tuned = None
-        self.precision, self._spinning = precision, spinning
+        self.precision, self._spinning, self.batch_size = precision, spinning, batch_size
         self.pictures_in_flight = pictures_in_flight or DEPTH
         self._limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight}
         self._opened: dict[str, Session] = {}
@@ -89,7 +92,7 @@ class PersonSearch:
             reid = sessions[models[-1]]
             self.precision = reid.precision
             self.runtime = Runtime(reid.backend, "as its sessions", "ready sessions were passed")
-            self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions, max_people=max_people)
+            self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions, max_people=max_people, batch=batch_size)
             return
         self.runtime = _select(bundle, models, precision, backend, threads, ops, tuned)
         try:
@@ -113,6 +116,7 @@ class PersonSearch:
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
+        batch_size: int = 1,
         public_key: Key | None = None,
     ) -> Self:
         """Open a bundle for searching.
@@ -136,6 +140,8 @@ class PersonSearch:
                 described in turns. By default what the networks were exported for, 64.
             pictures_in_flight: On TensorRT, most pictures at once, of calls and streams together, each with memory of
                 its own; those beyond wait. By default two of calls, and as many of streams as they are given `depth`.
+            batch_size: Most pictures that `batch` hands to a network in one run. With 1 the networks' sizes are fixed
+                before they are loaded. On the CPU more are no faster.
             public_key: Whose signature the bundle, and plans that are run, must have; see `Bundle.open`.
 
         Raises:
@@ -153,6 +159,7 @@ class PersonSearch:
             graphs=graphs,
             max_people=max_people,
             pictures_in_flight=pictures_in_flight,
+            batch_size=batch_size,
         )
 
     @property
@@ -209,6 +216,36 @@ class PersonSearch:
             BackendError: The pipeline is closed, or the backend fails.
         """
         return self._pipeline.embed(image, boxes, stream=stream)
+
+    @overload
+    def batch(
+        self, images: Iterable[Any], *, top: int | None = ..., errors: Literal["raise"] = ...
+    ) -> list[People]: ...
+
+    @overload
+    def batch(
+        self, images: Iterable[Any], *, top: int | None = ..., errors: Literal["return"]
+    ) -> list[People | Exception]: ...
+
+    def batch(self, images: Iterable[Any], *, top: int | None = None, errors: Errors = "raise") -> list[Any]:
+        """Search pictures together: the networks take up to `batch_size` of them in one run, re-ID people of all.
+
+        What is found is what one picture at a time gives, up to the rounding of sums in another order.
+
+        Args:
+            images: As for calling the pipeline. Of an iterator, no more are read than are searched together.
+            top: As for calling the pipeline, of each picture.
+            errors: What becomes of a picture that cannot be searched: `raise` raises, and nothing is returned; `return`
+                puts the exception in its place. What `images` itself raises is always raised.
+
+        Returns:
+            The people of each picture, in order. A picture's `timings` are its share of those it was searched with.
+
+        Raises:
+            ImageError: With `raise`, one is no picture.
+            BackendError: `errors` is neither, the pipeline is closed, or the backend fails.
+        """
+        return self._pipeline.batch(images, top=top, errors=errors)
 
     @overload
     def stream(
@@ -299,12 +336,20 @@ class PersonSearch:
             self._close_models()
             self.runtime = on_cpu(f"{self.runtime.reason} {error}", threads)
             self._open_sessions(threads)
-        return HostPipeline(self.bundle, self.mode, self._opened, max_people=self._limits["max_people"])
+        return HostPipeline(
+            self.bundle, self.mode, self._opened, max_people=self._limits["max_people"], batch=self.batch_size
+        )
 
     def _open_sessions(self, threads: int | None) -> None:
         for model in MODELS_OF_MODE[self.mode]:
             self._opened[model] = open_session(
-                self.bundle, model, self.runtime, precision=self.precision, threads=threads, spinning=self._spinning
+                self.bundle,
+                model,
+                self.runtime,
+                precision=self.precision,
+                threads=threads,
+                spinning=self._spinning,
+                batch=self.batch_size,
             )
 
     def _close_models(self) -> None:

@@ -33,6 +33,10 @@ class Pipeline(Protocol):
         """See `PersonSearch.embed`."""
         ...
 
+    def batch(self, images: Iterable[Any], *, top: int | None, errors: Errors) -> list[Any]:
+        """See `PersonSearch.batch`."""
+        ...
+
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `PersonSearch.stream`."""
         ...

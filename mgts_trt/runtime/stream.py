@@ -20,6 +20,12 @@ def closed() -> BackendError:
     return BackendError("This PersonSearch is closed; open the bundle again.")
 
 
+def require_errors(errors: str) -> None:
+    """Raise `BackendError` if `errors` is no `Errors`."""
+    if errors not in ("raise", "return"):
+        raise BackendError(f"errors is {errors!r}; it is 'raise' or 'return'.")
+
+
 class Pending(Protocol):
     """A picture in flight."""
 
@@ -66,8 +72,7 @@ class PeopleStream(Iterator[Item]):
         self._closed = False
         if depth < 1:
             raise BackendError(f"depth is {depth}, but at least one picture is in flight. Pass 1 or more.")
-        if errors not in ("raise", "return"):
-            raise BackendError(f"errors is {errors!r}; it is 'raise' or 'return'.")
+        require_errors(errors)
         self._images, self._exhausted = iter(images), False
         self._begin, self._depth, self._errors = begin, depth, errors
         self._interruption: str | None = None

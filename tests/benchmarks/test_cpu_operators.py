@@ -1,10 +1,9 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from benchmarks.cpu_operators import CpuOperatorsReport, app, with_own_bodies
 from mgts_trt.bundle.bundle import Bundle
@@ -13,7 +12,7 @@ from mgts_trt.bundle.manifest import BundleFile, write_manifest
 from mgts_trt.bundle.operators import DOMAIN, add_functions
 from mgts_trt.cli.run import run_app
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny_bundle import DETECTIONS, make_tiny_bundle
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 PHOTO = ROOT / "docs" / "pictures" / "samples" / "17790319373_bd19b24cfc_k.jpg"
 
@@ -30,14 +29,10 @@ def bundle(tmp_path: Path) -> Bundle:
         for i, name in enumerate(node.output):
             if name == "scores":
                 node.output[i] = "all_scores"
-    graph.initializer.append(numpy_helper.from_array(np.array([1, DETECTIONS, 4]), "rows"))
-    graph.initializer.append(numpy_helper.from_array(np.array([DETECTIONS]), "flat"))
     graph.node.extend(
         [
-            helper.make_node("Reshape", ["boxes", "rows"], ["picture"]),
-            helper.make_node("Nms", ["picture"], ["keep"], domain=DOMAIN, threshold=0.5),
-            helper.make_node("Reshape", ["keep", "flat"], ["kept"]),
-            helper.make_node("Mul", ["all_scores", "kept"], ["scores"]),
+            helper.make_node("Nms", ["boxes"], ["keep"], domain=DOMAIN, threshold=0.5),
+            helper.make_node("Mul", ["all_scores", "keep"], ["scores"]),
         ]
     )
     add_functions(model)

@@ -37,16 +37,16 @@ Export = Callable[[str], Path]
 def test_contract(tiny: Preset, exported: Export, name: str) -> None:
     (h, w), (ph, pw) = tiny.canvas, tiny.patch
     k, i, m = tiny.detector.rpn.proposals, tiny.masknet.rpn.proposals, tiny.masknet.mask_size
-    image = {"image": TensorSpec(dtype="uint8", shape=(h, w, 3))}
+    image = {"image": TensorSpec(dtype="uint8", shape=("B", h, w, 3))}
     patch = TensorSpec(dtype="float32", shape=("N", 3, ph, pw))
     embedding = {"embedding": TensorSpec(dtype="float32", shape=("N", tiny.embedding))}
 
-    def floats(**shapes: tuple[int, ...]) -> dict[str, TensorSpec]:
+    def floats(**shapes: tuple[int | str, ...]) -> dict[str, TensorSpec]:
         return {key: TensorSpec(dtype="float32", shape=shape) for key, shape in shapes.items()}
 
     expected = {
-        "detector": (image, floats(boxes=(k, 4), scores=(k,))),
-        "masknet": (image, floats(boxes=(i, 4), scores=(i,), masks=(i, m, m))),
+        "detector": (image, floats(boxes=("B", k, 4), scores=("B", k))),
+        "masknet": (image, floats(boxes=("B", i, 4), scores=("B", i), masks=("B", i, m, m))),
         "mgts": ({"foreground": patch, "original": patch}, embedding),
         "idnet": ({"original": patch}, embedding),
     }
@@ -70,7 +70,7 @@ def test_standard_operators_and_static_shapes(exported: Export, name: str) -> No
     assert "BatchNormalization" not in operators
     for value in model.graph.value_info:
         dims = value.type.tensor_type.shape.dim
-        assert all(d.HasField("dim_value") for d in (dims if name in ("detector", "masknet") else dims[1:])), value.name
+        assert all(d.HasField("dim_value") for d in dims[1:]), value.name
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -100,9 +100,11 @@ def test_taps_are_inside_but_no_outputs(tiny: Preset, exported: Export) -> None:
     tapped = onnx.load_from_string(with_taps(exported("detector"), graph.taps))
     assert tuple(value.name for value in tapped.graph.output) == graph.outputs + graph.taps
     onnx.checker.check_model(tapped, full_check=True)
-    shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in tapped.graph.output}
-    assert shapes["candidates"] == (tiny.detector.rpn.candidates, 4)
-    assert shapes["features"] == (1, tiny.detector.backbone.widths[-1], tiny.canvas[0] // 16, tiny.canvas[1] // 16)
+    shapes = {
+        v.name: tuple(d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim) for v in tapped.graph.output
+    }
+    assert shapes["candidates"] == ("B", tiny.detector.rpn.candidates, 4)
+    assert shapes["features"] == ("B", tiny.detector.backbone.widths[-1], tiny.canvas[0] // 16, tiny.canvas[1] // 16)
 
 
 @pytest.mark.parametrize("tap", ["no_such_tensor", "image"])
@@ -195,7 +197,7 @@ def test_half_weights_of_an_exported_network(
     path = tmp_path / "detector.onnx"
     save_checked(model, path)
     specs, size = tensor_specs(path), path.stat().st_size
-    image = np.random.default_rng(0).integers(0, 256, (*tiny.canvas, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, *tiny.canvas, 3), np.uint8)
     taps = GRAPHS["detector"].taps
     expected = run_onnx(with_taps(path, taps), image=image)
     store_weights_in_half(path)

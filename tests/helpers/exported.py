@@ -21,7 +21,7 @@ def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callab
         if name not in files:
             graph = GRAPHS[name](networks[name]).eval()
             if graph.inputs == ("image",):
-                inputs, dynamic = {"image": torch.zeros(*tiny.canvas, 3, dtype=torch.uint8)}, None
+                inputs, dynamic = {"image": torch.zeros(2, *tiny.canvas, 3, dtype=torch.uint8)}, "B"
             else:
                 inputs, dynamic = {key: torch.zeros(2, 3, *tiny.patch) for key in graph.inputs}, "N"
             files[name] = folder / f"{name}.onnx"

@@ -10,6 +10,7 @@ from mgts_trt.evaluation.golden import EMBEDDINGS
 from mgts_trt.pictures.image import write_image
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.pictures import run_picture
 from mgts_trt.stages import Letterbox
 from tests.helpers.tiny_bundle import CANVAS, CELL
 
@@ -23,7 +24,7 @@ def add_golden(root: Path) -> None:
     letterbox = Letterbox(CANVAS, CANVAS)
     outputs: dict[str, np.ndarray] = {}
     for model in ("detector", "masknet"):
-        found = OnnxRuntimeSession(bundle, model, "fp32").run({"image": picture})
+        found = run_picture(OnnxRuntimeSession(bundle, model, "fp32"), picture)
         rows = found["scores"] > 0
         outputs |= {f"{model}.{key}": array[rows] for key, array in found.items()}
     outputs["persons.boxes"] = outputs["detector.boxes"]

@@ -44,15 +44,15 @@ def _spec(*shape, dtype="float32"):
     return TensorSpec(dtype=dtype, shape=shape)
 
 
-_IMAGE = {"image": _spec(*CANVAS, 3, dtype="uint8")}
-_BOXES = {"boxes": _spec(ROWS, 4), "scores": _spec(ROWS)}
+_IMAGE = {"image": _spec(1, *CANVAS, 3, dtype="uint8")}
+_BOXES = {"boxes": _spec(1, ROWS, 4), "scores": _spec(1, ROWS)}
 _ORIGINAL = {"original": _spec("N", 3, *PATCH)}
 _PAIR = {"foreground": _spec("N", 3, *PATCH), **_ORIGINAL}
 _FEATURES = {name: _spec("N", CHANNELS, *PATCH) for name in ("foreground_features", "original_features")}
 _EMBEDDING = {"embedding": _spec("N", EMBEDDING)}
 TENSORS = {
     "detector": (_IMAGE, _BOXES),
-    "masknet": (_IMAGE, {**_BOXES, "masks": _spec(ROWS, CELL, CELL)}),
+    "masknet": (_IMAGE, {**_BOXES, "masks": _spec(1, ROWS, CELL, CELL)}),
     "mgts": (_PAIR, _EMBEDDING),
     "idnet": (_ORIGINAL, _EMBEDDING),
     "headless": (_PAIR, _FEATURES),
@@ -80,15 +80,15 @@ def _best(scores, *arrays):
 
 
 def detector(inputs):
-    _, boxes, scores = _cells(inputs["image"])
+    _, boxes, scores = _cells(inputs["image"][0])
     scores, boxes = _best(scores, boxes)
-    return {"boxes": boxes, "scores": scores}
+    return {"boxes": boxes[None], "scores": scores[None]}
 
 
 def masknet(inputs):
-    cells, boxes, scores = _cells(inputs["image"])
+    cells, boxes, scores = _cells(inputs["image"][0])
     scores, boxes, masks = _best(np.sqrt(scores) * 0.8, boxes, cells)
-    return {"boxes": boxes, "scores": scores, "masks": masks}
+    return {"boxes": boxes[None], "scores": scores[None], "masks": masks[None]}
 
 
 def headless(inputs):
@@ -187,6 +187,7 @@ class Session:
 
     def __init__(self, model):
         self.model, self.run = model, NETWORKS[model]
+        self.inputs, self.outputs = TENSORS[model]
 
 
 def reference(mode):

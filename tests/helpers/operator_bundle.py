@@ -55,14 +55,12 @@ def _suppress(graph: onnx.GraphProto) -> None:
         for place, output in enumerate(node.output):
             if output in ("boxes", "scores"):
                 node.output[place] = f"{output}.all"
-    for name, values in (("first", [0]), ("last", [1]), ("many", [DETECTIONS])):
+    for name, values in (("first", [0]), ("rows", [1]), ("last", [2]), ("many", [DETECTIONS])):
         graph.initializer.append(numpy_helper.from_array(np.array(values), name))
     for kind, inputs, output, attributes in (
-        ("Concat", ["boxes.all", "boxes.all"], "boxes.twice", {"axis": 0}),
-        ("Unsqueeze", ["boxes.twice", "first"], "boxes.batch", {}),
-        ("Nms", ["boxes.batch"], "keep", {"domain": operators.DOMAIN, "threshold": 0.5}),
-        ("Squeeze", ["keep", "first"], "kept.twice", {}),
-        ("Slice", ["kept.twice", "first", "many"], "kept", {}),
+        ("Concat", ["boxes.all", "boxes.all"], "boxes.twice", {"axis": 1}),
+        ("Nms", ["boxes.twice"], "kept.twice", {"domain": operators.DOMAIN, "threshold": 0.5}),
+        ("Slice", ["kept.twice", "first", "many", "rows"], "kept", {}),
         ("Unsqueeze", ["kept", "last"], "kept.column", {}),
         ("Mul", ["boxes.all", "kept.column"], "boxes", {}),
         ("Mul", ["scores.all", "kept"], "scores", {}),

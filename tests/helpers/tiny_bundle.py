@@ -121,28 +121,30 @@ class _Graph:
 
 
 def _brightest_cells(graph: _Graph, masks: bool) -> None:
-    image = graph.input("image", TensorProto.UINT8, (*CANVAS, 3))
-    planes = graph.op("Unsqueeze", graph.op("Transpose", image, perm=[2, 0, 1]), graph.const([0], np.int64))
+    image = graph.input("image", TensorProto.UINT8, ("B", *CANVAS, 3))
+    planes = graph.op("Transpose", image, perm=[0, 3, 1, 2])
     # The mean of R, G and B, so that 128 becomes 0 and 255 becomes 8.
     grey = graph.op("Conv", planes, graph.const(np.full((1, 3, 1, 1), 1 / 48)), graph.const([-8]))
     cells = graph.op("AveragePool", grey, kernel_shape=CELL, strides=CELL)
-    scores = graph.op("Sigmoid", graph.op("Reshape", cells, graph.const([-1], np.int64)))
+    scores = graph.op("Sigmoid", graph.op("Reshape", cells, graph.const([0, -1], np.int64)))
     best, index = f"/TopK_{len(graph.nodes)}_values", f"/TopK_{len(graph.nodes)}_indices"
     graph.op("TopK", scores, graph.const([DETECTIONS], np.int64), outputs=[best, index])
     found = graph.op("Cast", graph.op("Greater", best, graph.const(0.5)), to=graph.real)
     boxes = graph.op("Gather", graph.const(_cell_boxes()), index)
-    column = graph.op("Unsqueeze", found, graph.const([1], np.int64))
-    graph.output("boxes", graph.op("Mul", boxes, column), (DETECTIONS, 4))
-    graph.output("scores", graph.op("Mul", best, found), (DETECTIONS,))
+    column = graph.op("Unsqueeze", found, graph.const([2], np.int64))
+    graph.output("boxes", graph.op("Mul", boxes, column), ("B", DETECTIONS, 4))
+    graph.output("scores", graph.op("Mul", best, found), ("B", DETECTIONS))
     if masks:
         rows, columns = CANVAS[0] // CELL[0], CANVAS[1] // CELL[1]
         step = (CELL[0] // MASK, CELL[1] // MASK)
         fine = graph.op("Sigmoid", graph.op("AveragePool", grey, kernel_shape=step, strides=step))
-        split = graph.op("Reshape", fine, graph.const([rows, MASK, columns, MASK], np.int64))
-        grid = graph.op("Transpose", split, perm=[0, 2, 1, 3])
-        each = graph.op("Reshape", grid, graph.const([rows * columns, MASK, MASK], np.int64))
-        alive = graph.op("Unsqueeze", found, graph.const([1, 2], np.int64))
-        graph.output("masks", graph.op("Mul", graph.op("Gather", each, index), alive), (DETECTIONS, MASK, MASK))
+        split = graph.op("Reshape", fine, graph.const([0, rows, MASK, columns, MASK], np.int64))
+        grid = graph.op("Transpose", split, perm=[0, 1, 3, 2, 4])
+        each = graph.op("Reshape", grid, graph.const([0, rows * columns, MASK, MASK], np.int64))
+        places = graph.op("Unsqueeze", index, graph.const([2], np.int64))
+        alive = graph.op("Unsqueeze", found, graph.const([2, 3], np.int64))
+        own = graph.op("GatherND", each, places, batch_dims=1)
+        graph.output("masks", graph.op("Mul", own, alive), ("B", DETECTIONS, MASK, MASK))
 
 
 def _cell_boxes() -> np.ndarray:

@@ -13,6 +13,7 @@ from mgts_trt.errors import MetricError
 from mgts_trt.evaluation.boxes import box_area, match_boxes
 from mgts_trt.evaluation.metrics import average_precision
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
+from mgts_trt.runtime.session.pictures import run_picture
 from mgts_trt.stages import Letterbox
 from training.data.scene import IGNORED_COVER, Scene, Scenes
 
@@ -126,7 +127,7 @@ def bundled_detector(bundle: Bundle) -> Callable[[Image], tuple[Array, Array]]:
 
     def detect(image: Image) -> tuple[Array, Array]:
         letterbox = Letterbox((image.shape[0], image.shape[1]), bundle.manifest.canvas)
-        found = session.run({"image": letterbox.apply(image, bundle.manifest.pad)})
+        found = run_picture(session, letterbox.apply(image, bundle.manifest.pad))
         rows = found["scores"] > 0
         return letterbox.to_image(letterbox.clip(found["boxes"][rows])), found["scores"][rows]
 

@@ -63,13 +63,13 @@ class FasterRCNN(nn.Module):
         return self.classes(hidden), self.deltas(hidden)
 
     def refine(self, logits: Tensor, deltas: Tensor, proposals: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [R, 2], deltas [R, 4] and proposals [R, 4] → second-stage boxes [R, 4] and margins [R].
+        """Logits [..., 2], deltas [..., 4] and proposals [..., 4] → second-stage boxes [..., 4] and margins [...].
 
         A margin is the person's logit minus the background's; boxes are xyxy in canvas pixels, cut to the canvas.
         Boxes are ranked by margin, not probability: far from the decision the softmax saturates and would tie.
         """
         boxes = clip_boxes(decode_boxes(deltas, proposals, BOX_WEIGHTS), self.canvas_hw)
-        return boxes, logits[:, 1] - logits[:, 0]
+        return boxes, logits[..., 1] - logits[..., 0]
 
     def suppress(self, boxes: Tensor, margins: Tensor) -> Detections:
         """Final NMS: boxes [R, 4], margins [R] → what is left, best first."""

@@ -77,7 +77,7 @@ class FCIS(nn.Module):
         return torch.tensor([canvas_w / w, canvas_h / h] * 2, device=self.reduce.weight.device)
 
     def resize(self, image: Tensor) -> Tensor:
-        """Canvas uint8 [Hc, Wc, 3] → normalised float32 [1, 3, h, w] at the network's own resolution."""
+        """Canvases uint8 [B, Hc, Wc, 3], or one [Hc, Wc, 3] → normalised float32 [B, 3, h, w] at the network's size."""
         return functional.interpolate(self.normalise(image), self.input_hw, mode="bilinear", align_corners=False)
 
     def features(self, x: Tensor) -> Features:
@@ -120,7 +120,7 @@ class FCIS(nn.Module):
         return margins, torch.sigmoid(person[:, 0] - person[:, 1])
 
     def move(self, deltas: Tensor, proposals: Tensor) -> Tensor:
-        """Proposals [R, 4] moved by deltas [R, 4] and cut to the network's input: xyxy [R, 4], its pixels."""
+        """Proposals [..., 4] moved by deltas [..., 4] and cut to the network's input: xyxy [..., 4], its pixels."""
         return clip_boxes(decode_boxes(deltas, proposals, BOX_WEIGHTS), self.input_hw)
 
     def suppress(self, boxes: Tensor, margins: Tensor, masks: Tensor) -> Instances:

@@ -7,7 +7,7 @@ from mgts_trt.bundle.manifest import Normalisation
 
 
 class Normalise(nn.Module):
-    """(x − mean) / std, from uint8 [H, W, 3] RGB to float32 [1, 3, H, W]."""
+    """(x − mean) / std, from uint8 [B, H, W, 3] RGB, or one picture [H, W, 3], to float32 [B, 3, H, W]."""
 
     mean: Tensor
     std: Tensor
@@ -19,6 +19,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(normalisation.std).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """uint8 [H, W, 3] → float32 [1, 3, H, W]."""
+        """uint8 [B, H, W, 3] → float32 [B, 3, H, W]; one picture becomes a batch of one."""
+        pictures = image if image.ndim == 4 else image.unsqueeze(0)
         # Cast first: TensorRT transposes no uint8. Then planes: a constant a plane is quicker than one a pixel.
-        return ((image.float().permute(2, 0, 1) - self.mean) / self.std).unsqueeze(0)
+        return (pictures.float().permute(0, 3, 1, 2) - self.mean) / self.std

@@ -58,20 +58,20 @@ def encode_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, float] = 
 
 
 def decode_boxes(deltas: Tensor, anchors: Tensor, weights: tuple[float, float] = (1.0, 1.0)) -> Tensor:
-    """Move and scale `anchors` [N, 4] by `deltas` [N, 4] = (dx, dy, dw, dh). Returns xyxy [N, 4]."""
+    """Move and scale `anchors` [..., 4] by `deltas` [..., 4] = (dx, dy, dw, dh). Returns xyxy [..., 4]."""
     anchor_size, anchor_centre = _size_and_centre(anchors)
-    centre = anchor_centre + deltas[:, :2] / weights[0] * anchor_size
-    half = 0.5 * anchor_size * torch.exp(torch.clamp(deltas[:, 2:] / weights[1], max=_LARGEST_GROWTH))
+    centre = anchor_centre + deltas[..., :2] / weights[0] * anchor_size
+    half = 0.5 * anchor_size * torch.exp(torch.clamp(deltas[..., 2:] / weights[1], max=_LARGEST_GROWTH))
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
 def _size_and_centre(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    size = boxes[:, 2:] - boxes[:, :2]
-    return size, boxes[:, :2] + 0.5 * size
+    size = boxes[..., 2:] - boxes[..., :2]
+    return size, boxes[..., :2] + 0.5 * size
 
 
 def clip_boxes(boxes: Tensor, canvas_hw: tuple[int, int]) -> Tensor:
-    """Boxes [N, 4], xyxy, cut off at the borders of a canvas of this height and width, [N, 4]."""
+    """Boxes [..., 4], xyxy, cut off at the borders of a canvas of this height and width, [..., 4]."""
     # minimum/maximum with a constant, rather than indexing: one op each in the exported graph.
     limit = torch.tensor([canvas_hw[1], canvas_hw[0]] * 2, dtype=boxes.dtype, device=boxes.device)
     return torch.minimum(torch.clamp(boxes, min=0), limit)
@@ -94,11 +94,12 @@ class RPN(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, h, w] → objectness logits [B, h·w·A] and deltas [B, h·w·A, 4], in the order of `anchor_boxes`."""
-        batch = features.shape[0]
         hidden = functional.relu(self.conv(features))
-        logits = self.objectness(hidden).permute(0, 2, 3, 1).reshape(batch, -1)
-        deltas = self.deltas(hidden).permute(0, 2, 3, 1).reshape(batch, -1, 4)
-        return logits, deltas
+        logits = self.objectness(hidden).permute(0, 2, 3, 1)
+        deltas = self.deltas(hidden).permute(0, 2, 3, 1)
+        # The batch is what is left to infer, so that the exported graph asks nothing for its size.
+        anchors = logits.shape[1] * logits.shape[2] * logits.shape[3]
+        return logits.reshape(-1, anchors), deltas.reshape(-1, anchors, 4)
 
     def anchors(self, features: Tensor) -> Tensor:
         """The anchors of a feature map [B, C, h, w]: float32 [h·w·A, 4], see `anchor_boxes`."""

@@ -79,7 +79,7 @@ class Cases:
         return Case("letterbox", work, self._image.nbytes + canvas.nbytes, (launch,))
 
     def _select_people(self) -> Case:
-        rows = int(self._bundle.model("detector").outputs["scores"].shape[0])
+        rows = int(self._bundle.model("detector").outputs["scores"].shape[1])
         boxes = np.resize(self._boxes, (rows, 4)).astype(np.float32)
         scores = np.sort(self._random.random(rows, np.float32))[::-1]
         out, out_scores = np.empty((self._people, 4), np.float32), np.empty(self._people, np.float32)
@@ -92,7 +92,7 @@ class Cases:
         return Case("select_people", f"{rows} rows", moved, (launch,))
 
     def _paint_instances(self) -> Case:
-        rows, size, _ = (int(n) for n in self._bundle.model("masknet").outputs["masks"].shape)
+        rows, size = (int(n) for n in self._bundle.model("masknet").outputs["masks"].shape[1:3])
         shown = min(rows, self._people)
         boxes = np.zeros((rows, 4), np.float32)
         boxes[:shown] = self._boxes[:shown]

@@ -60,7 +60,7 @@ class TorchNetworks:
 
         Args:
             model: Its name.
-            *inputs: Of `detector` and `masknet` the canvas, uint8 [Hc, Wc, 3]; of `mgts` foreground and original, of
+            *inputs: Of `detector` and `masknet` the canvas, uint8 [1, Hc, Wc, 3]; of `mgts` foreground and original, of
                 `idnet` the original, [N, 3, H, W].
 
         Returns:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mgts_trt.bundle.recipe import PICTURES
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.plans.batch import PICTURES
 from mgts_trt.plans.builder.tensor_specs import tensor_specs
 
 

@@ -120,7 +120,7 @@ class CanvasEngine:
         stream: Runs it.
 
     Attributes:
-        outputs: Name → array.
+        outputs: Name → array, without the batch axis.
     """
 
     def __init__(
@@ -136,8 +136,9 @@ class CanvasEngine:
         self._model, self._graphs, self._stream = model, graphs, stream
         self._context = context = shared.create_context(model)
         workspace.lend(context)
+        # Built for one picture: the first axis is 1.
         self.outputs = {
-            name: arena.array(context.shape(name), spec.dtype, stream) for name, spec in context.outputs.items()
+            name: arena.array(context.shape(name)[1:], spec.dtype, stream) for name, spec in context.outputs.items()
         }
         context.bind("image", canvas.pointer)
         for name, array in self.outputs.items():

@@ -21,7 +21,7 @@ from mgts_trt.runtime.gpu.pool import SlotPool
 from mgts_trt.runtime.gpu.slot import Slot
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import LoadedPlan
-from mgts_trt.runtime.stream import Errors, PeopleStream
+from mgts_trt.runtime.stream import DEPTH, Errors, PeopleStream
 
 CALLS = 2
 """Pictures that calls from several threads have in flight together. Two keep the GPU busy while the host stages a
@@ -82,6 +82,10 @@ class GpuPipeline:
     def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
         """See `Pipeline.embed`."""
         return self._call(image, lambda slot: slot.place(given_boxes(boxes, slot.letterbox)), stream)
+
+    def batch(self, images: Iterable[Any], *, top: int | None, errors: Errors) -> list[Any]:
+        """See `Pipeline.batch`: plans are built for one picture, so they follow each other as in a stream."""
+        return list(self.stream(images, depth=DEPTH, top=top, errors=errors))
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `Pipeline.stream`."""

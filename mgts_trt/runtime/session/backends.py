@@ -106,9 +106,25 @@ def on_cpu(reason: str, threads: int | None) -> Runtime:
 
 
 def open_session(
-    bundle: Bundle, model: str, runtime: Runtime, *, precision: str, threads: int | None, spinning: bool = True
+    bundle: Bundle,
+    model: str,
+    runtime: Runtime,
+    *,
+    precision: str,
+    threads: int | None,
+    spinning: bool = True,
+    batch: int = 1,
 ) -> Session:
     """Open one model on the backend that `select_runtime` chose.
+
+    Args:
+        bundle: An opened bundle.
+        model: One of its models.
+        runtime: The backend.
+        precision: One of the model's.
+        threads: CPU threads.
+        spinning: See `OnnxRuntimeSession`.
+        batch: On ONNX Runtime, most pictures a run of the detector or mask net.
 
     Raises:
         MgtsError: See the backend's session.
@@ -121,4 +137,4 @@ def open_session(
         fits = engine is not None and not engine.closed and engine.record.identity.precision == precision
         return TensorRTSession(bundle, model, precision, engine=engine if fits else None, ops=runtime.ops)
     kind = CudaSession if runtime.backend == "onnxruntime-cuda" else OnnxRuntimeSession
-    return kind(bundle, model, precision, threads=threads, spinning=spinning)
+    return kind(bundle, model, precision, threads=threads, spinning=spinning, batch=batch)

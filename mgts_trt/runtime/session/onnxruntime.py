@@ -11,10 +11,11 @@ import numpy as np
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.cpu_forms import with_cpu_forms
-from mgts_trt.bundle.recipe import batch_sizes, load_recipe
+from mgts_trt.bundle.recipe import PICTURES, Profile, batch_sizes, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
 from mgts_trt.machine.cpu import available_cores
+from mgts_trt.plans.batch import at_batch
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _NUMPY_NAMES = {"float": "float32", "double": "float64"}
@@ -38,6 +39,7 @@ class OnnxRuntimeSession:
         precision: Which of its files.
         threads: Cores to use for one run; by default all this process may use.
         spinning: Whether threads without work spin for a while: faster where the cores are free, slower where not.
+        batch: Most pictures a run of the detector or mask net. With 1 the graph's sizes are fixed before it is loaded.
 
     Raises:
         BundleError: The bundle does not hold the model in this precision.
@@ -47,7 +49,14 @@ class OnnxRuntimeSession:
     backend = "onnxruntime"
 
     def __init__(
-        self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None, spinning: bool = True
+        self,
+        bundle: Bundle,
+        model: str,
+        precision: str,
+        *,
+        threads: int | None = None,
+        spinning: bool = True,
+        batch: int = 1,
     ) -> None:
         import onnxruntime as ort  # here: it takes longer to import than everything else together
 
@@ -56,12 +65,14 @@ class OnnxRuntimeSession:
         path = bundle.model_path(model, precision)
         entry = bundle.model(model)
         self.model, self.precision = model, precision
-        self.inputs, self.outputs = entry.inputs, entry.outputs
+        self.inputs, self.outputs = at_batch(entry.inputs, batch), at_batch(entry.outputs, batch)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cores()
         options.log_severity_level = 3
         options.add_session_config_entry(*PLAIN_QDQ)
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        if batch == 1:
+            options.add_free_dimension_override_by_name(PICTURES, 1)
         try:
             self._session: Any = self._open(path, options)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
@@ -135,6 +146,7 @@ class BoundSession(OnnxRuntimeSession):
         precision: Which of its files.
         threads: Cores for what the provider leaves to the CPU.
         spinning: Of these.
+        batch: See `OnnxRuntimeSession`.
 
     Attributes:
         provider: ONNX Runtime's name of what runs it, with its options.
@@ -149,11 +161,19 @@ class BoundSession(OnnxRuntimeSession):
     device: ClassVar[str] = "cpu"
 
     def __init__(
-        self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None, spinning: bool = True
+        self,
+        bundle: Bundle,
+        model: str,
+        precision: str,
+        *,
+        threads: int | None = None,
+        spinning: bool = True,
+        batch: int = 1,
     ) -> None:
-        super().__init__(bundle, model, precision, threads=threads, spinning=spinning)
-        profile = load_recipe(model).profile
-        self._sizes = batch_sizes(profile["N"]) if "N" in profile else ()
+        super().__init__(bundle, model, precision, threads=threads, spinning=spinning, batch=batch)
+        profiles = {**load_recipe(model).profile, PICTURES: Profile(min=1, opt=1, max=batch)}
+        symbols = {size for spec in self.inputs.values() for size in spec.shape if isinstance(size, str)}
+        self._sizes = batch_sizes(profiles[symbols.pop()]) if symbols else ()
         self._lock = threading.Lock()
         self._bindings: dict[int, _Binding] = {}
         if self.provider[0] not in self._session.get_providers():
@@ -203,11 +223,18 @@ class CudaSession(BoundSession):
     device = "cuda"
 
     def __init__(
-        self, bundle: Bundle, model: str, precision: str, *, threads: int | None = None, spinning: bool = True
+        self,
+        bundle: Bundle,
+        model: str,
+        precision: str,
+        *,
+        threads: int | None = None,
+        spinning: bool = True,
+        batch: int = 1,
     ) -> None:
         if why := why_no_cuda():
             raise BackendError(why)
-        super().__init__(bundle, model, precision, threads=threads, spinning=spinning)
+        super().__init__(bundle, model, precision, threads=threads, spinning=spinning, batch=batch)
 
     def _providers(self) -> list[Any]:
         import onnxruntime as ort

@@ -55,15 +55,24 @@ def patches(preset: Preset, n: int, seed: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def run(exported: Callable[[str], Path], run_onnx: Callable) -> Callable[..., Outputs]:
-    """Run an exported model with its taps in ONNX Runtime."""
+    """Run an exported model with its taps in ONNX Runtime: on patches, or on one picture, without the batch axis."""
 
     def call(name: str, **inputs: Tensor) -> Outputs:
         model = with_taps(exported(name), GRAPHS[name].taps)
+        if "image" in inputs:
+            inputs = {"image": inputs["image"][None]}
         out = run_onnx(model, **{key: value.numpy() for key, value in inputs.items()})
         assert tuple(out) == GRAPHS[name].outputs + GRAPHS[name].taps
-        return {key: torch.from_numpy(value) for key, value in out.items()}
+        return of_one(out) if "image" in inputs else {key: torch.from_numpy(value) for key, value in out.items()}
 
     return call
+
+
+def of_one(out: dict[str, np.ndarray]) -> Outputs:
+    """One picture's outputs and taps; feature maps, which networks take in batches, stay a batch of one."""
+    assert all(len(value) == 1 for value in out.values())
+    maps = ("features", "conv4", "conv5", "score_maps")
+    return {key: torch.from_numpy(value if key in maps else value[0]) for key, value in out.items()}
 
 
 def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
@@ -133,9 +142,9 @@ def test_masknet_with_finer_maps_stage_by_stage(tiny: Preset, run_onnx: Callable
     network = trained_networks(preset)["masknet"]
     assert isinstance(network, FCIS)
     graph = MaskNetGraph(network)
-    export_onnx(graph, {"image": image}, tmp_path / "fine.onnx")
-    found = run_onnx(with_taps(tmp_path / "fine.onnx", graph.taps), image=image.numpy())
-    out = {name: torch.from_numpy(value) for name, value in found.items()}
+    export_onnx(graph, {"image": torch.stack([image, image])}, tmp_path / "fine.onnx", dynamic="B")
+    found = run_onnx(with_taps(tmp_path / "fine.onnx", graph.taps), image=image[None].numpy())
+    out = of_one(found)
     height, width = preset.masknet.input
     assert out["score_maps"].shape[2:] == (-(-height // 8), -(-width // 8))
     check_masknet(preset, network, image, out)
@@ -173,7 +182,8 @@ def test_equal_logits_rank_alike(tiny: Preset, run_exported: Callable) -> None:
     def function(logits: Tensor, deltas: Tensor) -> tuple[Tensor, ...]:
         return propose(rpn, features, logits, deltas, tiny.canvas)
 
-    out = run_exported(function, ("candidates", "proposals", "proposed"), logits=logits, deltas=deltas)
+    found = run_exported(function, ("candidates", "proposals", "proposed"), logits=logits[None], deltas=deltas[None])
+    out = {name: array[0] for name, array in found.items()}
     expected = rpn.propose(logits, deltas, anchors, tiny.canvas)
     assert out["proposed"].sum() == len(expected)
     torch.testing.assert_close(torch.from_numpy(out["proposals"][: len(expected)]), expected, atol=1e-4, rtol=0)
@@ -252,7 +262,7 @@ def everything(network: FasterRCNN | FCIS) -> FasterRCNN | FCIS:
 @torch.no_grad()
 def test_one_proposal_makes_one_detection(tiny: Preset, networks: dict) -> None:
     network, image = everything(networks["detector"]), picture(tiny, 0)
-    boxes, scores, *taps = DetectorGraph(network)(image)
+    boxes, scores, *taps = (each[0] for each in DetectorGraph(network)(image[None]))
     named = dict(zip(DetectorGraph.taps, taps, strict=True))
     h, w = tiny.canvas
     assert named["proposed"].tolist() == [1.0] + [0.0] * (tiny.detector.rpn.proposals - 1)
@@ -268,7 +278,7 @@ def test_one_proposal_makes_one_detection(tiny: Preset, networks: dict) -> None:
 @torch.no_grad()
 def test_one_proposal_makes_one_instance(tiny: Preset, networks: dict) -> None:
     network, image = everything(networks["masknet"]), picture(tiny, 0)
-    boxes, scores, masks, *taps = MaskNetGraph(network)(image)
+    boxes, scores, masks, *taps = (each[0] for each in MaskNetGraph(network)(image[None]))
     named = dict(zip(MaskNetGraph.taps, taps, strict=True))
     assert named["proposed"].sum() == 1
     reference = network(image)
@@ -284,8 +294,8 @@ def test_one_proposal_makes_one_instance(tiny: Preset, networks: dict) -> None:
 def test_end_to_end_on_one_machine(tiny: Preset, networks: dict, name: str, seed: int) -> None:
     """As many people as PyTorch's network finds, at the same places."""
     image, graph = picture(tiny, seed), GRAPHS[name](networks[name])
-    outputs = graph(image)[: len(graph.outputs)]
-    for actual, expected in zip(outputs, networks[name](image), strict=True):
+    outputs = graph(image[None])[: len(graph.outputs)]
+    for (actual,), expected in zip(outputs, networks[name](image), strict=True):
         close(actual[: len(expected)], expected, 1e-3)
         assert not actual[len(expected) :].any()
 
@@ -300,7 +310,8 @@ def test_padding_is_never_found_and_never_suppresses(n: int, seed: int, share: f
     # Padding as tempting as can be: the best margins, over real boxes.
     margins = np.where(valid, rng.normal(0, 3, n), 1e6)
     boxes, logits = torch.from_numpy(rows).float(), torch.from_numpy(margins).float()
-    order, taken, found = rank_and_suppress(boxes, logits, torch.from_numpy(valid).float(), 0.45)
+    one = (boxes[None], logits[None], torch.from_numpy(valid).float()[None])
+    order, taken, found = (each[0] for each in rank_and_suppress(*one, 0.45))
     real = torch.from_numpy(np.flatnonzero(valid))
     keep = real[ops.nms(boxes[real], logits[real], 0.45)]
     assert order.shape == taken.shape == (n,)
@@ -349,7 +360,7 @@ def test_streams_keep_their_inputs(tiny: Preset, networks: dict, run: Callable[.
     ],
 )
 def test_compact(keep: list[float], count: int, rows: list[int], taken: list[float]) -> None:
-    index, places = compact(torch.tensor(keep, dtype=torch.float32), count)
+    index, places = (each[0] for each in compact(torch.tensor([keep], dtype=torch.float32), count))
     assert index.dtype == torch.int64
     assert places.tolist() == taken
     assert index.shape == (count,)
@@ -363,7 +374,7 @@ def test_compact(keep: list[float], count: int, rows: list[int], taken: list[flo
 @given(st.lists(st.booleans(), min_size=1, max_size=3000), st.data())
 def test_compact_keeps_the_first_in_order(keep: list[bool], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(keep)))
-    index, places = compact(torch.tensor(keep).float(), count)
+    index, places = (each[0] for each in compact(torch.tensor([keep]).float(), count))
     expected = [i for i, k in enumerate(keep) if k][:count]
     # Padding is determined too: the rows dropped, in order.
     assert index.tolist() == (expected + [i for i, k in enumerate(keep) if not k])[:count]

@@ -50,7 +50,11 @@ float_boxes = st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate)
 @given(st.one_of(integer_boxes, float_boxes), st.sampled_from(THRESHOLDS))
 def test_equals_greedy_nms(boxes: Tensor, threshold: float) -> None:
     assume(rounds_needed(boxes, threshold) <= ROUNDS)
-    assert kept(boxes, threshold) == greedy(boxes, threshold) == nms(boxes, threshold).nonzero().flatten().tolist()
+    assert (
+        kept(boxes, threshold)
+        == greedy(boxes, threshold)
+        == nms(boxes[None], threshold)[0].nonzero().flatten().tolist()
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -211,7 +215,8 @@ def test_nms_exported_alone(run_exported) -> None:
         keep = nms(boxes, 0.7)
         return (keep, *compact(keep, 300))
 
-    out = run_exported(function, ("keep", "index", "taken"), boxes=boxes)
+    found = run_exported(function, ("keep", "index", "taken"), boxes=boxes[None])
+    out = {name: array[0] for name, array in found.items()}
     expected = greedy(boxes, 0.7)
     assert out["keep"].nonzero()[0].tolist() == expected
     assert out["taken"].sum() == len(expected) < 300

@@ -100,7 +100,7 @@ def test_roi_align_is_the_references(detector: FasterRCNN, image: tuple, rows: l
     maps, boxes = features(3, vgg, seed), inside(rows, hw)
     reference = detector.roi_features(maps, [boxes])
     close(aligned(maps, boxes), reference)
-    close(align_rois(maps, boxes, SIZE, SAMPLES, STRIDE), reference)
+    close(align_rois(maps, boxes[None], SIZE, SAMPLES, STRIDE), reference)
 
 
 @pytest.mark.parametrize(("hw", "vgg", "_"), IMAGES)
@@ -140,7 +140,7 @@ def test_assemble_is_the_references(masknet: FCIS, image: tuple, rows: list, see
     expected = masknet.assemble(maps, [boxes])
     assert expected.shape == (len(boxes), 2, MASK, MASK)
     close(assembled(maps, boxes, BINS, MASK), expected)
-    close(ps_assemble(maps, boxes, BINS, MASK, STRIDE), expected)
+    close(ps_assemble(maps, boxes[None], BINS, MASK, STRIDE), expected)
 
 
 @settings(max_examples=30, deadline=None)
@@ -189,7 +189,7 @@ def test_roi_align_exported_alone(run_exported, detector: FasterRCNN) -> None:
     def function(features: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         return (align_rois(features, boxes, SIZE, SAMPLES, STRIDE),)
 
-    out = run_exported(function, ("aligned",), features=maps, boxes=EXPORTED)
+    out = run_exported(function, ("aligned",), features=maps, boxes=EXPORTED[None])
     close(out["aligned"], detector.roi_features(maps, [EXPORTED]))
 
 
@@ -199,7 +199,7 @@ def test_assemble_exported_alone(run_exported, masknet: FCIS) -> None:
     def function(maps: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         return (ps_assemble(maps, boxes, BINS, MASK, STRIDE),)
 
-    out = run_exported(function, ("assembled",), maps=maps, boxes=EXPORTED)
+    out = run_exported(function, ("assembled",), maps=maps, boxes=EXPORTED[None])
     close(out["assembled"], masknet.assemble(maps, [EXPORTED]))
 
 

@@ -72,11 +72,12 @@ def test_a_malformed_set_is_refused_first(tiny, labelled: Path, public_photos, t
 @pytest.mark.parametrize("name", MODELS)
 def test_pytorch_behind_the_session_protocol(bundle: Bundle, tiny, public_photos, name: str) -> None:
     ours = TorchSession(name, create(name, tiny, seed=0), bundle.model(name))
-    theirs = OnnxRuntimeSession(bundle, name, "fp32", threads=1)
+    theirs = OnnxRuntimeSession(bundle, name, "fp32", threads=1, batch=2)
     rng = np.random.default_rng(0)
     if "image" in ours.inputs:
-        inputs = {"image": read_image(public_photos[0])[:92, :155]}
-        inputs = {"image": np.ascontiguousarray(inputs["image"])}
+        photo = read_image(public_photos[0])
+        canvases = [photo[:92, :155], photo[100:192, 200:355]]
+        inputs = {"image": np.stack(canvases)}
     else:
         inputs = {key: rng.normal(size=(3, 3, *tiny.patch)).astype(np.float32) for key in ours.inputs}
     found, expected = ours.run(inputs), theirs.run(inputs)

@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import numpy as np
@@ -6,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import DIGEST, MANIFEST, BundleFile, read_manifest, write_manifest
+from mgts_trt.bundle.manifest import BundleFile, read_manifest, write_manifest
 from mgts_trt.cli import findings as module
 from mgts_trt.cli import gpu_findings
 from mgts_trt.cli.finding import Finding, report
@@ -166,15 +165,6 @@ def test_what_may_not_be_read(bundle, monkeypatch, place):
     [problem] = [finding for finding in check(examine(bundle)) if finding.state == "problem"]
     assert "Permission denied. Let this user read the bundle." in problem.text
     assert problem.cure.startswith(f"chmod -R u+rX {bundle}")
-
-
-def test_a_bundle_without_a_digest(bundle):
-    data = json.loads((bundle / MANIFEST).read_text())
-    del data[DIGEST]
-    (bundle / MANIFEST).write_text(json.dumps({**data, "format": 1}))
-    whole, undigested, _ = of("bundle", check(examine(bundle)))
-    assert (whole.state, undigested.state) == ("ok", "info")
-    assert undigested.cure == f"mgts-trt bundle seal {bundle}"
 
 
 def test_an_altered_bundle(bundle):

@@ -18,7 +18,7 @@ def test_ranges_are_numpys(tiny, exported, run_onnx) -> None:
     """Over two pictures, of every tensor that is measured."""
     model = onnx.load(exported("detector"))
     rng = np.random.default_rng(0)
-    images = [rng.integers(0, high, (*tiny.canvas, 3), np.uint8) for high in (30, 256)]
+    images = [rng.integers(0, high, (1, *tiny.canvas, 3), np.uint8) for high in (30, 256)]
     ranges = measure_ranges(model, [{"image": image} for image in images])
     tapped = with_taps(exported("detector"), tuple(row.tensor for row in ranges))
     runs = [run_onnx(tapped, image=image) for image in images]

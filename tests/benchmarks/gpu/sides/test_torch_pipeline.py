@@ -52,7 +52,7 @@ def bundle(tiny, tmp_path_factory) -> Bundle:
         file = BundleFile(file=f"{name}.onnx", sha256="0" * 64, bytes=0)
         models[name] = Model(files={"fp32": file}, inputs=inputs, outputs=outputs, recipe_sha256=recipe.sha256)
     manifest = Manifest(
-        format=1, preset="tiny", canvas=tiny.canvas, pad=tiny.pad, normalisation=tiny.normalisation, patch=tiny.patch,
+        preset="tiny", canvas=tiny.canvas, pad=tiny.pad, normalisation=tiny.normalisation, patch=tiny.patch,
         gamma=tiny.gamma, embedding=tiny.embedding, thresholds=tiny.thresholds, models=models,
         training=Training(trained=False, seed=7), versions={},
     )  # fmt: skip

@@ -37,7 +37,7 @@ def by_tensorrt(path):
 
 
 def by_onnx(path):
-    graph = read_graph(path, {"N": N})
+    graph = read_graph(path, {"N": N, "B": N})
     assert graph.uncounted == ()
     return graph.workload
 

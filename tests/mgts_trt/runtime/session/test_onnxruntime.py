@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import BundleFile
+from mgts_trt.bundle.manifest import BundleFile, Model
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import BackendError, BundleError
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -40,7 +40,7 @@ def test_runs_a_model(bundle: Bundle) -> None:
         session.run({"foreground": patches, "original": patches})
 
 
-GOOD = np.zeros((*CANVAS, 3), np.uint8)
+GOOD = np.zeros((1, *CANVAS, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,10 @@ GOOD = np.zeros((*CANVAS, 3), np.uint8)
     [
         ({}, "image missing"),
         ({"image": GOOD, "mask": GOOD}, "unknown mask"),
-        ({"image": GOOD.astype(np.float32)}, r"image is float32 \[64, 96, 3\], expected uint8 \[64, 96, 3\]"),
-        ({"image": GOOD[:-1]}, r"uint8 \[63, 96, 3\]"),
-        ({"image": GOOD[None]}, r"uint8 \[1, 64, 96, 3\]"),
+        ({"image": GOOD.astype(np.float32)}, r"image is float32 \[1, 64, 96, 3\], expected uint8 \[1, 64, 96, 3\]"),
+        ({"image": GOOD[:, :-1]}, r"uint8 \[1, 63, 96, 3\]"),
+        ({"image": GOOD[0]}, r"image is uint8 \[64, 96, 3\]"),
+        ({"image": np.concatenate([GOOD, GOOD])}, r"image is uint8 \[2, 64, 96, 3\]"),
     ],
 )
 def test_wrong_inputs_are_refused_by_name(bundle: Bundle, inputs, message: str) -> None:
@@ -61,10 +62,10 @@ def test_wrong_inputs_are_refused_by_name(bundle: Bundle, inputs, message: str) 
 
 def test_a_file_whose_tensors_are_not_the_manifests_is_refused(bundle: Bundle) -> None:
     model = bundle.model("detector")
-    wrong = model.model_copy(update={"outputs": {"boxes": TensorSpec(dtype="float32", shape=(9, 4))}})
+    wrong = model.model_copy(update={"outputs": {"boxes": TensorSpec(dtype="float32", shape=("B", 9, 4))}})
     manifest = bundle.manifest.model_copy(update={"models": {"detector": wrong}})
     with pytest.raises(
-        BackendError, match=r"its outputs are boxes float32 \[4, 4\].*expected are boxes float32 \[9, 4\]"
+        BackendError, match=r"its outputs are boxes float32 \[1, 4, 4\].*expected are boxes float32 \[1, 9, 4\]"
     ):
         OnnxRuntimeSession(Bundle(bundle.root, manifest), "detector", "fp32")
 
@@ -135,10 +136,10 @@ def test_binding_changes_nothing_whatever_the_order_of_batches(bundle: Bundle, b
 
 
 def test_binding_of_models_without_batches(bundle: Bundle) -> None:
-    image = np.random.default_rng(0).integers(0, 255, (*CANVAS, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (1, *CANVAS, 3), dtype=np.uint8)
     for model in ("detector", "masknet"):
         plain, mine = (kind(bundle, model, "fp32", threads=1) for kind in (OnnxRuntimeSession, BoundSession))
-        for picture in (image, image[::-1], image):  # a view with negative strides, too
+        for picture in (image, image[:, ::-1], image):  # a view with negative strides, too
             expected, got = (session.run({"image": picture}) for session in (plain, mine))
             assert expected.keys() == got.keys()
             for name, array in expected.items():
@@ -232,7 +233,7 @@ def operator_bundle(folder: Path, boxes: np.ndarray, *, beside: bool = False) ->
     model.graph.node.insert(0, helper.make_node("Add", ["boxes", "offset"], ["moved"]))
     path = folder / "model.onnx"
     onnx.save(model, path, save_as_external_data=beside, location="weights", size_threshold=0)
-    entry = SimpleNamespace(
+    entry = Model.model_construct(
         inputs={"boxes": TensorSpec(dtype="float32", shape=boxes.shape)},
         outputs={"output_0": TensorSpec(dtype="float32", shape=boxes.shape[:2])},
     )

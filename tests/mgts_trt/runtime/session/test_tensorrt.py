@@ -432,7 +432,7 @@ def built(tiny, tmp_path_factory):
 @needs_rtx
 @pytest.mark.parametrize("model", ["detector", "masknet", "mgts", "idnet"])
 def test_a_gpu_answers_as_onnx_runtime(built, model):
-    inputs = {"image": picture()} if model in ("detector", "masknet") else patches(3)
+    inputs = {"image": picture()[None]} if model in ("detector", "masknet") else patches(3)
     inputs = {name: inputs[name] for name in built.model(model).inputs}
     got, wanted = (kind(built, model, "fp32").run(inputs) for kind in (TensorRTSession, OnnxRuntimeSession))
     for name in wanted:
