@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import PARITY
 from mgts_trt.bundle.macs import Work
-from mgts_trt.bundle.manifest import MANIFEST, Calibration, Manifest, Quantisation, Thresholds, Training
+from mgts_trt.bundle.manifest import MANIFEST, Calibration, Converted, Manifest, Quantisation, Thresholds, Training
 from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.records import ParityRecord, RangesRecord
@@ -62,6 +62,7 @@ class FileFacts(_Facts):
         sha256: Its digest.
         graph: What it computes; None where the package onnx is missing.
         kept_float32: Nodes left in float32 because their values would overflow.
+        converted: How it was made from the FP32 file, where it was.
     """
 
     file: str
@@ -69,6 +70,7 @@ class FileFacts(_Facts):
     sha256: str
     graph: OnnxFacts | None
     kept_float32: list[str] = []
+    converted: Converted | None = None
 
 
 class RangeFacts(_Facts):
@@ -255,6 +257,7 @@ def _models(root: Path, manifest: Manifest, layers: int, *, graphs: bool) -> dic
                 sha256=file.sha256,
                 graph=inspect_onnx(root / file.file, layers) if graphs else None,
                 kept_float32=list(model.kept_float32.get(precision, ())),
+                converted=model.converted.get(precision),
             )
             for precision, file in model.files.items()
         }

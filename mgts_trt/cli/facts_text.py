@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from mgts_trt.bundle.macs import Work, macs_text, share_text
+from mgts_trt.bundle.manifest import Converted
 from mgts_trt.cli.console import table
 from mgts_trt.cli.facts import BundleFacts, Facts, OnnxFacts, PlanFacts
 from mgts_trt.cli.terminal import styled
@@ -62,6 +63,14 @@ def lowering_text(record: PlanRecord) -> str:
     """How a plan computes operators: `kernel: Nms, AlignRois`; `plugin`; `graph`."""
     names = list(dict.fromkeys(step.operator for step in record.chain.operators))
     return record.identity.lowering + (f": {', '.join(names)}" if names else "")
+
+
+def converted_text(file: str, converted: Converted) -> str:
+    """Where a converted file comes from, on a line."""
+    pictures = f", calibration {converted.calibration_sha256[:12]}…" if converted.calibration_sha256 else ""
+    verdict = {True: "at parity then", False: "NOT at parity then", None: "not compared then"}[converted.at_parity]
+    made_by = ", ".join(f"{name} {version}" for name, version in converted.versions.items())
+    return f"{file} was made from FP32 {converted.fp32_sha256[:12]}…{pictures} ({made_by}), {verdict}"
 
 
 def _chain(record: PlanRecord) -> Table:
@@ -139,6 +148,8 @@ def _bundle(facts: BundleFacts) -> Iterable[RenderableType]:
         for file in files.values():
             if file.kept_float32:
                 yield f"{file.file} keeps in float32, for their values: {', '.join(file.kept_float32)}"
+            if file.converted:
+                yield converted_text(file.file, file.converted)
             if file.graph and file.graph.layers:
                 yield styled((file.file, "bold"))
                 yield _layers(file.graph.layers, sum(file.graph.macs.values()))

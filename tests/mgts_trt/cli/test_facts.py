@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import BundleFile, Calibration, Quantisation, write_manifest
+from mgts_trt.bundle.manifest import BundleFile, Calibration, Converted, Quantisation, write_manifest
 from mgts_trt.cli import facts as module
 from mgts_trt.cli.facts import inspect
 from mgts_trt.cli.facts_text import facts_report
@@ -98,6 +98,20 @@ def test_ranges_that_make_no_sense_cost_themselves_alone(root, text):
     facts = inspect(root)
     assert "is not what the export writes" in facts.ranges["mgts"].problem
     assert "is not what the export writes" in " ".join(shown(facts).split())
+
+
+def test_where_a_file_was_converted_from(root):
+    manifest = Bundle.open(root).manifest
+    origin = Converted(
+        fp32_sha256="a" * 64, calibration_sha256="b" * 64, versions={"onnx": "1.19", "numpy": "2.1"}, at_parity=False
+    )
+    models = {**manifest.models, "mgts": manifest.models["mgts"].model_copy(update={"converted": {"fp16": origin}})}
+    write_manifest(root, manifest.model_copy(update={"models": models}))
+    facts = inspect(root)
+    assert facts.models["mgts"]["fp16"].converted == origin
+    assert facts.models["mgts"]["fp32"].converted is None
+    said = "mgts.fp16.onnx was made from FP32 aaaaaaaaaaaa…, calibration bbbbbbbbbbbb… (onnx 1.19, numpy 2.1), NOT at"
+    assert said in " ".join(shown(facts).split())
 
 
 def test_int8_and_parity_of_a_bundle(root):

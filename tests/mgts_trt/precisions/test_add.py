@@ -22,6 +22,8 @@ from mgts_trt.errors import MgtsError, PrecisionError
 from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.precisions import add
 from mgts_trt.precisions.add import Addition, add_precisions
+from mgts_trt.precisions.convert import Conversion, convert_bundle
+from mgts_trt.precisions.onnx_file import QUANTISES_HALF, opset
 from mgts_trt.runtime.session.backends import on_cpu
 from tests.helpers.goldens import add_golden
 from tests.helpers.paths import ROOT
@@ -215,11 +217,39 @@ def test_a_disk_that_refuses(root: Path, monkeypatch: pytest.MonkeyPatch, step: 
     assert whole(root).model("idnet").converted["fp16"].at_parity
 
 
+def test_convert_into_the_same_folder(root: Path) -> None:
+    """By the same steps; it drops what was not asked for and the signature, and says so."""
+    add_precisions(Addition(Bundle.open(root), ("fp16",)))
+    (root / SIGNATURE).write_text("{}")
+    notes: list[str] = []
+    convert_bundle(Conversion(Bundle.open(root), root, ("fp32",), force=True, on_note=notes.append))
+    assert {tuple(model.files) for model in whole(root).manifest.models.values()} == {("fp32",)}
+    assert not (root / SIGNATURE).exists()
+    assert len(notes) == 1
+    assert "without a signature: sign it again" in notes[0]
+
+
+def test_an_old_opset_that_cannot_be_converted(root: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """FP16 can be made of it, INT8 not; the bundle's files are of opset 17, which ONNX's converter brings to 19."""
+
+    def cannot(*_: object) -> None:
+        raise RuntimeError("no adapter")
+
+    half = add_precisions(Addition(Bundle.open(root), ("fp16",)))
+    assert opset(onnx.load(half.model_path("idnet", "fp16"))) == QUANTISES_HALF
+    monkeypatch.setattr("onnx.version_converter.convert_version", cannot)
+    with pytest.raises(PrecisionError, match=r"idnet\.fp32\.onnx is of ONNX's opset 17|detector\.fp32\.onnx is of"):
+        add_precisions(Addition(half, ("int8",), photos))
+    assert list(whole(root).model("idnet").files) == ["fp32", "fp16"]
+
+
 RUN = """
 import sys
 from pathlib import Path
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.precisions.add import Addition, add_precisions
+from mgts_trt.precisions.convert import Conversion, convert_bundle
+from mgts_trt.precisions.onnx_file import QUANTISES_HALF, opset
 root, *pictures = map(Path, sys.argv[1:])
 add_precisions(Addition(Bundle.open(root), ("fp16", "int8"), pictures, despite_parity=True))
 """
