@@ -11,6 +11,7 @@ from mgts_trt.cli.console import notice_untrained, out, progress, split, table
 from mgts_trt.cli.convert import CalibrationOption
 from mgts_trt.cli.options import FlavourOption
 from mgts_trt.cli.terminal import Records
+from mgts_trt.cli.wanted_lowerings import with_lowerings
 from mgts_trt.cli.wanted_precisions import DespiteParityOption, with_precisions
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ def build(
     ] = None,
     ops: Annotated[
         LoweringChoice,
-        typer.Option(help="Operators as layers of the graph, kernels between engines, or plugins inside them."),
+        typer.Option(
+            help="Operators as layers of the graph, kernels between engines, or plugins inside them; auto is what "
+            "`tune` found the fastest on this GPU, else the best there is."
+        ),
     ] = "auto",
     batch: Annotated[
         int, typer.Option(min=1, help="Most pictures at once; detector and mask net then take any number up to it.")
@@ -51,6 +55,7 @@ def build(
     from mgts_trt.plans.extras import INT8_ON_RTX
 
     opened, precisions = with_precisions(Bundle.open(bundle), precision, calibration, despite_parity)
+    groups = with_lowerings(opened, ops, precisions)
     with progress() as bar:
         task = bar.add_task("preparing", total=None)
 
@@ -58,16 +63,18 @@ def build(
             what = f"{event.model} {event.precision} {event.target}: {event.phase}".removesuffix(": ")
             bar.update(task, total=event.total, completed=event.index + event.fraction, description=what)
 
-        results = build_bundle(
-            opened,
-            precisions,
-            split(target) if target else None,
-            models=model,
-            ops=ops,
-            batch=batch,
-            force=force,
-            on_event=on_event,
-        )
+        results = []
+        for lowering, those in groups:
+            results += build_bundle(
+                opened,
+                those,
+                split(target) if target else None,
+                models=model,
+                ops=lowering,
+                batch=batch,
+                force=force,
+                on_event=on_event,
+            )
     out.print(plan_report(results))
     fresh = sum(result.fresh for result in results)
     if not fresh:

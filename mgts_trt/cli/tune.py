@@ -97,13 +97,14 @@ def _build(bundle: "Bundle", models: tuple[str, ...], precisions: "list[str] | t
     from mgts_trt.machine.gpus import find_gpus
     from mgts_trt.plans.builder.build import build_bundle
     from mgts_trt.plans.installed import find_flavour
-    from mgts_trt.plans.lowering import RUNNABLE
+    from mgts_trt.plans.lowering import measurable
 
     gpus = find_gpus()
-    if not gpus or find_flavour(gpu=gpus[0]) is None:
+    flavour = find_flavour(gpu=gpus[0]) if gpus else None
+    if flavour is None:
         return
     try:
-        for ops in RUNNABLE:
+        for ops in measurable(flavour):
             build_bundle(bundle, precisions, ("current",), models=list(models), ops=ops)
     except MgtsError as error:
         warn(f"plans were not all built, and what is missing is left out: {error}")

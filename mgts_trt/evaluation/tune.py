@@ -16,11 +16,13 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.gpus import find_gpus
-from mgts_trt.plans.lowering import RUNNABLE
+from mgts_trt.plans.installed import find_flavour
+from mgts_trt.plans.lowering import measurable
 from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.tuned import FASTEST, Setting, keep, require_cache
+from mgts_trt.runtime.session.tuned_lowering import keep_lowering
 
 MARGIN = 1.03
 """By how much a setting must be faster than what runs without tuning: less is noise."""
@@ -59,9 +61,10 @@ def settings_for(precisions: Sequence[str]) -> list[Setting]:
     cores = available_cores()
     counts = sorted({cores, max(cores // 2, 1), 1}, reverse=True)
     settings: list[Setting] = []
+    gpus = find_gpus()
     for precision in precisions:
-        if find_gpus():
-            for ops in RUNNABLE:
+        if gpus:
+            for ops in measurable(find_flavour(gpu=gpus[0])):
                 plan = Setting(backend="tensorrt", precision=precision, ops=ops)
                 settings += [plan.model_copy(update={"pictures_in_flight": pictures}) for pictures in (2, 1, 3)]
                 settings.append(plan.model_copy(update={"pictures_in_flight": 2, "graphs": False}))
@@ -131,6 +134,10 @@ def tune(
     winners = choose(results)
     for precision, setting in winners.items():
         keep(bundle, mode, precision, setting)
+    plans = choose([result for result in results if result.setting.backend == "tensorrt"])
+    for precision, setting in plans.items():
+        if precision != FASTEST and setting.ops != "auto":
+            keep_lowering(bundle, precision, setting.ops)
     return TuneReport(mode=mode, pictures=len(pictures), rounds=rounds, settings=results, winners=winners)
 
 

@@ -10,7 +10,7 @@
 from mgts_trt.choices import Lowering, LoweringChoice
 from mgts_trt.errors import BuildError
 from mgts_trt.plans.flavour import Flavour
-from mgts_trt.plans.plugin_library import find_library, load_library, major_version
+from mgts_trt.plans.plugin_library import PluginLibrary, find_library, load_library, major_version
 
 LOWERINGS: tuple[Lowering, ...] = ("kernel", "plugin", "graph")
 """The fastest first, by what they leave for layers to do."""
@@ -34,12 +34,30 @@ def choose_lowering(choice: LoweringChoice, flavour: Flavour) -> Lowering:
     if choice == "auto":
         if flavour.name == "tensorrt_rtx":
             return "kernel"
-        return "plugin" if find_library(major_version(flavour)) else "graph"
+        return "plugin" if plugins_of(flavour) else "graph"
     if choice not in LOWERINGS:
         raise BuildError(f"There is no lowering {choice!r} of operators; it is auto, graph, kernel or plugin.")
     if choice == "plugin" and flavour.name == "tensorrt_rtx":
         raise BuildError(f"Plans of {flavour} hold no plugins. Build with --ops kernel or graph.")
     return choice
+
+
+def plugins_of(flavour: Flavour) -> PluginLibrary | None:
+    """The library of plugins for a flavour's plans, where there is one and they hold any.
+
+    Raises:
+        BackendError: `MGTS_TRT_PLUGINS` names no library for this flavour.
+    """
+    return None if flavour.name == "tensorrt_rtx" else find_library(major_version(flavour))
+
+
+def measurable(flavour: Flavour | None) -> tuple[Lowering, ...]:
+    """Those that plans of a flavour can be built and run in on this machine, in the order of `LOWERINGS`.
+
+    Raises:
+        BackendError: See `plugins_of`.
+    """
+    return LOWERINGS if flavour and plugins_of(flavour) else RUNNABLE
 
 
 def require_plugins(flavour: Flavour) -> None:

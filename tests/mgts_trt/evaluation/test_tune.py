@@ -9,6 +9,7 @@ from mgts_trt.machine.cache import VARIABLE
 from mgts_trt.plans.lowering import RUNNABLE
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.tuned import FASTEST, Setting
+from mgts_trt.runtime.session.tuned_lowering import recall_lowering
 from tests.helpers.simulated_machine import A4000, simulated_machine
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
@@ -88,6 +89,9 @@ def test_on_a_simulated_gpu(bundle, monkeypatch):
     assert len(plans) == 4 * len(RUNNABLE)
     for name, each in plans.items():
         assert (each.at_parity, each.problem) == (True, ""), name
+    fastest = choose(list(plans.values()))["fp32"]
+    assert fastest.ops in RUNNABLE
+    assert recall_lowering(bundle, "fp32") == (fastest.ops, ""), "for build to ask, whatever wins altogether"
     [cuda] = [each for each in report.settings if each.setting.backend == "onnxruntime-cuda"]
     assert "cannot run here" in cuda.problem
 

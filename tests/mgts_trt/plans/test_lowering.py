@@ -3,7 +3,7 @@ import pytest
 from mgts_trt.errors import BackendError, BuildError
 from mgts_trt.plans import plugin_library
 from mgts_trt.plans.flavour import Flavour
-from mgts_trt.plans.lowering import LOWERINGS, RUNNABLE, choose_lowering, require_plugins
+from mgts_trt.plans.lowering import LOWERINGS, RUNNABLE, choose_lowering, measurable, require_plugins
 from tests.helpers.plugins.described import described
 
 RTX, PLAIN = Flavour("tensorrt_rtx", "1.7", None), Flavour("tensorrt", "10.13", None)
@@ -34,6 +34,13 @@ def test_a_library_is_taken_where_it_is(folder):
     assert choose_lowering("auto", PLAIN) == "plugin"
     assert choose_lowering("auto", RTX) == "kernel"
     assert choose_lowering("auto", Flavour("tensorrt", "11.1", None)) == "graph"
+
+
+def test_what_can_be_measured(folder):
+    for flavour in (None, RTX, PLAIN):
+        assert measurable(flavour) == RUNNABLE
+    described(folder, 10)
+    assert [measurable(flavour) for flavour in (None, RTX, PLAIN)] == [RUNNABLE, RUNNABLE, LOWERINGS]
 
 
 def test_what_is_not():
