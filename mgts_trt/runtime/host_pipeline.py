@@ -89,7 +89,7 @@ class HostPipeline:
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `Pipeline.stream`: one picture at a time, since nothing overlaps."""
-        return PeopleStream(images, lambda image: Deferred(lambda: self.search(image, top=top)), min(depth, 1), errors)
+        return PeopleStream(images, lambda each: Deferred(lambda: self.search(each[0], top=top)), min(depth, 1), errors)
 
     def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
         """See `Pipeline.warm_up`: each model once, and on a GPU the re-ID network on each batch."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from mgts_trt._typing import Self
@@ -27,22 +27,25 @@ def require_errors(errors: str) -> None:
 
 
 class Pending(Protocol):
-    """A picture in flight."""
+    """Pictures in flight together."""
+
+    pictures: int
+    """How many."""
 
     def advance(self) -> None:
         """Queue what can be queued without waiting. Raises nothing; what fails is raised by `wait`."""
         ...
 
     def wait(self) -> None:
-        """Wait for the result."""
+        """Wait for the results."""
         ...
 
-    def take(self) -> People:
-        """The result, after `wait`."""
+    def take(self) -> Sequence[People | Exception]:
+        """The results, one for each picture, after `wait`; of one that is none, why."""
         ...
 
     def abandon(self) -> None:
-        """Let it go, whatever its state; harmless at its end."""
+        """Let them go, whatever their state; harmless at the end."""
         ...
 
 
@@ -55,8 +58,9 @@ class PeopleStream(Iterator[Item]):
 
     Args:
         images: Read only as far ahead as pictures are in flight.
-        begin: Sends a picture off.
-        depth: Most pictures in flight.
+        begin: Sends pictures off together.
+        depth: How often it does before it waits for results.
+        together: Most pictures it is given; those are waited for, but at the end of `images`.
         errors: What becomes of a picture that fails: raised at its place, or returned there.
 
     Raises:
@@ -64,17 +68,23 @@ class PeopleStream(Iterator[Item]):
     """
 
     def __init__(
-        self, images: Iterable[Any], begin: Callable[[Any], Pending], depth: int, errors: Errors = "raise"
+        self,
+        images: Iterable[Any],
+        begin: Callable[[Sequence[Any]], Pending],
+        depth: int,
+        errors: Errors = "raise",
+        together: int = 1,
     ) -> None:
         # First, for `close`, which Python calls even if this fails.
         self._lock = threading.RLock()
         self._flying: deque[Pending | _Failed] = deque()
+        self._landed: deque[People | _Failed] = deque()
         self._closed = False
         if depth < 1:
             raise BackendError(f"depth is {depth}, but at least one picture is in flight. Pass 1 or more.")
         require_errors(errors)
         self._images, self._exhausted = iter(images), False
-        self._begin, self._depth, self._errors = begin, depth, errors
+        self._begin, self._depth, self._errors, self._together = begin, depth, errors, together
         self._interruption: str | None = None
 
     def __iter__(self) -> Self:
@@ -93,6 +103,7 @@ class PeopleStream(Iterator[Item]):
         """Wait for what is in flight, drop it, and end. Closing twice is harmless."""
         with self._lock:
             self._closed = True
+            self._landed.clear()
             while self._flying:
                 flight = self._flying.popleft()
                 if not isinstance(flight, _Failed):
@@ -114,56 +125,66 @@ class PeopleStream(Iterator[Item]):
             if self._interruption is not None:
                 why, self._interruption = self._interruption, None
                 raise BackendError(why)
-            if not self._flying:
-                self._closed = True
-                raise StopIteration
-            flight = self._flying.popleft()
-            if isinstance(flight, _Failed):
-                return self._failed(flight)
-            try:
-                flight.wait()
-                # The next ones' turn on the device, before the host is busy with this one's results.
-                self._advance()
-                return flight.take()
-            except Exception as error:
-                return self._failed(_Failed(error))
-            finally:
-                flight.abandon()
+            if not self._landed:
+                self._land()
+            result = self._landed.popleft()
+            if not isinstance(result, _Failed):
+                return result
+            if self._errors == "raise" or result.of_source:
+                raise result.error
+            return result.error
+
+    def _land(self) -> None:
+        """Take the results of what was sent off first."""
+        if not self._flying:
+            self._closed = True
+            raise StopIteration
+        flight = self._flying.popleft()
+        if isinstance(flight, _Failed):
+            self._landed.append(flight)
+            return
+        try:
+            flight.wait()
+            # The next ones' turn on the device, before the host is busy with these results.
+            self._advance()
+            self._landed += (_Failed(each) if isinstance(each, Exception) else each for each in flight.take())
+        except Exception as error:
+            self._landed += [_Failed(error)] * flight.pictures
+        finally:
+            flight.abandon()
 
     def _fill(self) -> None:
-        """Send pictures off until `depth` are in flight."""
+        """Send pictures off until there are `depth` batches in flight."""
         while not self._closed and not self._exhausted and len(self._flying) < self._depth:
+            images: list[Any] = []
+            failure = None
             # Without the lock: a source may take its time, and `close` does not wait for it.
             try:
-                image = next(self._images)
+                while len(images) < self._together:
+                    images.append(next(self._images))
             except StopIteration:
                 self._exhausted = True
-                return
             except Exception as error:
-                with self._lock:
-                    self._flying.append(_Failed(error, of_source=True))
-                continue
-            self._send(image)
+                failure = _Failed(error, of_source=True)
+            self._send(images, failure)
 
-    def _send(self, image: Any) -> None:
+    def _send(self, images: Sequence[Any], behind: "_Failed | None") -> None:
         with self._lock:
             if self._closed:
                 return
-            try:
-                self._flying.append(self._begin(image))
-            except Exception as error:
-                self._flying.append(_Failed(error))
+            if images:
+                try:
+                    self._flying.append(self._begin(images))
+                except Exception as error:
+                    self._flying.extend([_Failed(error)] * len(images))
+            if behind is not None:
+                self._flying.append(behind)
             self._advance()
 
     def _advance(self) -> None:
         for flight in self._flying:
             if not isinstance(flight, _Failed):
                 flight.advance()
-
-    def _failed(self, failure: "_Failed") -> Exception:
-        if self._errors == "raise" or failure.of_source:
-            raise failure.error
-        return failure.error
 
 
 class _Failed:
@@ -176,6 +197,8 @@ class _Failed:
 class Deferred:
     """A picture that is searched when its result is asked for: what a backend does that has nothing to overlap."""
 
+    pictures = 1
+
     def __init__(self, search: Callable[[], People]) -> None:
         self._search = search
 
@@ -185,9 +208,9 @@ class Deferred:
     def wait(self) -> None:
         """See `Pending.wait`."""
 
-    def take(self) -> People:
+    def take(self) -> Sequence[People | Exception]:
         """See `Pending.take`."""
-        return self._search()
+        return [self._search()]
 
     def abandon(self) -> None:
         """See `Pending.abandon`."""

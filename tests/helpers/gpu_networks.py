@@ -8,6 +8,7 @@ import numpy as np
 
 from mgts_trt.bundle.recipe import Profile
 from mgts_trt.bundle.tensors import TensorSpec
+from mgts_trt.plans.batch import at_batch
 from mgts_trt.plans.chain import Chain, EngineStep, OperatorStep
 from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE
@@ -29,6 +30,7 @@ MANIFEST = SimpleNamespace(
     gamma=1.3,
     embedding=EMBEDDING,
     thresholds=SimpleNamespace(detection=0.5, instance=0.5, mask=0.5),
+    models={name: None for models in MODELS_OF_MODE.values() for name in models},
 )
 _RANDOM = np.random.default_rng(0)
 HEAD = HeadWeights(
@@ -44,15 +46,15 @@ def _spec(*shape, dtype="float32"):
     return TensorSpec(dtype=dtype, shape=shape)
 
 
-_IMAGE = {"image": _spec(1, *CANVAS, 3, dtype="uint8")}
-_BOXES = {"boxes": _spec(1, ROWS, 4), "scores": _spec(1, ROWS)}
+_IMAGE = {"image": _spec("B", *CANVAS, 3, dtype="uint8")}
+_BOXES = {"boxes": _spec("B", ROWS, 4), "scores": _spec("B", ROWS)}
 _ORIGINAL = {"original": _spec("N", 3, *PATCH)}
 _PAIR = {"foreground": _spec("N", 3, *PATCH), **_ORIGINAL}
 _FEATURES = {name: _spec("N", CHANNELS, *PATCH) for name in ("foreground_features", "original_features")}
 _EMBEDDING = {"embedding": _spec("N", EMBEDDING)}
 TENSORS = {
     "detector": (_IMAGE, _BOXES),
-    "masknet": (_IMAGE, {**_BOXES, "masks": _spec(1, ROWS, CELL, CELL)}),
+    "masknet": (_IMAGE, {**_BOXES, "masks": _spec("B", ROWS, CELL, CELL)}),
     "mgts": (_PAIR, _EMBEDDING),
     "idnet": (_ORIGINAL, _EMBEDDING),
     "headless": (_PAIR, _FEATURES),
@@ -79,16 +81,28 @@ def _best(scores, *arrays):
     return out
 
 
-def detector(inputs):
-    _, boxes, scores = _cells(inputs["image"][0])
+def _of_each(network):
+    """A network of one picture for several, each on its own."""
+
+    def of_all(inputs):
+        found = [network(image) for image in inputs["image"]]
+        return {name: np.stack([each[name] for each in found]) for name in found[0]}
+
+    return of_all
+
+
+@_of_each
+def detector(image):
+    _, boxes, scores = _cells(image)
     scores, boxes = _best(scores, boxes)
-    return {"boxes": boxes[None], "scores": scores[None]}
+    return {"boxes": boxes, "scores": scores}
 
 
-def masknet(inputs):
-    cells, boxes, scores = _cells(inputs["image"][0])
+@_of_each
+def masknet(image):
+    cells, boxes, scores = _cells(image)
     scores, boxes, masks = _best(np.sqrt(scores) * 0.8, boxes, cells)
-    return {"boxes": boxes[None], "scores": scores[None], "masks": masks[None]}
+    return {"boxes": boxes, "scores": scores, "masks": masks}
 
 
 def headless(inputs):
@@ -138,11 +152,15 @@ class Engine(SimulatedEngine):
         pass
 
 
-def engine(device, model, batch=64):
+def engine(device, model, batch=64, pictures=1):
+    """A plan for so many people, or pictures; one for a single picture is static."""
     inputs, outputs = TENSORS[model]
+    if "image" in inputs:
+        inputs, outputs = at_batch(inputs, pictures), at_batch(outputs, pictures)
+        profile = {"B": Profile(min=1, opt=1, max=pictures)} if pictures > 1 else {}
+        return Engine(device, model, NETWORKS[model], inputs, outputs, 1024 * pictures, profile=profile)
     profile = {"N": Profile(min=1, opt=1, max=batch)}
-    workspace = 1 << 14 if "N" in str(inputs) else 1024
-    return Engine(device, model, NETWORKS[model], inputs, outputs, workspace, profile=profile)
+    return Engine(device, model, NETWORKS[model], inputs, outputs, 1 << 14, profile=profile)
 
 
 def mgts_chain(device, batch=64):
@@ -167,12 +185,15 @@ def mgts_chain(device, batch=64):
     return EngineChain(plan, [before], [kernel_of(step) for step in chain.operators], matrices, device)
 
 
-def gpu_pipeline(mode, seed=0, *, graphs=True, kernel=False, batch=64, available=None, **limits):
-    """The pipeline on a simulated device of its own, `pipeline.device`, with its engines, `pipeline.engines`."""
+def gpu_pipeline(mode, seed=0, *, graphs=True, kernel=False, batch=64, pictures=1, available=None, **limits):
+    """The pipeline on a simulated device of its own, `pipeline.device`, with its engines, `pipeline.engines`.
+
+    Its plans take up to `batch` people and `pictures` pictures.
+    """
     device = SimulatedDevice(seed)
     device.available = available
     register_kernels(device)
-    engines = {model: engine(device, model, batch) for model in MODELS_OF_MODE[mode]}
+    engines = {model: engine(device, model, batch, pictures) for model in MODELS_OF_MODE[mode]}
     if kernel:
         engines["mgts"] = mgts_chain(device, batch)
     pipeline = GpuPipeline(MANIFEST, mode, engines, graphs=graphs, **limits)

@@ -16,12 +16,14 @@ TYPES = ((np.float32, "f32"), (np.float16, "f16"))
 
 def register_kernels(device: SimulatedDevice) -> None:
     """Let a device run every launch that `mgts_trt.runtime.gpu.kernels` and `mgts_trt.runtime.operators` make."""
-    device.kernel("letterbox", letterbox, reads=[0], writes=[9])
-    device.kernel("select_people", select_people, reads=[0, 1], writes=[7, 8, 9])
-    device.kernel("paint_instances", paint, reads=[0, 1, 2], writes=[7])
-    device.kernel("separate_people", separate_people, reads=[0, 1, 2], writes=[8, 9, 10])
+    device.kernel("letterbox", letterbox, reads=[0], writes=[9], extents=used_by_letterbox)
+    device.kernel("select_people", select_people, reads=[0, 1], writes=[7, 8, 9], extents=used_by_select_people)
+    device.kernel("paint_instances", paint, reads=[0, 1, 2], writes=[7], extents=used_by_paint)
+    device.kernel("separate_people", separate_people, reads=[0, 1, 2], writes=[8, 9, 10], extents=used_by_separate)
     for dtype, suffix in TYPES:
-        device.kernel(f"person_patches_{suffix}", patches_of(dtype), reads=[0, 2, 3, 5, 6, 7], writes=[14, 15])
+        patches, used = patches_of(dtype)
+        name = f"person_patches_{suffix}"
+        device.kernel(name, patches, reads=[0, 2, 3, 5, 6, 7], writes=[14, 15], extents=used)
         squeeze, used = se_head_squeeze_of(dtype)
         device.kernel(f"se_head_squeeze_{suffix}", squeeze, reads=[0, 1, 5], writes=[7, 8, 9], extents=used)
         for out, to in TYPES:
@@ -78,13 +80,35 @@ def separate_people(people, count, instance_map, canvas_width, height, width, ga
     out = view(instances, np.int32, n)
     out[...] = 0
     if instance_map is not None:
-        whole = instance_map.view(np.uint16).reshape(-1, canvas_width)
+        whole = view(instance_map, np.uint16, height, canvas_width)
         assert whole.max() <= ids
         for i, (x1, y1, x2, y2) in enumerate(expanded):
             out[i] = dominant_instance(whole[y1:y2, x1:x2])
 
 
+def used_by_letterbox(launch):
+    pitch, height, hc, wc = (int(launch.arguments[i]) for i in (1, 2, 10, 11))
+    return {0: pitch * height, 9: hc * wc * 3}
+
+
+def used_by_select_people(launch):
+    rows, most = int(launch.arguments[2]), int(launch.arguments[6])
+    return {0: rows * 16, 1: rows * 4, 7: most * 16, 8: most * 4, 9: 8}
+
+
+def used_by_paint(launch):
+    rows, m, height, width = (int(launch.arguments[i]) for i in (3, 4, 8, 9))
+    return {0: rows * 16, 1: rows * 4, 2: rows * m * m * 4, 7: height * width * 2}
+
+
+def used_by_separate(launch):
+    most, (canvas_width, height) = launch.grid[0], (int(launch.arguments[i]) for i in (3, 4))
+    return {0: most * 16, 1: 4, 2: canvas_width * height * 2, 8: most * 16, 9: most * 16, 10: most * 4}
+
+
 def patches_of(dtype):
+    """Patches of a type, and the bytes that a launch uses of the buffers it writes."""
+
     def person_patches(canvas, canvas_width, instance_map, count, first, crops, tights, instances, *rest):
         mean, std = np.array(rest[:3], np.float32).reshape(3, 1, 1), np.array(rest[3:6], np.float32).reshape(3, 1, 1)
         foreground, original, height, width = rest[6:]
@@ -108,7 +132,11 @@ def patches_of(dtype):
                     resized = cv2.resize(crop.astype(np.float32), (int(width), int(height)))
                     out[i - first] = (resized.transpose(2, 0, 1) - mean) / std
 
-    return person_patches
+    def used(launch):
+        patches = nbytes((launch.grid[2], 3, *(int(size) for size in launch.arguments[16:18])), dtype)
+        return {3: 4, 14: patches, 15: patches}
+
+    return person_patches, used
 
 
 def se_head_squeeze_of(dtype):

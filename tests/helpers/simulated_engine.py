@@ -51,8 +51,10 @@ class SimulatedContext:
         self.workspace_bytes = self.engine.workspace_bytes
 
     def fit_workspace(self) -> int:
-        people = max((self.shape(name)[0] for name, spec in self.inputs.items() if "N" in spec.shape), default=64)
-        self.workspace_bytes = self.engine.workspace_bytes * people // 64
+        most = {"N": 64, "B": 4}  # what the workspace is for
+        sizes = [(self.shape(name)[0], most[each]) for name, spec in self.inputs.items() for each in spec.symbols]
+        rows, of = max(sizes, default=(1, 1))
+        self.workspace_bytes = self.engine.workspace_bytes * rows // of
         return self.workspace_bytes
 
     def set_workspace(self, pointer: int, size: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.bundle.recipe import batch_sizes
+from mgts_trt.bundle.recipe import Profile, batch_sizes
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.choices import Mode
 from mgts_trt.runtime.cuda.array import DeviceArray
@@ -18,10 +18,12 @@ from mgts_trt.runtime.gpu.memory import Arena
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.session.base import ExecutionContext, LoadedPlan
 
+_ONE = Profile(min=1, opt=1, max=1)
+
 
 def sized(spec: TensorSpec, batch: int) -> tuple[int, ...]:
-    """The shape of a tensor with so many people."""
-    return tuple(batch if isinstance(size, str) else size for size in spec.shape)
+    """The shape of a tensor with so many people, or pictures."""
+    return spec.sized(dict.fromkeys(spec.symbols, batch))
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Shared:
         policy: Whether engines' runs are captured.
         keeper: Told whenever an engine may have compiled something.
         max_people: Most people of one batch of re-ID; None means as many as its plan takes.
+        max_pictures: Most pictures of one run of the other networks, if their plans take so many.
     """
 
     manifest: Manifest
@@ -43,6 +46,7 @@ class Shared:
     policy: GraphPolicy
     keeper: CacheKeeper
     max_people: int | None = None
+    max_pictures: int = 1
     _loading: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -56,30 +60,36 @@ class Shared:
         return MODELS_OF_MODE[self.mode][-1]
 
     @cached_property
-    def batches(self) -> tuple[int, ...]:
-        """The batches re-ID runs in, ascending."""
-        sizes = batch_sizes(self.engines[self.reid].profile["N"])
-        if self.max_people is None or self.max_people >= sizes[-1]:
-            return sizes
-        return (*(size for size in sizes if size < self.max_people), max(self.max_people, sizes[0]))
+    def people(self) -> tuple[int, ...]:
+        """The batches of people that re-ID runs in, ascending."""
+        return _within(self._profile(self.reid), self.max_people)
+
+    @cached_property
+    def pictures(self) -> tuple[int, ...]:
+        """The batches of pictures that the other networks run in, ascending."""
+        least = min((self._profile(model) for model in self.engines if model != self.reid), key=lambda each: each.max)
+        return _within(least, self.max_pictures)
 
     @cached_property
     def workspace_bytes(self) -> Mapping[str, int]:
-        """Model → workspace it needs at most, bytes; asked of TensorRT where re-ID has fewer people than its plan."""
-        sizes = {model: engine.workspace_bytes for model, engine in self.engines.items()}
-        if self.max_people is not None:
-            context = self.create_context(self.reid)
-            try:
-                sizes[self.reid] = max(self.fit(context, batch) for batch in self.batches)
-            finally:
-                context.close()
+        """Model → workspace it needs at most, bytes; asked of TensorRT where it runs on less than its plan takes."""
+        sizes = {}
+        for model, engine in self.engines.items():
+            sizes[model] = engine.workspace_bytes
+            if self._runs_on_less(model):
+                context = self.create_context(model)
+                try:
+                    sizes[model] = max(self.fit(model, context, batch) for batch in self._batches(model))
+                finally:
+                    context.close()
         return sizes
 
-    def fit(self, context: ExecutionContext, batch: int) -> int:
-        """Set re-ID's shapes, and return the workspace it then needs, bytes."""
+    def fit(self, model: str, context: ExecutionContext, batch: int) -> int:
+        """Set the shapes of one of the model's batches, and return the workspace it then needs, bytes."""
         for name, spec in context.inputs.items():
-            context.set_shape(name, sized(spec, batch))
-        return context.workspace_bytes if self.max_people is None else context.fit_workspace()
+            if spec.symbols:
+                context.set_shape(name, sized(spec, batch))
+        return context.fit_workspace() if self._runs_on_less(model) else context.workspace_bytes
 
     def create_context(self, model: str) -> ExecutionContext:
         """A new execution context of a model; one thread at a time makes one."""
@@ -87,6 +97,23 @@ class Shared:
             context = self.engines[model].create_context()
         self.keeper.keep(self.engines[model])
         return context
+
+    def _batches(self, model: str) -> tuple[int, ...]:
+        return self.people if model == self.reid else self.pictures
+
+    def _runs_on_less(self, model: str) -> bool:
+        return self._batches(model)[-1] < self._profile(model).max
+
+    def _profile(self, model: str) -> Profile:
+        """Of the people or pictures that a plan takes."""
+        return self.engines[model].profile.get("N" if model == self.reid else "B", _ONE)
+
+
+def _within(profile: Profile, most: int | None) -> tuple[int, ...]:
+    sizes = batch_sizes(profile)
+    if most is None or most >= sizes[-1]:
+        return sizes
+    return (*(size for size in sizes if size < most), max(most, sizes[0]))
 
 
 @dataclass(frozen=True)
@@ -107,55 +134,93 @@ class Workspace:
         context.set_workspace(self.pointer, self.size)
 
 
-class CanvasEngine:
-    """The detector or the mask net: reads the canvas, writes arrays of its own, and all sizes are fixed.
+class BatchEngine:
+    """An engine on arrays of one slot, with a context for each size of batch met so far.
 
     Args:
         shared: See there.
-        model: `detector` or `masknet`.
-        canvas: uint8 [Hc, Wc, 3].
+        model: Which.
+        arrays: Of its inputs and outputs, by name, each with rows for the largest batch; the first ones are used.
         workspace: Of the same stream.
-        arena: Holds the outputs.
         graphs: Of the stream.
         stream: Runs it.
 
     Attributes:
-        outputs: Name → array, without the batch axis.
+        arrays: Where it reads and writes.
     """
 
     def __init__(
         self,
         shared: Shared,
         model: str,
-        canvas: DeviceArray,
+        arrays: Mapping[str, DeviceArray],
+        workspace: Workspace,
+        graphs: Graphs,
+        stream: Stream,
+    ) -> None:
+        self._shared, self._model, self._workspace = shared, model, workspace
+        self._graphs, self._stream = graphs, stream
+        self._contexts: dict[int, ExecutionContext] = {}
+        self._new: set[int] = set()
+        self.arrays = arrays
+
+    @classmethod
+    def on_canvases(
+        cls,
+        shared: Shared,
+        model: str,
+        canvases: DeviceArray,
         workspace: Workspace,
         arena: Arena,
         graphs: Graphs,
         stream: Stream,
-    ) -> None:
-        self._model, self._graphs, self._stream = model, graphs, stream
-        self._context = context = shared.create_context(model)
-        workspace.lend(context)
-        # Built for one picture: the first axis is 1.
-        self.outputs = {
-            name: arena.array(context.shape(name)[1:], spec.dtype, stream) for name, spec in context.outputs.items()
+    ) -> "BatchEngine":
+        """The detector or the mask net: reads canvases, uint8 [B, Hc, Wc, 3], and writes arrays of its own."""
+        outputs = {
+            name: arena.array(sized(spec, canvases.shape[0]), spec.dtype, stream)
+            for name, spec in shared.engines[model].outputs.items()
         }
-        context.bind("image", canvas.pointer)
-        for name, array in self.outputs.items():
-            context.bind(name, array.pointer)
-        self._addresses = (canvas.pointer, workspace.pointer, *(array.pointer for array in self.outputs.values()))
+        return cls(shared, model, {"image": canvases, **outputs}, workspace, graphs, stream)
 
-    def enqueue(self) -> None:
-        """Queue one run."""
-        context, stream = self._context, self._stream
+    def move(self, arrays: Mapping[str, DeviceArray]) -> None:
+        """Use other arrays from now on."""
+        self.arrays = arrays
+        for context in self._contexts.values():
+            self._bind(context)
+
+    def enqueue(self, batch: int) -> None:
+        """Queue one run on the first `batch` rows, one of the sizes its model runs in."""
+        context = self._context(batch)
         self._graphs.run(
             self._model,
-            1,
-            self._addresses,
-            lambda: context.enqueue(stream),
-            capturable=lambda: context.capturable(stream),
+            batch,
+            (self._workspace.pointer, *(array.pointer for array in self.arrays.values())),
+            lambda: context.enqueue(self._stream),
+            capturable=lambda: context.capturable(self._stream),
         )
 
+    def settle(self) -> None:
+        """Once runs are done: have kept what TensorRT-RTX compiled for batches that ran for the first time."""
+        if self._new:
+            self._new.clear()
+            self._shared.keeper.keep(self._shared.engines[self._model])
+
     def close(self) -> None:
-        """Free the context, which must not be running."""
-        self._context.close()
+        """Free the contexts, none of which may be running."""
+        for context in self._contexts.values():
+            context.close()
+        self._contexts.clear()
+
+    def _context(self, batch: int) -> ExecutionContext:
+        if batch not in self._contexts:
+            context = self._shared.create_context(self._model)
+            self._shared.fit(self._model, context, batch)
+            self._workspace.lend(context)
+            self._bind(context)
+            self._contexts[batch] = context
+            self._new.add(batch)
+        return self._contexts[batch]
+
+    def _bind(self, context: ExecutionContext) -> None:
+        for name, array in self.arrays.items():
+            context.bind(name, array.pointer)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -10,8 +10,6 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.choices import Mode
 from mgts_trt.errors import ImageError, MgtsError
-from mgts_trt.pictures.image import as_image
-from mgts_trt.runtime.cuda.array import is_device_array
 from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.gpu.engines import Shared
 from mgts_trt.runtime.gpu.graphs import GraphPolicy
@@ -21,11 +19,11 @@ from mgts_trt.runtime.gpu.pool import SlotPool
 from mgts_trt.runtime.gpu.slot import Slot
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import LoadedPlan
-from mgts_trt.runtime.stream import DEPTH, Errors, PeopleStream
+from mgts_trt.runtime.stream import Errors, PeopleStream
 
 CALLS = 2
-"""Pictures that calls from several threads have in flight together. Two keep the GPU busy while the host stages a
-picture and reads results; each more costs the memory of a slot."""
+"""Batches of pictures that calls from several threads have in flight together. Two keep the GPU busy while the host
+stages pictures and reads results; each more costs the memory of a slot."""
 
 
 class GpuPipeline:
@@ -38,6 +36,7 @@ class GpuPipeline:
         graphs: Whether engines' runs are captured in CUDA graphs.
         max_people: See `PersonSearch`.
         pictures_in_flight: See `PersonSearch`; None bounds calls alone, to `CALLS`.
+        batch_size: See `PersonSearch`; plans that take fewer pictures bound it.
 
     Raises:
         BackendError: The pipeline does not fit into the GPU's memory.
@@ -52,13 +51,14 @@ class GpuPipeline:
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
+        batch_size: int = 1,
     ) -> None:
         self._policy = GraphPolicy(graphs)
         self._keeper = CacheKeeper()
-        shared = Shared(manifest, mode, engines, self._policy, self._keeper, max_people)
+        shared = Shared(manifest, mode, engines, self._policy, self._keeper, max_people, batch_size)
         self.memory = MemoryPlan.of(shared, pictures_in_flight or CALLS)
         self.memory.require(shared.device.available_memory())
-        self._most = pictures_in_flight
+        self._most, self._batch = pictures_in_flight, shared.pictures[-1]
         self._pool = SlotPool(lambda: Slot(shared), most=pictures_in_flight)
         self._turns = threading.Semaphore(pictures_in_flight or CALLS)
         self._streams: WeakSet[PeopleStream[Any]] = WeakSet()
@@ -81,26 +81,23 @@ class GpuPipeline:
 
     def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
         """See `Pipeline.embed`."""
-        return self._call(image, lambda slot: slot.place(given_boxes(boxes, slot.letterbox)), stream)
+        return self._call(image, lambda slot: slot.place(given_boxes(boxes, slot.letterboxes[0])), stream)
 
     def batch(self, images: Iterable[Any], *, top: int | None, errors: Errors) -> list[Any]:
-        """See `Pipeline.batch`: plans are built for one picture, so they follow each other as in a stream."""
-        return list(self.stream(images, depth=DEPTH, top=top, errors=errors))
+        """See `Pipeline.batch`: batch after batch, `CALLS` of them in flight."""
+        stream = self._stream(images, CALLS, top, errors, self._batch)
+        try:
+            return list(stream)
+        finally:
+            stream.close()
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `Pipeline.stream`."""
-        stream: PeopleStream[Any] = PeopleStream(
-            images,
-            lambda image: self._begin(image, lambda slot: slot.detect(top), None),
-            depth if self._most is None else min(depth, self._most),
-            errors,
-        )
-        with self._lock:
-            self._streams.add(stream)
-        return stream
+        # Of an iterator nobody can tell which pictures are there already.
+        return self._stream(images, depth, top, errors, self._batch if isinstance(images, Sequence) else 1)
 
     def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
-        """See `Pipeline.warm_up`: each slot that `depth` pictures take, on every batch."""
+        """See `Pipeline.warm_up`: each of the `depth` slots, on every batch."""
         depth = depth if self._most is None else min(depth, self._most)
         warm: list[Slot] = []
         done = 0
@@ -137,23 +134,39 @@ class GpuPipeline:
         self._pool.close()
         self._keeper.close()
 
+    def _stream(
+        self, images: Iterable[Any], depth: int, top: int | None, errors: Errors, together: int
+    ) -> PeopleStream[Any]:
+        stream: PeopleStream[Any] = PeopleStream(
+            images,
+            lambda pictures: self._begin(pictures, lambda slot: slot.detect(top), None),
+            depth if self._most is None else min(depth, self._most),
+            errors,
+            together,
+        )
+        with self._lock:
+            self._streams.add(stream)
+        return stream
+
     def _call(self, image: Any, queue: Callable[[Slot], None], stream: Any) -> People:
         with self._turns:
-            flight = self._begin(image, queue, stream)
+            flight = self._begin([image], queue, stream)
             try:
                 flight.wait()
-                return flight.take()
+                [people] = flight.take()
             finally:
                 flight.abandon()
+        if isinstance(people, Exception):
+            raise people
+        return people
 
-    def _begin(self, image: Any, queue: Callable[[Slot], None], stream: Any) -> "Flight":
-        """Send a picture off."""
-        start = time.perf_counter()
-        picture = image if is_device_array(image) else as_image(image)
-        flight = Flight(self._pool, self._pool.take(), start)
+    def _begin(self, images: Sequence[Any], queue: Callable[[Slot], None], stream: Any) -> "Flight":
+        """Send pictures off together."""
+        flight = Flight(self._pool, len(images))
         try:
-            flight.slot.load(picture, stream)
-            queue(flight.slot)
+            flight.load(images, stream)
+            if flight.slot.letterboxes:
+                queue(flight.slot)
         except BaseException as error:
             # A picture that is none says nothing about the slot.
             flight.abandon(broken=not isinstance(error, ImageError))
@@ -162,12 +175,20 @@ class GpuPipeline:
 
 
 class Flight:
-    """One picture in flight; see `mgts_trt.runtime.stream.Pending`."""
+    """Pictures in flight together, in one slot; see `mgts_trt.runtime.stream.Pending`."""
 
-    def __init__(self, pool: SlotPool, slot: Slot, start: float) -> None:
-        self._pool, self.slot, self._start = pool, slot, start
+    def __init__(self, pool: SlotPool, pictures: int) -> None:
+        self._start = time.perf_counter()
+        self._pool, self.pictures, self.slot = pool, pictures, pool.take()
         self._described, self._ended = False, False
         self._error: MgtsError | None = None
+        self._refused: list[ImageError | None] = []
+
+    def load(self, images: Sequence[Any], stream: Any) -> None:
+        """Queue their way up; what is no picture stays behind."""
+        self._refused = self.slot.load(images, stream)
+        # With nothing on the way there is nothing to wait for.
+        self._described = not self.slot.letterboxes
 
     def advance(self) -> None:
         """Queue re-ID if the number of people is known. What fails is raised by `wait`."""
@@ -189,11 +210,11 @@ class Flight:
             self.abandon(broken=True)
             raise
 
-    def take(self) -> People:
+    def take(self) -> list[People | Exception]:
         """The results, after `wait`; the slot is free then."""
-        people = self.slot.people((time.perf_counter() - self._start) * 1e3)
+        found = iter(self.slot.people((time.perf_counter() - self._start) * 1e3))
         self.abandon()
-        return people
+        return [next(found) if refused is None else refused for refused in self._refused]
 
     def abandon(self, *, broken: bool = False) -> None:
         """Wait for the device, and free the slot; if it is `broken`, for good."""

@@ -1,4 +1,4 @@
-"""The memory of one picture in flight."""
+"""The memory of the pictures in flight together."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,9 +13,9 @@ from mgts_trt.runtime.cuda.launch import Pointer
 from mgts_trt.runtime.cuda.streams import Stream
 
 
-def at(array: DeviceArray) -> Pointer:
-    """The address of an array's first element, whatever its shape and type, as a kernel takes it."""
-    return Pointer(array.pointer)
+def at(array: DeviceArray, row: int = 0) -> Pointer:
+    """The address of a row of an array, whatever its shape and type, as a kernel takes it."""
+    return Pointer(array.rows(row, array.shape[0]).pointer)
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Mirrored:
     device: DeviceArray
     host: PinnedArray
 
-    def download(self, layer: DeviceLayer, stream: Stream) -> None:
-        """Queue the copy to the host."""
-        layer.copy(self.host, self.device, stream)
+    def download(self, layer: DeviceLayer, stream: Stream, count: int) -> None:
+        """Queue the copy of the first `count` rows to the host, if there are any."""
+        if count:
+            layer.copy(self.host.rows(0, count), self.device.rows(0, count), stream)
 
     def upload(self, layer: DeviceLayer, stream: Stream, rows: Array) -> None:
         """Write the first rows from host memory, and queue their copy to the device.
@@ -49,9 +50,9 @@ class Mirrored:
         self.host.rows(0, count).array[...] = rows
         layer.copy(self.device.rows(0, count), self.host.rows(0, count), stream)
 
-    def read(self, count: int) -> Array:
-        """The first `count` rows, [count, …], a copy of the host's side; the host must have waited for the download."""
-        return self.host.rows(0, count).array.copy()
+    def read(self, start: int, stop: int) -> Array:
+        """Some rows, [stop − start, …], a copy of the host's side; the host must have waited for the download."""
+        return self.host.rows(start, stop).array.copy()
 
 
 class Arena:

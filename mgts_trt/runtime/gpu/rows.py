@@ -1,4 +1,4 @@
-"""What is known of the people of one picture, a row a person."""
+"""What is known of the people of the pictures in a slot, a row a person."""
 
 from dataclasses import dataclass
 

@@ -19,19 +19,20 @@ def live(pipeline, kind="device"):
 
 @pytest.mark.parametrize("mode", ["none", "net", "box"])
 @pytest.mark.parametrize("kernel", [False, True])
-@pytest.mark.parametrize("people", [None, 1, 3, 8, 20])
-def test_the_plan_is_what_pictures_take(mode, people, kernel):
+@pytest.mark.parametrize(("people", "size"), [(None, 1), (1, 1), (3, 2), (8, 4), (20, 4)])
+def test_the_plan_is_what_pictures_take(mode, people, kernel, size):
     """But for rows of people and counters, which are small, and the picture itself, which has any size."""
     if kernel and mode == "none":
         pytest.skip("IDNet has no operator")
-    pipeline = gpu_pipeline(mode, max_people=people, pictures_in_flight=2, kernel=kernel)
+    options = {"pictures": min(size + 1, 4), "batch_size": size}  # the plans may take more
+    pipeline = gpu_pipeline(mode, max_people=people, pictures_in_flight=2, kernel=kernel, **options)
     plan, loaded = pipeline.memory, live(pipeline)
     pipeline.warm_up(2, lambda *_: None, lambda: False)
-    taken = live(pipeline) - loaded - 2 * scene(0).nbytes
-    planned = plan.in_flight - 2 * PICTURE
-    rows = 2 * 128 * (4 * 4 * 3 + 4 * 2)
-    assert planned <= taken <= planned + rows + 64
-    assert plan.people == (people or 64)
+    taken = live(pipeline) - loaded - 2 * size * scene(0).nbytes
+    planned = plan.in_flight - 2 * size * PICTURE
+    rows = 2 * (size * 80 + 64) * (4 * 4 * 3 + 4 * 2)
+    assert planned <= taken <= planned + rows + 64 * size
+    assert (plan.people, plan.pictures) == (people or 64, size)
     pipeline.close()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.errors import BackendError
-from mgts_trt.runtime.gpu.reid import ReId
+from mgts_trt.runtime.gpu.engines import BatchEngine
 from tests.helpers.gpu_networks import Engine, assert_same, gpu_pipeline, reference, scene
 from tests.helpers.simulated_engine import SimulatedContext
 from tests.helpers.simulated_graph import SimulatedGraph
@@ -27,22 +27,25 @@ def first_times(monkeypatch):
 
     watch(Engine, "create_context")
     watch(SimulatedContext, "enqueue")
-    watch(ReId, "_grow")
+    watch(BatchEngine, "move")
     return seen
 
 
 @pytest.mark.parametrize("mode", ["none", "net", "box"])
-@pytest.mark.parametrize("kernel", [False, True])
-def test_after_it_no_picture_does_anything_for_the_first_time(first_times, mode, kernel):
+@pytest.mark.parametrize(("kernel", "together"), [(False, 1), (True, 1), (True, 3)])
+def test_after_it_no_picture_does_anything_for_the_first_time(first_times, mode, kernel, together):
     if kernel and mode == "none":
         pytest.skip("IDNet has no operator")
-    pipeline, search = gpu_pipeline(mode, kernel=kernel), reference(mode)
+    options = {"kernel": kernel, "pictures": together, "batch_size": together}
+    pipeline, search = gpu_pipeline(mode, **options), reference(mode)
     warm_up(pipeline)
     assert "create_context" in first_times
     first_times.clear()
     images = [scene(people, seed=people) for people in (0, 1, 2, 3, 5, 9, 17, 33, 66)]
     for image, got in zip(images, pipeline.stream(images, depth=2, top=None, errors="raise"), strict=True):
         assert_same(got, search(image), embeddings=1e-6 if kernel else 0)
+    for count in (1, 2, 3):
+        pipeline.batch(images[:count], top=None, errors="raise")
     assert first_times == []
 
 
