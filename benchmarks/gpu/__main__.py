@@ -32,6 +32,7 @@ from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.files import write_text
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.pictures.image import read_image
+from mgts_trt.plans.batch import MOST
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -72,6 +73,7 @@ def main(
     image: Annotated[Path, typer.Option(help="The photo to measure on.")] = PICTURE,
     people: Annotated[int, typer.Option(min=1, max=64, help="Take the N best detections of it.")] = 8,
     pictures: Annotated[Path, typer.Option(help="Photos for parity: a file or a folder.")] = SAMPLES,
+    batch: Annotated[str, typer.Option(help="Pictures at once, with commas between them.")] = "1,4,8",
     images: Annotated[int | None, typer.Option(min=1, help="Pictures of the soak.")] = None,
 ) -> None:
     """Measure a bundle on this machine's first GPU."""
@@ -116,6 +118,7 @@ def main(
             baselines=baselines,
             preset=preset,
             pictures=(pictures,),
+            batches=_batches(batch),
             counts=counts,
             report=report,
             say=lambda text: bar.update(task, description=text),
@@ -160,6 +163,13 @@ def _precisions(bundle: Bundle, text: str) -> tuple[str, ...]:
             "export it in that precision, too."
         )
     return tuple(precision for precision in load_recipe("detector").precision if precision in asked)
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    words = split(text)
+    if not words or not all(word.isdecimal() and 1 <= int(word) <= MOST for word in words):
+        raise MgtsError(f"--batch is {text!r}, but numbers from 1 to {MOST} with commas between them are expected.")
+    return tuple(sorted({int(word) for word in words}))
 
 
 def _files(folder: Path, report: Report, parts: tuple[str, ...] | list[str]) -> tuple[Path, Path, Path]:

@@ -44,6 +44,7 @@ class Job:
         pictures: Files and folders for parity.
         counts: How often.
         report: Filled by the parts.
+        batches: Numbers of pictures in one run of detector and mask net.
         say: Told what is being done.
     """
 
@@ -58,6 +59,7 @@ class Job:
     pictures: tuple[Path, ...]
     counts: Counts
     report: Report
+    batches: tuple[int, ...] = (1,)
     say: Callable[[str], None] = lambda _: None
 
     @property

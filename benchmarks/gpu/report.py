@@ -37,6 +37,8 @@ class SideResult(BaseModel):
     """As `People.timings` names them, of the same runs."""
     images_per_second: dict[int, float] = {}
     """Pictures in flight → throughput."""
+    at_once: dict[int, Latency] = {}
+    """Pictures in one run of detector and mask net → a picture's share of the latency."""
     notes: list[str] = []
     lowering: Lowering | None = None
     """Of the operators, where it is one of our forms on TensorRT."""
@@ -68,6 +70,7 @@ class PlanTrial(BaseModel):
     precision: str
     target: str
     lowering: Lowering
+    batch: int = 1
     flavour: str
     reached: Literal["nothing", "built", "loaded", "context", "ran"]
     """How far it came."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import get_args
 
 from benchmarks.gpu.published import TIMES_AS_FAST, aim
-from benchmarks.gpu.report import Floors, Group, ModeFloor, NetworkFloor, OperatorFloor, Report, SideResult
+from benchmarks.gpu.report import Floors, Group, Latency, ModeFloor, NetworkFloor, OperatorFloor, Report, SideResult
 from mgts_trt.choices import Lowering
 
 EAGER = "PyTorch eager"
@@ -20,6 +20,7 @@ def markdown(report: Report) -> str:
         _plans(report),
         _lowerings(report),
         _groups("The whole pipeline", "mode", report.pipeline),
+        _at_once(report),
         _groups("Networks alone", "network", report.networks),
         _roofline(report),
         _kernels(report),
@@ -118,12 +119,13 @@ def _plans(report: Report) -> str:
         return ""
     body = [
         (
-            trial.model, trial.precision, trial.target, trial.lowering, trial.flavour, trial.reached,
+            trial.model, trial.precision, trial.target, trial.lowering, str(trial.batch), trial.flavour, trial.reached,
             ", ".join(f"{step} {_number(ms)} ms" for step, ms in trial.milliseconds.items()), _cell(trial.message),
         )
         for trial in report.plans
     ]  # fmt: skip
-    table = _table(("network", "precision", "target", "head", "built by", "reached", "took", "stopped by"), body)
+    headings = ("network", "precision", "target", "operators", ">pictures", "built by", "reached", "took", "stopped by")
+    table = _table(headings, body)
     logs = [
         f"{trial.model} {trial.precision} {trial.target} {trial.lowering}, TensorRT's words:\n\n"
         + "\n".join(f"    {x}" for x in lines)
@@ -153,6 +155,26 @@ def _lowerings(report: Report) -> str:
         "of the graph, the median of the rounds."
     )
     return "\n\n".join(["## Lowerings side by side", meaning, _table(headings, body)])
+
+
+def _at_once(report: Report) -> str:
+    """What a picture takes where detector and mask net run on several at once."""
+    sizes = sorted({size for group in report.pipeline for side in group.sides for size in side.at_once})
+    body = [
+        (group.what, group.precision, side.label, *(_share(side.at_once.get(size)) for size in sizes))
+        for group in report.pipeline
+        for side in group.sides
+        if side.at_once
+    ]
+    if not body:
+        return ""
+    meaning = "A picture's share of the p50 in ms, measured in turns; in brackets, pictures a second."
+    headings = ("mode", "precision", "side", *(f">{size} at once" for size in sizes))
+    return "\n\n".join(["## Pictures at once", meaning, _table(headings, body)])
+
+
+def _share(latency: Latency | None) -> str:
+    return "–" if latency is None else f"{_number(latency.p50)} ({_number(1e3 / latency.p50)}/s)"
 
 
 def _lowered(side: SideResult | None) -> str:

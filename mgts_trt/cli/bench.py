@@ -34,6 +34,9 @@ def bench(
     ] = "all",
     runs: Annotated[int, typer.Option(help="Measured runs a mode.", min=1)] = 20,
     warmup: Annotated[int, typer.Option(help="Runs before them that are not measured.", min=0)] = 2,
+    batch: Annotated[
+        int, typer.Option(help="Pictures at once: as many times the photo. Times are a picture's share.", min=1)
+    ] = 1,
     people: TopOption = None,
     backend: BackendOption = "auto",
     ops: OpsOption = "auto",
@@ -71,6 +74,7 @@ def bench(
             ops=ops,
             threads=threads,
             top=people,
+            batch=batch,
             on_warm_up=lambda done, steps: bar.update(task, description=f"warming up, {done} of {steps}"),
             on_run=lambda running: bar.update(task, advance=1, description=f"mode {running}"),
         )
@@ -99,11 +103,12 @@ def bench_table(report: "BenchReport") -> Records:
     counts = {result.people for result in report.modes}
     same = len(counts) == 1
     people = people_of(*counts) if same else f"{min(counts)} to {max(counts)} people, see mode"
+    together = f" of {report.batch} pictures at once" if report.batch > 1 else ""
     title = (
         f"{Path(report.image).name}, {width}×{height}, {people}\n"
         f"{report.backend} on {report.device} ({report.cpu})\n"
         f"preset {report.preset}{'' if report.trained else ' (untrained)'}, {report.precision}, "
-        f"canvas {canvas_width}×{canvas_height}; {report.runs} runs, {report.warmup} to warm up"
+        f"canvas {canvas_width}×{canvas_height}; {report.runs} runs{together}, {report.warmup} to warm up"
     )
     rows = table("mode", "stage", ">p50 ms", ">p90 ms", ">p99 ms", ">images/s", f">paper, {PAPER_DEVICE}", title=title)
     rows.note = _note(report)

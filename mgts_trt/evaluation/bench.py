@@ -41,7 +41,7 @@ class ModeResult(BaseModel):
     stages: dict[str, Percentiles]
     """By name of `STAGES`, and `total`."""
     images_per_second: float
-    """One picture at a time: the inverse of the mean total."""
+    """The inverse of the mean total."""
 
 
 class BenchReport(BaseModel):
@@ -63,6 +63,8 @@ class BenchReport(BaseModel):
     image_hw: tuple[int, int]
     runs: int
     warmup: int
+    batch: int = 1
+    """Pictures at once; stages and totals are a picture's share."""
     modes: list[ModeResult]
 
 
@@ -79,6 +81,7 @@ def bench(
     ops: LoweringChoice = "auto",
     threads: int | None = None,
     top: int | None = None,
+    batch: int = 1,
     on_warm_up: Callable[[int, int], None] = lambda done, total: None,
     on_run: Callable[[Mode], None] = lambda _: None,
 ) -> tuple[BenchReport, dict[Mode, People]]:
@@ -96,6 +99,7 @@ def bench(
         ops: Likewise.
         threads: CPU threads.
         top: Describe just the `top` best detections, so that runs compare on equal work.
+        batch: Pictures at once: a run is a call of `PersonSearch.batch` with the picture so many times.
         on_warm_up: See `PersonSearch.warm_up`, which comes before each mode's runs.
         on_run: Called after each run, warm-up included.
 
@@ -103,17 +107,21 @@ def bench(
         The report, and the people each mode found in its last run.
 
     Raises:
-        MgtsError: `runs` is below 1 or `warmup` below 0; or what the pipeline raises.
+        MgtsError: `runs` or `batch` is below 1 or `warmup` below 0; or what the pipeline raises.
     """
-    if runs < 1 or warmup < 0:
-        raise MgtsError(f"At least one run and no negative warm-up expected, got {runs} and {warmup}.")
+    if runs < 1 or warmup < 0 or batch < 1:
+        raise MgtsError(
+            f"At least one run of one picture and no negative warm-up expected, got {runs}, {batch} and {warmup}."
+        )
     results, people = [], {}
     for mode in modes:
-        with PersonSearch(bundle, mode=mode, backend=backend, precision=precision, threads=threads, ops=ops) as search:
+        with PersonSearch(
+            bundle, mode=mode, backend=backend, precision=precision, threads=threads, ops=ops, batch_size=batch
+        ) as search:
             search.warm_up(depth=1, on_progress=on_warm_up)
             timings = []
             for i in range(warmup + runs):
-                people[mode] = search(image, top=top)
+                people[mode] = search(image, top=top) if batch == 1 else search.batch([image] * batch, top=top)[-1]
                 if i >= warmup:
                     timings.append(people[mode].timings)
                 on_run(mode)
@@ -145,6 +153,7 @@ def bench(
         image_hw=(image.shape[0], image.shape[1]),
         runs=runs,
         warmup=warmup,
+        batch=batch,
         modes=results,
     )
     return report, people

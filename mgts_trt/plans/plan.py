@@ -348,14 +348,14 @@ def plan_folders(bundle: Bundle) -> list[Path]:
     return sorted(path for path in inside if os.path.isdir(path) and not path.name.startswith("."))
 
 
-def built_batches(bundle: Bundle, model: str) -> list[int]:
-    """For how many pictures at once there may be plans of a model, the most first, by the names of the plans' folders.
+def built_batches(bundle: Bundle, model: str) -> set[int]:
+    """For how many pictures at once there may be plans of a model, by the names of their folders; 1 is among them.
 
     Raises:
         PlanError: The folder they lie in cannot be read.
     """
     mine = (folder for folder in plan_folders(bundle) if folder.name.startswith(f"{model}."))
-    return sorted({1, *map(folder_batch, mine)}, reverse=True)
+    return {1, *map(folder_batch, mine)}
 
 
 def _verify_file(path: Path, sha256: str, size: int | None = None) -> None:

@@ -69,8 +69,8 @@ class PersonSearch:
         mode = mode or default_mode(bundle)
         require_mode(bundle, mode)
         self.bundle, self.mode = bundle, mode
-        limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight, "batch_size": batch_size}
-        for name, value in limits.items():
+        self._limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight, "batch_size": batch_size}
+        for name, value in self._limits.items():
             if value is not None and value < 1:
                 raise BackendError(f"{name} is {value}, but 1 or more is expected.")
         tuned = recall(bundle, mode, precision) if backend == "auto" and sessions is None else None
@@ -84,7 +84,6 @@ class PersonSearch:
             tuned = None
         self.precision, self._spinning, self.batch_size = precision, spinning, batch_size
         self.pictures_in_flight = pictures_in_flight or DEPTH
-        self._limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight}
         self._opened: dict[str, Session] = {}
         self._warm = 0  # pictures in flight that all is warm for
         models = MODELS_OF_MODE[mode]
@@ -94,7 +93,7 @@ class PersonSearch:
             self.runtime = Runtime(reid.backend, "as its sessions", "ready sessions were passed")
             self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions, max_people=max_people, batch=batch_size)
             return
-        self.runtime = _select(bundle, models, precision, backend, threads, ops, tuned)
+        self.runtime = _select(bundle, models, precision, backend, threads, ops, batch_size, tuned)
         try:
             self._pipeline = self._open_pipeline(backend, threads, graphs)
         except BaseException:
@@ -141,7 +140,8 @@ class PersonSearch:
             pictures_in_flight: On TensorRT, most pictures at once, of calls and streams together, each with memory of
                 its own; those beyond wait. By default two of calls, and as many of streams as they are given `depth`.
             batch_size: Most pictures that `batch` hands to a network in one run. With 1 the networks' sizes are fixed
-                before they are loaded. On the CPU more are no faster.
+                before they are loaded. On the CPU more are no faster; on TensorRT no more are taken than plans are
+                built for (`mgts-trt build --batch`), and each batch in flight has memory for so many.
             public_key: Whose signature the bundle, and plans that are run, must have; see `Bundle.open`.
 
         Raises:
@@ -269,9 +269,10 @@ class PersonSearch:
             ```
 
         Args:
-            images: As for calling the pipeline, one after the other. They are read when there is room for one more.
-            depth: Most pictures in flight, by default `pictures_in_flight`, and never more than was passed for it. Each
-                has memory of its own on the GPU. ONNX Runtime takes one at a time.
+            images: As for calling the pipeline, one after the other. They are read when there is room for one more. On
+                TensorRT those of a sequence, such as a list, are there already and go in batches of `batch_size`.
+            depth: Most pictures in flight, or batches, by default `pictures_in_flight`, and never more than was passed
+                for it. Each has memory of its own on the GPU. ONNX Runtime takes one at a time.
             top: As for calling the pipeline.
             errors: What becomes of a picture that cannot be searched: `raise` raises at its place, and iteration may go
                 on with the next; `return` yields the exception in its place. What `images` itself raises is always
@@ -365,21 +366,20 @@ def _select(
     backend: Backend,
     threads: int | None,
     ops: LoweringChoice,
+    batch: int,
     tuned: Setting | None,
 ) -> Runtime:
     """What was tuned, if it still runs; else as without."""
     if tuned is not None:
         with suppress(BackendError):  # a GPU that is taken away, plans that were deleted
             runtime = select_runtime(
-                bundle, models, precision=precision, backend=tuned.backend, threads=threads, ops=ops
+                bundle, models, precision=precision, backend=tuned.backend, threads=threads, ops=ops, batch=batch
             )
             return replace(runtime, reason="`mgts-trt tune` found it the fastest on this machine")
-    return select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, ops=ops)
+    return select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, ops=ops, batch=batch)
 
 
-def _gpu_pipeline(
-    bundle: Bundle, mode: Mode, runtime: Runtime, graphs: bool, limits: Mapping[str, int | None]
-) -> Pipeline:
+def _gpu_pipeline(bundle: Bundle, mode: Mode, runtime: Runtime, graphs: bool, limits: Mapping[str, Any]) -> Pipeline:
     from mgts_trt.runtime.gpu.gpu_pipeline import GpuPipeline  # here: a machine without a GPU need not load it
 
     return GpuPipeline(bundle.manifest, mode, runtime.engines, graphs=graphs, **limits)

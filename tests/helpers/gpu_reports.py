@@ -28,6 +28,7 @@ def make_report(**changes: object) -> Report:
             latency=fast,
             stages={"detector": fast},
             images_per_second={1: 190, 2: 260},
+            at_once={1: fast, 4: Latency.of([2.5])},
             lowering="kernel",
             graphs=True,
             over_graph=1.6,

@@ -8,9 +8,9 @@ from benchmarks.gpu.parts.operator_costs import in_half, operator_cost, operator
 from benchmarks.gpu.parts.roofline_rows import Cost, count_cut
 from benchmarks.gpu.published import PUBLISHED, aim
 from benchmarks.gpu.report import Floors, ModeFloor, NetworkFloor, OperatorFloor
-from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.plans.builder.cut import Cut, cut
+from mgts_trt.plans.builder.one_picture import load_for_one
 from mgts_trt.plans.chain import OperatorStep
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 
@@ -47,7 +47,7 @@ def make(job: Job) -> Floors:
             if source not in counted:
                 job.say(f"counting {model} in {source}")
                 path = job.bundle.model_path(model, source)
-                network = cut(load_onnx(path), path)
+                network = cut(load_for_one(path), path)
                 counted[source] = network, count_cut(network, path, {"N": job.people})
             network, cost = counted[source]
             networks.append(_network(model, precision, cost.supposed(precision) if supposed else cost, supposed))

@@ -8,9 +8,9 @@ import numpy as np
 from benchmarks.gpu.parts.kernel_cases import Case, Put
 from mgts_trt._typing import Array
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.plans.builder.cut import Cut, cut
+from mgts_trt.plans.builder.one_picture import load_for_one
 from mgts_trt.plans.chain import Attribute, OperatorStep
 from mgts_trt.runtime.cuda.launch import Pointer
 from mgts_trt.runtime.operators.kernel_table import kernel_of
@@ -46,7 +46,7 @@ def operator_cases(bundle: Bundle, people: int, put: Put) -> Iterator[OperatorCa
 
     Args:
         bundle: Gives the networks; one without operators has no cases.
-        people: What a dimension that varies is.
+        people: What the dimension of people is; there is one picture.
         put: Where arrays go.
 
     Raises:
@@ -57,7 +57,7 @@ def operator_cases(bundle: Bundle, people: int, put: Put) -> Iterator[OperatorCa
     for name, model in bundle.manifest.models.items():
         for precision in model.files:
             path = bundle.model_path(name, precision)
-            network = cut(load_onnx(path), path)
+            network = cut(load_for_one(path), path)
             for step in network.steps:
                 if isinstance(step, OperatorStep):
                     specs = tuple(str(network.tensors[each]) for each in (*step.inputs, *step.outputs))

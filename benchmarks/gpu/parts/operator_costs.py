@@ -80,7 +80,7 @@ def operator_work(step: OperatorStep, tensors: Mapping[str, TensorSpec], sizes: 
 
 def sized(spec: TensorSpec, sizes: Mapping[str, int]) -> Shape:
     """A tensor's shape with its named dimensions at these sizes, 1 where none is named."""
-    return tuple(sizes.get(size, 1) if isinstance(size, str) else size for size in spec.shape)
+    return spec.sized({symbol: sizes.get(symbol, 1) for symbol in spec.symbols})
 
 
 def _bytes(spec: TensorSpec, shape: Shape) -> int:

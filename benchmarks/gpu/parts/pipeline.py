@@ -10,9 +10,12 @@ from typing import Any
 from benchmarks.gpu.job import Job
 from benchmarks.gpu.parts.forms import Form, compare_lowerings, forms
 from benchmarks.gpu.parts.networks import ONNXRUNTIME, ORT_CUDA, torch_sides
-from benchmarks.gpu.report import Group
+from benchmarks.gpu.report import Group, Latency, SideResult
 from benchmarks.gpu.timing import Call, in_turns, words
 from mgts_trt.choices import Mode
+from mgts_trt.errors import MgtsError
+from mgts_trt.plans.batch import plan_batch
+from mgts_trt.plans.build_commands import build_command
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 from mgts_trt.runtime.pipeline import PersonSearch
 
@@ -27,6 +30,7 @@ def plan(job: Job) -> list[str]:
         sides = [str(form) for form in forms(job)] if job.on_gpu else [ONNXRUNTIME]
         sides += [f"baseline {name}" for name in job.baselines]
         depths = f"throughput at {', '.join(map(str, DEPTHS))} in flight over {job.counts.stream} pictures"
+        depths += f"; {', '.join(map(str, job.batches))} pictures at once" if max(job.batches) > 1 else ""
         lines += [
             f"mode {mode} in {precision}: {'; '.join(sides)}: {job.counts}; {depths}"
             for precision in job.precisions_of(mode)
@@ -44,14 +48,23 @@ def run(job: Job) -> None:
                 job.report.pipeline.append(_group(job, mode, precision, in_torch, open_things))
 
 
-def open_pipeline(job: Job, mode: Mode, precision: str, form: Form | None = None) -> PersonSearch:
+def open_pipeline(job: Job, mode: Mode, precision: str, form: Form | None = None, batch: int = 1) -> PersonSearch:
     """Our pipeline; `form` chooses among TensorRT's.
 
     Raises:
-        MgtsError: It cannot run here.
+        MgtsError: It cannot run here, or its plans do not take so many pictures at once.
     """
     options: dict[str, Any] = {} if form is None else {"ops": form.lowering, "graphs": form.graphs}
-    return PersonSearch(job.bundle, mode=mode, backend=job.backend, precision=precision, **options)
+    search = PersonSearch(job.bundle, mode=mode, backend=job.backend, precision=precision, batch_size=batch, **options)
+    for model, plan in search.runtime.engines.items():
+        most = plan.record.identity.batch
+        if plan_batch(job.bundle.model(model), batch) > most:
+            search.close()
+            raise MgtsError(
+                f"The plan of {model} takes {most} at once. Build another: "
+                f"{build_command(job.bundle.root, model, form and form.lowering, batch)}"
+            )
+    return search
 
 
 def _group(job: Job, mode: Mode, precision: str, in_torch: Mapping[str, Call], open_things: ExitStack) -> Group:
@@ -84,9 +97,35 @@ def _group(job: Job, mode: Mode, precision: str, in_torch: Mapping[str, Call], o
                 except Exception as error:  # of any library: it is a result, too
                     result.notes.append(f"{depth} in flight: {words(error)}")
     for result in results:
+        form = measured.get(result.label)
+        # Launched one by one, more pictures cost as much less as the host is the slower part: nobody runs it so.
+        if result.label in ours and result.error is None and (form is None or form.graphs):
+            _at_once(job, mode, precision, form, result)
+    for result in results:
         refusals = ours[result.label].runtime.graph_refusals if result.label in ours else {}
         result.notes += [f"{work}: not captured: {why}" for work, why in refusals.items()]
     return Group(what=mode, precision=precision, people=job.people, sides=results)
+
+
+def _at_once(job: Job, mode: Mode, precision: str, form: Form | None, result: SideResult) -> None:
+    """Fill `result.at_once`: batches of every size in turns."""
+    where = f"mode {mode} in {precision}: {result.label}"
+    with ExitStack() as open_things:
+        sides: dict[str, Call] = {}
+        for batch in job.batches if max(job.batches) > 1 else ():
+            with job.leave_out(f"{where}, {batch} at once"):
+                search = open_things.enter_context(open_pipeline(job, mode, precision, form, batch))
+                sides[str(batch)] = partial(_batch_call, job, search, batch)
+        samples = in_turns(sides, job.counts, on_turn=lambda label: job.say(f"{where}, {label} at once"))
+    for label, each in samples.items():
+        if each.error is not None:
+            result.notes.append(f"{label} at once: {each.error}")
+        else:
+            result.at_once[int(label)] = Latency.of([milliseconds / int(label) for milliseconds in each.total])
+
+
+def _batch_call(job: Job, search: PersonSearch, batch: int) -> None:
+    search.batch([job.image] * batch, top=job.people)
 
 
 def throughput(search: PersonSearch, job: Job, depth: int) -> float:

@@ -14,6 +14,7 @@ from benchmarks.gpu.report import PlanTrial
 from mgts_trt.bundle.onnx_domains import calls_operators
 from mgts_trt.choices import Lowering
 from mgts_trt.errors import BackendError
+from mgts_trt.plans.batch import plan_batch
 from mgts_trt.plans.installed import require_flavour
 from mgts_trt.plans.support import CURRENT, PORTABLE
 
@@ -28,19 +29,23 @@ class Candidate(NamedTuple):
     precision: str
     target: str
     lowering: Lowering
+    batch: int = 1
 
     def __str__(self) -> str:
-        return f"{self.model} in {self.precision}, {self.target}, operators as {self.lowering}"
+        pictures = f", up to {self.batch} pictures" if self.batch > 1 else ""
+        return f"{self.model} in {self.precision}, {self.target}, operators as {self.lowering}{pictures}"
 
 
 def candidates(job: Job, targets: Iterable[str]) -> list[Candidate]:
     """Every plan the pipeline could run."""
     return [
-        Candidate(model, precision, target, lowering)
+        Candidate(model, precision, target, lowering, batch)
         for model in job.models
         for precision in job.files(model)
         for target in targets
         for lowering in (job.lowerings if calls_operators(job.bundle.model_path(model, precision)) else ("graph",))
+        for batch in job.batches
+        if plan_batch(job.bundle.model(model), batch) == batch
     ]
 
 
@@ -68,7 +73,7 @@ def run(job: Job) -> None:
 
 
 def _try(job: Job, flavour: str, each: Candidate) -> PlanTrial:
-    arguments = [str(job.bundle.root.resolve()), *each, str(job.people)]
+    arguments = [str(job.bundle.root.resolve()), *map(str, each), str(job.people)]
     command = [sys.executable, "-m", "benchmarks.gpu.parts.try_plan", *arguments]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_SECONDS)

@@ -14,9 +14,10 @@ import numpy as np
 
 from benchmarks.gpu.parts.operator_costs import operator_cost, sized
 from benchmarks.gpu.report import Ceilings, Group, RooflineRow
-from mgts_trt.bundle.onnx_graph import Tensor, infer_tensors, load_onnx, read_graph
+from mgts_trt.bundle.onnx_graph import Tensor, infer_tensors, read_graph
 from mgts_trt.bundle.operators import DOMAIN
 from mgts_trt.plans.builder.cut import Cut, cut
+from mgts_trt.plans.builder.one_picture import load_for_one
 from mgts_trt.plans.chain import OperatorStep
 
 _VIEWS = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze", "Unsqueeze"})
@@ -155,7 +156,7 @@ def count(path: Path, sizes: Mapping[str, int]) -> Cost:
         BuildError: It cannot be cut at its operators.
         OnnxError: The package onnx is missing, or the file cannot be read.
     """
-    return count_cut(cut(load_onnx(path), path), path, sizes)
+    return count_cut(cut(load_for_one(path), path), path, sizes)
 
 
 def count_cut(network: Cut, path: Path, sizes: Mapping[str, int]) -> Cost:

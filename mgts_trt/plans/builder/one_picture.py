@@ -1,13 +1,27 @@
 """A network whose number of pictures varies, fixed to one: as static as if it had been exported so."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.recipe import PICTURES
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.plans.builder.tensor_specs import tensor_specs
+
+
+def load_for_one(path: Path) -> Any:
+    """An ONNX model as it is for one picture; one that takes people is as the file has it.
+
+    Raises:
+        OnnxError: The file cannot be read.
+    """
+    model = load_onnx(path)
+    if varies(model):
+        fix_batch(model)
+    return model
 
 
 def varies(model: Any) -> bool:

@@ -79,7 +79,8 @@ class Segmenter:
 
     def read(self, place: int) -> Array:
         """A picture's instance map on the host, uint16 [Hc, Wc], a copy."""
-        return self._maps.host.rows(place, place + 1).array[0].copy()
+        on_host: Array = self._maps.host.rows(place, place + 1).array[0]
+        return on_host.copy()
 
     def settle(self) -> None:
         """See `BatchEngine.settle`."""

@@ -45,6 +45,7 @@ def select_runtime(
     backend: Backend,
     threads: int | None,
     ops: LoweringChoice = "auto",
+    batch: int = 1,
 ) -> Runtime:
     """Decide what runs `models`.
 
@@ -56,6 +57,7 @@ def select_runtime(
             both, or on the CPU.
         threads: CPU threads; all available ones by default.
         ops: How plans compute the networks' operators; see `mgts_trt.runtime.session.tensorrt.usable_plan`.
+        batch: Pictures at once that plans should take; likewise.
 
     Raises:
         BackendError: `backend` is unknown, or needs a GPU and cannot run here; the message says why.
@@ -75,7 +77,7 @@ def select_runtime(
     from mgts_trt.runtime.session.tensorrt import load_engines
 
     try:
-        gpu, engines = load_engines(bundle, models, precision, ops)
+        gpu, engines = load_engines(bundle, models, precision, ops, batch)
     except MgtsError as error:
         if backend == "tensorrt":
             raise BackendError(

@@ -36,20 +36,22 @@ def usable_plan(
     model: str,
     precision: str,
     ops: LoweringChoice = "auto",
+    batch: int = 1,
     *,
     flavour: Flavour,
     gpus: Sequence[Gpu],
 ) -> Plan:
     """Find and verify the plan this machine would run.
 
-    A plan for exactly this GPU is preferred to a portable one, and of these the one for the most pictures at once.
-    Without a GPU the portable plan is taken.
+    A plan for exactly this GPU is preferred to a portable one. Without a GPU the portable plan is taken.
 
     Args:
         bundle: An opened bundle.
         model: One of its models.
         precision: One of the model's precisions.
         ops: How it computes the network's operators; `auto` takes the best of those that are built.
+        batch: Pictures at once that it should take: of those that are built the one for the next larger number, or else
+            for the largest.
         flavour: Loads it.
         gpus: Of this machine; the first one runs it.
 
@@ -67,15 +69,16 @@ def usable_plan(
             f"{flavour} runs plans on the GPU they were built on, and there is no NVIDIA GPU here that it supports. "
             "Use --backend onnxruntime."
         )
+    batches = sorted(built_batches(bundle, model), key=lambda built: (built < batch, abs(built - batch)))
     identities = [
-        PlanIdentity.of(bundle, model, precision, target, flavour, form, batch)
+        PlanIdentity.of(bundle, model, precision, target, flavour, form, built)
         for form in forms
         for target in targets
-        for batch in built_batches(bundle, model)
+        for built in batches
     ]
     there = [identity for identity in identities if os.path.isdir(bundle.plans / identity.folder)]
     if not there:  # the error tells what to build
-        there = [PlanIdentity.of(bundle, model, precision, targets[0], flavour, wanted)]
+        there = [PlanIdentity.of(bundle, model, precision, targets[0], flavour, wanted, batch)]
     plan = find_plan(bundle, there[0])
     _require_tensors(plan, bundle.model(model))
     return plan
@@ -101,6 +104,7 @@ def open_engine(
     precision: str,
     *,
     ops: LoweringChoice = "auto",
+    batch: int = 1,
     device: DeviceLayer | None = None,
 ) -> LoadedPlan:
     """Find, verify and load the plan this machine runs.
@@ -110,6 +114,7 @@ def open_engine(
         model: One of its models.
         precision: One of the model's precisions.
         ops: See `usable_plan`.
+        batch: Likewise.
         device: Where it runs; None means the first GPU.
 
     Raises:
@@ -119,7 +124,7 @@ def open_engine(
     """
     gpus = find_gpus()
     flavour = require_flavour(gpus[0] if gpus else None)
-    plan = usable_plan(bundle, model, precision, ops, flavour=flavour, gpus=gpus)
+    plan = usable_plan(bundle, model, precision, ops, batch, flavour=flavour, gpus=gpus)
     return load_plan(plan, flavour, device or _first_gpu(), gpus[0] if gpus else None)
 
 
@@ -173,7 +178,7 @@ def runnable_targets(flavour: Flavour, gpus: Sequence[Gpu]) -> list[str]:
 
 
 def load_engines(
-    bundle: Bundle, models: Sequence[str], precision: str, ops: LoweringChoice = "auto"
+    bundle: Bundle, models: Sequence[str], precision: str, ops: LoweringChoice = "auto", batch: int = 1
 ) -> tuple[Gpu, dict[str, LoadedPlan]]:
     """The plans of these models, loaded: TensorRT can run them here.
 
@@ -182,6 +187,7 @@ def load_engines(
         models: Names of the models wanted.
         precision: One of their precisions.
         ops: See `usable_plan`.
+        batch: Likewise.
 
     Returns:
         The GPU they are on, and the engines by model.
@@ -201,7 +207,7 @@ def load_engines(
     # All plans are verified before the first is loaded, and none a second time before its turn. What can happen to one
     # in between does no harm: a build replaces the folder as a whole, by a plan of the same identity. Someone who
     # changes the file in place could change its checksum with it, at any time.
-    plans = {model: usable_plan(bundle, model, precision, ops, flavour=flavour, gpus=gpus) for model in models}
+    plans = {model: usable_plan(bundle, model, precision, ops, batch, flavour=flavour, gpus=gpus) for model in models}
     engines: dict[str, LoadedPlan] = {}
     try:
         for model, plan in plans.items():

@@ -54,7 +54,7 @@ def run(monkeypatch, capsys, tmp_path):
 def test_all_that_can_run_on_a_cpu(run, bundle, photos, tmp_path) -> None:
     code, out, _ = run(
         bundle, "--backend", "onnxruntime", "--quick", "--baseline", "no", "--image", photos / "a.png", "--people", 2,
-        "--pictures", photos, "--images", 20,
+        "--pictures", photos, "--images", 20, "--batch", "1,2",
     )  # fmt: skip
     assert code == 0
     assert "Written to" in out
@@ -74,6 +74,7 @@ def test_all_that_can_run_on_a_cpu(run, bundle, photos, tmp_path) -> None:
         assert group.sides[0].stages.keys() >= {"letterbox", "detector", "separate", "reid"}
         assert group.sides[0].images_per_second.keys() == set(DEPTHS)
         assert not group.sides[0].notes
+        assert group.sides[0].at_once.keys() == {1, 2}
     assert len(report.networks) == 8
     assert {(row.model, row.precision) for row in report.roofline} == {(g.what, g.precision) for g in report.networks}
     assert all(row.over_floor > 0 for row in report.roofline)
@@ -138,6 +139,8 @@ def test_a_dry_run_measures_nothing(run, bundle, photos, tmp_path) -> None:
     assert "mgts in fp16, portable, operators as graph: build if missing, load, run" in out
     sides = (f"TensorRT, {how}, operators as {ops}" for ops in RUNNABLE for how in ("launches", "CUDA graphs"))
     assert f"mode net in fp16: {'; '.join(sides)}" in out
+    assert "; 1, 4, 8 pictures at once" in out
+    assert "detector in fp16, portable, operators as graph, up to 8 pictures: build if missing, load, run" in out
     assert not (tmp_path / "out").exists()
 
 
@@ -148,6 +151,7 @@ def test_a_dry_run_measures_nothing(run, bundle, photos, tmp_path) -> None:
         (["--dry-run", "--precision", "int8"], "holds fp16, fp32, not 'int8'"),
         (["--dry-run", "--baseline", "jax"], "no baseline 'jax'; there are eager"),
         (["--dry-run", "--mode", "mask"], "no mode 'mask'"),
+        (["--dry-run", "--batch", "4,many"], "--batch is '4,many', but numbers from 1 to 64"),
     ],
 )
 def test_what_cannot_be_asked_for(run, bundle, arguments, message) -> None:
@@ -170,14 +174,14 @@ def test_a_plan_is_tried_as_far_as_it_comes(bundle) -> None:
     from benchmarks.gpu.parts.try_plan import try_plan
     from mgts_trt.bundle.bundle import Bundle
 
-    trial = try_plan(Bundle.open(bundle), "idnet", "fp32", "portable", "graph", 2)
+    trial = try_plan(Bundle.open(bundle), "idnet", "fp32", "portable", "graph", 1, 2)
     assert trial.milliseconds["build"] > 0
     if find_gpus():
         assert trial.reached == "ran" or trial.message
     else:
         assert trial.reached == "built"
         assert trial.message
-    current = try_plan(Bundle.open(bundle), "idnet", "fp32", "current", "graph", 2)
+    current = try_plan(Bundle.open(bundle), "idnet", "fp32", "current", "graph", 1, 2)
     assert find_gpus() or ("no NVIDIA GPU" in current.message and current.reached == "nothing")
 
 

@@ -45,3 +45,11 @@ def test_the_papers_numbers_are_compared_with_its_own_networks_alone() -> None:
     for preset in ("edge", "paper"):
         text = printed(preset)
         assert all(number in text for number in ("650 ms", "626 ms", "579 ms", "64 ms", "1270 ms", "690 ms"))
+
+
+def test_a_batch_is_told() -> None:
+    report = bench_report("edge")
+    console = Console(file=io.StringIO(), width=120)
+    console.print(bench_table(report.model_copy(update={"batch": 4})))
+    assert "runs of 4 pictures at once, " in console.file.getvalue()
+    assert "at once" not in plain(printed())

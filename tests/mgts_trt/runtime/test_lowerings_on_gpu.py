@@ -20,6 +20,8 @@ from tests.helpers.paths import TRAINED
 from tests.helpers.simulated_machine import TARGET, simulated_gpu
 
 LOWERINGS = ("graph", "kernel")
+TOGETHER = 3
+"""Pictures that detector and mask net take at once, in plans of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,8 @@ def planned(tmp_path_factory):
         for model in bundle.manifest.models:
             for lowering in LOWERINGS:
                 write_plan(bundle, model, flavour, TARGET, lowering=lowering)
+                if model in ("detector", "masknet"):
+                    write_plan(bundle, model, flavour, TARGET, lowering=lowering, batch=TOGETHER)
     return bundle
 
 
@@ -79,6 +83,24 @@ def test_a_picture_has_the_same_people_in_every_lowering(planned, machine, mode)
             assert len(graph)
             assert_alike(kernel, graph)
             assert_alike(kernel, reference(picture, top=5))
+
+
+@pytest.mark.parametrize("ops", LOWERINGS)
+def test_pictures_together_have_the_people_each_has_alone(planned, machine, ops):
+    first, *_, last = [golden.canvas for golden in load_goldens(planned)]
+    with PersonSearch(planned, mode="net", backend="tensorrt", ops=ops) as search:
+        assert {plan.record.identity.batch for plan in search.runtime.engines.values()} == {1}
+        alone = [search(picture, top=5) for picture in (first, last)]
+    with PersonSearch(planned, mode="net", backend="tensorrt", ops=ops, batch_size=TOGETHER) as search:
+        batches = {model: plan.record.identity.batch for model, plan in search.runtime.engines.items()}
+        assert batches == {"detector": TOGETHER, "masknet": TOGETHER, "mgts": 1}
+        # Plainly and under a capture. Two pictures run in a batch of two, which has shapes of its own.
+        for pictures in ([first, last, first], [first, last, first], [last, first]):
+            wanted = alone if pictures[0] is first else alone[::-1]
+            for got, expected in zip(search.batch(pictures, top=5), [*wanted, wanted[0]], strict=False):
+                assert len(got)
+                assert_alike(got, expected)
+        assert search.runtime.graph_refusals == {}
 
 
 def test_a_chain_has_every_operator_that_its_network_calls(planned, machine):
