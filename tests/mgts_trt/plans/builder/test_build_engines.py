@@ -9,15 +9,16 @@ import pytest
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile, write_manifest
-from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.bundle.recipe import Profile, load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
-from mgts_trt.errors import BuildError, MgtsError
+from mgts_trt.errors import BuildError, MgtsError, PlanError
 from mgts_trt.machine.gpus import Gpu
-from mgts_trt.plans.batch import plan_profile
+from mgts_trt.plans.batch import at_batch, plan_profile
 from mgts_trt.plans.builder import build
 from mgts_trt.plans.builder.build import build_bundle, build_plan
 from mgts_trt.plans.builder.build_engines import build_engines
 from mgts_trt.plans.builder.lower import EngineFile, lower
+from mgts_trt.plans.builder.one_picture import fix_batch
 from mgts_trt.plans.chain import CONSTANTS
 from mgts_trt.plans.constants import load_constants
 from mgts_trt.plans.flavour import Flavour
@@ -124,6 +125,38 @@ class TestPictures:
         assert shapes["image"][0] == ("B" if batch > 1 else 1)
         if lowering == "kernel":
             assert shapes["r"] == ("12*B" if batch > 1 else 12, 8, 2, 2)
+
+    @pytest.mark.parametrize(("model", "ops"), [("detector", "kernel"), ("masknet", "graph")])
+    def test_a_plan_for_several(self, bundle, model, ops):
+        one = build_plan(bundle, model, "fp32", ops=ops).record
+        result = build_plan(bundle, model, "fp32", ops=ops, batch=3)
+        assert "batch3" in result.folder.name
+        assert (one.profile, result.record.profile) == ({}, {"B": Profile(min=1, opt=3, max=3)})
+        assert (one.inputs["image"].shape[0], result.record.inputs) == (1, bundle.model(model).inputs)
+        assert not build_plan(bundle, model, "fp32", ops=ops, batch=3).fresh
+        assert verify_plan(result.folder, PlanIdentity.of(bundle, model, "fp32", "portable", FLAVOUR, ops, 3))
+        with pytest.raises(PlanError, match=r"takes 3 pictures at once, not 2 pictures.*--batch 3"):
+            verify_plan(result.folder, PlanIdentity.of(bundle, model, "fp32", "portable", FLAVOUR, ops, 2))
+
+    def test_a_model_of_one_picture_has_no_plan_for_more(self, bundle):
+        model = onnx.load(bundle.model_path("detector", "fp32"))
+        fix_batch(model)
+        entry = bundle.model("detector")
+        fixed = {"inputs": at_batch(entry.inputs, 1), "outputs": at_batch(entry.outputs, 1)}
+        entry = entry.model_copy(update=fixed)
+        models = {"detector": entry, "idnet": bundle.model("idnet")}
+        fixed = replace_model(
+            Bundle(bundle.root, bundle.manifest.model_copy(update={"models": models})), "detector", model
+        )
+        with pytest.raises(BuildError, match=r"detector takes one picture at a time.*--batch 1"):
+            build_bundle(fixed, batch=2)
+        assert plan_folders(fixed) == []
+        assert build_plan(fixed, "detector", "fp32", ops="kernel").record.inputs == entry.inputs
+
+    def test_models_of_people_have_one_plan(self, bundle):
+        first = build_plan(bundle, "idnet", "fp32", batch=3)
+        assert not build_plan(bundle, "idnet", "fp32").fresh
+        assert first.record.identity.batch == 1
 
 
 class TestLowerings:

@@ -27,7 +27,7 @@ from tests.helpers.goldens import add_golden
 from tests.helpers.headed_mgts import put_headed_mgts
 from tests.helpers.simulated_machine import A4000, TARGET, simulated_gpu
 from tests.helpers.threads import in_threads
-from tests.helpers.tiny_bundle import PATCH, make_tiny_bundle
+from tests.helpers.tiny_bundle import CANVAS, PATCH, make_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +133,34 @@ def test_auto_takes_the_best_that_is_built(headed, tmp_path, trt, built, taken):
         else:
             with pytest.raises(PlanError, match="no plan of mgts in fp32 for sm_86"):
                 find(ops)
+
+
+def test_the_plan_for_the_next_larger_number_of_pictures_is_taken(headed, tmp_path, trt):
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
+    options = {"flavour": trt.flavour, "gpus": [A4000]}
+    find = lambda batch: usable_plan(bundle, "detector", "fp32", batch=batch, **options)  # noqa: E731
+    with pytest.raises(PlanError, match=r"no plan of detector .* for 4 pictures at once\. Build it with .* --batch 4"):
+        find(4)
+    for built, asked in (([2], [2, 2, 2]), ([2, 8], [2, 2, 8]), ([2, 8, 4, 1], [1, 2, 4])):
+        for batch in built:
+            write_plan(bundle, "detector", trt.flavour, TARGET, batch=batch)
+        assert [find(batch).record.identity.batch for batch in (1, 2, 3)] == asked
+    assert find(9).record.identity.batch == 8
+
+
+def test_a_session_takes_any_number_of_pictures_that_its_plan_does(headed, tmp_path, trt):
+    bundle = Bundle.open(shutil.copytree(headed.root, tmp_path / "bundle"))
+    write_plan(bundle, "detector", trt.flavour, TARGET, batch=3)
+    images = np.random.default_rng(0).integers(0, 256, (4, *CANVAS, 3), np.uint8)
+    mine = TensorRTSession(bundle, "detector", "fp32")
+    reference = OnnxRuntimeSession(bundle, "detector", "fp32", batch=4)
+    for count in (3, 1, 2, 3):
+        wanted = reference.run({"image": images[:count]})
+        for name, array in mine.run({"image": images[:count]}).items():
+            np.testing.assert_array_equal(array, wanted[name])
+    with pytest.raises(BackendError, match=r"cannot be \[4, .*B = 1…3"):
+        mine.run({"image": images})
+    mine.close()
 
 
 def test_auto_takes_plugins_where_their_library_is(headed, tmp_path, monkeypatch):
