@@ -100,7 +100,7 @@ def reid_part(original: Original, options: ReidOptions) -> Part:
     if not together:
         notes.append(
             f"{original.path.name} has its batch of 1 written into its graph, so people are described one by one, "
-            "which is slow on a GPU: export it with a dynamic batch"
+            "and on ONNX Runtime alone, since TensorRT-RTX takes no Scan: export it with a dynamic batch"
         )
     session = open_session(original.model.SerializeToString())
 

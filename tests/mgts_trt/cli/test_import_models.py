@@ -1,5 +1,7 @@
 """`mgts-trt import`: what it shows, what it writes, and what it cannot read of its options."""
 
+import numpy as np
+import onnx
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
@@ -28,19 +30,56 @@ def test_shows_and_writes(run, pristine, reid, tmp_path):
     assert "cosine, author's resize" in out
 
 
-def test_what_comes_after_takes_it(run, pristine, reid, photo, tmp_path):
-    """Detection and bench in the mode it holds, without its being named."""
-    made = tmp_path / "made"
-    assert run("import", "--into", pristine, "--reid", reid, "--out", made)[0] == 0
-    code, out, err = run("detect", photo, "--bundle", made, "--out", tmp_path / "out")
+@pytest.fixture(params=["a re-ID network", "both"])
+def theirs(request, run, pristine, reid, tmp_path):
+    """A bundle of others' files; where PyTorch is there to export one, with another's detector, too."""
+    made = tmp_path / "theirs"
+    files = ["--into", pristine]
+    if request.param == "both":
+        files = ["--detector", _detector(tmp_path / "yolox.onnx"), "--person", 1, "--threshold", 0.3]
+    code, _, err = run("import", "--reid", reid, *files, "--out", made)
     assert code == 0, err
-    assert "mode none" in out
-    code, out, err = run("bench", made, "--image", photo, "--runs", 1, "--backend", "onnxruntime")
-    assert code == 0, err
-    assert "none" in out
-    code, _, err = run("detect", photo, "--bundle", made, "--mode", "net", "--out", tmp_path / "out")
+    return made
+
+
+def _detector(path):
+    pytest.importorskip("torch")
+    from tests.helpers import detector_modules as modules
+
+    plant = np.full((modules.CELLS, 8), -12.0)
+    plant[:, :4] = 0.1
+    plant[111] = [0.25, 0.5, np.log(2), np.log(3), 2.2, -12, 2.2, -12]
+    modules.torch.manual_seed(0)
+    onnx.save(modules.exported(modules.YoloX(plant), modules.Export(False, 11), ["output"]), path)
+    return path
+
+
+def test_what_comes_after_takes_it(run, theirs, photo, tmp_path):
+    """Every command that is given a bundle, in the mode it holds, without its being named."""
+    half, gallery = tmp_path / "half", tmp_path / "gallery"
+    for words in (
+        ("parity", theirs, "--backend", "onnxruntime"),
+        ("detect", photo, "--bundle", theirs, "--out", tmp_path / "out", "--people", 1),
+        ("bench", theirs, "--image", photo, "--runs", 1, "--backend", "onnxruntime"),
+        ("index", photo, "--gallery", gallery, "--bundle", theirs),
+        ("bundle", "seal", theirs),
+        ("convert", theirs, "--out", half, "--precision", "fp32,fp16"),
+        ("parity", half, "--backend", "onnxruntime", "--precision", "fp16"),
+        ("inspect", theirs),
+    ):
+        code, out, err = run(*words)
+        assert code == 0, (words, out, err)
+    assert Bundle.open(half).model("idnet").imported == Bundle.open(theirs).model("idnet").imported
+    code, _, err = run("detect", photo, "--bundle", theirs, "--mode", "net", "--out", tmp_path / "out")
     assert code == 2
     assert "Take --mode none" in err
+
+
+def test_a_gallery_of_another_network_is_refused(run, theirs, pristine, photo, tmp_path):
+    code, _, err = run("index", photo, "--gallery", tmp_path / "g", "--bundle", pristine, "--mode", "none")
+    assert code == 0, err
+    code, _, err = run("index", photo, "--gallery", tmp_path / "g", "--bundle", theirs)
+    assert (code, "cannot be compared" in " ".join(err.split())) == (2, True), err
 
 
 @pytest.mark.parametrize(
