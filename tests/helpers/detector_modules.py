@@ -185,3 +185,70 @@ def exported(module: nn.Module, export: Export, outputs: list[str], dynamic: boo
     finally:
         logging.disable(level)
     return onnx.load_from_string(file.getvalue())
+
+
+THRESHOLD, MOST = 0.2, 100
+"""Least score and number of boxes that detectors with an NMS of their own give."""
+
+
+class WithNms(nn.Module):
+    """Base: boxes [N, 4] in pixels and class probabilities [N, 4], class 0 the background, before an NMS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels = Levels(8)
+        corner, stride = grid()
+        self.register_buffer("middle", (corner + 0.5) * stride)
+        self.register_buffer("stride", stride)
+
+    def rows(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        raw = flat(self.levels(image * 4))[0]
+        middle = self.middle + raw[:, :2].tanh() * self.stride
+        half = (raw[:, 2:4].tanh() + 2) * self.stride / 2
+        return torch.cat([middle - half, middle + half], dim=1), raw[:, 4:] * 30
+
+    def suppressed(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        from torchvision.ops import batched_nms
+
+        keep = batched_nms(boxes, scores, labels, 0.45)[:MOST]
+        return boxes[keep], scores[keep], labels[keep]
+
+
+class SsdWithNms(WithNms):
+    """Torchvision's SSD: class by class a threshold and the best, then NMS over all."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, logits = self.rows(image)
+        probabilities = logits.softmax(dim=-1)
+        found: list[list[Tensor]] = [[], [], []]
+        for label in range(1, probabilities.shape[1]):
+            score = probabilities[:, label]
+            keep = score > THRESHOLD
+            score, box = score[keep], boxes[keep]
+            score, best = score.topk(min_count(score, 50))
+            labels = torch.full_like(score, label, dtype=torch.int64)
+            for part, values in zip(found, (box[best], score, labels), strict=True):
+                part.append(values)
+        return self.suppressed(*(torch.cat(part) for part in found))
+
+
+class RetinaWithNms(WithNms):
+    """Torchvision's RetinaNet: cells and classes together a threshold and the best, decoded, then NMS."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        boxes, logits = self.rows(image)
+        classes = logits.shape[1]
+        scores = (logits.flip(1) * 20 - 3).sigmoid().flatten()
+        keep = scores > THRESHOLD
+        rows = torch.where(keep)[0]
+        scores, best = scores[keep].topk(min_count(scores[keep], 50 * classes))
+        rows = rows[best]
+        cells = torch.div(rows, classes, rounding_mode="floor")
+        return self.suppressed(boxes[cells].clamp(min=0), scores, rows % classes)
+
+
+def min_count(values: Tensor, most: int) -> Tensor | int:
+    """How many TopK may take, as torchvision's exporter counts them."""
+    from torchvision.models.detection._utils import _topk_min
+
+    return _topk_min(values, most, 0)

@@ -75,8 +75,11 @@ def recognise_form(original: ModelProto, options: DetectorOptions) -> tuple[Reco
     """As `recognise`, with the static graph whose tensors it names."""
     form = static_form(original, options)
     cut = form.cut
+    wanted = options
+    if cut is not None and cut.kind == "inputs":  # all boxes there are, however few
+        wanted = replace(options, family=options.family or "ssd")
     shapes = {output.name: form.shapes.get(output.name) for output in form.model.graph.output}
-    outputs = find_outputs(shapes, form.image.hw, options)
+    outputs = find_outputs(shapes, form.image.hw, wanted)
     habit = HABITS[outputs.family]
     why = {"family": outputs.why, "canvas": "the model's input"}
     why |= dict.fromkeys(("nms", "colour", "pad", "placement"), "the family's")
