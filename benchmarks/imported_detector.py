@@ -14,12 +14,12 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime as ort
 import typer
 
 from benchmarks.environment import environment
 from mgts_trt._typing import Array, Image
+from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.cli.console import out
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
@@ -42,13 +42,13 @@ _FAINTEST = 1e-3
 
 @app.command()
 def main(
-    model: Annotated[Path, typer.Argument(help="ONNX file of a detector.", exists=True, dir_okay=False)],
-    pictures: Annotated[list[Path], typer.Option(help="Folder with a boxes.json; several times.", exists=True)],
+    model: Annotated[Path, typer.Argument(help="ONNX file of a detector.")],
+    pictures: Annotated[list[Path], typer.Option(help="Folder with a boxes.json; several times.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures of each.")] = None,
     json_file: JsonOption = None,
 ) -> None:
     """Compare box APs."""
-    original = onnx.load(model)
+    original = load_onnx(model)
     found, form = recognise_form(original, DetectorOptions())
     session = _session(original.SerializeToString())
     contract = _session(write_contract(form, found).SerializeToString())

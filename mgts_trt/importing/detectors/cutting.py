@@ -35,11 +35,13 @@ class Cutoff(NamedTuple):
         kind: `rows`: the outputs are the original's, of all rows; `inputs`: they are what its NMS took.
         iou: Of the NMS.
         why: For people.
+        person: Number of the class whose rows alone are left; None where all are.
     """
 
     kind: Literal["rows", "inputs"]
     iou: float | None
     why: str
+    person: int | None = None
 
 
 def cut_nms(model: ModelProto, options: DetectorOptions) -> Cutoff | None:
@@ -64,7 +66,9 @@ def cut_nms(model: ModelProto, options: DetectorOptions) -> Cutoff | None:
         model.CopyFrom(everything[0])
         if rows:
             _set_labels(model, person)
-        return Cutoff("rows", everything[1], "all rows of the person, before the model's own NMS")
+        return Cutoff(
+            "rows", everything[1], "all rows of the person, before the model's own NMS", person if rows else None
+        )
     iou = _cut_at_inputs(model)
     if iou is None:
         raise OnnxError(

@@ -92,7 +92,7 @@ def recognise_form(original: ModelProto, options: DetectorOptions) -> tuple[Reco
     unbatched = tuple(role for role, name in outputs.roles.items() if values[name].ndim == _ranks(outputs)[role] - 1)
     outputs, scale = _measured(form, outputs, values, options)
     why |= {"scores": scale.why_scores, "boxes": scale.why_boxes, "family": outputs.why}
-    classes, person = _classes(original, outputs, scale, options, why)
+    classes, person = _classes(original, form, outputs, scale, options, why)
     activation = options.activation or scale.activation
     if options.activation is None and outputs.family == "detr" and outputs.channels == 92:
         activation, why["scores"] = "softmax", "92 logits: COCO's 91 numbers and no object"
@@ -182,7 +182,12 @@ def _measured(
 
 
 def _classes(
-    original: ModelProto, outputs: Outputs, scale: Scale, options: DetectorOptions, why: dict[str, str]
+    original: ModelProto,
+    form: StaticForm,
+    outputs: Outputs,
+    scale: Scale,
+    options: DetectorOptions,
+    why: dict[str, str],
 ) -> tuple[int, int]:
     """How many classes there are, and which is the person."""
     names = _class_names(original)
@@ -191,7 +196,9 @@ def _classes(
     count = channels - 1 if channels in (92,) and outputs.family == "detr" else channels
     if labelled:
         count = len(names) if names else 0
-    person, reason = _person(outputs, channels, names, scale)
+    person, reason = _person(outputs, names, scale, form.size_input is not None)
+    if form.cut is not None and form.cut.person is not None:
+        person = form.cut.person
     if options.person is not None:
         person = options.person
     elif person is None:
@@ -209,13 +216,15 @@ def _classes(
     return count, person
 
 
-def _person(outputs: Outputs, channels: int, names: dict[int, str], scale: Scale) -> tuple[int | None, str]:
+def _person(outputs: Outputs, names: dict[int, str], scale: Scale, sized: bool) -> tuple[int | None, str]:
+    """Number of the person's class, None if nothing tells it, and how it is known; `sized` as RT-DETR's models are."""
+    channels = outputs.channels
     for number, name in names.items():
         if name.lower() in ("person", "pedestrian", "people", "human"):
             return number, f"the file names it {name!r}"
-    if outputs.family in ("detections",):
-        return (1, "COCO's number") if outputs.family == "detections" else (0, "")
-    if outputs.family == "end-to-end":
+    if outputs.family == "detections" and not sized:
+        return 1, "COCO's number"
+    if outputs.family in ("end-to-end", "detections"):
         return 0, "COCO's first of 80"
     if channels == 1:
         return 0, "the only class"
@@ -235,8 +244,8 @@ def _class_names(original: ModelProto) -> dict[int, str]:
         if entry.key == "names":
             try:
                 names = ast.literal_eval(entry.value)
-            except (ValueError, SyntaxError):
+                pairs = names.items() if isinstance(names, dict) else enumerate(names)
+                return {int(number): str(name) for number, name in pairs}
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # whatever stands there
                 return {}
-            pairs = names.items() if isinstance(names, dict) else enumerate(names)
-            return {int(number): str(name) for number, name in pairs}
     return {}

@@ -134,7 +134,7 @@ CASES = [
     Case("Detr", RT_DETR, ["logits", "pred_boxes"], "detr", RT_DETR_FOUND),
     Case("Detr", DETR, ["logits", "pred_boxes"], "detr", DETR_FOUND),
     Case("Ssd", SSD, ["boxes", "scores"], "ssd", SSD_FOUND),
-    Case("Detections", DETECTIONS, ["labels", "boxes", "scores"], "detections", DETECTIONS_FOUND, person=0),
+    Case("Detections", DETECTIONS, ["labels", "boxes", "scores"], "detections", DETECTIONS_FOUND),
     Case("FastestDet", FASTEST, ["map"], "fastestdet", FASTEST_FOUND),
 ]
 

@@ -47,9 +47,10 @@ def test_the_file_may_name_the_person() -> None:
     assert "names it" in found.why["person"]
 
 
-def test_names_that_are_no_names_are_passed_over() -> None:
+@pytest.mark.parametrize("names", ["__import__('os')", "7", "{'a': 1}", "[", "{(1, 2): 3}"])
+def test_names_that_are_no_names_are_passed_over(names: str) -> None:
     with pytest.raises(OnnxError, match="--person"):
-        recognise(graph({"output0": (1, 4 + 3, GRID)}, names="__import__('os')"))
+        recognise(graph({"output0": (1, 4 + 3, GRID)}, names=names))
 
 
 @pytest.mark.parametrize(
