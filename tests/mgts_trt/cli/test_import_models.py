@@ -75,6 +75,23 @@ def test_what_comes_after_takes_it(run, theirs, photo, tmp_path):
     assert "Take --mode none" in err
 
 
+def test_another_detector_keeps_all_networks(run, pristine, tmp_path):
+    made, detector = tmp_path / "made", _detector(tmp_path / "yolox.onnx")
+    code, out, err = run("import", "--into", pristine, "--detector", detector, "--person", 1, "--out", made)
+    assert code == 0, err
+    assert "kept: masknet, mgts, idnet" in out
+    before, after = Bundle.open(pristine).manifest, Bundle.open(made).manifest
+    assert {name: after.models[name] for name in ("masknet", "mgts", "idnet")} == {
+        name: before.models[name] for name in ("masknet", "mgts", "idnet")
+    }
+    assert after.models["detector"].imported.file == "yolox.onnx"
+    assert run("parity", made, "--backend", "onnxruntime")[0] == 0
+    code, _, err = run(
+        "import", "--into", pristine, "--detector", detector, "--canvas", "128x96", "--out", tmp_path / "b"
+    )
+    assert (code, "Leave --canvas out" in " ".join(err.split())) == (2, True), err
+
+
 def test_a_gallery_of_another_network_is_refused(run, theirs, pristine, photo, tmp_path):
     code, _, err = run("index", photo, "--gallery", tmp_path / "g", "--bundle", pristine, "--mode", "none")
     assert code == 0, err
