@@ -35,6 +35,7 @@ from mgts_trt.gallery.sheet import ranking_sheet
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.pictures.image import read_image, write_image
+from mgts_trt.runtime.modes import held_modes
 from mgts_trt.runtime.pipeline import PersonSearch
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -156,7 +157,7 @@ def main(
     bundle: Annotated[Path | None, typer.Option("--bundle", "-b", help="The bundle's folder.")] = None,
     labelled: Annotated[list[Path] | None, typer.Option(help="A labelled set; may be given more than once.")] = None,
     tud: Annotated[Path | None, typer.Option(help="TUD Campus' folder.")] = None,
-    mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
+    mode: Annotated[str, typer.Option(help="all, or some of none, net, box, joint with commas between them.")] = "all",
     gap: Annotated[int, typer.Option(min=0, help="Leave out so many pictures before and after a probe's.")] = 0,
     sheets: Annotated[Path | None, typer.Option(help="Draw ranking sheets into this folder, of the last mode.")] = None,
     json_file: JsonOption = None,
@@ -167,7 +168,7 @@ def main(
     sequences += [tud_sequence(tud)] if tud else []
     if not sequences:
         raise MgtsError("No pictures to measure on. Name a labelled set with --labelled, or TUD Campus with --tud.")
-    modes = parse_modes(mode)
+    modes = parse_modes(mode, held_modes(opened.manifest))
     rows = table("sequence", "mode", ">pictures", ">people", ">probes", ">rank-1", ">mAP", ">in the gallery")
     results: list[dict[str, Any]] = []
     for sequence in sequences:

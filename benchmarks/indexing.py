@@ -74,7 +74,7 @@ def main(
     bundle: BundleOption = None,
     pictures: Annotated[int, typer.Option(min=2, help="How many to index, and to search bare.")] = 200,
     rounds: Annotated[int, typer.Option(min=1)] = 4,
-    mode: Annotated[Mode, typer.Option(help="none, net or box.")] = "box",
+    mode: Annotated[Mode, typer.Option(help="none, net, box or joint.")] = "box",
     backend: BackendOption = "auto",
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,

@@ -74,7 +74,7 @@ def main(
     workers: Annotated[str, typer.Option(help="Numbers of workers, with a comma between them.")] = "1,2",
     rounds: Annotated[int, typer.Option(min=1, help="Runs of each number; every other round in reverse.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Of each worker.")] = 1,
-    mode: Annotated[Mode, typer.Option(help="none, net or box.")] = "box",
+    mode: Annotated[Mode, typer.Option(help="none, net, box or joint.")] = "box",
     json_file: JsonOption = None,
 ) -> None:
     """Measure how indexing scales with workers."""

@@ -61,7 +61,7 @@ class ServiceReport(BaseModel):
 def main(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     image: Annotated[Path, typer.Option(help="The photo every request sends.")],
-    mode: Annotated[Mode, typer.Option(help="none, net or box.")] = "box",
+    mode: Annotated[Mode, typer.Option(help="none, net, box or joint.")] = "box",
     clients: Annotated[str, typer.Option(help="Clients at once, with commas between the numbers.")] = "1,4,16",
     pictures: Annotated[int, typer.Option(help="Pictures a turn.", min=1)] = 20,
     rounds: Annotated[int, typer.Option(help="Turns of each.", min=1)] = 3,

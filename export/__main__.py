@@ -48,6 +48,7 @@ def export(
     masknet: Checkpoint = None,
     mgts: Checkpoint = None,
     idnet: Checkpoint = None,
+    joint: Checkpoint = None,
     seed: Annotated[int, typer.Option(help="Of the weights of models without a checkpoint.")] = 0,
     precision: Annotated[str, typer.Option(help="Of fp32, fp16 and int8, with commas between them.")] = "fp32",
     golden: Annotated[
@@ -63,14 +64,14 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a bundle that is there.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
-    """Export the four networks of a preset to a bundle, each checked against PyTorch on real pictures."""
+    """Export the networks of a preset to a bundle, each checked against PyTorch on real pictures."""
     # Here, so that --help does not wait for PyTorch.
     from export.exporter import STEPS, Export, export_bundle
     from export.graphs.check import Check
     from mgts_trt.pictures.folders import find_images
     from training.preset import load_preset
 
-    given = {"detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet}
+    given = {"detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet, "joint": joint}
     with step_bar(STEPS) as bar:
         bundle, checks = export_bundle(
             Export(

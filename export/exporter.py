@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from mgts_trt.precisions.onnx_file import tensor_specs
 from mgts_trt.precisions.recording import Recording, model_inputs, start_recording
 from mgts_trt.version import __version__
 from training.checkpoint import load_checkpoint
-from training.models import FCIS, MGTS, FasterRCNN, IDNet, create
+from training.models import FCIS, MGTS, FasterRCNN, IDNet, OIMNet, create
 from training.preset import Preset
 
 STEPS = ("create", "trace", "check", "record", *LOWERING)
@@ -74,6 +74,15 @@ class Export:
     on_note: Callable[[str], None] = lambda note: None
 
 
+def exported_models(preset: Preset, checkpoints: Mapping[str, Path]) -> tuple[str, ...]:
+    """The models of a bundle, in the order of `MODELS`.
+
+    The joint network stands beside the others: where those have trained weights and it has none, it is left out.
+    """
+    joint = preset.joint is not None and ("joint" in checkpoints or not checkpoints)
+    return tuple(name for name in MODELS if name != "joint" or joint)
+
+
 def export_bundle(job: Export) -> tuple[Bundle, list[Check]]:
     """Write a bundle whose every graph has been checked against its network.
 
@@ -106,7 +115,7 @@ def export_bundle(job: Export) -> tuple[Bundle, list[Check]]:
         checks: list[Check] = []
         manifest = _bare_manifest(job)
         models, networks = {}, {}
-        for name in MODELS:
+        for name in exported_models(job.preset, job.checkpoints):
             network = _create(job, name)
             models[name] = _export_model(job, name, network, staging, recordings, calibration, manifest, checks)
             if labelled:
@@ -129,7 +138,7 @@ def export_bundle(job: Export) -> tuple[Bundle, list[Check]]:
     return Bundle.open(job.out), checks
 
 
-def _create(job: Export, name: str) -> FasterRCNN | FCIS | MGTS | IDNet:
+def _create(job: Export, name: str) -> FasterRCNN | FCIS | MGTS | IDNet | OIMNet:
     """The network whose outputs the bundle's files must have."""
     job.on_step(name, "create")
     network = create(name, job.preset, seed=job.seed)
@@ -146,7 +155,7 @@ def _create(job: Export, name: str) -> FasterRCNN | FCIS | MGTS | IDNet:
 def _export_model(
     job: Export,
     name: str,
-    network: FasterRCNN | FCIS | MGTS | IDNet,
+    network: FasterRCNN | FCIS | MGTS | IDNet | OIMNet,
     root: Path,
     recordings: list[Recording],
     calibration: list[Recording],
@@ -215,14 +224,18 @@ def round_weights(network: nn.Module) -> None:
 
 def _examples(name: str, preset: Preset) -> dict[str, Tensor]:
     # Not one picture and not one row, which tracing would take for a constant.
-    if name in ("detector", "masknet"):
-        return {"image": torch.zeros(2, *preset.canvas, 3, dtype=torch.uint8)}
+    inputs = GRAPHS[name].inputs
+    if "image" in inputs:
+        examples = {"image": torch.zeros(2, *preset.canvas, 3, dtype=torch.uint8)}
+        if "rois" in inputs and preset.joint:
+            examples["rois"] = torch.zeros(2, preset.joint.probes, 4)
+        return examples
     # One tensor each, or it would take two inputs for one.
-    return {key: torch.zeros(2, 3, *preset.patch) for key in GRAPHS[name].inputs}
+    return {key: torch.zeros(2, 3, *preset.patch) for key in inputs}
 
 
 def _untrained(job: Export) -> list[str]:
-    return [name for name in MODELS if name not in job.checkpoints]
+    return [name for name in exported_models(job.preset, job.checkpoints) if name not in job.checkpoints]
 
 
 def _bare_manifest(job: Export) -> Manifest:

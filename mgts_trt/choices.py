@@ -2,9 +2,11 @@
 
 from typing import Literal
 
-Mode = Literal["none", "net", "box"]
-MODES: tuple[Mode, ...] = ("none", "net", "box")
-"""The rows of the paper's Table 6."""
+Mode = Literal["none", "net", "box", "joint"]
+SEPARATE_MODES: tuple[Mode, ...] = ("none", "net", "box")
+"""The rows of the paper's Table 6: a detector, then re-ID."""
+MODES: tuple[Mode, ...] = (*SEPARATE_MODES, "joint")
+"""And one network for both, as in Table 3."""
 
 Backend = Literal["auto", "onnxruntime", "onnxruntime-cuda", "tensorrt"]
 BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "onnxruntime-cuda", "tensorrt")

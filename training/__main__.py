@@ -243,7 +243,7 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     data: Annotated[Evaluated, typer.Option(help="Dataset; of one without a published test set, the held-out part.")],
     root: Annotated[Path, typer.Option(help="The dataset's folder.")],
-    mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between them.")] = "all",
+    mode: Annotated[str, typer.Option(help="all, or some of none, net, box, joint with commas between them.")] = "all",
     scenes: Annotated[int, typer.Option(min=1, help="How many scenes composed makes.")] = 400,
     gallery_size: Annotated[int, typer.Option(help="CUHK-SYSU: images a gallery, 50 … 4000.")] = 100,
     cross_camera: Annotated[bool, typer.Option("--cross-camera", help="PRW: other cameras' frames only.")] = False,
@@ -305,6 +305,9 @@ def evaluate(
             held_out = load_held_out(data, root, length=scenes)
             found = detection(opened, held_out, on_step=begin("detecting", len(held_out)))
             rows["detector"] = found.summary()
+            if "joint" in modes:
+                jointly = detection(opened, held_out, model="joint", on_step=begin("detecting jointly", len(held_out)))
+                rows["joint"] = jointly.summary()
             if data in WITH_MASKS:
                 fit = run.masks(opened, held_out, on_step=begin("segmenting", len(held_out)))
                 rows["masks"] = {"mask IoU": fit.mean_iou}

@@ -24,6 +24,7 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import QUICK, Counts
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.choices import SEPARATE_MODES
 from mgts_trt.cli.console import notice_untrained, out, parse_modes, progress, split, warn
 from mgts_trt.cli.run import run_app
 from mgts_trt.cli.terminal import styled
@@ -64,7 +65,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Few runs: to see that everything works.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be measured; measure nothing.")] = False,
     backend: Annotated[Backend, typer.Option(help="onnxruntime measures what can run on the CPU, there.")] = "tensorrt",
-    mode: Annotated[str, typer.Option(help="all, or some of none, net, box with commas between.")] = "all",
+    mode: Annotated[str, typer.Option(help="all, or some of none, net, box, joint with commas between.")] = "all",
     precision: Annotated[str, typer.Option(help="all the bundle holds, or some with commas between.")] = "all",
     baseline: Annotated[
         str, typer.Option(help=f"all, no, or some of {', '.join(BASELINES)} with commas between.")
@@ -113,7 +114,7 @@ def main(
             image=pixels,
             people=people,
             backend=backend,
-            modes=parse_modes(mode),
+            modes=parse_modes(mode, SEPARATE_MODES),
             precisions=_precisions(opened, precision),
             baselines=baselines,
             preset=preset,

@@ -27,8 +27,8 @@ from export.onnx_file import with_taps
 from mgts_trt._typing import Array
 from mgts_trt.precisions.half import simulate_rounding
 from mgts_trt.precisions.onnx_file import open_session
-from training.models import FCIS, MGTS, FasterRCNN, IDNet
-from training.models.rpn import RPN
+from training.models import FCIS, MGTS, FasterRCNN, IDNet, OIMNet
+from training.models.rpn import RPN, clip_boxes
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class CheckedGraph:
     """
 
     def __init__(
-        self, name: str, network: FasterRCNN | FCIS | MGTS | IDNet, path: Path, precision: str = "fp32"
+        self, name: str, network: FasterRCNN | FCIS | MGTS | IDNet | OIMNet, path: Path, precision: str = "fp32"
     ) -> None:
         graph = GRAPHS[name]
         self.precision, self.bounds = precision, BOUNDS[precision]
@@ -130,17 +130,23 @@ class CheckedGraph:
 
     @torch.no_grad()
     def check_picture(self, picture: str, canvas: Array) -> list[Check]:
-        """Check a detector or mask net on one canvas, uint8 [Hc, Wc, 3], as the second of a batch of two.
+        """Check what finds people on one canvas, uint8 [Hc, Wc, 3], as the second of a batch of two.
 
         The first is its mirror image: what a picture took of another one's would show as a stage that is off.
         """
-        batch = self.run({"image": np.stack([canvas[:, ::-1], canvas])})
+        inputs: dict[str, Array] = {"image": np.stack([canvas[:, ::-1], canvas])}
+        if isinstance(self.network, OIMNet):
+            rois = _given(self.network)
+            inputs["rois"] = torch.stack([rois.flip(0), rois]).numpy()
+        batch = self.run(inputs)
         got = {name: values[1:] if name in _MAPS else values[1] for name, values in batch.items()}
         image = torch.from_numpy(canvas)
         if isinstance(self.network, FasterRCNN):
             numbers = _detector(self.network, image, got, self.bounds)
         elif isinstance(self.network, FCIS):
             numbers = _masknet(self.network, image, got, self.bounds)
+        elif isinstance(self.network, OIMNet):
+            numbers = _joint(self.network, image, got, self.bounds)
         else:
             raise TypeError(f"{self.name} takes patches, not pictures")
         return self._checks(picture, numbers)
@@ -150,13 +156,7 @@ class CheckedGraph:
         """Check a re-ID network on normalised patches, float32 [N, 3, h, w] by input name."""
         got = self.run(inputs)["embedding"]
         want = self.network(*(torch.from_numpy(array) for array in inputs.values()))
-        cosine = torch.nn.functional.cosine_similarity(got, want, dim=1)
-        length = (got.norm(dim=1) - 1).abs().max().item()
-        numbers = {
-            "cosine of embeddings": (1 - cosine.min().item(), 1 - self.bounds.cosine),
-            "length of embeddings": (length, 1e-5),
-        }
-        return self._checks(what, numbers)
+        return self._checks(what, _embeddings(want, got, self.bounds))
 
     def _checks(self, picture: str, numbers: "Numbers") -> list[Check]:
         return [
@@ -202,6 +202,47 @@ def _masknet(network: FCIS, image: Tensor, got: dict[str, Tensor], bounds: Bound
     want = network.suppress(got["roi_boxes"][valid], got["roi_margins"][valid], got["roi_masks"][valid])
     numbers["final NMS, rounds"] = (_final_rounds(got, valid, network.final_nms), ROUNDS)
     return numbers | _final(want, got, {"boxes": 1e-3, "scores": 1e-6, "masks": 0.0})
+
+
+def _joint(network: OIMNet, image: Tensor, got: dict[str, Tensor], bounds: Bounds) -> Numbers:
+    maps = network.maps(network.normalise(image))
+    numbers = {"features": (_relative(maps, got["features"], bounds.rms), bounds.features)}
+    numbers |= _rpn(network.rpn, got["features"], got, network.canvas_hw, bounds)
+    regions = torch.cat([got["proposals"], clip_boxes(_given(network), network.canvas_hw)])
+    aligned = network.roi_features(got["features"], [regions])
+    pooled = network.pool(aligned)
+    boxes, margins = network.refine(network.box_head(aligned, pooled), regions)
+    proposed = got["proposed"] > 0.5
+    places = len(proposed)
+    valid = torch.cat([proposed, torch.ones(len(regions) - places, dtype=torch.bool)])
+    numbers["second-stage boxes (px)"] = (_greatest(boxes - got["roi_boxes"], valid), bounds.box_pixels)
+    margin_error = torch.sigmoid(margins) - torch.sigmoid(got["roi_margins"])
+    numbers["second-stage scores"] = (_greatest(margin_error, valid), bounds.score)
+    numbers |= _embeddings(network.identify(pooled)[valid], got["roi_identities"][valid], bounds)
+    found, sure, who = (got[name][:places][proposed] for name in ("roi_boxes", "roi_margins", "roi_identities"))
+    keep = network.suppress(found, sure)
+    order = sure.argsort(descending=True, stable=True)
+    numbers["final NMS, rounds"] = (rounds_needed(found[order], network.final_nms), ROUNDS)
+    numbers["embeddings of given boxes"] = (_greatest(got["roi_identities"][places:] - got["roi_embeddings"]), 0.0)
+    want = (found[keep], torch.sigmoid(sure[keep]), who[keep])
+    return numbers | _final(want, got, {"boxes": 0.0, "scores": 1e-6, "embeddings": 0.0})
+
+
+def _given(network: OIMNet) -> Tensor:
+    """Boxes as somebody might draw them, [P, 4]: upright ones all over the canvas, the last across its corner."""
+    height, width = network.canvas_hw
+    places = torch.linspace(0, 1, network.probes)[:, None]
+    side = torch.tensor([height / 8, height / 3])
+    first = places * (torch.tensor([width, height]) - side / 2)
+    return torch.cat([first, first + side], dim=1)
+
+
+def _embeddings(want: Tensor, got: Tensor, bounds: Bounds) -> Numbers:
+    cosine = torch.nn.functional.cosine_similarity(got, want, dim=1)
+    return {
+        "cosine of embeddings": (1 - cosine.min().item(), 1 - bounds.cosine),
+        "length of embeddings": ((got.norm(dim=1) - 1).abs().max().item(), 1e-5),
+    }
 
 
 def _rpn(rpn: RPN, features: Tensor, got: dict[str, Tensor], canvas_hw: tuple[int, int], bounds: Bounds) -> Numbers:

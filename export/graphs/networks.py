@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from export.graphs.operators import align_rois, nms, ps_assemble, rows_of, se_head
-from training.models import FCIS, MGTS, FasterRCNN, IDNet
+from training.models import FCIS, MGTS, FasterRCNN, IDNet, OIMNet
 from training.models.detector import SAMPLES
+from training.models.joint import Regions
 from training.models.rpn import RPN, STRIDE, clip_boxes, decode_boxes
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -154,13 +155,51 @@ class IDNetGraph(nn.Module):
         return unit_length(self.network.fc(features.mean(dim=(2, 3)))), features
 
 
-Graph: TypeAlias = DetectorGraph | MaskNetGraph | MGTSGraph | IDNetGraph
+class JointGraph(nn.Module):
+    """OIM: `image` uint8 [B, Hc, Wc, 3], `rois` → `boxes`, `scores`, `embeddings` [B, K, d], `roi_embeddings`.
+
+    Boxes and scores are the detector's, [B, K, 4] and [B, K]; `roi_embeddings` [B, P, d] are of the given boxes `rois`
+    [B, P, 4] (xyxy, canvas pixels), which join the proposals behind the RPN. Taps are the detector's, with the given
+    boxes' rows last in `roi_boxes` and `roi_margins`, [B, K + P, …], and `roi_identities` [B, K + P, d].
+    """
+
+    inputs: ClassVar = ("image", "rois")
+    outputs: ClassVar = ("boxes", "scores", "embeddings", "roi_embeddings")
+    taps: ClassVar = (*DetectorGraph.taps, "roi_identities")
+
+    def __init__(self, network: OIMNet) -> None:
+        super().__init__()
+        self.network = fold_batch_norm(network)
+
+    def forward(self, image: Tensor, rois: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        network = self.network
+        maps = network.maps(network.normalise(image))
+        logits, deltas = network.rpn(maps)
+        candidates, proposals, proposed = propose(network.rpn, maps, logits, deltas, network.canvas_hw)
+        regions = torch.cat([proposals, clip_boxes(rois, network.canvas_hw)], dim=1)
+        aligned = align_rois(maps, regions, network.roi_size, SAMPLES, STRIDE)
+        pooled = network.pool(aligned)
+        identities = by_picture(unit_length(network.fc(pooled)), regions)
+        heads = Regions(*(by_picture(each, regions) for each in network.box_head(aligned, pooled)))
+        boxes, margins = network.refine(heads, regions)
+        places = proposals.shape[1]
+        order, taken, found = rank_and_suppress(boxes[:, :places], margins[:, :places], proposed, network.final_nms)
+        scores = torch.sigmoid(rows_of(margins, order)) * taken
+        return (
+            found, scores, rows_of(identities, order) * taken[:, :, None], identities[:, places:],
+            maps, logits, deltas, candidates, proposals, proposed, boxes, margins, identities,
+        )  # fmt: skip
+
+
+Graph: TypeAlias = DetectorGraph | MaskNetGraph | MGTSGraph | IDNetGraph | JointGraph
 
 GRAPHS: dict[str, type[Graph]] = {
     "detector": DetectorGraph,
     "masknet": MaskNetGraph,
     "mgts": MGTSGraph,
     "idnet": IDNetGraph,
+    "joint": JointGraph,
 }
 
 

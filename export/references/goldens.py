@@ -6,12 +6,14 @@ from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.evaluation.golden import EMBEDDINGS
 from mgts_trt.precisions.recording import Recording, record_people
 from mgts_trt.runtime.modes import mode_instance_map, mode_patches
-from training.models import FCIS, MGTS, FasterRCNN, IDNet
+from training.models import FCIS, MGTS, FasterRCNN, IDNet, OIMNet
 
 
 @torch.no_grad()
-def record(recording: Recording, name: str, network: FasterRCNN | FCIS | MGTS | IDNet, manifest: Manifest) -> None:
-    """Add what one network gives. Detector and mask net must have been recorded before a re-ID network."""
+def record(
+    recording: Recording, name: str, network: FasterRCNN | FCIS | MGTS | IDNet | OIMNet, manifest: Manifest
+) -> None:
+    """Add what one network gives. Detector and mask net must have been recorded before the others."""
     outputs = recording.outputs
     network.eval()
     if name in EMBEDDINGS:
@@ -23,7 +25,12 @@ def record(recording: Recording, name: str, network: FasterRCNN | FCIS | MGTS | 
             inputs = [patches.foreground, patches.original] if name == "mgts" else [patches.original]
             outputs[f"{name}.{mode}"] = network(*(torch.from_numpy(array) for array in inputs)).numpy()
         return
-    found = network(torch.from_numpy(recording.canvas))
+    image = torch.from_numpy(recording.canvas)
+    if isinstance(network, OIMNet):
+        outputs["joint.rois"] = outputs["persons.boxes"][: network.probes]
+        found = network(image, torch.from_numpy(outputs["joint.rois"]))
+    else:
+        found = network(image)
     outputs.update({f"{name}.{key}": tensor.numpy() for key, tensor in found._asdict().items()})
     if name == "detector":
         record_people(recording)

@@ -8,17 +8,17 @@ from export.references.torch_session import TorchSession
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import LABELLED, REFERENCE
 from mgts_trt.bundle.manifest import BundleFile, Labelled, Manifest
-from mgts_trt.choices import MODES
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.task_run import run_task, save_run
-from training.models import FCIS, MGTS, FasterRCNN, IDNet
+from mgts_trt.runtime.modes import held_modes
+from training.models import FCIS, MGTS, FasterRCNN, IDNet, OIMNet
 
 
 def add_labelled(
     root: Path,
     manifest: Manifest,
     labelled: LabelledSet,
-    networks: Mapping[str, FasterRCNN | FCIS | MGTS | IDNet],
+    networks: Mapping[str, FasterRCNN | FCIS | MGTS | IDNet | OIMNet],
     *,
     on_picture: Callable[[], None] = lambda: None,
 ) -> Labelled:
@@ -43,7 +43,7 @@ def add_labelled(
         shutil.copyfile(labelled.root / file, root / LABELLED / file)
     sessions = {name: TorchSession(name, network, manifest.models[name]) for name, network in networks.items()}
     # Nothing but the networks differs from the deployed pipeline.
-    run = run_task(Bundle(root, manifest), sessions, labelled, MODES, on_picture=on_picture)
+    run = run_task(Bundle(root, manifest), sessions, labelled, held_modes(manifest), on_picture=on_picture)
     save_run(root / REFERENCE, run)
     labels, *pictures = (BundleFile.of(root, f"{LABELLED}/{file}") for file in labelled.files)
     return Labelled(labels=labels, pictures=tuple(pictures), reference=BundleFile.of(root, REFERENCE))

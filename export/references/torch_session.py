@@ -9,7 +9,7 @@ from mgts_trt._typing import Array
 from mgts_trt.bundle.manifest import Model
 from mgts_trt.bundle.tensors import TensorSpec, check_arrays
 from mgts_trt.errors import BackendError
-from training.models import FCIS, MGTS, FasterRCNN, IDNet
+from training.models import FCIS, MGTS, FasterRCNN, IDNet, OIMNet
 
 
 class TorchSession:
@@ -24,11 +24,11 @@ class TorchSession:
     backend = "torch"
     precision = "fp32"
 
-    def __init__(self, model: str, network: FasterRCNN | FCIS | MGTS | IDNet, entry: Model) -> None:
+    def __init__(self, model: str, network: FasterRCNN | FCIS | MGTS | IDNet | OIMNet, entry: Model) -> None:
         self.model = model
         self.inputs: dict[str, TensorSpec] = entry.inputs
         self.outputs: dict[str, TensorSpec] = entry.outputs
-        self._network: FasterRCNN | FCIS | MGTS | IDNet | None = network.eval()
+        self._network: FasterRCNN | FCIS | MGTS | IDNet | OIMNet | None = network.eval()
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See `Session.run`."""
@@ -37,7 +37,9 @@ class TorchSession:
         check_arrays(f"inputs of {self.model}", self.inputs, inputs)
         with torch.no_grad():
             if "image" in inputs:
-                found = [self._network(torch.from_numpy(canvas))._asdict() for canvas in inputs["image"]]
+                # The pictures, and whatever else there is one of for each.
+                rows = zip(*(torch.from_numpy(inputs[name]) for name in self.inputs), strict=True)
+                found = [self._network(*row)._asdict() for row in rows]
                 arrays = {
                     name: np.stack([_pad(rows[name].numpy(), spec) for rows in found])
                     for name, spec in self.outputs.items()

@@ -13,8 +13,8 @@ from mgts_trt.errors import RecipeError, first_fault
 from mgts_trt.machine.data_files import json_sha256, read_toml
 from mgts_trt.machine.installation import reinstall_command
 
-MODELS = ("detector", "masknet", "mgts", "idnet")
-"""Every model of a bundle, in the order the pipeline meets them."""
+MODELS = ("detector", "masknet", "mgts", "idnet", "joint")
+"""Every model of a bundle, in the order the pipeline meets them; the last stands alone. A bundle need not hold all."""
 
 
 PICTURES = "B"
@@ -101,13 +101,14 @@ class Recipe(_Frozen):
     """What one TensorRT engine is.
 
     Shapes may hold symbols (`"Hc"`), bound to numbers by the bundle; a symbol with a profile stays dynamic, but for
-    `PICTURES`, which may be fixed to 1.
+    `PICTURES`, which may be fixed to 1. A model has all of its `optional` tensors, or none.
     """
 
     name: str
     summary: str
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    optional: tuple[str, ...] = ()
     profile: dict[str, Profile] = {}
     builder: Builder = Builder()
     precision: dict[str, Precision]
@@ -115,7 +116,10 @@ class Recipe(_Frozen):
     @property
     def sha256(self) -> str:
         """Digest of everything above, independent of the file's layout and comments."""
-        return json_sha256(self.model_dump(mode="json"))
+        data = self.model_dump(mode="json")
+        if not self.optional:  # younger than plans and bundles that are about
+            del data["optional"]
+        return json_sha256(data)
 
     def of(self, precision: str) -> Precision:
         """What it says of one precision.
@@ -145,7 +149,9 @@ class Recipe(_Frozen):
         """
         sizes: dict[str, int] = {}
         one_by_one = {PICTURES: 1} if not any(PICTURES in spec.shape for spec in inputs.values()) else {}
-        for mine, theirs in ((self.inputs, inputs), (self.outputs, outputs)):
+        without = set() if self.optional and self.optional[0] in {**inputs, **outputs} else set(self.optional)
+        for all_of_mine, theirs in ((self.inputs, inputs), (self.outputs, outputs)):
+            mine = {name: spec for name, spec in all_of_mine.items() if name not in without}
             if mine.keys() != theirs.keys():
                 raise RecipeError(
                     f"{self.name}: the model has {', '.join(theirs)}, the recipe expects {', '.join(mine)}. "

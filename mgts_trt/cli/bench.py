@@ -30,7 +30,7 @@ def bench(
     image: Annotated[Path, typer.Option(help="The photo to run on.")],
     bundle: BundleArgument = None,
     mode: Annotated[
-        str, typer.Option(help="all the bundle has, or some of none, net, box with commas between them.")
+        str, typer.Option(help="all the bundle has, or some of none, net, box, joint with commas between them.")
     ] = "all",
     runs: Annotated[int, typer.Option(help="Measured runs a mode.", min=1)] = 20,
     warmup: Annotated[int, typer.Option(help="Runs before them that are not measured.", min=0)] = 2,
@@ -96,7 +96,7 @@ def bench(
 
 def bench_table(report: "BenchReport") -> Records:
     """The report as a person reads it, beside the paper's figures."""
-    from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS
+    from mgts_trt.evaluation.bench import PAPER_DEVICE
 
     height, width = report.image_hw
     canvas_height, canvas_width = report.canvas
@@ -115,7 +115,7 @@ def bench_table(report: "BenchReport") -> Records:
     for result in report.modes:
         for i, (stage, times) in enumerate(result.stages.items()):
             total = stage == "total"
-            paper = PAPER_SECONDS[result.mode] * 1e3 if total else _paper_stage(result.mode, stage)
+            paper = _paper_total(result.mode) if total else _paper_stage(result.mode, stage)
             mode = result.mode if same else f"{result.mode}, {people_of(result.people)}"
             rows.add_row(
                 mode if i == 0 else "",
@@ -127,6 +127,13 @@ def bench_table(report: "BenchReport") -> Records:
                 end_section=total,
             )
     return rows
+
+
+def _paper_total(mode: Mode) -> float | None:
+    from mgts_trt.evaluation.bench import PAPER_SECONDS
+
+    seconds = PAPER_SECONDS.get(mode)
+    return None if seconds is None else seconds * 1e3
 
 
 def _paper_stage(mode: Mode, stage: str) -> float | None:

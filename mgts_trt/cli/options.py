@@ -69,5 +69,5 @@ FlavourOption = Annotated[
 ]
 ModeOption = Annotated[
     Mode | None,
-    typer.Option(help="none, net or box: the rows of the paper's Table 6; by default the gallery's, or the bundle's."),
+    typer.Option(help="none, net, box (the paper's Table 6) or joint; by default the gallery's, or the bundle's."),
 ]

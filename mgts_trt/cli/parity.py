@@ -30,7 +30,9 @@ def parity(
         bool | None,
         typer.Option("--task/--no-task", help="Measure on labelled pictures, too; by default where there are any."),
     ] = None,
-    mode: Annotated[str, typer.Option(help="Of the task: all, or some of none, net, box with commas between.")] = "all",
+    mode: Annotated[
+        str, typer.Option(help="Of the task: all, or some of none, net, box, joint with commas between.")
+    ] = "all",
     backend: BackendOption = "auto",
     ops: OpsOption = "auto",
     flavour: FlavourOption = None,
@@ -53,10 +55,11 @@ def parity(
     from mgts_trt.evaluation.parity import compare_bundle, failures, parity_report, record_parity, step_count
     from mgts_trt.evaluation.task import compare_task
     from mgts_trt.evaluation.task_picture import worst_picture
+    from mgts_trt.runtime.modes import held_modes
     from mgts_trt.runtime.session.backends import select_runtime
 
-    modes = parse_modes(mode)
     opened = Bundle.open(find_bundle(bundle))
+    modes = parse_modes(mode, held_modes(opened.manifest))
     own_set = LabelledSet.open(labelled) if labelled and task is not False else None
     with_task = task if task is not None else own_set is not None or opened.manifest.labelled is not None
     if picture and not with_task:

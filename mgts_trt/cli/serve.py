@@ -35,7 +35,8 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; one that others reach needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 8000,
     mode: Annotated[
-        Mode | None, typer.Option(help="none, net or box; by default the gallery's, or net if the bundle has it.")
+        Mode | None,
+        typer.Option(help="none, net, box or joint; by default the gallery's, or net if the bundle has it."),
     ] = None,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,

@@ -24,7 +24,8 @@ def tune(
         list[Path] | None, typer.Option(help="A photo to run on; may be given more than once. Else the goldens.")
     ] = None,
     mode: Annotated[
-        Mode | None, typer.Option(help="none, net or box, each tuned on its own; by default net, if the bundle has it.")
+        Mode | None,
+        typer.Option(help="none, net, box or joint, each tuned on its own; by default net, if the bundle has it."),
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="Precisions to try, with commas between them; by default all in the bundle.")

@@ -38,7 +38,7 @@ def bench_bars(report: BenchReport) -> list[Bar]:
     for result in report.modes:
         parts = {stage: times.p50 for stage, times in result.stages.items() if stage != "total"}
         bars.append(Bar(f"{result.mode}, {people_of(result.people)}", parts, result.stages["total"].p50))
-        if report.preset == "paper":
+        if report.preset == "paper" and result.mode in PAPER_SECONDS:
             bars.append(_paper_bar(result.mode))
     return bars
 

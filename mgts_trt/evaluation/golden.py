@@ -12,6 +12,8 @@ every machine. The outputs are one npz file a picture:
 | `persons.boxes` | [P, 4], canvas pixels: the boxes the embeddings are of |
 | `mgts.net`, `mgts.box`, `idnet.none` | [P, d]: the embeddings by network and mode |
 | `idnet.author` | [P, d], of an imported network alone: those of crops resized as its author does |
+| `joint.boxes`, `joint.scores`, `joint.embeddings` | of the joint network, likewise |
+| `joint.rois`, `joint.roi_embeddings` | [P, 4], [P, d]: given boxes, canvas pixels, where it takes some |
 
 A bundle's goldens hold the keys of the models it holds.
 """
@@ -43,7 +45,12 @@ AUTHOR = "author"
 
 PERSONS = "persons.boxes"
 
-_DETECTIONS = {"detector": ("boxes", "scores"), "masknet": ("boxes", "scores", "masks")}
+_DETECTIONS = {
+    "detector": ("boxes", "scores"),
+    "masknet": ("boxes", "scores", "masks"),
+    "joint": ("boxes", "scores", "embeddings"),
+}
+_GIVEN = ("rois", "roi_embeddings")
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,8 @@ def _keys(manifest: Manifest) -> Iterator[str]:
     yield PERSONS
     for model, entry in manifest.models.items():
         yield from (f"{model}.{key}" for key in (*_DETECTIONS.get(model, ()), *EMBEDDINGS.get(model, ())))
+        if "rois" in entry.inputs:
+            yield from (f"{model}.{key}" for key in _GIVEN)
         if entry.imported is not None and model in EMBEDDINGS:
             yield f"{model}.{AUTHOR}"
 

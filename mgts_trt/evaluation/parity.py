@@ -116,22 +116,29 @@ def step_count(bundle: Bundle, precisions: tuple[str, ...] | None) -> int:
 def _numbers(bundle: Bundle, session: Session, case: GoldenCase, tolerance: Tolerance) -> dict[str, float]:
     if session.model in EMBEDDINGS:
         return _cosines(bundle, session, case)
-    found = run_picture(session, case.canvas)
-    golden = {name: case.outputs[f"{session.model}.{name}"] for name in session.outputs}
-    return compare_detections(golden, found, box_iou_bound=tolerance.box_iou or 0.5)
+    given = case.outputs.get(f"{session.model}.rois")
+    found = run_picture(session, case.canvas, given)
+    described = found.pop("roi_embeddings", None)
+    golden = {name: case.outputs[f"{session.model}.{name}"] for name in found}
+    numbers = compare_detections(golden, found, box_iou_bound=tolerance.box_iou or 0.5)
+    if described is not None and given is not None and len(given):
+        cosines = (case.outputs[f"{session.model}.roi_embeddings"] * described[: len(given)]).sum(axis=1)
+        numbers["cosine"] = min(numbers.get("cosine", 1.0), float(cosines.min()))
+    return numbers
 
 
 def compare_detections(golden: dict[str, Array], found: dict[str, Array], *, box_iou_bound: float) -> dict[str, float]:
-    """Compare what a detector or mask net found with the golden.
+    """Compare what a detector, mask net or joint network found with the golden.
 
     Args:
-        golden: `boxes` [R, 4], `scores` [R] and, of a mask net, `masks` [R, m, m], best first.
+        golden: `boxes` [R, 4], `scores` [R], best first; of a mask net `masks` [R, m, m], of a joint network
+            `embeddings` [R, d].
         found: Likewise [K, …]; rows of score 0 are padding.
         box_iou_bound: IoU from which a golden box counts as found again.
 
     Returns:
         `matched`: share of golden boxes found again, 0…1. Over those matched: `box_iou`, the least; `score` and
-        `mask`, the greatest absolute difference.
+        `mask`, the greatest absolute difference; `cosine` of embeddings, the least.
     """
     rows = golden["scores"] >= _FAINT
     golden = {name: array[rows] for name, array in golden.items()}
@@ -146,6 +153,8 @@ def compare_detections(golden: dict[str, Array], found: dict[str, Array], *, box
     numbers["score"] = float(np.abs(golden["scores"][ours] - found["scores"][theirs]).max())
     if "masks" in golden:
         numbers["mask"] = float(np.abs(golden["masks"][ours] - found["masks"][theirs]).max())
+    if "embeddings" in golden:
+        numbers["cosine"] = float((golden["embeddings"][ours] * found["embeddings"][theirs]).sum(axis=1).min())
     return numbers
 
 

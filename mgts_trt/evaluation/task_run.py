@@ -5,7 +5,7 @@ one after the other, in the order of `labels.json`:
 
 | key | what |
 | --- | --- |
-| `detector.counts` | int64 [pictures]: rows of each |
+| `detector.counts` | int64 [pictures]: rows of each; those of the joint network where no other detector ran |
 | `detector.boxes`, `detector.scores` | [R, 4], [R]: all rows that are not padding, pixels of the picture |
 | `MODE.counts` | int64 [pictures]: people found in each |
 | `MODE.boxes`, `MODE.scores`, `MODE.embeddings`, `MODE.instances` | as in `People` |
@@ -141,7 +141,8 @@ def run_task(
             results[mode].append(
                 PictureResult(people.boxes, people.scores, people.embeddings, people.instances, tuple(packed), truths)
             )
-        found = {name: array[0] for name, array in shared["detector"].outputs_of_last_run.items()}
+        finder = shared.get("detector") or shared["joint"]
+        found = {name: array[0] for name, array in finder.outputs_of_last_run.items()}
         real = (found["scores"] > 0) & np.isfinite(found["boxes"]).all(axis=1)
         boxes = people.letterbox.to_image(people.letterbox.clip(found["boxes"][real]))
         rows.append((boxes, found["scores"][real]))

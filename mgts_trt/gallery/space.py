@@ -9,7 +9,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Model
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError
-from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_gamma
+from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_dimension, mode_gamma
 
 
 class Space(BaseModel):
@@ -19,10 +19,10 @@ class Space(BaseModel):
     Nor is what decides which people there are: detector, mask net, and the score of a person.
 
     Attributes:
-        model: The re-ID network, `mgts` or `idnet`.
+        model: The network that describes people: `mgts`, `idnet` or `joint`.
         weights: SHA-256 of its checkpoint, or of its ONNX files where the bundle does not tell the checkpoint.
-        mode: `none`, `net` or `box` (Table 6): what the network sees as foreground.
-        gamma: RoI expand ratio γ (Sec. 4.3); 1 in mode `none`, which does not expand.
+        mode: `none`, `net` or `box` (Table 6): what the network sees as foreground; or `joint`.
+        gamma: RoI expand ratio γ (Sec. 4.3); 1 in the modes `none` and `joint`, which do not expand.
         patch: Height and width of what the network sees, pixels.
         embedding: Length of an embedding.
         preset: Of the bundle.
@@ -66,7 +66,7 @@ class Space(BaseModel):
             mode=mode,
             gamma=mode_gamma(manifest, mode),
             patch=manifest.patch,
-            embedding=manifest.embedding,
+            embedding=mode_dimension(manifest, mode),
             preset=manifest.preset,
             canvas=manifest.canvas,
             pad=manifest.pad,

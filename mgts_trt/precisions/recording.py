@@ -1,5 +1,6 @@
 """A picture on the canvas, and what models gave for it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,7 @@ import numpy as np
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.manifest import Manifest
 from mgts_trt.bundle.recipe import load_recipe
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import mode_patches
 from mgts_trt.stages import Letterbox
@@ -65,21 +67,29 @@ def record_people(recording: Recording) -> None:
     recording.outputs["persons.boxes"] = boxes[(boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)][:PERSONS]
 
 
-def model_inputs(name: str, recording: Recording, manifest: Manifest) -> dict[str, Array]:
+def model_inputs(
+    name: str, recording: Recording, manifest: Manifest, specs: Mapping[str, TensorSpec] | None = None
+) -> dict[str, Array]:
     """What a model is given for a picture whose people, for a re-ID network, have been recorded.
 
     Args:
         name: Of the model.
         recording: For a re-ID network with `persons.boxes`, float32 [N, 4] (xyxy, canvas pixels).
         manifest: γ, and size and normalisation of the patches.
+        specs: Of the model's inputs, where they may be fewer than the recipe's, or have sizes that it does not say.
 
     Returns:
-        By name: `image` uint8 [1, Hc, Wc, 3]; or `original`, and for MGTS `foreground`, float32 [N, 3, h, w], whose
-        mask is the tight box.
+        By name: `image` uint8 [1, Hc, Wc, 3], and for the joint network `rois`, the people recorded, [1, P, 4]; or
+        `original`, and for MGTS `foreground`, float32 [N, 3, h, w], whose mask is the tight box.
     """
-    wanted = load_recipe(name).inputs
+    wanted = load_recipe(name).inputs if specs is None else specs
     if "image" in wanted:
-        return {"image": recording.canvas[None]}
+        inputs = {"image": recording.canvas[None]}
+        if "rois" in wanted:
+            inputs["rois"] = wanted["rois"].zeros(1)
+            people = recording.outputs.get("persons.boxes", np.zeros((0, 4), np.float32))[: inputs["rois"].shape[1]]
+            inputs["rois"][0, : len(people)] = people
+        return inputs
     boxes = recording.outputs["persons.boxes"]
     patches = mode_patches(manifest, "box", recording.canvas, boxes, None, recording.letterbox)
     inputs = {"foreground": patches.foreground, "original": patches.original}

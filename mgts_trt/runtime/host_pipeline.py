@@ -1,8 +1,6 @@
 """Person search on the host: the networks in sessions, and NumPy and OpenCV between them."""
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -15,8 +13,9 @@ from mgts_trt.bundle.recipe import batch_sizes, load_recipe
 from mgts_trt.choices import Mode
 from mgts_trt.errors import BackendError
 from mgts_trt.pictures.image import as_image
+from mgts_trt.runtime.clock import Clock
 from mgts_trt.runtime.cuda.device import GraphRefusal
-from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_instance_map, mode_patches
+from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_dimension, mode_instance_map, mode_patches
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.pictures import run_pictures
@@ -63,16 +62,16 @@ class HostPipeline:
 
     def search(self, image: Any, *, top: int | None = None, stream: Any = None) -> People:
         """See `Pipeline.search`."""
-        _refuse_stream(stream)
-        clock = _Clock()
+        refuse_stream(stream)
+        clock = Clock()
         picture = self._letterbox(image, clock)
         self._detect([picture], top, clock)
         return self._describe([picture], clock)[0]
 
     def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
         """See `Pipeline.embed`."""
-        _refuse_stream(stream)
-        clock = _Clock()
+        refuse_stream(stream)
+        clock = Clock()
         picture = self._letterbox(image, clock)
         picture.boxes = given_boxes(boxes, picture.letterbox)
         picture.scores = np.ones(len(picture.boxes), np.float32)
@@ -112,7 +111,7 @@ class HostPipeline:
 
     def _search_group(self, images: Sequence[Any], top: int | None, errors: Errors) -> list[People | Exception]:
         """Pictures together; one that is no picture costs itself, what fails in a network all of them."""
-        clock = _Clock()
+        clock = Clock()
         results: list[Picture | Exception] = []
         for image in images:
             try:
@@ -131,7 +130,7 @@ class HostPipeline:
             return [each if isinstance(each, Exception) else error for each in results]
         return [each if isinstance(each, Exception) else next(described) for each in results]
 
-    def _letterbox(self, image: Any, clock: "_Clock") -> "Picture":
+    def _letterbox(self, image: Any, clock: Clock) -> "Picture":
         if not self._sessions:
             raise closed()
         manifest = self._bundle.manifest
@@ -140,27 +139,27 @@ class HostPipeline:
             letterbox = Letterbox((pixels.shape[0], pixels.shape[1]), manifest.canvas)
             return Picture(letterbox.apply(pixels, manifest.pad), letterbox)
 
-    def _detect(self, pictures: Sequence["Picture"], top: int | None, clock: "_Clock") -> None:
+    def _detect(self, pictures: Sequence["Picture"], top: int | None, clock: Clock) -> None:
         """Set each picture's boxes and scores: the people among the detector's rows."""
         with clock("detector"):
             rows = run_pictures(self._session("detector"), [picture.canvas for picture in pictures])
             for picture, found in zip(pictures, rows, strict=True):
-                picture.boxes, picture.scores = self._select(found["boxes"], found["scores"], picture.letterbox, top)
+                picture.choose(self._select(found, picture.letterbox, top), found)
 
-    def _select(self, boxes: Array, scores: Array, letterbox: Letterbox, top: int | None) -> tuple[Floats, Floats]:
-        """The people among the detector's rows: scored well enough, and on the picture rather than the padding."""
+    def _select(self, found: Mapping[str, Array], letterbox: Letterbox, top: int | None) -> Array:
+        """The people among a network's rows: scored well enough, and on the picture rather than the padding."""
+        boxes, scores = found["boxes"], found["scores"]
         clipped = letterbox.clip(boxes)
         least = self._bundle.manifest.thresholds.detection if top is None else 0.0
         on_picture = (clipped[:, 2:] - clipped[:, :2] >= 1).all(axis=1)
         # Rows of score 0 are padding of the detector's fixed number of places.
-        rows = np.flatnonzero(on_picture & (scores >= least) & (scores > 0))[:top]
-        return clipped[rows], np.asarray(scores[rows], np.float32)
+        return np.flatnonzero(on_picture & (scores >= least) & (scores > 0))[:top]
 
-    def _describe(self, pictures: Sequence["Picture"], clock: "_Clock") -> list[People]:
+    def _describe(self, pictures: Sequence["Picture"], clock: Clock) -> list[People]:
         """From boxes on canvases to embeddings, of the people of all pictures in shared batches."""
         self._segment(pictures, clock)
         people = [(number, row) for number, picture in enumerate(pictures) for row in range(len(picture.boxes))]
-        embeddings = np.empty((len(people), self._bundle.manifest.embedding), np.float32)
+        embeddings = np.empty((len(people), mode_dimension(self._bundle.manifest, self._mode)), np.float32)
         instances = np.empty(len(people), np.int32)
         crops = np.empty((len(people), 4), np.int32)
         # In batches the re-ID engine takes; so a crowd's patches are never all in memory.
@@ -190,7 +189,7 @@ class HostPipeline:
             for picture, end in zip(pictures, ends, strict=True)
         ]
 
-    def _segment(self, pictures: Sequence["Picture"], clock: "_Clock") -> None:
+    def _segment(self, pictures: Sequence["Picture"], clock: Clock) -> None:
         """Set each picture's instance map, in mode `net`."""
         if self._mode != "net":
             return
@@ -249,6 +248,7 @@ class Picture:
         boxes: Of its people, float32 [N, 4], xyxy, canvas pixels.
         scores: Theirs, float32 [N].
         instance_map: uint16 [Hc, Wc], in mode `net`.
+        embeddings: float32 [N, d], in mode `joint`, which finds and describes at once.
     """
 
     canvas: Image
@@ -256,32 +256,22 @@ class Picture:
     boxes: Floats = field(default_factory=lambda: np.empty((0, 4), np.float32))
     scores: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     instance_map: InstanceMap | None = None
+    embeddings: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def choose(self, rows: Array, found: Mapping[str, Array]) -> None:
+        """Take these rows of what a network found for people."""
+        self.boxes = self.letterbox.clip(found["boxes"])[rows]
+        self.scores = np.asarray(found["scores"][rows], np.float32)
 
 
-def _refuse_stream(stream: Any) -> None:
+def refuse_stream(stream: Any) -> None:
+    """Say that a CUDA stream means nothing on the host.
+
+    Raises:
+        BackendError: One was passed.
+    """
     if stream is not None:
         raise BackendError(
             "A CUDA stream was passed, but ONNX Runtime reads pictures in host memory. Leave `stream` out, or open the "
             "bundle with backend='tensorrt'."
         )
-
-
-class _Clock:
-    """Wall-clock milliseconds by stage."""
-
-    def __init__(self) -> None:
-        self._timings: dict[str, float] = {}
-        self._start = time.perf_counter()
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._timings[stage] = self._timings.get(stage, 0.0) + (time.perf_counter() - start) * 1e3
-
-    def stop(self, pictures: int) -> dict[str, float]:
-        """A picture's share of the time so far."""
-        timings = {**self._timings, "total": (time.perf_counter() - self._start) * 1e3}
-        return {stage: milliseconds / max(pictures, 1) for stage, milliseconds in timings.items()}

@@ -1,4 +1,4 @@
-"""The three modes, the rows of the paper's Table 6, and what each makes of a picture before re-ID."""
+"""The modes: the rows of the paper's Table 6, with what each makes of a picture before re-ID, and the joint network."""
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.bundle import Bundle
@@ -11,10 +11,11 @@ MODELS_OF_MODE: dict[Mode, tuple[str, ...]] = {
     "none": ("detector", "idnet"),
     "net": ("detector", "masknet", "mgts"),
     "box": ("detector", "mgts"),
+    "joint": ("joint",),
 }
-"""The models each mode runs; the last one is its re-ID network."""
+"""The models each mode runs; the first one finds people, and the last one describes them."""
 
-_PREFERRED: tuple[Mode, ...] = ("net", "box", "none")
+_PREFERRED: tuple[Mode, ...] = ("net", "box", "none", "joint")
 """Which mode is meant where none is named: the first of these that the bundle holds."""
 
 
@@ -30,7 +31,7 @@ def held_modes(manifest: Manifest, precision: str | None = None) -> tuple[Mode, 
 
 
 def default_mode(bundle: Bundle) -> Mode:
-    """The mode that is meant where none is named: `net` where the bundle holds its models, else `box`, else `none`.
+    """The mode that is meant where none is named: `net` where the bundle holds its models, else `box`, `none`, `joint`.
 
     Raises:
         BundleError: It holds no mode's models.
@@ -61,12 +62,21 @@ def require_mode(bundle: Bundle, mode: Mode) -> None:
         )
 
 
+def mode_dimension(manifest: Manifest, mode: Mode) -> int:
+    """How many numbers an embedding of a mode has; the joint network's need not be as long as the others'."""
+    model = manifest.models.get(MODELS_OF_MODE[mode][-1])
+    outputs = model.outputs if model else {}
+    described = outputs.get("embeddings") or outputs.get("embedding")
+    return int(described.shape[-1]) if described else manifest.embedding
+
+
 def mode_gamma(manifest: Manifest, mode: Mode) -> float:
     """The RoI expand ratio γ of a mode (Sec. 4.3).
 
-    Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E".
+    Mode `none` takes the original RoI without expansion: Table 6's first row is Table 4's "O", not "O + E". So does
+    `joint`, which has no patches.
     """
-    return 1.0 if mode == "none" else manifest.gamma
+    return 1.0 if mode in ("none", "joint") else manifest.gamma
 
 
 def mode_patches(

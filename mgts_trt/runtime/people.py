@@ -13,7 +13,7 @@ from mgts_trt.stages import InstanceMap, Letterbox, expand_boxes
 if TYPE_CHECKING:
     import supervision
 
-STAGES = ("letterbox", "detector", "masknet", "separate", "reid")
+STAGES = ("letterbox", "detector", "masknet", "joint", "separate", "reid")
 """What `People.timings` may name, in the order they run."""
 
 _LARGEST_MASKS = 2**30
@@ -40,7 +40,8 @@ class People:
         embeddings: float32 [N, d], each of length 1: the dot product of two is their cosine.
         instances: int32 [N], the person's instance in the instance map; 0 where the tight box was the mask (always in
             mode `box`; in mode `net` where the mask net saw nobody in the box).
-        crops: int32 [N, 4], the expanded boxes on the canvas that the patches were cut from.
+        crops: int32 [N, 4], the expanded boxes on the canvas that the patches were cut from; in mode `joint`, which
+            cuts none, the boxes in whole pixels.
         letterbox: How the picture lies on the canvas.
         timings: Milliseconds by stage, in the order they ran, and their `total`.
     """
@@ -55,7 +56,7 @@ class People:
     canvas_boxes: Floats
     instance_map: InstanceMap | None
     has_masks: bool = True
-    """False in mode `none`, which looks at no mask."""
+    """False in the modes `none` and `joint`, which look at no mask."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -111,7 +112,7 @@ class People:
 
     @property
     def masks(self) -> Bools | None:
-        """All masks, bool [N, H, W] over the picture, or None in mode `none`. Made anew at each access.
+        """All masks, bool [N, H, W] over the picture, or None in modes `none` and `joint`. Made at each access.
 
         A mask holds the pixels MGTS saw as foreground: those of the person's instance inside the expanded box, or of
         the tight box.
@@ -137,10 +138,10 @@ class People:
         """The mask of person `i`, bool [H, W] over the picture.
 
         Raises:
-            ImageError: In mode `none`.
+            ImageError: In the modes `none` and `joint`.
         """
         if not self.has_masks:
-            raise ImageError("Mode none looks at no mask. Open the bundle in mode net or box.")
+            raise ImageError("The modes none and joint look at no mask. Open the bundle in mode net or box.")
         height, width = self.letterbox.image_hw
         # A pixel of the picture takes the value of the canvas pixel its centre falls into.
         rows = ((np.arange(height) + 0.5) * self.letterbox.scale[1]).astype(np.int64)
@@ -171,7 +172,7 @@ class People:
         """The people as `supervision.Detections`, for its annotators, trackers and zones.
 
         Returns:
-            N detections, in this order: `xyxy` float32 [N, 4] and `mask` bool [N, H, W] (None in mode `none`) in pixels
+            N detections, in this order: `xyxy` float32 [N, 4] and `mask` bool [N, H, W] (None without masks) in pixels
             of the picture; `confidence` float32 [N]; `class_id` 0, a person; `data["embedding"]` float32 [N, d].
 
         Raises:

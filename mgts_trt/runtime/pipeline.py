@@ -15,6 +15,7 @@ from mgts_trt.bundle.default import default_bundle
 from mgts_trt.bundle.signature import Key
 from mgts_trt.choices import Backend, LoweringChoice, Mode
 from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.runtime.host_joint import JointHostPipeline
 from mgts_trt.runtime.host_pipeline import HostPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode, require_mode
 from mgts_trt.runtime.people import People
@@ -43,7 +44,7 @@ class PersonSearch:
 
     Attributes:
         bundle: The bundle.
-        mode: `none`, `net` or `box` (Table 6).
+        mode: `none`, `net` or `box` (Table 6), or `joint`.
         precision: Of the models.
         runtime: Backend, device, why this backend, and what of it could not be captured in CUDA graphs.
         pictures_in_flight: At once, on a GPU; what `stream` and `warm_up` take by default.
@@ -91,7 +92,7 @@ class PersonSearch:
             reid = sessions[models[-1]]
             self.precision = reid.precision
             self.runtime = Runtime(reid.backend, "as its sessions", "ready sessions were passed")
-            self._pipeline: Pipeline = HostPipeline(bundle, mode, sessions, max_people=max_people, batch=batch_size)
+            self._pipeline = _host_pipeline(bundle, mode, sessions, max_people, batch_size)
             return
         self.runtime = _select(bundle, models, precision, backend, threads, ops, batch_size, tuned)
         try:
@@ -123,8 +124,8 @@ class PersonSearch:
         Args:
             path: The bundle's folder; by default `$MGTS_BUNDLE`, `./bundle`, or an installed one: see `default_bundle`.
             mode: `net` runs the mask net; `box` takes the box as a weak mask and is about twice as fast (Sec. 4.7);
-                `none` is the single-stream baseline, or another's re-ID network. By default the first of these three
-                that the bundle holds.
+                `none` is the single-stream baseline, or another's re-ID network; `joint` finds and describes people
+                with one network (Table 3). By default the first of these four that the bundle holds.
             backend: `auto` takes TensorRT where it can run, else ONNX Runtime, on a GPU if it can and on the CPU
                 otherwise; or what `mgts-trt tune` found fastest on this machine, where neither `threads`, `ops` nor
                 `pictures_in_flight` ask for something else. `runtime.reason` says why.
@@ -337,9 +338,7 @@ class PersonSearch:
             self._close_models()
             self.runtime = on_cpu(f"{self.runtime.reason} {error}", threads)
             self._open_sessions(threads)
-        return HostPipeline(
-            self.bundle, self.mode, self._opened, max_people=self._limits["max_people"], batch=self.batch_size
-        )
+        return _host_pipeline(self.bundle, self.mode, self._opened, self._limits["max_people"], self.batch_size)
 
     def _open_sessions(self, threads: int | None) -> None:
         for model in MODELS_OF_MODE[self.mode]:
@@ -377,6 +376,14 @@ def _select(
             )
             return replace(runtime, reason="`mgts-trt tune` found it the fastest on this machine")
     return select_runtime(bundle, models, precision=precision, backend=backend, threads=threads, ops=ops, batch=batch)
+
+
+def _host_pipeline(
+    bundle: Bundle, mode: Mode, sessions: Mapping[str, Session], max_people: int | None, batch: int
+) -> Pipeline:
+    if mode == "joint":
+        return JointHostPipeline(bundle, sessions, batch=batch)
+    return HostPipeline(bundle, mode, sessions, max_people=max_people, batch=batch)
 
 
 def _gpu_pipeline(bundle: Bundle, mode: Mode, runtime: Runtime, graphs: bool, limits: Mapping[str, Any]) -> Pipeline:

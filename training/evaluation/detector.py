@@ -112,18 +112,22 @@ class Detections:
         return average_precision(self.scores, self.people, total) if total else math.nan
 
 
-def detection(bundle: Bundle, scenes: Scenes, *, on_step: Callable[[], None] = lambda: None) -> DetectorResult:
-    """The bundle's detector on labelled scenes, at the bundle's threshold.
+def detection(
+    bundle: Bundle, scenes: Scenes, *, model: str = "detector", on_step: Callable[[], None] = lambda: None
+) -> DetectorResult:
+    """The bundle's detector, or its joint network, on labelled scenes, at the bundle's threshold.
 
     Raises:
         MetricError: There are no scenes, or a number is not finite.
     """
-    return judge_detector(bundled_detector(bundle), scenes, bundle.manifest.thresholds.detection, on_step=on_step)
+    return judge_detector(
+        bundled_detector(bundle, model), scenes, bundle.manifest.thresholds.detection, on_step=on_step
+    )
 
 
-def bundled_detector(bundle: Bundle) -> Callable[[Image], tuple[Array, Array]]:
-    """What finds boxes [N, 4] (xyxy, pixels of the picture) and scores [N] in a picture: the bundle's graph, FP32."""
-    session = OnnxRuntimeSession(bundle, "detector", "fp32")
+def bundled_detector(bundle: Bundle, model: str = "detector") -> Callable[[Image], tuple[Array, Array]]:
+    """What finds boxes [N, 4] (xyxy, pixels of the picture) and scores [N] in a picture: the graph of `model`, FP32."""
+    session = OnnxRuntimeSession(bundle, model, "fp32")
 
     def detect(image: Image) -> tuple[Array, Array]:
         letterbox = Letterbox((image.shape[0], image.shape[1]), bundle.manifest.canvas)

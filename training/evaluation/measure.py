@@ -24,7 +24,7 @@ from mgts_trt.evaluation.metrics import (
     evaluate_search,
 )
 from mgts_trt.pictures.image import read_image
-from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_patches
+from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_dimension, mode_patches
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.backends import Runtime
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
@@ -107,6 +107,8 @@ def embed_scenes(
     bundle: Bundle, scenes: Scenes, mode: Mode, *, gamma: float | None = None, on_step: OnStep = no_step
 ) -> tuple[Array, Array, Array]:
     """Embeddings [P, d], identities [P] and cameras [P] of everybody in the scenes, from ground-truth boxes."""
+    if mode == "joint":
+        return _embed_jointly(bundle, scenes, on_step)
     manifest = bundle.manifest
     if gamma is not None:
         manifest = manifest.model_copy(update={"gamma": gamma})
@@ -120,6 +122,22 @@ def embed_scenes(
         return {name: made[name] for name in session.inputs}
 
     return describe_people(scenes, inputs, lambda batch: session.run(batch)["embedding"], on_step=on_step)
+
+
+def _embed_jointly(bundle: Bundle, scenes: Scenes, on_step: OnStep) -> tuple[Array, Array, Array]:
+    """The same of the joint network, which has no patches: it sees whole scenes."""
+    people = [np.zeros((0, mode_dimension(bundle.manifest, "joint")), np.float32)]
+    identities, cameras = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    with PersonSearch(bundle, mode="joint") as search:
+        for number, scene in enumerate(_each(scenes, on_step)):
+            if not len(scene.boxes):
+                continue
+            people.append(search.embed(scene.image, scene.boxes).embeddings)
+            identities.append(scene.identities)
+            cameras.append(np.full(len(scene.boxes), _camera(scene, number), np.int64))
+    if len(people) == 1:
+        raise _nobody(scenes)
+    return np.concatenate(people), np.concatenate(identities), np.concatenate(cameras)
 
 
 def describe_people(
@@ -161,13 +179,20 @@ def describe_people(
         for name, values in inputs(scene).items():
             waiting.setdefault(name, []).extend(values)
         identities += scene.identities.tolist()
-        camera = _OWN_CAMERA + number if scene.camera == UNKNOWN else scene.camera
-        cameras += [camera] * len(scene.boxes)
+        cameras += [_camera(scene, number)] * len(scene.boxes)
         run(BATCH)
     run(1)
     if not rows:
-        raise MetricError(f"Nobody is labelled in {len(scenes)} scenes. Evaluate on a dataset with people.")
+        raise _nobody(scenes)
     return np.concatenate(rows), np.array(identities, np.int64), np.array(cameras, np.int64)
+
+
+def _camera(scene: Scene, number: int) -> int:
+    return _OWN_CAMERA + number if scene.camera == UNKNOWN else scene.camera
+
+
+def _nobody(scenes: Scenes) -> MetricError:
+    return MetricError(f"Nobody is labelled in {len(scenes)} scenes. Evaluate on a dataset with people.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +240,7 @@ def describe_search(
     rows_of: dict[str, list[int]] = {}
     for row, query in enumerate(queries):
         rows_of.setdefault(query.image, []).append(row)
-    probes = np.empty((len(queries), bundle.manifest.embedding), np.float32)
+    probes = np.empty((len(queries), mode_dimension(bundle.manifest, mode)), np.float32)
     detections: dict[str, tuple[Array, Array]] = {}
     seconds = []
     with PersonSearch(bundle, mode=mode) as search:

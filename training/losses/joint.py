@@ -40,7 +40,7 @@ def joint_losses(
     Returns:
         Scalars: `rpn_objectness`, `rpn_boxes`, `classes` and `boxes`, each the mean over the images; and `oim`.
     """
-    maps = network.maps(torch.cat([network.normalise(image) for image in images]))
+    maps = network.maps(network.normalise(images))
     proposals, losses = propose(network.rpn, maps, truths, network.canvas_hw, generator)
     draw = _draw_hard if network.apart else _draw
     regions = draw(network, maps, proposals, truths, generator)

@@ -38,9 +38,9 @@ class Regions(NamedTuple):
     """What the heads say of R regions."""
 
     logits: Tensor
-    """Background, person: [R, 2]."""
+    """Background, person: [..., 2]."""
     deltas: Tensor
-    """[R, 4], the same for every class."""
+    """[..., 4], the same for every class."""
 
 
 class OIMNet(nn.Module):
@@ -120,9 +120,9 @@ class OIMNet(nn.Module):
         return functional.normalize(self.fc(pooled), dim=1)
 
     def refine(self, regions: Regions, proposals: Tensor) -> tuple[Tensor, Tensor]:
-        """What the heads say of proposals [R, 4] → boxes [R, 4] on the canvas and margins [R], as the detector's."""
+        """What the heads say of proposals [..., 4] → boxes [..., 4] on the canvas and margins [...]."""
         boxes = clip_boxes(decode_boxes(regions.deltas, proposals, BOX_WEIGHTS), self.canvas_hw)
-        return boxes, regions.logits[:, 1] - regions.logits[:, 0]
+        return boxes, regions.logits[..., 1] - regions.logits[..., 0]
 
     def suppress(self, boxes: Tensor, margins: Tensor) -> Tensor:
         """Final NMS of boxes [R, 4] with margins [R] → rows that are left, best first."""

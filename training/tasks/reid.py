@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mgts_trt._typing import Array, Floats, Image
-from mgts_trt.choices import MODES, Mode
+from mgts_trt.choices import SEPARATE_MODES, Mode
 from mgts_trt.stages import Letterbox, Patches, expand_boxes, person_patches
 from training.data.patch_transforms import other_camera
 from training.data.scene import UNKNOWN, Scene, Scenes
@@ -335,10 +335,10 @@ def _black(preset: Preset) -> Floats:
 
 
 def _check_choice(model: str, mode: str, components: str) -> None:
-    if components not in COMPONENTS or mode not in MODES or model not in ("mgts", "idnet"):
+    if components not in COMPONENTS or mode not in SEPARATE_MODES or model not in ("mgts", "idnet"):
         raise ReidTaskError(
             f"There is no model {model!r} with mode {mode!r} and components {components!r}: models are mgts and idnet, "
-            f"modes {', '.join(MODES)}, components {', '.join(COMPONENTS)}."
+            f"modes {', '.join(SEPARATE_MODES)}, components {', '.join(COMPONENTS)}."
         )
     streams = components.rstrip("E")
     if (len(streams) == 2) != (model == "mgts"):

@@ -16,6 +16,7 @@ from training.options import Evaluated, load_held_out, parse_numbers, pick_devic
 from training.preset import load_preset
 
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
+    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.metrics import RankingResult
     from training.evaluation.analyses.curves import Curves
 
@@ -45,7 +46,9 @@ RootOption = Annotated[
     Path, typer.Option(help="The dataset's folder; for composed, the one that holds those it is made of.")
 ]
 ScenesOption = Annotated[int, typer.Option("--scenes", min=1, help="How many scenes composed makes.")]
-ModeOption = Annotated[str, typer.Option("--mode", help="all, or some of none, net, box with commas between them.")]
+ModeOption = Annotated[
+    str, typer.Option("--mode", help="all, or some of none, net, box, joint with commas between them.")
+]
 PresetOption = Annotated[str, typer.Option("--preset", help="A preset, or a TOML file: the networks'.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the figure, a PNG.")]
@@ -151,14 +154,13 @@ def modes(
 
     Each identity is searched for once, by its first appearance, in all other scenes.
     """
-    from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.bench import PAPER_DEVICE, PAPER_SECONDS
     from mgts_trt.machine.cpu import cpu_name
     from training.evaluation.analyses import modes as analysis
     from training.evaluation.analyses.search import search_scenes
     from training.evaluation.measure import picture_count
 
-    opened, chosen = Bundle.open(bundle), parse_modes(mode)
+    opened, chosen = _open(bundle, mode)
     held_out = load_held_out(Evaluated.COMPOSED, root, length=scenes)
     with steps() as begin:
         search = search_scenes(held_out, on_step=begin("looking for identities", len(held_out)))
@@ -173,8 +175,8 @@ def modes(
             name,
             *_ranking_cells(result.ranking.summary()),
             f"{result.seconds:.2f}",
-            *_paper_cells(analysis.PAPER[name]),
-            f"{PAPER_SECONDS[name]:.2f}",
+            *_paper_cells(analysis.PAPER.get(name)),
+            f"{PAPER_SECONDS[name]:.2f}" if name in PAPER_SECONDS else "",
         )
     last = next(reversed(results.values()))
     machine = f"{last.runtime.backend} on {last.runtime.device} ({cpu_name()})"
@@ -204,13 +206,12 @@ def gallery(
     debug: DebugOption = False,
 ) -> None:
     """Person search in ever larger galleries (Fig. 5); cuhk_sysu takes its published galleries."""
-    from mgts_trt.bundle.bundle import Bundle
     from training.data.protocols import GALLERY_SIZES
     from training.evaluation.analyses import gallery as analysis
     from training.evaluation.analyses.search import sample_galleries, search_scenes
     from training.evaluation.measure import picture_count
 
-    opened, chosen = Bundle.open(bundle), parse_modes(mode)
+    opened, chosen = _open(bundle, mode)
     published = ",".join(map(str, GALLERY_SIZES))
     default = published if data is Searched.CUHK_SYSU else "50,100,200,400"
     wanted = [int(size) for size in parse_numbers(sizes or default, least=1)]
@@ -362,9 +363,18 @@ def _by_text(curves: "Curves") -> dict[str, Any]:
 
 def _masked_modes(text: str) -> tuple[Mode, ...]:
     modes = parse_modes(text)
-    if "none" in modes:
-        raise MgtsError(f"The mode {text!r} was asked for, but none looks at no mask. Ask for net or box.")
+    if not {"net", "box"}.issuperset(modes):
+        raise MgtsError(f"The mode {text!r} was asked for, but only net and box look at masks. Ask for those.")
     return modes
+
+
+def _open(path: Path, mode: str) -> "tuple[Bundle, tuple[Mode, ...]]":
+    """A bundle, and the modes asked for; `all` are those it has."""
+    from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.runtime.modes import held_modes
+
+    opened = Bundle.open(path)
+    return opened, parse_modes(mode, held_modes(opened.manifest))
 
 
 def _need_matplotlib(out: Path | None) -> None:
