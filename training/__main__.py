@@ -15,6 +15,7 @@ from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
 from training.evaluation.analyses.commands import app as analyse
+from training.evaluation.analyses.integration_command import integration
 from training.evaluation.card import card
 from training.evaluation.gather import gather
 from training.evaluation.label import label
@@ -45,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train the networks on labelled pictures, evaluate bundles on them, and repeat the paper's analyses.",
 )
+analyse.command("integration")(integration)
 app.add_typer(analyse, name="analyse")
 app.command("label-set")(label_set)
 app.command("gather")(gather)

@@ -16,7 +16,7 @@ STAGES = {
     "letterbox": CONTROL,
     "detector": "#0072b2",
     "masknet": "#009e73",
-    "joint": "#8a63d2",
+    "joint": "#784bd2",
     "separate": "#cc79a7",
     "reid": "#de6300",
 }
