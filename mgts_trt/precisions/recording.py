@@ -84,7 +84,7 @@ def model_inputs(
     """
     wanted = load_recipe(name).inputs if specs is None else specs
     if "image" in wanted:
-        inputs = {"image": recording.canvas[None]}
+        inputs: dict[str, Array] = {"image": recording.canvas[None]}
         if "rois" in wanted:
             inputs["rois"] = wanted["rois"].zeros(1)
             people = recording.outputs.get("persons.boxes", np.zeros((0, 4), np.float32))[: inputs["rois"].shape[1]]
@@ -92,8 +92,8 @@ def model_inputs(
         return inputs
     boxes = recording.outputs["persons.boxes"]
     patches = mode_patches(manifest, "box", recording.canvas, boxes, None, recording.letterbox)
-    inputs = {"foreground": patches.foreground, "original": patches.original}
-    return {key: inputs[key] for key in wanted}
+    made = {"foreground": patches.foreground, "original": patches.original}
+    return {key: made[key] for key in wanted}
 
 
 def _source(path: Path) -> str:

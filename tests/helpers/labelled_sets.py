@@ -8,11 +8,10 @@ import numpy as np
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile, Labelled, read_manifest, write_manifest
-from mgts_trt.bundle.recipe import MODELS
-from mgts_trt.choices import MODES
 from mgts_trt.evaluation.labelled import LabelledPicture, LabelledSet, Labels
 from mgts_trt.evaluation.task_run import TaskRun, run_task, save_run
 from mgts_trt.pictures.image import write_image
+from mgts_trt.runtime.modes import held_modes
 from mgts_trt.runtime.session.onnxruntime import OnnxRuntimeSession
 from tests.helpers.tiny_bundle import CANVAS, CELL
 
@@ -44,8 +43,8 @@ def make_labelled_set(folder: Path) -> Path:
 
 def run_tiny(root: Path, labelled: LabelledSet, precision: str = "fp32") -> TaskRun:
     bundle = Bundle.open(root)
-    sessions = {model: OnnxRuntimeSession(bundle, model, precision) for model in MODELS}
-    return run_task(bundle, sessions, labelled, MODES)
+    sessions = {model: OnnxRuntimeSession(bundle, model, precision) for model in bundle.manifest.models}
+    return run_task(bundle, sessions, labelled, held_modes(bundle.manifest))
 
 
 def add_labelled(root: Path, run: TaskRun | None = None) -> None:

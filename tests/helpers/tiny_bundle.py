@@ -1,11 +1,12 @@
-"""A complete bundle of four small networks: real ONNX graphs that build in a second and run in a millisecond.
+"""A complete bundle of small networks: real ONNX graphs that build in a second and run in a millisecond.
 
 The networks keep the contracts of the real ones and answer so that a test can foresee it. On the 64 × 96 canvas the
 detector and the mask net look at twelve upright cells of 32 × 16 pixels (two rows, six columns) and call a cell a
 person in proportion to its brightness: a white cell scores 1, the grey of the pad (114) and everything darker scores
 less than 0.5. Of the four best cells those above 0.5 are returned, best first; the other rows are zero. The masks are
 the cell's own pixels by the same rule. The embeddings are a random convolution of the patch, so that equal patches
-have equal embeddings and different ones do not.
+have equal embeddings and different ones do not. A bundle with the joint network is asked for: it finds cells as the
+detector does, and its embeddings, of another length, are a random function of a few points of each box.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,17 +27,20 @@ DETECTIONS = 4
 MASK = 8
 PATCH = (32, 16)
 EMBEDDING = 128
+JOINT_EMBEDDING = 48
+PROBES = 3
+SEPARATE = tuple(name for name in MODELS if name != "joint")
 MEAN = (123.7, 116.3, 103.5)
 STD = (58.4, 57.1, 57.4)
 
 
-def make_tiny_bundle(folder: Path, precisions: Sequence[str] = ("fp32",), models: Iterable[str] = MODELS) -> Path:
+def make_tiny_bundle(folder: Path, precisions: Sequence[str] = ("fp32",), models: Iterable[str] = SEPARATE) -> Path:
     """Write the bundle into `folder` (made if need be) and return it.
 
     Args:
         folder: Where to.
         precisions: Any of `"fp32"` and `"fp16"` (convolutions and GEMMs in half, the edges in float).
-        models: Which of the four networks.
+        models: Which networks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries = {}
@@ -70,10 +74,10 @@ def make_tiny_bundle(folder: Path, precisions: Sequence[str] = ("fp32",), models
 
 
 def make_model(name: str, precision: str = "fp32") -> onnx.ModelProto:
-    """One of the four networks as a checked ONNX model (opset 17)."""
+    """One of the networks as a checked ONNX model (opset 17)."""
     graph = _Graph(TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT)
-    if name in ("detector", "masknet"):
-        _brightest_cells(graph, masks=name == "masknet")
+    if name in ("detector", "masknet", "joint"):
+        _brightest_cells(graph, masks=name == "masknet", described=name == "joint")
     else:
         _embed(graph, ("foreground", "original") if name == "mgts" else ("original",))
     return graph.model(name)
@@ -120,7 +124,7 @@ class _Graph:
         return model
 
 
-def _brightest_cells(graph: _Graph, masks: bool) -> None:
+def _brightest_cells(graph: _Graph, *, masks: bool, described: bool) -> None:
     image = graph.input("image", TensorProto.UINT8, ("B", *CANVAS, 3))
     planes = graph.op("Transpose", image, perm=[0, 3, 1, 2])
     # The mean of R, G and B, so that 128 becomes 0 and 255 becomes 8.
@@ -132,7 +136,8 @@ def _brightest_cells(graph: _Graph, masks: bool) -> None:
     found = graph.op("Cast", graph.op("Greater", best, graph.const(0.5)), to=graph.real)
     boxes = graph.op("Gather", graph.const(_cell_boxes()), index)
     column = graph.op("Unsqueeze", found, graph.const([2], np.int64))
-    graph.output("boxes", graph.op("Mul", boxes, column), ("B", DETECTIONS, 4))
+    found_boxes = graph.op("Mul", boxes, column)
+    graph.output("boxes", found_boxes, ("B", DETECTIONS, 4))
     graph.output("scores", graph.op("Mul", best, found), ("B", DETECTIONS))
     if masks:
         rows, columns = CANVAS[0] // CELL[0], CANVAS[1] // CELL[1]
@@ -145,6 +150,29 @@ def _brightest_cells(graph: _Graph, masks: bool) -> None:
         alive = graph.op("Unsqueeze", found, graph.const([2, 3], np.int64))
         own = graph.op("GatherND", each, places, batch_dims=1)
         graph.output("masks", graph.op("Mul", own, alive), ("B", DETECTIONS, MASK, MASK))
+
+    if described:
+        project = graph.const(graph.random.normal(size=(JOINT_EMBEDDING, 24)), np.float32)
+        given = graph.input("rois", TensorProto.FLOAT, ("B", PROBES, 4))
+        own = _describe(graph, planes, found_boxes, DETECTIONS, project)
+        alive = graph.op("Cast", column, to=TensorProto.FLOAT)
+        graph.output("embeddings", graph.op("Mul", own, alive), ("B", DETECTIONS, JOINT_EMBEDDING))
+        probed = _describe(graph, planes, given, PROBES, project)
+        graph.output("roi_embeddings", probed, ("B", PROBES, JOINT_EMBEDDING))
+
+
+def _describe(graph: _Graph, planes: str, boxes: str, places: int, project: str) -> str:
+    """Embeddings of boxes [B, places, 4]: 4 × 2 points of each, projected at random, of length 1."""
+    picture = graph.op("Cast", graph.op("Sub", planes, graph.const(100)), to=TensorProto.FLOAT)
+    flat = graph.op("Reshape", graph.op("Cast", boxes, to=TensorProto.FLOAT), graph.const([-1, 4], np.int64))
+    ones = graph.op("ReduceMax", graph.op("Mul", boxes, graph.const(0)), axes=[2], keepdims=0)
+    counted = graph.op("CumSum", graph.op("Add", ones, graph.const(1)), graph.const(0, np.int64), exclusive=1)
+    numbers = graph.op("Cast", graph.op("Reshape", counted, graph.const([-1], np.int64)), to=TensorProto.INT64)
+    seen = graph.op("RoiAlign", picture, flat, numbers, output_height=4, output_width=2, sampling_ratio=2)
+    vector = graph.op("Gemm", graph.op("Flatten", seen), project, transB=1)
+    norm = graph.op("ReduceL2", vector, axes=[1], keepdims=1)
+    unit = graph.op("Div", vector, graph.op("Max", norm, graph.const(1e-12, np.float32)))
+    return graph.op("Reshape", unit, graph.const([-1, places, JOINT_EMBEDDING], np.int64))
 
 
 def _cell_boxes() -> np.ndarray:

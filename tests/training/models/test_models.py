@@ -23,7 +23,7 @@ from training.preset import JointPreset, Preset, ReidPreset, ResNetPreset, load_
 
 
 def test_classes_are_the_models_of_a_bundle() -> None:
-    assert tuple(CLASSES) == (*MODELS, "joint")
+    assert tuple(CLASSES) == MODELS
 
 
 def weights(network: nn.Module) -> Tensor:
