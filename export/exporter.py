@@ -165,7 +165,7 @@ def _export_model(
     job.on_step(name, "trace")
     path = root / model_file(name, "fp32")
     graph = GRAPHS[name](network).eval()
-    export_onnx(graph, _examples(name, job.preset), path, dynamic="N" if name in ("mgts", "idnet") else PICTURES)
+    export_onnx(graph, example_inputs(name, job.preset), path, dynamic="N" if name in ("mgts", "idnet") else PICTURES)
     del graph
     if job.preset.weights == "float16":
         store_weights_in_half(path)
@@ -222,7 +222,8 @@ def round_weights(network: nn.Module) -> None:
         parameter.copy_(parameter.half().float())
 
 
-def _examples(name: str, preset: Preset) -> dict[str, Tensor]:
+def example_inputs(name: str, preset: Preset) -> dict[str, Tensor]:
+    """What a graph is traced on: its inputs by name, for two pictures or two people."""
     # Not one picture and not one row, which tracing would take for a constant.
     inputs = GRAPHS[name].inputs
     if "image" in inputs:

@@ -10,8 +10,7 @@ import pytest
 @pytest.fixture(scope="session")
 def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Model name → its exported file; each is exported once."""
-    import torch
-
+    from export.exporter import example_inputs
     from export.graphs.networks import GRAPHS
     from export.graphs.trace import export_onnx
 
@@ -20,12 +19,9 @@ def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callab
     def export(name: str) -> Path:
         if name not in files:
             graph = GRAPHS[name](networks[name]).eval()
-            if graph.inputs == ("image",):
-                inputs, dynamic = {"image": torch.zeros(2, *tiny.canvas, 3, dtype=torch.uint8)}, "B"
-            else:
-                inputs, dynamic = {key: torch.zeros(2, 3, *tiny.patch) for key in graph.inputs}, "N"
+            inputs = example_inputs(name, tiny)
             files[name] = folder / f"{name}.onnx"
-            export_onnx(graph, inputs, files[name], dynamic=dynamic)
+            export_onnx(graph, inputs, files[name], dynamic="B" if "image" in inputs else "N")
         return files[name]
 
     return export

@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.models import CLASSES, create
+from training.models import CLASSES, OIMNet, create
 from training.preset import Preset
 
 
 def trained_networks(preset: Preset) -> dict[str, nn.Module]:
-    """All four, by name: normalisation statistics and predictions that matter."""
+    """All, by name: normalisation statistics and predictions that matter."""
     return {name: _trained(name, preset) for name in CLASSES}
 
 
@@ -35,4 +35,7 @@ def _trained(name: Any, preset: Preset) -> nn.Module:
             parent, _, child = layer.rpartition(".")
             if hasattr(network, parent or child):
                 network.get_submodule(layer).weight.normal_(0, std, generator=generator)
+        if isinstance(network, OIMNet):  # reads pooled maps, which nothing has made smaller
+            network.classes.weight *= 0.1
+            network.deltas.weight *= 0.1
     return network.eval()
