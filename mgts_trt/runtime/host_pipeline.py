@@ -16,7 +16,7 @@ from mgts_trt.pictures.image import as_image
 from mgts_trt.runtime.clock import Clock
 from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_dimension, mode_instance_map, mode_patches
-from mgts_trt.runtime.people import People, given_boxes
+from mgts_trt.runtime.people import People, given_boxes, people_among
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.pictures import run_pictures
 from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream, closed, require_errors
@@ -147,13 +147,9 @@ class HostPipeline:
                 picture.choose(self._select(found, picture.letterbox, top), found)
 
     def _select(self, found: Mapping[str, Array], letterbox: Letterbox, top: int | None) -> Array:
-        """The people among a network's rows: scored well enough, and on the picture rather than the padding."""
-        boxes, scores = found["boxes"], found["scores"]
-        clipped = letterbox.clip(boxes)
+        """The rows that are people; see `people_among`."""
         least = self._bundle.manifest.thresholds.detection if top is None else 0.0
-        on_picture = (clipped[:, 2:] - clipped[:, :2] >= 1).all(axis=1)
-        # Rows of score 0 are padding of the detector's fixed number of places.
-        return np.flatnonzero(on_picture & (scores >= least) & (scores > 0))[:top]
+        return people_among(letterbox.clip(found["boxes"]), found["scores"], least, top)
 
     def _describe(self, pictures: Sequence["Picture"], clock: Clock) -> list[People]:
         """From boxes on canvases to embeddings, of the people of all pictures in shared batches."""

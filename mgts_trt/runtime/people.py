@@ -210,6 +210,22 @@ class People:
         }
 
 
+def people_among(boxes: Floats, scores: Array, least: float, top: int | None) -> Array:
+    """The people among a network's rows: scored well enough, and on the picture rather than the padding.
+
+    Args:
+        boxes: [K, 4], canvas pixels, cut to the picture.
+        scores: [K], best first; 0 is padding of the network's fixed number of places.
+        least: Score of a person.
+        top: At most so many; None takes all.
+
+    Returns:
+        Row numbers, int64 [N], in order.
+    """
+    on_picture = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
+    return np.flatnonzero(on_picture & (scores >= least) & (scores > 0))[:top]
+
+
 def given_boxes(boxes: Array, letterbox: Letterbox) -> Floats:
     """Boxes a caller gives for a picture, on the canvas and cut to the picture.
 

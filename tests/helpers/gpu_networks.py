@@ -1,4 +1,4 @@
-"""A pipeline in miniature: four networks in NumPy, on the simulated device and, as a reference, on the CPU."""
+"""A pipeline in miniature: its networks in NumPy, on the simulated device and, as a reference, on the CPU."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.helpers.simulated_engine import SimulatedContext, SimulatedEngine
 
 CANVAS, CELL, PATCH = (32, 48), 4, (8, 4)
 ROWS, EMBEDDING, CHANNELS, HIDDEN = 80, 16, 6, 4
+PROBES, JOINT_EMBEDDING = 3, 12
 MANIFEST = SimpleNamespace(
     canvas=CANVAS,
     pad=(114, 114, 114),
@@ -39,6 +40,7 @@ HEAD = HeadWeights(
     fc=_RANDOM.normal(size=(EMBEDDING, 2 * CHANNELS)).astype(np.float32),
 )
 _STREAMS = _RANDOM.normal(size=(2, CHANNELS, 3)).astype(np.float32)
+_JOINT = np.random.default_rng(1).normal(size=(JOINT_EMBEDDING, 3 * 4)).astype(np.float32)
 _IDNET = _RANDOM.normal(size=(EMBEDDING, 3 * PATCH[0] * PATCH[1])).astype(np.float32)
 
 
@@ -58,7 +60,17 @@ TENSORS = {
     "mgts": (_PAIR, _EMBEDDING),
     "idnet": (_ORIGINAL, _EMBEDDING),
     "headless": (_PAIR, _FEATURES),
+    "joint": (
+        {**_IMAGE, "rois": _spec("B", PROBES, 4)},
+        {
+            **_BOXES,
+            "embeddings": _spec("B", ROWS, JOINT_EMBEDDING),
+            "roi_embeddings": _spec("B", PROBES, JOINT_EMBEDDING),
+        },
+    ),
+    "others_joint": (_IMAGE, {**_BOXES, "embeddings": _spec("B", ROWS, JOINT_EMBEDDING)}),
 }
+MANIFEST.models["joint"] = SimpleNamespace(outputs=TENSORS["joint"][1])
 
 
 def _cells(image):
@@ -105,6 +117,31 @@ def masknet(image):
     return {"boxes": boxes, "scores": scores, "masks": masks}
 
 
+def _points(image, box):
+    """An embedding of length 1 from four points of a box."""
+    x1, y1, x2, y2 = box
+    xs = np.clip([x1, x2 - 1], 0, CANVAS[1] - 1).astype(int)
+    ys = np.clip([y1, y2 - 1], 0, CANVAS[0] - 1).astype(int)
+    row = (_JOINT * (image[np.ix_(ys, xs)].astype(np.float32).ravel() - 100)).sum(axis=1)
+    return row / max(np.linalg.norm(row), 1e-12)
+
+
+@_of_each
+def others_joint(image):
+    _, boxes, scores = _cells(image)
+    scores, boxes = _best(scores, boxes)
+    embeddings = np.zeros((ROWS, JOINT_EMBEDDING), np.float32)
+    for row in np.flatnonzero(scores):
+        embeddings[row] = _points(image, boxes[row])
+    return {"boxes": boxes, "scores": scores, "embeddings": embeddings}
+
+
+def joint(inputs):
+    pairs = zip(inputs["image"], inputs["rois"], strict=True)
+    given = [[_points(image, box) for box in boxes] for image, boxes in pairs]
+    return {**others_joint(inputs), "roi_embeddings": np.array(given, np.float32)}
+
+
 def headless(inputs):
     # A row at a time, so that a result does not depend on the batch.
     return {
@@ -124,7 +161,10 @@ def idnet(inputs):
     return {"embedding": np.stack([row / max(np.linalg.norm(row), 1e-12) for row in rows])}
 
 
-NETWORKS = {"detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet, "headless": headless}
+NETWORKS = {
+    "detector": detector, "masknet": masknet, "mgts": mgts, "idnet": idnet, "headless": headless, "joint": joint,
+    "others_joint": others_joint,
+}  # fmt: skip
 
 
 class Context(SimulatedContext):
@@ -185,7 +225,9 @@ def mgts_chain(device, batch=64):
     return EngineChain(plan, [before], [kernel_of(step) for step in chain.operators], matrices, device)
 
 
-def gpu_pipeline(mode, seed=0, *, graphs=True, kernel=False, batch=64, pictures=1, available=None, **limits):
+def gpu_pipeline(
+    mode, seed=0, *, graphs=True, kernel=False, batch=64, pictures=1, available=None, others=False, **limits
+):
     """The pipeline on a simulated device of its own, `pipeline.device`, with its engines, `pipeline.engines`.
 
     Its plans take up to `batch` people and `pictures` pictures.
@@ -194,6 +236,8 @@ def gpu_pipeline(mode, seed=0, *, graphs=True, kernel=False, batch=64, pictures=
     device.available = available
     register_kernels(device)
     engines = {model: engine(device, model, batch, pictures) for model in MODELS_OF_MODE[mode]}
+    if others:
+        engines["joint"] = engine(device, "others_joint", batch, pictures)
     if kernel:
         engines["mgts"] = mgts_chain(device, batch)
     pipeline = GpuPipeline(MANIFEST, mode, engines, graphs=graphs, **limits)
@@ -206,16 +250,20 @@ class Session:
 
     backend, precision = "numpy", "fp32"
 
-    def __init__(self, model):
-        self.model, self.run = model, NETWORKS[model]
-        self.inputs, self.outputs = TENSORS[model]
+    def __init__(self, model, network=None):
+        self.model, self.run = model, NETWORKS[network or model]
+        self.inputs, self.outputs = TENSORS[network or model]
 
 
-def reference(mode):
-    """The pipeline on the CPU."""
+def reference(mode, *, others=False):
+    """The pipeline on the CPU; with a joint network that has no places for given boxes, as others' have none."""
     model = lambda name: SimpleNamespace(inputs=TENSORS[name][0])  # noqa: E731
     bundle = SimpleNamespace(manifest=MANIFEST, model=model)
-    return PersonSearch(bundle, mode=mode, sessions={name: Session(name) for name in MODELS_OF_MODE[mode]})
+    return PersonSearch(
+        bundle,
+        mode=mode,
+        sessions={name: Session(name, "others_joint" if others else None) for name in MODELS_OF_MODE[mode]},
+    )
 
 
 def scene(people, seed=0, scale=1):

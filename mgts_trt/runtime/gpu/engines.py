@@ -32,7 +32,7 @@ class Shared:
 
     Attributes:
         manifest: The bundle's.
-        mode: `none`, `net` or `box`.
+        mode: `none`, `net`, `box` or `joint`.
         engines: The mode's models.
         policy: Whether engines' runs are captured.
         keeper: Told whenever an engine may have compiled something.
@@ -52,7 +52,7 @@ class Shared:
     @property
     def device(self) -> DeviceLayer:
         """Where the engines are."""
-        return self.engines["detector"].device
+        return next(iter(self.engines.values())).device
 
     @property
     def reid(self) -> str:
@@ -61,13 +61,16 @@ class Shared:
 
     @cached_property
     def people(self) -> tuple[int, ...]:
-        """The batches of people that re-ID runs in, ascending."""
+        """The batches of people that re-ID runs in, ascending; none in mode `joint`, whose network takes pictures."""
+        if self._takes_pictures(self.reid):
+            return ()
         return _within(self._profile(self.reid), self.max_people)
 
     @cached_property
     def pictures(self) -> tuple[int, ...]:
         """The batches of pictures that the other networks run in, ascending."""
-        least = min((self._profile(model) for model in self.engines if model != self.reid), key=lambda each: each.max)
+        taking = [self._profile(model) for model in self.engines if self._takes_pictures(model)]
+        least = min(taking, key=lambda each: each.max)
         return _within(least, self.max_pictures)
 
     @cached_property
@@ -99,14 +102,17 @@ class Shared:
         return context
 
     def _batches(self, model: str) -> tuple[int, ...]:
-        return self.people if model == self.reid else self.pictures
+        return self.pictures if self._takes_pictures(model) else self.people
 
     def _runs_on_less(self, model: str) -> bool:
         return self._batches(model)[-1] < self._profile(model).max
 
+    def _takes_pictures(self, model: str) -> bool:
+        return "image" in self.engines[model].inputs
+
     def _profile(self, model: str) -> Profile:
         """Of the people or pictures that a plan takes."""
-        return self.engines[model].profile.get("N" if model == self.reid else "B", _ONE)
+        return self.engines[model].profile.get("B" if self._takes_pictures(model) else "N", _ONE)
 
 
 def _within(profile: Profile, most: int | None) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.runtime.cuda.device import GraphRefusal
 from mgts_trt.runtime.gpu.engines import Shared
 from mgts_trt.runtime.gpu.graphs import GraphPolicy
+from mgts_trt.runtime.gpu.joint_slot import JointSlot
 from mgts_trt.runtime.gpu.keeping import CacheKeeper
 from mgts_trt.runtime.gpu.memory_plan import MemoryPlan
 from mgts_trt.runtime.gpu.pool import SlotPool
@@ -31,7 +32,7 @@ class GpuPipeline:
 
     Args:
         manifest: The bundle's.
-        mode: `none`, `net` or `box`.
+        mode: `none`, `net`, `box` or `joint`.
         engines: The mode's models, all on one device; they stay open when this is closed.
         graphs: Whether engines' runs are captured in CUDA graphs.
         max_people: See `PersonSearch`.
@@ -59,7 +60,8 @@ class GpuPipeline:
         self.memory = MemoryPlan.of(shared, pictures_in_flight or CALLS)
         self.memory.require(shared.device.available_memory())
         self._most, self._batch = pictures_in_flight, shared.pictures[-1]
-        self._pool = SlotPool(lambda: Slot(shared), most=pictures_in_flight)
+        kind = JointSlot if mode == "joint" else Slot
+        self._pool = SlotPool(lambda: kind(shared), most=pictures_in_flight)
         self._turns = threading.Semaphore(pictures_in_flight or CALLS)
         self._streams: WeakSet[PeopleStream[Any]] = WeakSet()
         self._lock = threading.Lock()

@@ -25,7 +25,7 @@ class MemoryPlan:
         arrays: Likewise: pixels, inputs and outputs of the networks.
         batches: Of pictures, in flight at once.
         pictures: Of the largest batch.
-        people: Of the largest batch of re-ID.
+        people: Of the largest batch of re-ID; 0 in mode `joint`.
     """
 
     plans: int
@@ -46,16 +46,16 @@ class MemoryPlan:
         Raises:
             BackendError: TensorRT does not say how much workspace it needs.
         """
-        sizes, people, pictures = shared.workspace_bytes, shared.people[-1], shared.pictures[-1]
+        sizes, people, pictures = shared.workspace_bytes, max(shared.people, default=0), shared.pictures[-1]
         height, width = shared.manifest.canvas
         # The mask net runs beside the two others, which take turns.
-        workspace = max(sizes["detector"], sizes[shared.reid]) + sizes.get("masknet", 0)
+        workspace = max(size for model, size in sizes.items() if model != "masknet") + sizes.get("masknet", 0)
         arrays = pictures * (PICTURE + height * width * 3 + (2 * height * width if "masknet" in sizes else 0))
         for model, engine in shared.engines.items():
             specs: Iterable[TensorSpec] = engine.outputs.values()
             if model == shared.reid:
                 specs = (*engine.inputs.values(), *specs)
-            arrays += sum(_nbytes(spec, people if model == shared.reid else pictures) for spec in specs)
+            arrays += sum(_nbytes(spec, people if people and model == shared.reid else pictures) for spec in specs)
         plans = sum(engine.weights_bytes for engine in shared.engines.values())
         return cls(plans, workspace, arrays, batches, pictures, people)
 
@@ -68,8 +68,8 @@ class MemoryPlan:
         of = f" batches of up to {self.pictures} pictures" if self.pictures > 1 else ""
         return (
             f"{_mib(self.plans + self.in_flight)} on the GPU: plans {_mib(self.plans)}, and for each of "
-            f"{self.batches}{of} in flight {_mib(self.workspace)} of workspace and {_mib(self.arrays)} of arrays, "
-            f"with up to {self.people} people at once"
+            f"{self.batches}{of} in flight {_mib(self.workspace)} of workspace and {_mib(self.arrays)} of arrays"
+            f"{f', with up to {self.people} people at once' if self.people else ''}"
         )
 
     def require(self, available: int | None) -> None:
@@ -83,10 +83,11 @@ class MemoryPlan:
         """
         if available is not None and self.in_flight > available:
             smaller = f", a smaller batch_size than {self.pictures}" if self.pictures > 1 else ""
+            fewer = f" or a smaller max_people than {self.people}" if self.people else ""
             raise BackendError(
                 f"The pipeline does not fit into the GPU's memory, of which {_mib(available)} are free: {self}. "
-                f"Open it with fewer pictures_in_flight than {self.batches}{smaller} or a smaller max_people than "
-                f"{self.people}, in a mode with fewer networks, or end other programs."
+                f"Open it with fewer pictures_in_flight than {self.batches}{smaller}{fewer}, in a mode with "
+                "fewer networks, or end other programs."
             )
 
 
