@@ -21,7 +21,6 @@ import typer
 from benchmarks.environment import commit
 from benchmarks.inputs import network_inputs
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.cli.console import find_bundle, out, progress, table
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
@@ -51,8 +50,8 @@ def main(
     inputs = network_inputs(opened, read_image(image), people)
     results = []
     with progress() as bar:
-        task = bar.add_task("measuring", total=len(MODELS) * (rounds + 1))
-        for name in MODELS:
+        task = bar.add_task("measuring", total=len(inputs) * (rounds + 1))
+        for name in inputs:
             sides = _sides(opened, name, preset, inputs[name], threads)
             times: dict[str, list[float]] = {side: [] for side in sides}
             for i in range(rounds + 1):

@@ -36,6 +36,8 @@ Export = Callable[[str], Path]
 @pytest.mark.parametrize("name", MODELS)
 def test_contract(tiny: Preset, exported: Export, name: str) -> None:
     (h, w), (ph, pw) = tiny.canvas, tiny.patch
+    assert tiny.joint is not None
+    j, p, d = tiny.joint.rpn.proposals, tiny.joint.probes, tiny.joint.embedding
     k, i, m = tiny.detector.rpn.proposals, tiny.masknet.rpn.proposals, tiny.masknet.mask_size
     image = {"image": TensorSpec(dtype="uint8", shape=("B", h, w, 3))}
     patch = TensorSpec(dtype="float32", shape=("N", 3, ph, pw))
@@ -49,6 +51,10 @@ def test_contract(tiny: Preset, exported: Export, name: str) -> None:
         "masknet": (image, floats(boxes=("B", i, 4), scores=("B", i), masks=("B", i, m, m))),
         "mgts": ({"foreground": patch, "original": patch}, embedding),
         "idnet": ({"original": patch}, embedding),
+        "joint": (
+            {**image, **floats(rois=("B", p, 4))},
+            floats(boxes=("B", j, 4), scores=("B", j), embeddings=("B", j, d), roi_embeddings=("B", p, d)),
+        ),
     }
     assert tensor_specs(exported(name)) == expected[name]
 
@@ -57,7 +63,13 @@ def test_contract(tiny: Preset, exported: Export, name: str) -> None:
 def test_standard_operators_and_static_shapes(exported: Export, name: str) -> None:
     """But for the operators of the domain `mgts`, which the file brings its bodies of, in standard operators."""
     model = onnx.load(exported(name))
-    called = {"detector": {"Nms", "AlignRois"}, "masknet": {"Nms", "PsAssemble"}, "mgts": {"SeHead"}, "idnet": set()}
+    called = {
+        "detector": {"Nms", "AlignRois"},
+        "masknet": {"Nms", "PsAssemble"},
+        "mgts": {"SeHead"},
+        "idnet": set(),
+        "joint": {"Nms", "AlignRois"},
+    }
     assert set(used(model.graph.node)) == called[name]
     assert {function.name for function in model.functions} - {"NmsRound"} == called[name]
     inlined = inline(model)

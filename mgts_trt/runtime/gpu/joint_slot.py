@@ -135,6 +135,8 @@ class JointSlot(Slot):
         Raises:
             ImageError: The network has no places for given boxes, and found nobody in one.
         """
+        if not self._letterboxes:
+            return []
         timings = self._shares(total_ms)
         if self._given is not None:
             [geometry] = self._letterboxes

@@ -30,11 +30,15 @@ SEEDS = range(6)
 def example(preset: Preset, graph: type, seed: int) -> dict[str, np.ndarray]:
     """One picture of coarse blobs, or one person's patches."""
     random = np.random.default_rng(seed)
-    if graph.inputs == ("image",):
+    if "image" in graph.inputs:
         coarse = random.integers(0, 256, (6, 9, 3), dtype=np.uint8)
         height, width = preset.canvas
         rows, columns = np.arange(height) * 6 // height, np.arange(width) * 9 // width
-        return {"image": coarse[rows][:, columns]}
+        picture = {"image": coarse[rows][:, columns]}
+        if "rois" in graph.inputs and preset.joint:
+            corners = random.uniform(0, 60, (preset.joint.probes, 2))
+            picture["rois"] = np.concatenate([corners, corners + random.uniform(10, 40, corners.shape)], 1, np.float32)
+        return picture
     return {name: random.normal(size=(3, *preset.patch)).astype(np.float32) for name in graph.inputs}
 
 

@@ -14,7 +14,7 @@ def concrete(specs: dict[str, TensorSpec], sizes: dict[str, int]) -> dict[str, T
     }
 
 
-SIZES = {"Hc": 900, "Wc": 1500, "K": 300, "m": 21, "Hp": 256, "Wp": 128, "D": 128}
+SIZES = {"Hc": 900, "Wc": 1500, "K": 300, "m": 21, "Hp": 256, "Wp": 128, "D": 128, "P": 8, "d": 256}
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import read_manifest, write_manifest
-from mgts_trt.choices import MODES
+from mgts_trt.choices import SEPARATE_MODES
 from mgts_trt.errors import BundleError
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.evaluation.mask_metrics import mask_iou
@@ -64,7 +64,7 @@ def test_a_run_survives_its_file(run: TaskRun, labelled: LabelledSet, tmp_path: 
     for (boxes, scores), (boxes_again, scores_again) in zip(run.rows, again.rows, strict=True):
         assert np.array_equal(boxes, boxes_again)
         assert np.array_equal(scores, scores_again)
-    for mode in MODES:
+    for mode in SEPARATE_MODES:
         for before, after in zip(run.modes[mode], again.modes[mode], strict=True):
             for key in ("boxes", "scores", "embeddings", "instances", "truths"):
                 assert np.array_equal(getattr(before, key), getattr(after, key)), key
@@ -96,7 +96,7 @@ def test_what_the_pipeline_finds(run: TaskRun, labelled: LabelledSet) -> None:
     assert "label_mask_iou" not in measure(labelled, run.modes["box"], "box")
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_retrieval_is_the_reid_protocol(run: TaskRun, labelled: LabelledSet, mode: str) -> None:
     """Each person against all people of other pictures, computed crop by crop instead."""
     precisions = []
@@ -135,9 +135,11 @@ def test_a_run_equals_itself(run: TaskRun, labelled: LabelledSet) -> None:
     comparisons = compare_runs(labelled, run, run, "fp32")
     assert all(row.ok for row in comparisons)
     assert all(row.delta == 0 for row in comparisons if row.reference is not None)
-    assert {row.part for row in comparisons} == {"detector", *MODES}
+    assert {row.part for row in comparisons} == {"detector", *SEPARATE_MODES}
     bound = {(row.part, row.metric) for row in comparisons if row.bound is not None}
-    per_mode = {(mode, metric) for mode in MODES for metric in ("reid_map", "search_map", "cosine", "mean_cosine")}
+    per_mode = {
+        (mode, metric) for mode in SEPARATE_MODES for metric in ("reid_map", "search_map", "cosine", "mean_cosine")
+    }
     assert bound == {("detector", "box_ap"), ("net", "mask_iou"), *per_mode}
 
 

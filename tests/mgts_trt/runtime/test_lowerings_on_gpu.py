@@ -9,7 +9,7 @@ import pytest
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.onnx_graph import load_onnx
 from mgts_trt.bundle.operators import DOMAIN
-from mgts_trt.choices import MODES
+from mgts_trt.choices import SEPARATE_MODES
 from mgts_trt.evaluation.golden import load_goldens
 from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.machine.cache import VARIABLE
@@ -63,7 +63,7 @@ def assert_alike(got, wanted):
     assert ((got.embeddings * wanted.embeddings).sum(axis=1) > 0.9999).all()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_a_picture_has_the_same_people_in_every_lowering(planned, machine, mode):
     pictures = [golden.canvas for golden in load_goldens(planned)]
     found = {}
@@ -104,7 +104,7 @@ def test_pictures_together_have_the_people_each_has_alone(planned, machine, ops)
 
 
 def test_a_chain_has_every_operator_that_its_network_calls(planned, machine):
-    for mode in MODES:
+    for mode in SEPARATE_MODES:
         with PersonSearch(planned, mode=mode, backend="tensorrt", ops="kernel") as search:
             for model, plan in search.runtime.engines.items():
                 assert sorted(step.operator for step in plan.record.chain.operators) == called(planned, model)

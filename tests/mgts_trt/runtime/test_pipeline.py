@@ -9,7 +9,7 @@ import pytest
 
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import MODES, Mode
+from mgts_trt.choices import SEPARATE_MODES, Mode
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.runtime import pipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE
@@ -34,7 +34,7 @@ def scene(*cells: tuple[int, int], scale: int = 1) -> np.ndarray:
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_finds_the_people_of_a_scene(bundle: Bundle, mode: Mode) -> None:
     with PersonSearch(bundle, mode=mode) as search:
         people = search(scene((0, 1), (1, 4), scale=3))
@@ -52,7 +52,7 @@ def test_finds_the_people_of_a_scene(bundle: Bundle, mode: Mode) -> None:
 def test_masks_are_what_the_mode_sees(bundle: Bundle) -> None:
     image = scene((0, 1), scale=2)
     masks = {}
-    for mode in MODES:
+    for mode in SEPARATE_MODES:
         with PersonSearch(bundle, mode=mode) as search:
             people = search(image)
             masks[mode] = people.masks
@@ -74,7 +74,7 @@ def test_mode_net_falls_back_to_the_box_where_the_mask_net_saw_nobody(bundle: Bu
 def test_modes_differ_in_what_reid_sees(bundle: Bundle) -> None:
     image = scene((0, 1), (1, 2))
     crops = {}
-    for mode in MODES:
+    for mode in SEPARATE_MODES:
         with PersonSearch(bundle, mode=mode) as search:
             crops[mode] = search(image).crops
     assert (crops["none"][:, 2] - crops["none"][:, 0] == CELL[1]).all(), "Table 6's baseline takes no context"
@@ -82,7 +82,7 @@ def test_modes_differ_in_what_reid_sees(bundle: Bundle) -> None:
     assert (crops["box"][:, 3] - crops["box"][:, 1] > CELL[0]).all()
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_nobody_in_view(bundle: Bundle, mode: Mode) -> None:
     with PersonSearch(bundle, mode=mode) as search:
         people = search(scene())

@@ -7,7 +7,7 @@ import pytest
 
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import MODES
+from mgts_trt.choices import SEPARATE_MODES
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.evaluation.boxes import match_boxes
 from mgts_trt.machine.cache import VARIABLE
@@ -52,7 +52,7 @@ def machine(headed, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("ops", ["graph", "kernel"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_real_networks_give_the_same_people(machine, mode, ops):
     module, bundle = machine
     with (
@@ -198,7 +198,7 @@ def assert_alike(got, wanted):
 @pytest.mark.gpu
 @pytest.mark.skipif(RTX is None, reason="needs TensorRT")
 @pytest.mark.parametrize("ops", ["graph", "kernel"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_a_gpu_finds_the_same_people(built, public_photos, mode, ops):
     with PersonSearch(built, mode=mode, backend="onnxruntime") as reference:
         wanted = [reference(image, top=4) for image in pictures(public_photos)]

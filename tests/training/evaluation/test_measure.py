@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import MODES, Mode
+from mgts_trt.choices import SEPARATE_MODES, Mode
 from mgts_trt.pictures.image import write_image
 from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
@@ -41,7 +41,7 @@ def test_masks_of_those_found(bundle: Bundle, scenes: Listed) -> None:
     assert result.mean_iou > 0.95
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_reid_of_the_same_looks(bundle: Bundle, scenes: Listed, mode: Mode) -> None:
     result = reid(bundle, scenes, mode)
     assert result.counted == 6, "every identity under every camera"
@@ -63,7 +63,7 @@ def test_gamma_changes_what_is_seen(bundle: Bundle, scenes: Listed) -> None:
     assert np.abs(tight - wide).max() > 1e-3
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_person_search(bundle: Bundle, scenes: Listed, tmp_path: Path, mode: Mode) -> None:
     for item in scenes:
         write_image(tmp_path / f"{item.name}.png", item.image)

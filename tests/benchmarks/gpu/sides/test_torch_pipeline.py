@@ -12,13 +12,14 @@ from benchmarks.gpu.sides.torch_pipeline import TorchPipeline  # noqa: E402
 from export.references.torch_session import TorchSession  # noqa: E402
 from mgts_trt.bundle.bundle import Bundle  # noqa: E402
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training  # noqa: E402
-from mgts_trt.bundle.recipe import MODELS, load_recipe  # noqa: E402
+from mgts_trt.bundle.recipe import load_recipe  # noqa: E402
 from mgts_trt.bundle.tensors import TensorSpec  # noqa: E402
-from mgts_trt.choices import MODES  # noqa: E402
+from mgts_trt.choices import SEPARATE_MODES  # noqa: E402
 from mgts_trt.pictures.image import read_image  # noqa: E402
 from mgts_trt.runtime.modes import MODELS_OF_MODE  # noqa: E402
 from mgts_trt.runtime.pipeline import PersonSearch  # noqa: E402
 from mgts_trt.stages import Letterbox  # noqa: E402
+from tests.helpers.tiny_bundle import SEPARATE  # noqa: E402
 from tests.helpers.torch_threads import one_torch_thread  # noqa: E402
 
 PEOPLE = 5
@@ -39,7 +40,7 @@ def bundle(tiny, tmp_path_factory) -> Bundle:
         "m": tiny.masknet.mask_size,
     }  # fmt: skip
     models = {}
-    for name in MODELS:
+    for name in SEPARATE:
         recipe = load_recipe(name)
         rows = tiny.masknet.rpn.proposals if name == "masknet" else tiny.detector.rpn.proposals
         inputs, outputs = (
@@ -65,7 +66,7 @@ def photo(public_photos) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", ["eager", "channels-last"])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_the_same_people(tiny, networks, bundle, photo, mode, form) -> None:
     # Of the canvas's size: resized pixels differ by a grey level, and boxes with them.
     height, width = tiny.canvas
@@ -101,7 +102,7 @@ def test_seeded_networks_of_the_presets_name(tiny) -> None:
     torch.testing.assert_close(one.run("idnet", patches)[0], same.run("idnet", patches)[0])
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", SEPARATE)
 def test_half_gives_nearly_the_same(tiny, networks, photo, model) -> None:
     own = {model: networks[model]}
     if model in ("detector", "masknet"):

@@ -7,6 +7,7 @@ import pytest
 
 from mgts_trt.choices import MODES
 from mgts_trt.errors import BackendError, ImageError
+from mgts_trt.runtime.modes import MODELS_OF_MODE
 from tests.helpers.gpu_networks import Context, assert_same, engine, gpu_pipeline, noise, reference, scene
 
 MOST = 4
@@ -188,7 +189,7 @@ def test_a_stream_of_what_is_there_already_takes_it_together(monkeypatch, wanted
     results = pipeline.stream(PICTURES, depth=2, top=None, errors="raise")
     for got, expected in zip(results, wanted, strict=True):
         assert_same(got, expected)
-    assert [size for name, size in seen if name == "detector"] == [4, 4]
+    assert [size for name, size in seen if name == MODELS_OF_MODE[mode][0]] == [4, 4]
 
 
 def test_timings_are_a_picture_s_share():

@@ -19,7 +19,7 @@ import torch
 from typer.testing import CliRunner
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.choices import MODES, Mode
+from mgts_trt.choices import SEPARATE_MODES, Mode
 from mgts_trt.errors import MgtsError
 from tests.helpers.cell_scenes import Listed, scene
 from tests.helpers.tiny_bundle import make_tiny_bundle
@@ -213,7 +213,7 @@ def test_a_gallery_has_room_for_others() -> None:
         sample_galleries([], MATCHES)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_galleries_and_modes_agree(bundle: Path, scenes: Listed, mode: Mode) -> None:
     opened, search = Bundle.open(bundle), search_scenes(scenes)
     asked: list[str] = []
