@@ -16,8 +16,8 @@ from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
 from mgts_trt.runtime.gpu.engines import BatchEngine, Shared, Workspace, sized
 from mgts_trt.runtime.gpu.graphs import Graphs
 from mgts_trt.runtime.gpu.memory import Arena, Mirrored
+from mgts_trt.runtime.gpu.picture_uploads import Uploads
 from mgts_trt.runtime.gpu.slot import Slot
-from mgts_trt.runtime.gpu.staging import Staging
 from mgts_trt.runtime.gpu.timing import StageTimer
 from mgts_trt.runtime.host_joint import joint_people, rows_of_given
 from mgts_trt.runtime.people import People, people_among
@@ -60,7 +60,7 @@ class JointSlot(Slot):
             self._network = BatchEngine(shared, "joint", every, workspace, self._graphs, main)
             self._engines.append(self._network)
             self._found = {name: arena.pinned(arrays[name].shape, np.float32) for name in _FOUND}
-            self._staging = Staging(self._device, arena, main)
+            self._uploads = Uploads(self._device, arena, main)
         except BaseException:
             self.close()
             raise
