@@ -18,8 +18,9 @@ ORDER = {
     "mgts_trt": """
         version urls errors choices counts _typing | machine | pictures | stages | bundle | plans | plans/builder
         | runtime/cuda | runtime/operators | runtime/session
-        | runtime/protocol runtime/people runtime/modes runtime/stream | runtime/gpu
-        | runtime/host_pipeline runtime/pipeline | plugins | evaluation | precisions | importing importing/detectors
+        | runtime/protocol runtime/people runtime/modes runtime/stream runtime/joint_people | runtime/gpu
+        | runtime/clock runtime/host_pipeline runtime/host_joint runtime/pipeline | plugins | evaluation
+        | precisions | importing importing/detectors
         | gallery | gallery/indexing | service | cli
         | __init__ __main__
     """,
@@ -66,7 +67,7 @@ SPANS = {
     "tests/mgts_trt/runtime": {"batch", "lowerings_on_gpu", "pipeline_on_gpu"},
     "tests/mgts_trt/runtime/gpu": {"guards", "in_flight", "warm_up"},
     "tests/mgts_trt/runtime/session": {"lowered_plans"},
-    "tests/export/graphs": {"batches", "regions"},
+    "tests/export/graphs": {"batches", "joint_graph", "regions"},
     "tests/training": {"amp"},
     "tests/training/data/datasets": {"datasets"},
     "tests/training/models": {"models"},

@@ -19,7 +19,7 @@ from mgts_trt.runtime.gpu.memory import Arena, Mirrored
 from mgts_trt.runtime.gpu.picture_uploads import Uploads
 from mgts_trt.runtime.gpu.slot import Slot
 from mgts_trt.runtime.gpu.timing import StageTimer
-from mgts_trt.runtime.host_joint import joint_people, rows_of_given
+from mgts_trt.runtime.joint_people import joint_people, rows_of_given
 from mgts_trt.runtime.people import People, people_among
 
 _FOUND = ("boxes", "scores", "embeddings")

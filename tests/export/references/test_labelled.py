@@ -81,7 +81,7 @@ def test_pytorch_behind_the_session_protocol(bundle: Bundle, tiny, public_photos
     else:
         inputs = {key: rng.normal(size=(3, 3, *tiny.patch)).astype(np.float32) for key in ours.inputs}
     if "rois" in ours.inputs:
-        inputs["rois"] = np.tile(np.array([10, 5, 60, 90], np.float32), (1, tiny.joint.probes, 1))
+        inputs["rois"] = np.tile(np.array([10, 5, 60, 90], np.float32), (2, tiny.joint.probes, 1))
     found, expected = ours.run(inputs), theirs.run(inputs)
     assert found.keys() == expected.keys()
     for key, array in found.items():

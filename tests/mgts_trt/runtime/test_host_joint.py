@@ -8,7 +8,7 @@ from mgts_trt.bundle.manifest import read_manifest, write_manifest
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import BackendError, GalleryError, ImageError
 from mgts_trt.gallery.space import Space
-from mgts_trt.runtime.host_joint import rows_of_given
+from mgts_trt.runtime.joint_people import rows_of_given
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.stages import Letterbox
 from tests.helpers.tiny_bundle import CANVAS, JOINT_EMBEDDING, PROBES, make_tiny_bundle
