@@ -35,6 +35,8 @@ def tune(
 ) -> None:
     """Measure which way to run a bundle is the fastest here, and keep it: --backend auto then runs so.
 
+    `mgts-trt build --ops auto` then builds the fastest lowering.
+
     Threads and spinning on the CPU; on a GPU also TensorRT's plans, built first where they are missing, in each
     lowering of the operators, with one to three pictures in flight, and ONNX Runtime's CUDA provider. All take turns in
     one run, and only what finds the same people as FP32 on the CPU can win.

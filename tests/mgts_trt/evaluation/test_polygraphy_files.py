@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.golden import load_goldens
-from mgts_trt.evaluation.polygraphy_files import quiet_polygraphy, write_polygraphy
+from mgts_trt.evaluation.polygraphy_files import _as, quiet_polygraphy, write_polygraphy
 from mgts_trt.pictures.image import read_image
 from tests.helpers.goldens import add_golden, write_golden
 from tests.helpers.tiny_bundle import make_tiny_bundle
@@ -92,6 +93,14 @@ def test_files_hold_the_networks_own_tensors(root: Path, tmp_path: Path) -> None
     people = len(case.outputs["persons.boxes"])
     assert people == 2
     assert sum(each.model == "mgts" for each in written) == 2, "its modes see different patches"
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (1, 4, 3), ("B", 4, 3)])
+def test_rows_of_zeros_and_a_batch_of_one_where_the_graph_has_them(shape) -> None:
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    whole = _as(rows, TensorSpec(dtype="float32", shape=shape))
+    assert whole.shape == ((4, 3) if len(shape) == 2 else (1, 4, 3))
+    assert np.array_equal(whole.reshape(4, 3), [*rows, [0, 0, 0], [0, 0, 0]])
 
 
 def paths(files) -> tuple[Path, Path]:
