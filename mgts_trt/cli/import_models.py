@@ -11,7 +11,7 @@ from mgts_trt.errors import MgtsError
 if TYPE_CHECKING:
     from mgts_trt.importing.import_bundle import Prepared
 
-_RE_ID, _DETECTOR = "Re-ID network", "Detector"
+_RE_ID, _DETECTOR = "Re-ID network", "Detector, or joint network"
 
 Text = str | None
 Preset = Literal["torchreid", "fastreid", "clip-reid", "tao"]
@@ -23,6 +23,9 @@ Resize = Literal["bilinear", "opencv-bilinear", "opencv-bicubic", "pil-bilinear"
 def import_models(
     reid: Annotated[Path | None, typer.Option(help="ONNX file that describes crops of people.", metavar="FILE")] = None,
     detector: Annotated[Path | None, typer.Option(help="ONNX file that finds people.", metavar="FILE")] = None,
+    joint: Annotated[
+        Path | None, typer.Option(help="ONNX file that finds and describes people at once, alone.", metavar="FILE")
+    ] = None,
     into: Annotated[Path | None, typer.Option(help="A bundle whose other models are kept.", metavar="BUNDLE")] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder to write the bundle to; by default that of --into.")
@@ -70,7 +73,8 @@ def import_models(
     detector_output: Annotated[
         list[str] | None,
         typer.Option(
-            help="ROLE=NAME: which output is predictions, boxes, scores or labels.", rich_help_panel=_DETECTOR
+            help="ROLE=NAME: which output is predictions, boxes, scores, labels or embeddings.",
+            rich_help_panel=_DETECTOR,
         ),
     ] = None,
     person: Annotated[
@@ -107,10 +111,10 @@ def import_models(
         int | None, typer.Option(help="Most people of a picture.", min=1, rich_help_panel=_DETECTOR)
     ] = None,
 ) -> None:
-    """Make a bundle of other people's ONNX files: a detector and a re-ID network, or one of them into a bundle.
+    """Make a bundle of other people's ONNX files: a detector and a re-ID network, one of them, or one for both tasks.
 
     What was recognised is shown before anything is written. The bundle runs in mode none if the re-ID network is
-    another's. Its parity compares with the files as their authors run them.
+    another's, in mode joint if one network does both. Its parity compares with the files as their authors run them.
     """
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.bundle.onnx_graph import import_onnx
@@ -134,6 +138,7 @@ def import_models(
         out=place,
         reid=reid,
         detector=detector,
+        joint=joint,
         into=Bundle.open(into) if into is not None else None,
         reid_options=ReidOptions.of(
             reid_preset,

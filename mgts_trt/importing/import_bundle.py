@@ -28,7 +28,7 @@ from mgts_trt.importing.detectors.detector_options import DetectorOptions
 from mgts_trt.importing.detectors.recognised import Row
 from mgts_trt.importing.golden_pictures import golden_recordings, kept_recordings, people_or_places
 from mgts_trt.importing.original import read_original
-from mgts_trt.importing.part import Part, detector_part, reid_part
+from mgts_trt.importing.part import Part, detector_part, joint_part, reid_part
 from mgts_trt.importing.reid_options import ReidOptions
 from mgts_trt.precisions.onnx_file import save_checked, tensor_specs
 from mgts_trt.precisions.recording import Recording, record_people
@@ -47,9 +47,10 @@ class Import:
         out: Folder to write the bundle to.
         reid: File of a re-ID network.
         detector: File of a detector.
+        joint: File of a network that finds and describes people at once; it stands alone.
         into: A bundle whose other models are kept.
         reid_options: How the re-ID network's author prepares crops.
-        detector_options: What is known of the detector.
+        detector_options: What is known of the detector, or of the joint network.
         pictures: Goldens are made of; those of the bundle that is meant where none is named, or made up, if empty.
         threshold: Least score of a person.
         licence: Terms of the files, kept in the manifest.
@@ -60,6 +61,7 @@ class Import:
     out: Path
     reid: Path | None = None
     detector: Path | None = None
+    joint: Path | None = None
     into: Bundle | None = None
     reid_options: ReidOptions = field(default_factory=ReidOptions)
     detector_options: DetectorOptions = field(default_factory=DetectorOptions)
@@ -99,7 +101,7 @@ class Prepared:
         rows = [
             Row("models", ", ".join(models), f"kept: {', '.join(held)}" if held else "imported"),
             Row("canvas", f"{height} × {width}", ""),
-            Row("patch", f"{manifest.patch[0]} × {manifest.patch[1]}", ""),
+            *([] if models == ["joint"] else [Row("patch", f"{manifest.patch[0]} × {manifest.patch[1]}", "")]),
             Row("embedding", f"{manifest.embedding} numbers", ""),
             Row("a person from", f"score {manifest.thresholds.detection:g}", ""),
         ]
@@ -115,8 +117,10 @@ def prepare(job: Import) -> Prepared:
         OnnxError: A file cannot be imported; the message says what to do.
         BundleError: There is a bundle in `out` already, and `force` is not set; or too little is named for a bundle.
     """
+    if job.joint is not None:
+        return _prepare_joint(job, job.joint)
     if job.reid is None and job.detector is None:
-        raise BundleError("Nothing to import. Name a file with --reid, --detector, or both.")
+        raise BundleError("Nothing to import. Name a file with --reid, --detector, or both, or with --joint.")
     refuse_to_overwrite(job.out, force=job.force)
     if job.into is None and (job.reid is None or job.detector is None):
         missing = "--detector" if job.detector is None else "--reid"
@@ -140,6 +144,18 @@ def prepare(job: Import) -> Prepared:
     return Prepared(parts, kept, dropped, _manifest(job, parts, kept))
 
 
+def _prepare_joint(job: Import, file: Path) -> Prepared:
+    if job.reid is not None or job.detector is not None or job.into is not None:
+        raise BundleError(
+            "A joint network finds and describes people by itself. Leave --reid, --detector and --into out beside "
+            "--joint, or import the files into a bundle each."
+        )
+    refuse_to_overwrite(job.out, force=job.force)
+    job.on_step(f"reading {file.name}")
+    parts = {"joint": joint_part(read_original(file), job.detector_options)}
+    return Prepared(parts, (), (), _manifest(job, parts, ()))
+
+
 def write(job: Import, prepared: Prepared) -> Bundle:
     """Write the bundle, with goldens of the files themselves.
 
@@ -159,8 +175,8 @@ def write(job: Import, prepared: Prepared) -> Bundle:
         for name in MODELS:
             if name in prepared.parts:
                 prepared.parts[name].record(recording)
-            if name == "detector" and job.into is None:  # else the people are those of the bundle's goldens
-                record_people(recording)
+            if name in ("detector", "joint") and name in prepared.parts and job.into is None:
+                record_people(recording, name)  # with `into` the people are those of the bundle's goldens
                 people_or_places(recording)
     job.on_step("writing")
     with staging_folder(job.out) as staging:

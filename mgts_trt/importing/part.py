@@ -9,14 +9,15 @@ from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.manifest import Normalisation, Provenance
 from mgts_trt.evaluation.golden import AUTHOR, PERSONS
 from mgts_trt.importing.detectors.contract import write_contract
-from mgts_trt.importing.detectors.detector_options import DetectorOptions
+from mgts_trt.importing.detectors.detector_options import Colour, DetectorOptions
 from mgts_trt.importing.detectors.recognise import recognise_form
 from mgts_trt.importing.detectors.recognised import Recognised, Row
-from mgts_trt.importing.detectors.reference import reference
+from mgts_trt.importing.detectors.reference import reference, reference_rows
 from mgts_trt.importing.original import Original
+from mgts_trt.importing.recognised_joint import recognise_joint
 from mgts_trt.importing.recognised_reid import recognise_reid
 from mgts_trt.importing.reid_contract import reid_contract
-from mgts_trt.importing.reid_options import ReidOptions
+from mgts_trt.importing.reid_options import USUAL_SIZE, ReidOptions, Triple
 from mgts_trt.importing.reid_reference import describe_crops
 from mgts_trt.precisions.onnx_file import open_session
 from mgts_trt.precisions.recording import Recording
@@ -31,7 +32,7 @@ class Part:
     """A file recognised, and made a model of a bundle; nothing is written yet.
 
     Attributes:
-        name: Of the bundle's model: `detector` or `idnet`.
+        name: Of the bundle's model: `detector`, `idnet` or `joint`.
         original: The file.
         model: What the bundle will hold.
         rows: What was recognised, for people.
@@ -76,14 +77,45 @@ def detector_part(original: Original, options: DetectorOptions) -> Part:
     found, form = recognise_form(original.model, options)
     model = write_contract(form, found)
     graph = form.model if found.cut else original.model
-    notes = []
-    if model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1:
-        notes.append(f"{original.path.name} takes one picture at a time: several are run one by one")
 
     def record(recording: Recording) -> None:
         recording.outputs.update(_detections(graph, found, recording.canvas))
 
-    return Part("detector", original, model, found.table(), {"canvas": found.canvas, "pad": found.pad}, record, notes)
+    return Part(
+        "detector",
+        original,
+        model,
+        found.table(),
+        {"canvas": found.canvas, "pad": found.pad},
+        record,
+        _one_by_one(original, model),
+    )
+
+
+def joint_part(original: Original, options: DetectorOptions) -> Part:
+    """A network that finds and describes people, recognised, and made the bundle's.
+
+    Raises:
+        OnnxError: It cannot be imported; the message says what to do.
+    """
+    joint = recognise_joint(original.model, options)
+    model, found = joint.contract(), joint.as_file
+
+    def record(recording: Recording) -> None:
+        rows = zip(
+            ("boxes", "scores", "embeddings"), reference_rows(joint.reference, found, recording.canvas), strict=True
+        )
+        recording.outputs.update({f"joint.{name}": array for name, array in rows})
+
+    update = {
+        "canvas": found.canvas,
+        "pad": found.pad,
+        "patch": USUAL_SIZE,  # of no network here, but a manifest has one
+        "embedding": joint.embedding,
+        "gamma": 1.0,
+        "normalisation": _in_rgb(found.mean, found.std, found.colour),
+    }
+    return Part("joint", original, model, joint.table(), update, record, _one_by_one(original, model))
 
 
 def reid_part(original: Original, options: ReidOptions) -> Part:
@@ -120,10 +152,19 @@ def reid_part(original: Original, options: ReidOptions) -> Part:
 
 def normalisation(options: ReidOptions) -> Normalisation:
     """Mean and standard deviation as the manifest has them: RGB, for pixels of 0…255."""
-    mean, std = options.in_bytes
-    if options.colour == "bgr":
+    return _in_rgb(*options.in_bytes, options.colour)
+
+
+def _in_rgb(mean: Triple, std: Triple, colour: Colour) -> Normalisation:
+    if colour == "bgr":
         mean, std = mean[::-1], std[::-1]
     return Normalisation(mean=mean, std=std)
+
+
+def _one_by_one(original: Original, model: ModelProto) -> list[str]:
+    if model.graph.input[0].type.tensor_type.shape.dim[0].dim_value != 1:
+        return []
+    return [f"{original.path.name} takes one picture at a time: several are run one by one"]
 
 
 def crops_of(recording: Recording) -> list[Image]:

@@ -10,7 +10,7 @@ from mgts_trt.errors import OnnxError
 from mgts_trt.importing.detectors.any_batch import open_batch
 from mgts_trt.importing.detectors.folding import fold
 from mgts_trt.importing.detectors.measuring import run
-from mgts_trt.importing.detectors.node_writer import NodeWriter, floats, ints
+from mgts_trt.importing.detectors.node_writer import NodeWriter, ints, write_unit_rows
 from mgts_trt.importing.detectors.static_form import in_opset, name_nodes
 from mgts_trt.importing.recognised_reid import Reid
 
@@ -128,11 +128,7 @@ def _with_ends(opened: ModelProto, found: Reid) -> ModelProto:
         front("Gather", INPUT, ints(2, 1, 0), output=taken.name, axis=1)
     else:
         front("Identity", INPUT, output=taken.name)
-    # Divided by the largest number first: squares of features beyond 255 do not fit into half.
-    largest = back("ReduceMax", back("Abs", given.name), ints(1), keepdims=1)
-    scaled = back("Div", given.name, back("Max", largest, floats(1e-12)))
-    length = back("ReduceL2", scaled, ints(1), keepdims=1)
-    back("Div", scaled, back("Max", length, floats(1e-6)), output=OUTPUT)
+    write_unit_rows(back, given.name, 1, output=OUTPUT)
     front.into(model, front=True)
     back.into(model)
     del graph.input[:], graph.output[:], graph.value_info[:], model.metadata_props[:]

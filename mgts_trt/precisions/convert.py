@@ -98,11 +98,15 @@ def _convert_into(job: Conversion, *, in_place: bool) -> None:
 
 
 def record_detections(bundle: Bundle, recordings: list[Recording]) -> None:
-    """Run a bundle's FP32 detector on pictures, which decides whose patches re-ID gets."""
-    session = OnnxRuntimeSession(bundle, "detector", "fp32")
+    """Run a bundle's FP32 detector on pictures, which decides whose patches re-ID gets.
+
+    Where there is none, the joint network finds the people, and what it finds is recorded as the detector's.
+    """
+    finder = "detector" if "detector" in bundle.manifest.models else "joint"
+    session = OnnxRuntimeSession(bundle, finder, "fp32")
     for item in recordings:
         found = run_picture(session, item.canvas)
-        item.outputs.update({f"detector.{key}": array for key, array in found.items()})
+        item.outputs.update({f"detector.{key}": found[key] for key in ("boxes", "scores")})
         record_people(item)
     session.close()
 

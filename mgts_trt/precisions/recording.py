@@ -61,9 +61,9 @@ def start_recording(path: Path, sizes: Sizes) -> Recording:
     return Recording(path.stem, _source(path), picture, fitted.apply(picture, sizes.pad), fitted)
 
 
-def record_people(recording: Recording) -> None:
-    """Choose whom re-ID describes, from the detector's boxes."""
-    boxes = recording.letterbox.clip(recording.outputs["detector.boxes"])
+def record_people(recording: Recording, finder: str = "detector") -> None:
+    """Choose whom re-ID describes, from the boxes of the detector, or of another model."""
+    boxes = recording.letterbox.clip(recording.outputs[f"{finder}.boxes"])
     recording.outputs["persons.boxes"] = boxes[(boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)][:PERSONS]
 
 

@@ -4,14 +4,14 @@ import numpy as np
 
 from mgts_trt._typing import Array
 from mgts_trt.bundle.operators import DOMAIN
-from mgts_trt.importing.detectors.node_writer import NodeWriter, floats, ints
+from mgts_trt.importing.detectors.node_writer import NodeWriter, floats, ints, write_unit_rows
 from mgts_trt.importing.detectors.recognised import Recognised
 
 _STRIDES = (8, 16, 32)
 
 
 def write_output(write: NodeWriter, found: Recognised, moved: str | None) -> None:
-    """Write the nodes from the model's outputs to `boxes` [B, K, 4] and `scores` [B, K].
+    """Write the nodes from the model's outputs to `boxes` [B, K, 4], `scores` [B, K], of a joint network `embeddings`.
 
     Args:
         write: Takes the nodes.
@@ -24,13 +24,24 @@ def write_output(write: NodeWriter, found: Recognised, moved: str | None) -> Non
     scores, order = _top(write, scores, best)
     boxes = _rows(write, boxes, order)
     places = min(found.places, best)
+    orders = [order]
     if found.nms:
-        boxes, scores = _suppressed(write, boxes, scores, best, places, found.nms)
+        boxes, scores, order = _suppressed(write, boxes, scores, best, places, found.nms)
+        orders.append(order)
     boxes = _on_canvas(write, boxes, found, moved)
     taken = write("Cast", write("Greater", scores, floats(0)), to=1)
-    boxes = write("Mul", boxes, write("Unsqueeze", taken, ints(2)))
+    filled = write("Unsqueeze", taken, ints(2))
+    boxes = write("Mul", boxes, filled)
     scores = write("Mul", scores, taken)
-    if missing := found.places - places:
+    missing = found.places - places
+    if "embeddings" in found.outputs:
+        rows = _with_batch(write, found.outputs["embeddings"], found, "embeddings")
+        for order in orders:
+            rows = write("GatherND", rows, write("Unsqueeze", order, ints(2)), batch_dims=1)
+        rows = write("Mul", write_unit_rows(write, rows, 2), filled)
+        rows = write("Pad", rows, ints(0, 0, 0, 0, missing, 0)) if missing else rows
+        write("Identity", rows, output="embeddings")
+    if missing:
         boxes = write("Pad", boxes, ints(0, 0, 0, 0, missing, 0))
         scores = write("Pad", scores, ints(0, 0, 0, missing))
     write("Identity", boxes, output="boxes")
@@ -136,14 +147,19 @@ def _on_canvas(write: NodeWriter, boxes: str, found: Recognised, moved: str | No
     return write("Min", write("Max", boxes, floats(0)), floats(width, height, width, height))
 
 
-def _suppressed(write: NodeWriter, boxes: str, scores: str, count: int, places: int, iou: float) -> tuple[str, str]:
-    """What NMS leaves of `count` boxes, best first, in `places`: boxes [B, K, 4], scores [B, K]; 0 where nothing is."""
+def _suppressed(
+    write: NodeWriter, boxes: str, scores: str, count: int, places: int, iou: float
+) -> tuple[str, str, str]:
+    """What NMS leaves of `count` boxes, best first, in `places`: boxes [B, K, 4], scores [B, K], their rows [B, K].
+
+    Scores are 0 where nothing is.
+    """
     keep = write("Greater", write("Nms", boxes, domain=DOMAIN, threshold=float(iou)), floats(0.5))
     # Distinct keys, so that no implementation's way with ties shows: N, N−1, …, 1 for rows kept, below 0 elsewhere.
     rank = np.arange(count, dtype=np.float32)[None]
     key, order = _top(write, write("Where", keep, count - rank, -1 - rank), places)
     taken = write("Cast", write("Greater", key, floats(0)), to=1)
-    return _rows(write, boxes, order), write("Mul", write("GatherElements", scores, order, axis=1), taken)
+    return _rows(write, boxes, order), write("Mul", write("GatherElements", scores, order, axis=1), taken), order
 
 
 def _top(write: NodeWriter, scores: str, count: int) -> tuple[str, str]:

@@ -37,11 +37,12 @@ def contract_model(original: ModelProto, options: DetectorOptions | None = None)
 
 
 def write_contract(form: StaticForm, found: Recognised) -> ModelProto:
-    """The contract model of a detector whose static graph is at hand."""
+    """The contract model of a detector whose static graph is at hand; a joint network's has `embeddings` [B, K, d]."""
     model = ModelProto()
     model.CopyFrom(form.model)
-    names = {name: f"original.{name}" for name in ("image", "boxes", "scores")}
+    names = {name: f"original.{name}" for name in ("image", "boxes", "scores", "embeddings")}
     _rename(model, names)
+    described = found.outputs.get("embeddings")
     taken = names.get(found.image.name, found.image.name)
     found = replace(found, outputs={role: names.get(name, name) for role, name in found.outputs.items()})
     graph = model.graph
@@ -55,7 +56,10 @@ def write_contract(form: StaticForm, found: Recognised) -> ModelProto:
     graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height, width, 3]))
     graph.output.append(helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, found.places, 4]))
     graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, found.places]))
-    graph.name, graph.doc_string, model.doc_string = "detector", "", ""
+    if described:
+        length = form.shapes[described][-1]
+        graph.output.append(helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, found.places, length]))
+    graph.name, graph.doc_string, model.doc_string = "joint" if described else "detector", "", ""
     add_functions(model)
     fold(model)
     batched = None if found.image.layout == "CHW" or found.unbatched else any_batch(model)

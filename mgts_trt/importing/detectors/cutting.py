@@ -74,8 +74,8 @@ def cut_nms(model: ModelProto, options: DetectorOptions) -> Cutoff | None:
         raise OnnxError(
             f"The detector's graph gives as much as it finds ({', '.join(dict.fromkeys(dynamic))}), which no plan of "
             "static shapes holds, and its NMS is not its last step: two-stage detectors are such. Export it without "
-            "NMS and thresholds, with all boxes and class scores as outputs (an NMS is added here); or take a "
-            "one-stage detector."
+            "NMS and thresholds, with all boxes and class scores (of a joint network also embeddings) as outputs: an "
+            "NMS is added here; or take a one-stage detector."
         )
     return Cutoff("inputs", iou, "what the model's own NMS takes")
 

@@ -17,8 +17,8 @@ Activation = Literal["none", "sigmoid", "softmax"]
 BoxForm = Literal["xyxy", "yxyx", "cxcywh"]
 Unit = Literal["pixels", "fractions"]
 
-ROLES = ("predictions", "boxes", "scores", "labels")
-"""What an output of a detector can be."""
+ROLES = ("predictions", "boxes", "scores", "labels", "embeddings")
+"""What an output of a detector can be; the last of a joint network alone."""
 
 MAX_CANDIDATES = 3840
 """The most that TensorRT's TopK gives."""

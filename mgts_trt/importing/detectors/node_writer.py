@@ -65,6 +65,17 @@ class NodeWriter:
         model.graph.initializer.extend(self.initializers)
 
 
+def write_unit_rows(write: NodeWriter, rows: str, axis: int, output: str | None = None) -> str:
+    """Write the nodes that bring what lies along an axis to length 1.
+
+    Divided by the largest number first: squares of features beyond 255 do not fit into half.
+    """
+    largest = write("ReduceMax", write("Abs", rows), ints(axis), keepdims=1)
+    scaled = write("Div", rows, write("Max", largest, floats(1e-12)))
+    length = write("ReduceL2", scaled, ints(axis), keepdims=1)
+    return write("Div", scaled, write("Max", length, floats(1e-6)), output=output)
+
+
 def ints(*values: int) -> Array:
     """int64 [n]."""
     return np.array(values, np.int64)

@@ -80,6 +80,12 @@ def recognise_form(original: ModelProto, options: DetectorOptions) -> tuple[Reco
         wanted = replace(options, family=options.family or "ssd")
     shapes = {output.name: form.shapes.get(output.name) for output in form.model.graph.output}
     outputs = find_outputs(shapes, form.image.hw, wanted)
+    return recognise_outputs(original, form, outputs, options), form
+
+
+def recognise_outputs(original: ModelProto, form: StaticForm, outputs: Outputs, options: DetectorOptions) -> Recognised:
+    """What a detector is whose outputs have been told apart; see `recognise`."""
+    cut = form.cut
     habit = HABITS[outputs.family]
     why = {"family": outputs.why, "canvas": "the model's input"}
     why |= dict.fromkeys(("nms", "colour", "pad", "placement"), "the family's")
@@ -100,32 +106,29 @@ def recognise_form(original: ModelProto, options: DetectorOptions) -> tuple[Reco
     for name, row in _ROWS.items():
         if getattr(options, name) is not None:
             why[row] = "as said"
-    return (
-        Recognised(
-            family=outputs.family,
-            image=form.image,
-            size_input=form.size_input,
-            outputs=outputs.roles,
-            unbatched=unbatched,
-            cut=cut is not None,
-            boxes=outputs.boxes,
-            classes=classes,
-            person=person,
-            canvas=options.canvas or form.image.hw,
-            pad=options.pad or habit.pad,
-            placement=options.placement or habit.placement,
-            colour=options.colour or habit.colour,
-            mean=options.mean or mean,
-            std=options.std or std,
-            activation=activation,
-            box_form=options.box_form or scale.box_form,
-            unit=options.unit or scale.unit,
-            nms=habit.nms if options.nms is None else options.nms,
-            candidates=options.candidates,
-            places=options.places,
-            why=why,
-        ),
-        form,
+    return Recognised(
+        family=outputs.family,
+        image=form.image,
+        size_input=form.size_input,
+        outputs=outputs.roles,
+        unbatched=unbatched,
+        cut=cut is not None,
+        boxes=outputs.boxes,
+        classes=classes,
+        person=person,
+        canvas=options.canvas or form.image.hw,
+        pad=options.pad or habit.pad,
+        placement=options.placement or habit.placement,
+        colour=options.colour or habit.colour,
+        mean=options.mean or mean,
+        std=options.std or std,
+        activation=activation,
+        box_form=options.box_form or scale.box_form,
+        unit=options.unit or scale.unit,
+        nms=habit.nms if options.nms is None else options.nms,
+        candidates=options.candidates,
+        places=options.places,
+        why=why,
     )
 
 

@@ -25,18 +25,34 @@ def reference(original: ModelProto, found: Recognised, image: Image) -> tuple[Fl
     Raises:
         OnnxError: ONNX Runtime cannot run the file.
     """
-    inputs: dict[str, Array] = {}
-    inputs[found.image.name], (left, top) = prepare(found, image)
-    if found.size_input is not None and found.size_input in {value.name for value in original.graph.input}:
-        inputs[found.size_input] = np.array([[found.image.hw[1], found.image.hw[0]]], np.int64)
-    boxes, scores = people(found, run(original, inputs))
-    scale = np.array(found.content_hw[::-1]) / np.array(found.canvas[::-1])
-    boxes = (boxes - np.array([left, top, left, top])) / np.tile(scale, 2)
-    boxes = np.clip(boxes, 0, [*found.canvas[::-1], *found.canvas[::-1]])
+    boxes, scores, _ = reference_rows(original, found, image)
     result = np.zeros((found.places, 4), np.float32), np.zeros(found.places, np.float32)
     count = min(len(boxes), found.places)
     result[0][:count], result[1][:count] = boxes[:count], scores[:count]
     return result
+
+
+def reference_rows(original: ModelProto, found: Recognised, image: Image) -> tuple[Floats, Floats, Floats]:
+    """As `reference`, without padding: boxes [n, 4], scores [n], and of a joint network embeddings of length 1 [n, d].
+
+    Of other networks the last are [n, 0].
+    """
+    inputs: dict[str, Array] = {}
+    inputs[found.image.name], (left, top) = prepare(found, image)
+    if found.size_input is not None and found.size_input in {value.name for value in original.graph.input}:
+        inputs[found.size_input] = np.array([[found.image.hw[1], found.image.hw[0]]], np.int64)
+    outputs = run(original, inputs)
+    boxes, scores, rows = _people(found, outputs)
+    scale = np.array(found.content_hw[::-1]) / np.array(found.canvas[::-1])
+    boxes = (boxes - np.array([left, top, left, top])) / np.tile(scale, 2)
+    boxes = np.clip(boxes, 0, [*found.canvas[::-1], *found.canvas[::-1]])
+    described = np.zeros((len(boxes), 0), np.float32)
+    if "embeddings" in found.outputs:
+        features = np.asarray(outputs[found.outputs["embeddings"]])
+        described = features.reshape(found.boxes, -1)[rows]
+        described = described / np.maximum(np.linalg.norm(described, axis=1, keepdims=True), 1e-12)
+    n = found.places
+    return boxes[:n].astype(np.float32), scores[:n], described[:n].astype(np.float32)
 
 
 def prepare(found: Recognised, image: Image) -> tuple[Floats, tuple[int, int]]:
@@ -66,6 +82,12 @@ def prepare(found: Recognised, image: Image) -> tuple[Floats, tuple[int, int]]:
 
 def people(found: Recognised, outputs: Mapping[str, Array]) -> tuple[Floats, Floats]:
     """The people in a model's outputs: boxes [n, 4], xyxy in pixels of its input, best first; scores [n]."""
+    boxes, scores, _ = _people(found, outputs)
+    return boxes, scores
+
+
+def _people(found: Recognised, outputs: Mapping[str, Array]) -> tuple[Floats, Floats, Array]:
+    """As `people`, and which rows of the decoded outputs they are, [n]."""
     boxes, scores = _DECODERS[found.family](
         found, {role: np.asarray(outputs[name]) for role, name in found.outputs.items()}
     )
@@ -80,8 +102,8 @@ def people(found: Recognised, outputs: Mapping[str, Array]) -> tuple[Floats, Flo
     boxes, scores = boxes[order].astype(np.float64), scores[order]
     if found.nms:
         kept = nms_indices(boxes, found.nms)
-        boxes, scores = boxes[kept], scores[kept]
-    return boxes.astype(np.float32), scores.astype(np.float32)
+        boxes, scores, order = boxes[kept], scores[kept], order[kept]
+    return boxes.astype(np.float32), scores.astype(np.float32), order
 
 
 def nms_indices(boxes: Array, iou: float) -> list[int]:

@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from mgts_trt.bundle.bundle import Bundle
+from tests.helpers.joint_files import joint_model
 from tests.helpers.reid_files import save_reid
 
 
@@ -73,6 +74,25 @@ def test_what_comes_after_takes_it(run, theirs, photo, tmp_path):
     code, _, err = run("detect", photo, "--bundle", theirs, "--mode", "net", "--out", tmp_path / "out")
     assert code == 2
     assert "Take --mode none" in err
+
+
+def test_a_joint_network_goes_through_every_command(run, photo, tmp_path):
+    made, half, gallery = tmp_path / "made", tmp_path / "half", tmp_path / "gallery"
+    onnx.save(joint_model(), tmp_path / "seqnet.onnx")
+    for words in (
+        ("import", "--joint", tmp_path / "seqnet.onnx", "--out", made, "--dry-run"),
+        ("import", "--joint", tmp_path / "seqnet.onnx", "--out", made),
+        ("parity", made, "--backend", "onnxruntime"),
+        ("bench", made, "--image", photo, "--runs", 1, "--backend", "onnxruntime"),
+        ("index", photo, "--gallery", gallery, "--bundle", made),
+        ("convert", made, "--out", half, "--precision", "fp32,fp16"),
+        ("parity", half, "--backend", "onnxruntime", "--precision", "fp16"),
+        ("inspect", made),
+    ):
+        code, out, err = run(*words)
+        assert code == 0, (words, out, err)
+        assert made.exists() == ("--dry-run" not in words)
+    assert Bundle.open(half).model("joint").imported == Bundle.open(made).model("joint").imported
 
 
 def test_another_detector_keeps_all_networks(run, pristine, tmp_path):
