@@ -53,6 +53,16 @@ def index(
     flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=64,
+            metavar="N",
+            help="Search up to N pictures together, as they are read; by default what TensorRT plans are built for, "
+            "and 1 elsewhere.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Share the work among N processes, through Ray.")
     ] = None,
@@ -102,7 +112,9 @@ def index(
     with (
         nullcontext()
         if workers
-        else PersonSearch(opened, mode=mode, backend=backend, precision=precision, threads=threads) as pipeline,
+        else PersonSearch(
+            opened, mode=mode, backend=backend, precision=precision, threads=threads, batch_size=batch
+        ) as pipeline,
         Gallery.create(gallery, Space.of(opened, mode)) as store,
         _stopping(alone=not workers) as (stop, signals),
     ):
@@ -144,6 +156,7 @@ def index(
                     threads=threads,
                     backend=backend,
                     precision=precision,
+                    batch_size=batch,
                     every=every,
                     thumbnails=thumbnails,
                     stop=stop,

@@ -358,6 +358,14 @@ def built_batches(bundle: Bundle, model: str) -> set[int]:
     return {1, *map(folder_batch, mine)}
 
 
+def most_built(bundle: Bundle, models: tuple[str, ...]) -> int:
+    """The most pictures at once for which there may be plans; 1 where nobody can look: loading plans then says why."""
+    try:
+        return max(max(built_batches(bundle, model)) for model in models)
+    except PlanError:
+        return 1
+
+
 def _verify_file(path: Path, sha256: str, size: int | None = None) -> None:
     folder = path.parent
     try:

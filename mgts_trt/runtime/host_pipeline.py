@@ -19,7 +19,7 @@ from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_dimension, mode_instance
 from mgts_trt.runtime.people import People, given_boxes, people_among
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.pictures import run_pictures
-from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream, closed, require_errors
+from mgts_trt.runtime.stream import Deferred, Errors, PeopleStream, closed, is_ready, require_errors
 from mgts_trt.stages import InstanceMap, Letterbox, Patches
 
 
@@ -87,8 +87,12 @@ class HostPipeline:
         return results
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
-        """See `Pipeline.stream`: one picture at a time, since nothing overlaps."""
-        return PeopleStream(images, lambda each: Deferred(lambda: self.search(each[0], top=top)), min(depth, 1), errors)
+        """See `Pipeline.stream`: one batch at a time, since nothing overlaps."""
+
+        def begin(group: Sequence[Any]) -> Deferred:
+            return Deferred(lambda: self._search_group(group, top, "return"), len(group))
+
+        return PeopleStream(images, begin, min(depth, 1), errors, self._pictures, lambda: is_ready(images))
 
     def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
         """See `Pipeline.warm_up`: each model once, and on a GPU the re-ID network on each batch."""

@@ -15,6 +15,7 @@ from mgts_trt.bundle.default import default_bundle
 from mgts_trt.bundle.signature import Key
 from mgts_trt.choices import Backend, LoweringChoice, Mode
 from mgts_trt.errors import BackendError, MgtsError
+from mgts_trt.plans.plan import most_built
 from mgts_trt.runtime.host_joint import JointHostPipeline
 from mgts_trt.runtime.host_pipeline import HostPipeline
 from mgts_trt.runtime.modes import MODELS_OF_MODE, default_mode, require_mode
@@ -48,7 +49,7 @@ class PersonSearch:
         precision: Of the models.
         runtime: Backend, device, why this backend, and what of it could not be captured in CUDA graphs.
         pictures_in_flight: At once, on a GPU; what `stream` and `warm_up` take by default.
-        batch_size: Most pictures that `batch` hands to a network in one run.
+        batch_size: Most pictures that `batch` and `stream` hand to a network in one run.
     """
 
     def __init__(
@@ -64,16 +65,19 @@ class PersonSearch:
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
-        batch_size: int = 1,
+        batch_size: int | None = 1,
         sessions: Mapping[str, Session] | None = None,
     ) -> None:
         mode = mode or default_mode(bundle)
         require_mode(bundle, mode)
         self.bundle, self.mode = bundle, mode
-        self._limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight, "batch_size": batch_size}
-        for name, value in self._limits.items():
+        models = MODELS_OF_MODE[mode]
+        limits = {"max_people": max_people, "pictures_in_flight": pictures_in_flight, "batch_size": batch_size}
+        for name, value in limits.items():
             if value is not None and value < 1:
                 raise BackendError(f"{name} is {value}, but 1 or more is expected.")
+        together = most_built(bundle, models) if batch_size is None else batch_size
+        self._limits = {**limits, "batch_size": together}
         tuned = recall(bundle, mode, precision) if backend == "auto" and sessions is None else None
         if precision == FASTEST:
             precision = tuned.precision if tuned else "fp32"
@@ -83,23 +87,24 @@ class PersonSearch:
             graphs, pictures_in_flight = tuned.graphs, tuned.pictures_in_flight
         else:
             tuned = None
-        self.precision, self._spinning, self.batch_size = precision, spinning, batch_size
+        self.precision, self._spinning, self.batch_size = precision, spinning, batch_size or 1
         self.pictures_in_flight = pictures_in_flight or DEPTH
         self._opened: dict[str, Session] = {}
         self._warm = 0  # pictures in flight that all is warm for
-        models = MODELS_OF_MODE[mode]
         if sessions is not None:
             reid = sessions[models[-1]]
             self.precision = reid.precision
             self.runtime = Runtime(reid.backend, "as its sessions", "ready sessions were passed")
-            self._pipeline = _host_pipeline(bundle, mode, sessions, max_people, batch_size)
+            self._pipeline = _host_pipeline(bundle, mode, sessions, max_people, self.batch_size)
             return
-        self.runtime = _select(bundle, models, precision, backend, threads, ops, batch_size, tuned)
+        self.runtime = _select(bundle, models, precision, backend, threads, ops, together, tuned)
         try:
             self._pipeline = self._open_pipeline(backend, threads, graphs)
         except BaseException:
             self._close_models()
             raise
+        if self.runtime.backend == "tensorrt":
+            self.batch_size = together
         self.runtime = replace(self.runtime, graph_refusals=self._pipeline.graph_refusals)
 
     @classmethod
@@ -116,7 +121,7 @@ class PersonSearch:
         graphs: bool = True,
         max_people: int | None = None,
         pictures_in_flight: int | None = None,
-        batch_size: int = 1,
+        batch_size: int | None = 1,
         public_key: Key | None = None,
     ) -> Self:
         """Open a bundle for searching.
@@ -140,9 +145,10 @@ class PersonSearch:
                 described in turns. By default what the networks were exported for, 64.
             pictures_in_flight: On TensorRT, most pictures at once, of calls and streams together, each with memory of
                 its own; those beyond wait. By default two of calls, and as many of streams as they are given `depth`.
-            batch_size: Most pictures that `batch` hands to a network in one run. With 1 the networks' sizes are fixed
-                before they are loaded. On the CPU more are no faster; on TensorRT no more are taken than plans are
-                built for (`mgts-trt build --batch`), and each batch in flight has memory for so many.
+            batch_size: Most pictures that `batch` and `stream` hand to a network in one run. With 1 the networks' sizes
+                are fixed before they are loaded. On the CPU more are no faster; on TensorRT no more are taken than
+                plans are built for (`mgts-trt build --batch`), and each batch in flight has memory for so many. None
+                means as many as plans are built for, and 1 where TensorRT does not run.
             public_key: Whose signature the bundle, and plans that are run, must have; see `Bundle.open`.
 
         Raises:
@@ -270,10 +276,11 @@ class PersonSearch:
             ```
 
         Args:
-            images: As for calling the pipeline, one after the other. They are read when there is room for one more. On
-                TensorRT those of a sequence, such as a list, are there already and go in batches of `batch_size`.
+            images: As for calling the pipeline, one after the other. They are read when there is room for one more.
+                Those of a sequence, such as a list, are there already and go in batches of `batch_size`; of a
+                `mgts_trt.runtime.stream.ReadAhead`, as many as are ready; of another iterator, one by one.
             depth: Most pictures in flight, or batches, by default `pictures_in_flight`, and never more than was passed
-                for it. Each has memory of its own on the GPU. ONNX Runtime takes one at a time.
+                for it. Each has memory of its own on the GPU. ONNX Runtime has one in flight.
             top: As for calling the pipeline.
             errors: What becomes of a picture that cannot be searched: `raise` raises at its place, and iteration may go
                 on with the next; `return` yields the exception in its place. What `images` itself raises is always

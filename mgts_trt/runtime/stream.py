@@ -1,6 +1,7 @@
 """People of picture after picture, in order, with several pictures in flight."""
 
 import threading
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
@@ -53,6 +54,19 @@ Item = TypeVar("Item", covariant=True)
 """`People`, or an exception in its place."""
 
 
+class ReadAhead(Iterator[Any]):
+    """Pictures that somebody else reads meanwhile: of these a stream can tell which are there already."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether the next one is there, so that `next` gives it without waiting."""
+
+
+def is_ready(images: Iterable[Any]) -> bool:
+    """Whether the next of some pictures is there already; of an iterator nobody can tell, but of `ReadAhead`."""
+    return images.ready() if isinstance(images, ReadAhead) else isinstance(images, Sequence)
+
+
 class PeopleStream(Iterator[Item]):
     """Made by `PersonSearch.stream`. One thread at a time takes from it; any thread may close it.
 
@@ -60,7 +74,8 @@ class PeopleStream(Iterator[Item]):
         images: Read only as far ahead as pictures are in flight.
         begin: Sends pictures off together.
         depth: How often it does before it waits for results.
-        together: Most pictures it is given; those are waited for, but at the end of `images`.
+        together: Most pictures it is given.
+        ready: Whether there is one more to go with others; without, all are waited for, but at the end of `images`.
         errors: What becomes of a picture that fails: raised at its place, or returned there.
 
     Raises:
@@ -74,6 +89,7 @@ class PeopleStream(Iterator[Item]):
         depth: int,
         errors: Errors = "raise",
         together: int = 1,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         # First, for `close`, which Python calls even if this fails.
         self._lock = threading.RLock()
@@ -84,7 +100,7 @@ class PeopleStream(Iterator[Item]):
             raise BackendError(f"depth is {depth}, but at least one picture is in flight. Pass 1 or more.")
         require_errors(errors)
         self._images, self._exhausted = iter(images), False
-        self._begin, self._depth, self._errors, self._together = begin, depth, errors, together
+        self._begin, self._depth, self._errors, self._together, self._ready = begin, depth, errors, together, ready
         self._interruption: str | None = None
 
     def __iter__(self) -> Self:
@@ -160,7 +176,7 @@ class PeopleStream(Iterator[Item]):
             failure = None
             # Without the lock: a source may take its time, and `close` does not wait for it.
             try:
-                while len(images) < self._together:
+                while not images or (len(images) < self._together and self._ready()):
                     images.append(next(self._images))
             except StopIteration:
                 self._exhausted = True
@@ -195,12 +211,10 @@ class _Failed:
 
 
 class Deferred:
-    """A picture that is searched when its result is asked for: what a backend does that has nothing to overlap."""
+    """Pictures that are searched when their results are asked for: what a backend does that has nothing to overlap."""
 
-    pictures = 1
-
-    def __init__(self, search: Callable[[], People]) -> None:
-        self._search = search
+    def __init__(self, search: Callable[[], Sequence[People | Exception]], pictures: int = 1) -> None:
+        self._search, self.pictures = search, pictures
 
     def advance(self) -> None:
         """See `Pending.advance`."""
@@ -210,7 +224,7 @@ class Deferred:
 
     def take(self) -> Sequence[People | Exception]:
         """See `Pending.take`."""
-        return [self._search()]
+        return self._search()
 
     def abandon(self) -> None:
         """See `Pending.abandon`."""

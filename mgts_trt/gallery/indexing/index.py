@@ -3,10 +3,11 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from mgts_trt._typing import Image
 from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
@@ -31,9 +32,10 @@ from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.stream import ReadAhead
 
 ROOM = 4
-"""Pictures that wait between two of the three steps."""
+"""Pictures that wait between two of the three steps; or as many as are searched together, if those are more."""
 
 
 @dataclass
@@ -98,7 +100,7 @@ def index(
         ```
 
     Args:
-        search: An open pipeline.
+        search: An open pipeline. Of its `batch_size` pictures those are searched together that have been read already.
         sources: See `find_sources`.
         gallery: Of the pipeline's space.
         every: Of videos and live streams, every n-th frame is taken.
@@ -126,40 +128,21 @@ def index(
     gallery.space.require_same(Space.of(search.bundle, search.mode), what=f"The gallery {gallery.url}")
     start, stop = time.monotonic(), stop or threading.Event()
     report = IndexReport(expected=count_expected(sources, every))
-    read = Channel[Read](ROOM, stop)
+    read = Channel[Read](max(ROOM, search.batch_size), stop)
     readers = _Readers(sources, gallery, read, every, live or LiveOptions())
     writer = _Writer(gallery, thumbnails, batch, latency, optimise, stop)
-    flying: deque[Picture] = deque()
-    warm = False
 
-    def pictures() -> Iterator[object]:
-        nonlocal warm
-        for item in read:
-            match item:
-                case Picture():
-                    if not warm:  # not before: of a folder that was indexed already, nothing is searched
-                        search.warm_up(on_progress=on_warm_up, stop=stop.is_set)
-                        warm = True
-                    flying.append(item)
-                    yield item.image
-                case Failure():
-                    report.failures.append(item)
-                case Skipped():
-                    report.skipped += item.frames
-                case Corrected():
-                    report.corrected += item.frames
-                case Dropped():
-                    report.dropped += item.frames
-                case Recounted() if report.expected is not None:
-                    report.expected += item.frames
-                case Note():
-                    on_note(item.text)
-            report.seconds = time.monotonic() - start
-            on_progress(report)
+    def tell() -> None:
+        report.seconds = time.monotonic() - start
+        on_progress(report)
 
+    def warm_up() -> None:
+        search.warm_up(on_progress=on_warm_up, stop=stop.is_set)
+
+    pictures = _Pictures(read, report, warm_up, tell, on_note)
     try:
-        for found in search.stream(pictures(), errors="return"):
-            picture = flying.popleft()
+        for found in search.stream(pictures, errors="return"):
+            picture = pictures.flying.popleft()
             if isinstance(found, ImageError):
                 report.failures.append(Failure(picture.frame.source, found))
             elif isinstance(found, Exception):
@@ -170,6 +153,7 @@ def index(
                 report.frames += 1
                 report.people += len(found)
                 report.damaged += [picture.damage] if picture.damage else []
+            tell()
     finally:
         read.close()
         try:
@@ -184,6 +168,72 @@ def index(
         seconds=time.monotonic() - start,
         interrupted=stop.is_set(),
     )
+
+
+class _Pictures(ReadAhead):
+    """The pictures among what is read; the rest goes into the report.
+
+    Args:
+        read: What the readers hand over.
+        report: Is kept up to date.
+        warm_up: Called before the first picture: of a folder that was indexed already, nothing is searched.
+        tell: Called after what goes into the report.
+        on_note: See `index`.
+
+    Attributes:
+        flying: Pictures whose people are not known yet, in order.
+    """
+
+    def __init__(
+        self,
+        read: Channel[Read],
+        report: IndexReport,
+        warm_up: Callable[[], None],
+        tell: Callable[[], None],
+        on_note: Callable[[str], None],
+    ) -> None:
+        self.flying: deque[Picture] = deque()
+        self._read, self._report, self._warm_up = read, report, warm_up
+        self._tell, self._on_note = tell, on_note
+        self._warm = False
+        self._next: Picture | None = None
+
+    def ready(self) -> bool:
+        """See `ReadAhead.ready`."""
+        self._next = self._next or self._find(0.0)
+        return self._next is not None
+
+    def __next__(self) -> Image:
+        picture, self._next = self._next or self._find(None), None
+        if picture is None:
+            raise StopIteration
+        if not self._warm:
+            self._warm_up()
+            self._warm = True
+        self.flying.append(picture)
+        return picture.image
+
+    def _find(self, timeout: float | None) -> Picture | None:
+        """The next picture; None when there is none in time, or none will come."""
+        report = self._report
+        while (item := self._read.get(timeout)) is not None:
+            match item:
+                case Picture():
+                    return item
+                case Failure():
+                    report.failures.append(item)
+                case Skipped():
+                    report.skipped += item.frames
+                case Corrected():
+                    report.corrected += item.frames
+                case Dropped():
+                    report.dropped += item.frames
+                case Recounted() if report.expected is not None:
+                    report.expected += item.frames
+                case Note():
+                    self._on_note(item.text)
+            self._tell()
+        return None
 
 
 class _Readers:

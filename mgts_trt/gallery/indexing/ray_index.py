@@ -44,6 +44,7 @@ class _Job:
     threads: int
     every: int
     thumbnails: bool
+    batch_size: int | None = None
     gpu: bool = False
     """Whether it has a GPU, and must use it whatever `backend` is chosen."""
 
@@ -59,6 +60,7 @@ def index_with_ray(
     threads: int | None = None,
     backend: Backend = "auto",
     precision: str = "fp32",
+    batch_size: int | None = None,
     every: int = 1,
     thumbnails: bool = True,
     stop: threading.Event | None = None,
@@ -87,6 +89,7 @@ def index_with_ray(
         backend: `auto` takes TensorRT or ONNX Runtime's CUDA provider with GPUs, and fails where neither runs; without
             GPUs it takes ONNX Runtime on the CPU.
         precision: Of the models.
+        batch_size: See `PersonSearch.open`, of each worker.
         every: Of videos, every n-th frame is taken.
         thumbnails: Whether to keep a small picture of each person.
         stop: When set, workers are ended; what they had not yet written is done next time.
@@ -113,6 +116,7 @@ def index_with_ray(
             mode=gallery.space.mode,
             backend="onnxruntime" if backend == "auto" and not gpus_per_worker else backend,
             precision=precision,
+            batch_size=batch_size,
             threads=cores,
             every=every,
             thumbnails=thumbnails,
@@ -172,7 +176,12 @@ class _Worker:
         self._error: MgtsError | None = None
         try:
             self._search = PersonSearch.open(
-                job.bundle, mode=job.mode, backend=job.backend, precision=job.precision, threads=job.threads
+                job.bundle,
+                mode=job.mode,
+                backend=job.backend,
+                precision=job.precision,
+                threads=job.threads,
+                batch_size=job.batch_size,
             )
             if job.gpu:
                 _require_gpu(self._search)

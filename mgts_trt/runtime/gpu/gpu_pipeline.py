@@ -20,7 +20,7 @@ from mgts_trt.runtime.gpu.pool import SlotPool
 from mgts_trt.runtime.gpu.slot import Slot
 from mgts_trt.runtime.people import People, given_boxes
 from mgts_trt.runtime.session.base import LoadedPlan
-from mgts_trt.runtime.stream import Errors, PeopleStream
+from mgts_trt.runtime.stream import Errors, PeopleStream, is_ready
 
 CALLS = 2
 """Batches of pictures that calls from several threads have in flight together. Two keep the GPU busy while the host
@@ -87,7 +87,7 @@ class GpuPipeline:
 
     def batch(self, images: Iterable[Any], *, top: int | None, errors: Errors) -> list[Any]:
         """See `Pipeline.batch`: batch after batch, `CALLS` of them in flight."""
-        stream = self._stream(images, CALLS, top, errors, self._batch)
+        stream = self._stream(images, CALLS, top, errors, lambda: True)
         try:
             return list(stream)
         finally:
@@ -95,8 +95,7 @@ class GpuPipeline:
 
     def stream(self, images: Iterable[Any], *, depth: int, top: int | None, errors: Errors) -> PeopleStream[Any]:
         """See `Pipeline.stream`."""
-        # Of an iterator nobody can tell which pictures are there already.
-        return self._stream(images, depth, top, errors, self._batch if isinstance(images, Sequence) else 1)
+        return self._stream(images, depth, top, errors, lambda: is_ready(images))
 
     def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
         """See `Pipeline.warm_up`: each of the `depth` slots, on every batch."""
@@ -137,14 +136,15 @@ class GpuPipeline:
         self._keeper.close()
 
     def _stream(
-        self, images: Iterable[Any], depth: int, top: int | None, errors: Errors, together: int
+        self, images: Iterable[Any], depth: int, top: int | None, errors: Errors, ready: Callable[[], bool]
     ) -> PeopleStream[Any]:
         stream: PeopleStream[Any] = PeopleStream(
             images,
             lambda pictures: self._begin(pictures, lambda slot: slot.detect(top), None),
             depth if self._most is None else min(depth, self._most),
             errors,
-            together,
+            self._batch,
+            ready,
         )
         with self._lock:
             self._streams.add(stream)

@@ -91,7 +91,8 @@ def test_pictures_together_have_the_people_each_has_alone(planned, machine, ops)
     with PersonSearch(planned, mode="net", backend="tensorrt", ops=ops) as search:
         assert {plan.record.identity.batch for plan in search.runtime.engines.values()} == {1}
         alone = [search(picture, top=5) for picture in (first, last)]
-    with PersonSearch(planned, mode="net", backend="tensorrt", ops=ops, batch_size=TOGETHER) as search:
+    with PersonSearch(planned, mode="net", backend="tensorrt", ops=ops, batch_size=None) as search:
+        assert search.batch_size == TOGETHER, "what plans are built for"
         batches = {model: plan.record.identity.batch for model, plan in search.runtime.engines.items()}
         assert batches == {"detector": TOGETHER, "masknet": TOGETHER, "mgts": 1}
         # Plainly and under a capture. Two pictures run in a batch of two, which has shapes of its own.

@@ -219,8 +219,8 @@ def test_what_workers_run_on(search, gallery: Gallery, monkeypatch, asked, gpus,
     jobs = []
     monkeypatch.setattr(ray_index, "connected", lambda *_, **__: nullcontext(1))
     monkeypatch.setattr(ray_index, "_run", lambda job, *_: jobs.append(job) or iter(()))
-    index_with_ray(search.bundle.root, [], gallery, workers=1, gpus_per_worker=gpus, backend=asked)
-    assert [(job.backend, job.gpu) for job in jobs] == [(backend, gpu)]
+    index_with_ray(search.bundle.root, [], gallery, workers=1, gpus_per_worker=gpus, backend=asked, batch_size=3)
+    assert [(job.backend, job.gpu, job.batch_size) for job in jobs] == [(backend, gpu, 3)]
 
 
 def test_what_ray_wrapped_is_told_in_a_line() -> None:

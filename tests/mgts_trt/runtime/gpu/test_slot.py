@@ -8,6 +8,7 @@ import pytest
 from mgts_trt.choices import MODES
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.runtime.modes import MODELS_OF_MODE
+from mgts_trt.runtime.stream import ReadAhead
 from tests.helpers.gpu_networks import Context, assert_same, engine, gpu_pipeline, noise, reference, scene
 
 MOST = 4
@@ -190,6 +191,31 @@ def test_a_stream_of_what_is_there_already_takes_it_together(monkeypatch, wanted
     for got, expected in zip(results, wanted, strict=True):
         assert_same(got, expected)
     assert [size for name, size in seen if name == MODELS_OF_MODE[mode][0]] == [4, 4]
+
+
+class InTurns(ReadAhead):
+    """Pictures of which so many are ready each time."""
+
+    def __init__(self, images, groups):
+        self.images, self.left, self.groups = iter(images), 0, iter(groups)
+
+    def ready(self):
+        return self.left > 0
+
+    def __next__(self):
+        if not self.left:
+            self.left = next(self.groups)
+        self.left -= 1
+        return next(self.images)
+
+
+def test_a_stream_of_what_is_read_ahead_takes_what_is_ready(monkeypatch, wanted, mode):
+    seen = runs(monkeypatch)
+    pipeline = pipeline_of(mode, graphs=False)
+    source = InTurns(PICTURES, [1, 4, 2])
+    for got, expected in zip(pipeline.stream(source, depth=2, top=None, errors="raise"), wanted, strict=True):
+        assert_same(got, expected)
+    assert [size for name, size in seen if name == MODELS_OF_MODE[mode][0]] == [1, 4, 2]
 
 
 def test_timings_are_a_picture_s_share():
