@@ -8,7 +8,7 @@ import pytest
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.choices import MODES, Mode
+from mgts_trt.choices import SEPARATE_MODES, Mode
 from mgts_trt.errors import BackendError, ImageError
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.host_pipeline import HostPipeline
@@ -44,7 +44,7 @@ SCENES = [scene(seed) for seed in range(11)]
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 64])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SEPARATE_MODES)
 def test_a_batch_is_its_pictures(bundle: Bundle, mode: Mode, size: int) -> None:
     with PersonSearch(bundle, mode=mode) as alone, PersonSearch(bundle, mode=mode, batch_size=size) as together:
         wanted = [alone(image) for image in SCENES]

@@ -28,7 +28,7 @@ class Search:
         return f"{len(boxes)} of {self(image)}"
 
     def stream(self, images, *, depth: int, errors: str) -> PeopleStream:
-        return PeopleStream(images, lambda image: Deferred(lambda: [self(image)]), min(depth, self._depth), errors)
+        return PeopleStream(images, lambda group: Deferred(lambda: [self(group[0])]), min(depth, self._depth), errors)
 
 
 @pytest.fixture(params=[1, 3], ids=["one in flight", "three in flight"])
