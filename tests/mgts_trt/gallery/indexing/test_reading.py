@@ -1,4 +1,4 @@
-"""Indexing with several pictures a call."""
+"""What has been read already is searched together."""
 
 import threading
 from pathlib import Path
