@@ -14,6 +14,7 @@ from mgts_trt.cli.console import out as console
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from mgts_trt.errors import MgtsError
+from training.average import average
 from training.evaluation.analyses.commands import app as analyse
 from training.evaluation.analyses.integration_command import integration
 from training.evaluation.card import card
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 analyse.command("integration")(integration)
 app.add_typer(analyse, name="analyse")
+app.command("average")(average)
 app.command("label-set")(label_set)
 app.command("gather")(gather)
 app.command("label")(label)

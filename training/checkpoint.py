@@ -1,6 +1,7 @@
 """Weights on disk: safetensors with the model's and preset's names beside them."""
 
 import pickle
+from collections.abc import Sequence
 from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
@@ -54,6 +55,35 @@ def load_checkpoint(path: Path, network: nn.Module, *, model: str, preset: str) 
                 f"Name the checkpoint of that {what}."
             )
     _load_matching(path, network, state)
+
+
+def average_checkpoints(paths: Sequence[Path], out: Path) -> tuple[str, str]:
+    """Write the mean of several checkpoints' weights, statistics of batch normalisation included.
+
+    Args:
+        paths: At least one, of the same model and preset.
+        out: A `.safetensors` file, written in one step.
+
+    Returns:
+        Names of the model and the preset.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, of another network than the first, or holds values that are not
+            finite.
+    """
+    first, metadata = _read(paths[0])
+    mean = {key: torch.zeros_like(value, dtype=torch.float64) for key, value in first.items()}
+    for path in paths:
+        state, kind = _read(path)
+        if kind != metadata or {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in first.items()}:
+            raise CheckpointError(f"{path} is of another network or preset than {paths[0]}. Average those of one.")
+        for key, value in state.items():
+            if not value.isfinite().all():
+                raise CheckpointError(f"{path}: {key} holds values that are not finite. Name weights that are whole.")
+            mean[key] += value.double() / len(paths)
+    with replace_file(out) as temporary:
+        temporary.write_bytes(save({k: v.to(first[k].dtype) for k, v in mean.items()}, metadata=metadata))
+    return metadata.get("model", "unknown"), metadata.get("preset", "unknown")
 
 
 def load_backbone(weights: str, network: nn.Module) -> None:

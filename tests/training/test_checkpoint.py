@@ -12,7 +12,7 @@ from torchvision import models
 from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import MgtsError
 from tests.helpers.tiny_networks import fine
-from training.checkpoint import CheckpointError, load_backbone, load_checkpoint, save_checkpoint
+from training.checkpoint import CheckpointError, average_checkpoints, load_backbone, load_checkpoint, save_checkpoint
 from training.models import CLASSES, FCIS, create
 from training.models.efficientnet import EfficientNetLite
 from training.preset import Preset, load_preset
@@ -385,3 +385,34 @@ def test_backbone_of_a_run(tiny: Preset, tmp_path: Path) -> None:
         torch.testing.assert_close(network(patches, patches), one.eval()(patches))
     load_backbone(str(tmp_path / "mgts.safetensors"), network)
     assert states_equal(network, two)
+
+
+def test_average_is_the_mean(tiny: Preset, tmp_path: Path) -> None:
+    paths = []
+    for seed in (1, 2, 3):
+        paths.append(tmp_path / f"{seed}.safetensors")
+        save_checkpoint(paths[-1], create("idnet", tiny, seed=seed), model="idnet", preset="tiny")
+    out = tmp_path / "mean.safetensors"
+    assert average_checkpoints(paths, out) == ("idnet", "tiny")
+    mean = create("idnet", tiny, seed=9)
+    load_checkpoint(out, mean, model="idnet", preset="tiny")
+    states = [create("idnet", tiny, seed=seed).state_dict() for seed in (1, 2, 3)]
+    for key, value in mean.state_dict().items():
+        torch.testing.assert_close(value.double(), sum(state[key].double() for state in states) / 3)
+    assert average_checkpoints(paths[:1], out) == ("idnet", "tiny")
+    load_checkpoint(out, mean, model="idnet", preset="tiny")
+    assert states_equal(mean, create("idnet", tiny, seed=1))
+
+
+@pytest.mark.parametrize("other", ["masknet", "tiny2", "infinite"])
+def test_average_of_what_does_not_belong_together(tiny: Preset, tmp_path: Path, other: str) -> None:
+    first, second, out = (tmp_path / f"{name}.safetensors" for name in ("first", "second", "out"))
+    save_checkpoint(first, create("idnet", tiny), model="idnet", preset="tiny")
+    model = "masknet" if other == "masknet" else "idnet"
+    network = create(model, tiny)
+    if other == "infinite":
+        network.fc.weight.data.fill_(float("inf"))
+    save_checkpoint(second, network, model=model, preset="tiny2" if other == "tiny2" else "tiny")
+    with pytest.raises(CheckpointError, match="second"):
+        average_checkpoints([first, second], out)
+    assert not out.exists()
