@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.helpers.paths import ROOT, SAMPLES, TINY
 from tests.helpers.shared_state import changed_since, shared_state
 
 pytest_plugins = ["tests.helpers.exported"]
+
+# Whatever a busy machine takes for an example, no test fails for it.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 class _WithoutTorch(PathFinder):

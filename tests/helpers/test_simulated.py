@@ -179,7 +179,7 @@ COPIES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(copies=COPIES, seed=st.integers(0, 5))
 def test_work_without_a_race_gives_one_result_in_every_order(copies, seed):
     """Copies between four buffers on three streams, each after all earlier work or after its own stream's only."""

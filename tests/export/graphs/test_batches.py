@@ -60,7 +60,7 @@ def test_a_batch_is_its_members_in_any_order(
                 np.testing.assert_allclose(row, alone[place][key][0], atol=1e-4 * scale, rtol=0, err_msg=key)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 4), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_selection_leaks_nothing(pictures: int, boxes: int, seed: int) -> None:
     """The steps that pick rows, where an index into another picture's rows would show: exactly, ties and all."""

@@ -208,7 +208,7 @@ def test_reid_end_to_end(tiny: Preset, networks: dict, run: Callable[..., Output
         close(out["embedding"][:1], first["embedding"], 1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 4), st.integers(1, 8), st.integers(1, 4), st.integers(0, 2**32 - 1), st.floats(0.01, 100))
 @torch.no_grad()
 def test_algebraic_head_is_the_papers(networks: dict, n: int, h: int, w: int, seed: int, scale: float) -> None:
@@ -300,7 +300,7 @@ def test_end_to_end_on_one_machine(tiny: Preset, networks: dict, name: str, seed
         assert not actual[len(expected) :].any()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_padding_is_never_found_and_never_suppresses(n: int, seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
@@ -370,7 +370,7 @@ def test_compact(keep: list[float], count: int, rows: list[int], taken: list[flo
     assert set(index.tolist()) <= set(range(len(keep)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=1, max_size=3000), st.data())
 def test_compact_keeps_the_first_in_order(keep: list[bool], data: st.DataObject) -> None:
     count = data.draw(st.integers(1, len(keep)))

@@ -46,7 +46,7 @@ coordinate = st.floats(0, 100, width=32).map(lambda v: round(v, 3))
 float_boxes = st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), min_size=1, max_size=40).map(corners)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.one_of(integer_boxes, float_boxes), st.sampled_from(THRESHOLDS))
 def test_equals_greedy_nms(boxes: Tensor, threshold: float) -> None:
     assume(rounds_needed(boxes, threshold) <= ROUNDS)
@@ -57,7 +57,7 @@ def test_equals_greedy_nms(boxes: Tensor, threshold: float) -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1), st.sampled_from(THRESHOLDS), st.booleans(), st.integers(4, 60))
 @example(1, 0, 0.5, True, 4)
 @example(2, 0, 0.5, True, 4)
@@ -71,7 +71,7 @@ def test_equals_greedy_nms_on_many_boxes(n: int, seed: int, threshold: float, wh
     assert kept(boxes, threshold) == greedy(boxes, threshold)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**32 - 1), st.sampled_from(THRESHOLDS))
 def test_ties_in_score_rank_by_row(n: int, levels: int, seed: int, threshold: float) -> None:
     """torchvision sorts stably; so does whoever sorts boxes for `Nms` in a test of this kind."""
@@ -150,7 +150,7 @@ def test_longer_staircase_loses_no_box() -> None:
         assert [i for i in answer if i <= ROUNDS] == list(range(0, ROUNDS + 1, 2))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(34, 120), st.integers(0, 2**32 - 1), st.sampled_from(THRESHOLDS))
 def test_longer_chains_lose_no_box(n: int, seed: int, threshold: float) -> None:
     """What is left is a superset of greedy NMS's answer; each extra box overlaps one that greedy NMS keeps."""

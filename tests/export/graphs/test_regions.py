@@ -81,7 +81,7 @@ def masknet(tiny) -> FCIS:
     return FCIS(tiny)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(IMAGES), fractions, st.integers(0, 99))
 def test_roi_align_is_torchvisions(image: tuple, rows: list, seed: int) -> None:
     """On every map that reaches to the image's border: its last cell's centre is at most a cell away."""
@@ -93,7 +93,7 @@ def test_roi_align_is_torchvisions(image: tuple, rows: list, seed: int) -> None:
             close(aligned(maps, boxes), torchvision_roi_align(maps, boxes))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=st.sampled_from(IMAGES), rows=fractions, seed=st.integers(0, 99))
 def test_roi_align_is_the_references(detector: FasterRCNN, image: tuple, rows: list, seed: int) -> None:
     hw, vgg, _ = image
@@ -132,7 +132,7 @@ def test_roi_align_of_a_ramp() -> None:
         torch.testing.assert_close(ys.T, (box[1] + (box[3] - box[1]) * step).expand(SIZE, SIZE), atol=2e-3, rtol=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(image=st.sampled_from(IMAGES), rows=fractions, seed=st.integers(0, 99))
 def test_assemble_is_the_references(masknet: FCIS, image: tuple, rows: list, seed: int) -> None:
     hw, _, resnet = image
@@ -143,7 +143,7 @@ def test_assemble_is_the_references(masknet: FCIS, image: tuple, rows: list, see
     close(ps_assemble(maps, boxes[None], BINS, MASK, STRIDE), expected)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from([(1, 3), (2, 4), (3, 3), (3, 9), (7, 14)]), fractions, st.integers(0, 99))
 def test_assemble_with_other_bins(sizes: tuple[int, int], rows: list, seed: int) -> None:
     bins, mask = sizes

@@ -71,7 +71,7 @@ def test_a_flipped_bit_is_refused_or_says_the_same(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 def test_an_altered_manifest_with_a_fitting_digest(folder: Path, data: st.DataObject) -> None:
     """It holds for who can write a digest, too: nothing but a `BundleError`, and what opens is within bounds."""
     original = (folder / MANIFEST).read_text()

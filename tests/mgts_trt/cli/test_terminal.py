@@ -60,7 +60,7 @@ def test_a_name_is_shown_as_it_is_wherever_it_is_printed(name: str, shown: str) 
 
 
 @given(st.text(st.characters(codec=None, exclude_categories=())))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_nothing_commands_a_terminal(name: str) -> None:
     rows = table("name", name)
     rows.add_row(name, name)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgts_trt.errors import MetricError
@@ -10,7 +10,7 @@ from mgts_trt.evaluation import metrics
 from mgts_trt.evaluation.mask_metrics import evaluate_masks, mask_iou
 from mgts_trt.evaluation.metrics import average_precision, evaluate_detection, evaluate_reid, evaluate_search
 
-patient = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+patient = settings(max_examples=60)
 """A busy machine is no defect of the code."""
 
 BOXES = [(0, 0, 10, 20), (1, 0, 11, 20), (0, 0, 10, 10), (4, 0, 14, 20), (50, 50, 60, 70), (0, 0, 30, 60)]

@@ -31,7 +31,7 @@ def test_what_lies_outside_is_left_out(left: int) -> None:
     assert not inked("0123", 12, size=(20, 600)).any()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.text(st.characters(exclude_characters="."), max_size=60), st.integers(0, 300))
 def test_an_elided_line_fits_and_keeps_both_ends(text: str, width: int) -> None:
     short = elide(text, width, 9)

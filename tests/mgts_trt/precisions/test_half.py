@@ -36,7 +36,7 @@ def casts(model: ModelProto) -> list[tuple[str, str]]:
     return [(node.input[0], node.output[0]) for node in model.graph.node if node.op_type == "Cast"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(graphs())
 def test_any_choice_of_nodes_gives_a_sound_graph(case) -> None:
     import onnxruntime

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="exporting needs PyTorch")
 
 import onnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
@@ -131,7 +131,6 @@ def test_what_cannot_be_quantised_is_refused() -> None:
         to_int8(kept, model, {"first"}, {"b": 1.0}, residuals=False)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1]), st.floats(1e-6, 1e3))
 def test_weights_keep_their_signs_and_lose_half_a_step(seed: int, axis: int, size: float) -> None:
     values = np.random.default_rng(seed).normal(size=(5, 7, 3, 3)) * size

@@ -55,7 +55,7 @@ def instance_sets(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), masks
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(instance_sets(), st.sampled_from([0.0, 0.3, 0.5]), st.sampled_from([0.2, 0.5]))
 def test_equals_the_literal_version(
     instances: tuple[np.ndarray, np.ndarray, np.ndarray], score_threshold: float, mask_threshold: float

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mgts_trt.errors import ImageError
@@ -30,7 +30,6 @@ def test_content(image_hw: tuple[int, int], canvas_hw: tuple[int, int], content_
     assert Letterbox(image_hw, canvas_hw).content_hw == content_hw
 
 
-@settings(deadline=None)
 @given(SIZES, SIZES)
 def test_content_fits_and_keeps_the_aspect(image_hw: tuple[int, int], canvas_hw: tuple[int, int]) -> None:
     letterbox = Letterbox(image_hw, canvas_hw)
@@ -96,7 +95,6 @@ def test_boxes_follow_the_pixels() -> None:
     np.testing.assert_allclose(box, [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], atol=1)
 
 
-@settings(deadline=None)
 @given(SIZES, SIZES, st.lists(st.tuples(*[st.floats(-2e4, 2e4, width=32)] * 4), max_size=5))
 def test_boxes_there_and_back(
     image_hw: tuple[int, int], canvas_hw: tuple[int, int], rows: list[tuple[float, ...]]

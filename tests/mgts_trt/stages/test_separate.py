@@ -75,7 +75,7 @@ COORDINATES = st.one_of(st.floats(-15, 45, width=32), st.integers(-15, 45).map(f
 BOXES = st.tuples(COORDINATES, COORDINATES, COORDINATES, COORDINATES).map(list)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     BOXES,
     st.sampled_from([1.0, 1.1, 1.3, 1.5, 2.0]),
@@ -122,7 +122,6 @@ def test_expand_nothing() -> None:
     assert expand_boxes(np.zeros((0, 4)), 1.3, (50, 100)).shape == (0, 4)
 
 
-@settings(deadline=None)
 @given(BOXES, st.floats(1, 3))
 def test_expanded_box_holds_the_tight_one(box: list[float], gamma: float) -> None:
     boxes = np.array([box])

@@ -198,7 +198,7 @@ def look(scene, colours):
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_boxes_stay_on_people_in_a_mosaic(seed):
     rng = np.random.default_rng(seed)

@@ -73,7 +73,7 @@ def test_each_box_is_matched_to_whom_it_overlaps_most() -> None:
     assert matches.tolist() == [0, 1, 2]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from([POSITIVE, NEGATIVE, IGNORED]), max_size=60),
     st.integers(1, 40),
@@ -98,7 +98,7 @@ def test_sampling_depends_on_the_generator() -> None:
     assert not torch.equal(first, second)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.tuples(st.sampled_from([POSITIVE, NEGATIVE, IGNORED]), st.booleans(), st.integers(-9, 9)),
@@ -215,7 +215,7 @@ def test_region_loss_is_two_class_cross_entropy_and_smooth_l1_of_positives() -> 
 side, corner = st.floats(4, 90, width=32), st.floats(0, 60, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(corner, corner, side, side), st.tuples(st.floats(-0.1, 0.1), st.floats(-0.1, 0.1)))
 def test_the_deltas_that_decode_to_the_person_cost_nothing(
     person: tuple[float, ...], moved: tuple[float, float]

@@ -46,7 +46,7 @@ def embeddings(rng: np.random.Generator, n: int) -> np.ndarray:
 labels_of_batches = st.lists(st.lists(st.integers(UNKNOWN, L - 1), max_size=12), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     batches=labels_of_batches,
     places=st.sampled_from([0, 1, 3, 7, 50]),

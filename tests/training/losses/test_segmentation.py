@@ -38,7 +38,7 @@ def literal_targets(boxes: Tensor, people: Tensor, instances: Tensor, size: int)
 place, extent = st.integers(-40, 160).map(lambda n: n / 8), st.integers(1, 160).map(lambda n: n / 8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(place, place, extent, extent, st.integers(0, 2)), min_size=1, max_size=4),
     st.sampled_from([1, 4, 8]),

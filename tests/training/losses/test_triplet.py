@@ -28,7 +28,7 @@ def literal(x: np.ndarray, labels: list[int], margin: float) -> float:
     seed=st.integers(0, 99),
     margin=st.sampled_from([0.0, MARGIN, 1.0]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_as_written(labels: list[int], seed: int, margin: float) -> None:
     x = functional.normalize(torch.randn(len(labels), 5, generator=torch.Generator().manual_seed(seed)), dim=1)
     x.requires_grad_(True)

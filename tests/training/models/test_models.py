@@ -302,7 +302,7 @@ def test_features_reach_to_the_border_of_a_canvas_that_is_no_multiple_of_the_str
 maps = st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 5), st.integers(0, 2**32 - 1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(maps)
 def test_head_is_equations_1_and_2(shape: tuple[int, int, int, int]) -> None:
     n, h, w, seed = shape

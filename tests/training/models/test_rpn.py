@@ -36,7 +36,7 @@ side, position = st.floats(4, 600, width=32), st.floats(-100, 1500, width=32)
 weights = st.sampled_from([(1.0, 1.0), (10.0, 5.0)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.tuples(position, position, side, side), st.tuples(position, position, side, side), weights)
 def test_decoding_inverts_encoding(a: tuple[float, ...], b: tuple[float, ...], w: tuple[float, float]) -> None:
     anchor, box = (torch.tensor([[x, y, x + width, y + height]]) for x, y, width, height in (a, b))

@@ -59,7 +59,7 @@ def test_the_hardly_visible_are_ignored_and_the_invisible_forgotten(tiny: Preset
     assert truth.instances[0, :5].tolist() == [0, 1, 0, 0, 0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6))
 def test_augmentation_moves_picture_boxes_and_masks_together(seed: int) -> None:
     tiny = load_preset("edge").model_copy(update={"canvas": (92, 155)})

@@ -56,7 +56,7 @@ def sizes(tiny: Preset, request: pytest.FixtureRequest) -> Preset:
     return narrow(tiny, apart=request.param)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), mosaic=st.sampled_from([0.0, 1.0]))
 def test_identities_follow_their_people_through_augmentation(seed: int, mosaic: float) -> None:
     preset = narrow(load_preset("edge"), apart=True)

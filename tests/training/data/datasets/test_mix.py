@@ -12,7 +12,7 @@ from training.data.files import DataError
 parts = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 5)), min_size=1, max_size=4)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(parts, st.integers(0, 5), st.integers(1, 20))
 def test_every_round_has_its_shares_and_every_epoch_every_scene(
     sizes: list[tuple[int, int]], seed: int, rounds: int
