@@ -55,7 +55,7 @@ average() { "$python" -m training average --out "$runs/$1" "$runs/$2" "$runs/$3"
 average masknet.safetensors masks/masknet.safetensors rounded/masknet.safetensors
 average idnet.safetensors cameras/idnet.safetensors cameras2/idnet.safetensors
 average mgts23.safetensors mgts2/mgts.safetensors mgts3/mgts.safetensors
-train reid mgts4 "${mgts[@]}" --iterations 450 --backbone "$runs/mgts23.safetensors" --seed 4
+train reid mgts4 "${mgts[@]}" --iterations 360 --backbone "$runs/mgts23.safetensors" --seed 4
 average mgts.safetensors mgts23.safetensors mgts4/mgts.safetensors
 
 "$python" -m export --preset edge --out "$out" --force --detector "$runs/real/detector.safetensors" \

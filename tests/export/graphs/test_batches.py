@@ -37,7 +37,9 @@ def example(preset: Preset, graph: type, seed: int) -> dict[str, np.ndarray]:
         picture = {"image": coarse[rows][:, columns]}
         if "rois" in graph.inputs and preset.joint:
             corners = random.uniform(0, 60, (preset.joint.probes, 2))
-            picture["rois"] = np.concatenate([corners, corners + random.uniform(10, 40, corners.shape)], 1, np.float32)
+            picture["rois"] = np.concatenate(
+                [corners, corners + random.uniform(10, 40, corners.shape)], 1, dtype=np.float32
+            )
         return picture
     return {name: random.normal(size=(3, *preset.patch)).astype(np.float32) for name in graph.inputs}
 
