@@ -25,8 +25,8 @@ ORDER = {
         | __init__ __main__
     """,
     "training": """
-        preset schedule | data | data/datasets | models | losses | tasks | checkpoint log | recover | loop | options
-        | evaluation | evaluation/analyses | __main__
+        preset schedule | data | data/datasets | models | losses | tasks | checkpoint log | average recover
+        | loop | options | evaluation | evaluation/analyses | __main__
     """,
     "export": """
         errors | onnx_file | graphs | references | exporter | __main__

@@ -66,6 +66,10 @@ LEFT_OUT = {
     "mgts-trt diff": "minutes; tests of precisions/layer_diff.py",
     "mgts-trt parity my-bundle": "weights of the reader's own",
     "mgts-trt parity small": "pictures of the reader's own",
+    "mgts-trt import": "files of other projects; tests/mgts_trt/importing",
+    "mgts-trt parity theirs": "the same",
+    "mgts-trt search --query photo.jpg --gallery photos --bundle theirs": "the same",
+    "mgts-trt search --query docs/pictures/samples/one_by_one/0180.jpg": "the same",
 }
 """Beginnings of commands that are not pasted here, and why."""
 
