@@ -279,14 +279,14 @@ def _require_format(root: Path, data: dict[str, Any]) -> None:
         return  # no number of ours: `_validate` says what is wrong
     if found > FORMAT:
         raise BundleError(
-            f"The bundle {root} has format {found}; this version of mgts-trt reads format {FORMAT}. Upgrade mgts-trt, "
+            f"{root / MANIFEST} has format {found}; this version of mgts-trt reads format {FORMAT}. Upgrade mgts-trt, "
             "or export the bundle again with this version."
         )
     if found < FORMAT:
         versions = data.get("versions")
         maker = versions.get("mgts-trt") if isinstance(versions, dict) else None
         raise BundleError(
-            f"The bundle {root} has format {found}, whose detector and mask net take no batch of pictures; this "
+            f"{root / MANIFEST} has format {found}, whose detector and mask net take no batch of pictures; this "
             f"version of mgts-trt reads format {FORMAT}. Export it again from its checkpoints with this version, or "
             f"run it with the version that made it{f', {str(maker)[:20]}' if maker else ''}."
         )

@@ -157,15 +157,15 @@ def _share(on_progress: OnProgress | None, before: int, size: int, total: int) -
     return lambda phase, fraction: tell(phase, (before + fraction * size) / total)
 
 
-def _add_profile(builder: Any, config: Any, profile: Mapping[str, Profile], inputs: dict[str, TensorSpec]) -> None:
+def _add_profile(builder: Any, config: Any, sizes: Mapping[str, Profile], inputs: dict[str, TensorSpec]) -> None:
     """One optimisation profile with these sizes, if any dimension is dynamic."""
-    low, best, high = (profile_shapes(profile, inputs, bound) for bound in ("min", "opt", "max"))
+    low, best, high = (profile_shapes(sizes, inputs, bound) for bound in ("min", "opt", "max"))
     if not best:
         return
-    native = builder.create_optimization_profile()
+    profile = builder.create_optimization_profile()
     for name in best:
-        native.set_shape(name, low[name], best[name], high[name])
-    config.add_optimization_profile(native)
+        profile.set_shape(name, low[name], best[name], high[name])
+    config.add_optimization_profile(profile)
 
 
 def _why_none(flavour: Flavour, identity: PlanIdentity, messages: Sequence[Message]) -> str:

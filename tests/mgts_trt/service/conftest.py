@@ -51,7 +51,7 @@ def visit(browser: Any, served: Served) -> Iterator[Visit]:
         """Args: key: kept from before; expect: a fault in the console that belongs to the test; at: after the URL."""
         opened = browser.new_context(**context)
         contexts.append(opened)
-        opened.set_default_timeout(10_000)
+        opened.set_default_timeout(60_000)  # of a busy machine
         if key:
             opened.add_init_script(f"sessionStorage.setItem('mgts-trt-key', {key!r})")
         if expect:

@@ -273,7 +273,7 @@ def test_tables_and_figures(tiny: Preset, bundle: Path, root: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("gamma", "--mode", "all"), "none looks at no mask"),
+        (("gamma", "--mode", "all"), "only net and box look at masks"),
         (("gamma", "--gammas", "0.9"), "at least 1"),
         (("gamma", "--gammas", "wide"), "got 'wide'"),
         (("gallery", "--data", "cuhk_sysu", "--sizes", "60"), "no galleries of 60"),
