@@ -21,7 +21,8 @@ _LARGE = 1024
 _RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 """As in `mgts_trt.plans.builder.proof`: operators behind which a tensor is the same numbers."""
 
-_DEFAULT_DOMAINS = ("", "ai.onnx")
+STANDARD = ("", "ai.onnx")
+"""Names of the domain of ONNX's own operators."""
 
 
 class OnnxGraph(NamedTuple):
@@ -86,6 +87,20 @@ def load_onnx(path: Path, *, weights: bool = True) -> Any:
     if not model.graph.node:
         raise OnnxError(f"Cannot read {path}: it holds no graph. Name an ONNX model; or export it again.")
     return model
+
+
+def opset(model: Any) -> int:
+    """The version of ONNX's own operators in a model; 1 where it names none, as ONNX has it."""
+    return max((int(entry.version) for entry in model.opset_import if entry.domain in STANDARD), default=1)
+
+
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph, and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from all_nodes(inner)
 
 
 def read_graph(path: Path, sizes: Mapping[str, int]) -> OnnxGraph:
@@ -263,4 +278,4 @@ def _is_weight(dtype: str) -> bool:
 
 
 def _operator(node: Any) -> str:
-    return node.op_type if node.domain in _DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
+    return node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}"

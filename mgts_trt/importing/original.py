@@ -1,18 +1,15 @@
 """A file as its author wrote it: read whole, and refused where no bundle could be made of it whatever it computes."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgts_trt.bundle.onnx_graph import element_type, import_onnx, load_onnx
+from mgts_trt.bundle.onnx_graph import STANDARD, all_nodes, element_type, import_onnx, load_onnx, opset
 from mgts_trt.errors import OnnxError
 from mgts_trt.machine.files import file_sha256
 
 OLDEST_OPSET = 11
 """Older files have Upsample, Slice and Pad in forms that TensorRT's parsers no longer promise to take."""
-
-_STANDARD = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)
@@ -45,12 +42,11 @@ def read_original(path: Path) -> Original:
         raise OnnxError(f"There is no file {path}. Name an ONNX model.")
     model = load_onnx(path, weights=False)
     _bring_weights(model, path)
-    versions = [entry.version for entry in model.opset_import if entry.domain in _STANDARD]
-    opset = max(versions, default=0)
-    if opset < OLDEST_OPSET:
+    version = opset(model)
+    if version < OLDEST_OPSET:
         raise OnnxError(
-            f"{path} is of opset {opset}, and {OLDEST_OPSET} is the oldest taken. Export it again with a newer one, or "
-            f"convert it with onnx.version_converter."
+            f"{path} is of opset {version}, and {OLDEST_OPSET} is the oldest taken. Export it again with a newer one, "
+            f"or convert it with onnx.version_converter."
         )
     from onnx import inliner
 
@@ -58,7 +54,7 @@ def read_original(path: Path) -> Original:
     _refuse_foreign_operators(path, model)
     _refuse_input_types(path, model)
     producer = f"{model.producer_name} {model.producer_version}".strip()
-    return Original(path, model, file_sha256(path), opset, producer or "unknown")
+    return Original(path, model, file_sha256(path), version, producer or "unknown")
 
 
 def real_inputs(model: Any) -> list[Any]:
@@ -75,13 +71,11 @@ def dims_of(value: Any) -> tuple[int | str, ...] | None:
     return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in kind.shape.dim)
 
 
-def all_nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of a graph, and of the branches inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*((attribute.g,) if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from all_nodes(inner)
+def shape_text(value: Any) -> str:
+    """Type and shape of an input or output, as people write it: `float32 [1, 3, H, W]`."""
+    dims = dims_of(value)
+    shape = "of unknown shape" if dims is None else f"[{', '.join(map(str, dims))}]"
+    return f"{element_type(value.type.tensor_type.elem_type)} {shape}"
 
 
 def _bring_weights(model: Any, path: Path) -> None:
@@ -103,7 +97,7 @@ def _bring_weights(model: Any, path: Path) -> None:
 
 def _refuse_foreign_operators(path: Path, model: Any) -> None:
     foreign = sorted(
-        {f"{each.domain}.{each.op_type}" for each in all_nodes(model.graph) if each.domain not in _STANDARD}
+        {f"{each.domain}.{each.op_type}" for each in all_nodes(model.graph) if each.domain not in STANDARD}
     )
     if not foreign:
         return

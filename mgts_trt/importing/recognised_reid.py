@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mgts_trt._typing import Array
-from mgts_trt.bundle.onnx_graph import element_type
+from mgts_trt.bundle.onnx_graph import all_nodes, element_type
 from mgts_trt.errors import OnnxError
 from mgts_trt.importing.detectors.folding import DATA_DEPENDENT
 from mgts_trt.importing.detectors.measuring import run
 from mgts_trt.importing.detectors.recognised import Row
-from mgts_trt.importing.original import Original, all_nodes, dims_of, real_inputs
+from mgts_trt.importing.original import Original, dims_of, real_inputs, shape_text
 from mgts_trt.importing.reid_options import USUAL_SIZE, ReidOptions
 
 _NO_NUMBERS = frozenset({"Cast", "Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
@@ -89,7 +89,7 @@ def recognise_reid(original: Original, options: ReidOptions) -> Reid:
 
 def _input(original: Original, options: ReidOptions) -> tuple[str, int | None, tuple[int, int]]:
     inputs = real_inputs(original.model)
-    told = "; ".join(f"{value.name} {_shape_text(value)}" for value in inputs) or "none"
+    told = "; ".join(f"{value.name} {shape_text(value)}" for value in inputs) or "none"
     expected = "one of float32 [N, 3, H, W] is expected"
     dims = dims_of(inputs[0]) if len(inputs) == 1 else None
     if dims is None or len(dims) != 4 or element_type(inputs[0].type.tensor_type.elem_type) != "float32":
@@ -155,9 +155,3 @@ def _refuse_classifier(original: Original, output: str, rows: Array) -> None:
             f"{original.path} gives probabilities of {rows.shape[1]} classes in {output}: it is a classifier, not a "
             "re-ID network. Export the features before its last layer (in torchreid: the model in eval mode)."
         )
-
-
-def _shape_text(value: Any) -> str:
-    dims = dims_of(value)
-    shape = "of unknown shape" if dims is None else f"[{', '.join(map(str, dims))}]"
-    return f"{element_type(value.type.tensor_type.elem_type)} {shape}"

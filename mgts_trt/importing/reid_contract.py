@@ -11,8 +11,9 @@ from mgts_trt.importing.detectors.any_batch import open_batch
 from mgts_trt.importing.detectors.folding import fold
 from mgts_trt.importing.detectors.measuring import run
 from mgts_trt.importing.detectors.node_writer import NodeWriter, ints, write_unit_rows
-from mgts_trt.importing.detectors.static_form import in_opset, name_nodes
+from mgts_trt.importing.detectors.static_form import in_opset, name_nodes, rename_tensors
 from mgts_trt.importing.recognised_reid import Reid
+from mgts_trt.importing.reid_reference import unit_rows
 
 N = "N"
 INPUT, OUTPUT = "original", "embedding"
@@ -63,7 +64,7 @@ def _static(original: ModelProto, found: Reid) -> ModelProto:
     model.CopyFrom(original)
     graph = model.graph
     batch = found.batch or 1
-    _rename(model, {name: f"author.{name}" for name in (INPUT, OUTPUT)})
+    rename_tensors(model, {name: f"author.{name}" for name in (INPUT, OUTPUT)})
     taken = f"author.{found.input}" if found.input in (INPUT, OUTPUT) else found.input
     given = f"author.{found.output}" if found.output in (INPUT, OUTPUT) else found.output
     del graph.input[:], graph.output[:]
@@ -160,13 +161,4 @@ def _alone(original: ModelProto, found: Reid, crops: Floats) -> Floats:
     for crop in crops:
         filled = np.repeat(crop[None], found.batch or 1, axis=0)
         rows.append(run(original, {found.input: filled})[found.output].reshape(len(filled), -1)[0])
-    result = np.stack(rows)
-    return np.asarray(result / np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12), np.float32)
-
-
-def _rename(model: ModelProto, names: dict[str, str]) -> None:
-    for node in model.graph.node:
-        for tensors in (node.input, node.output):
-            tensors[:] = [names.get(name, name) for name in tensors]
-    for value in (*model.graph.initializer, *model.graph.value_info):
-        value.name = names.get(value.name, value.name)
+    return unit_rows(np.stack(rows))

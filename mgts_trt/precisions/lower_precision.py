@@ -10,12 +10,13 @@ import onnx
 from mgts_trt._typing import Array
 from mgts_trt.bundle.layout import model_file, ranges_file
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Quantisation
+from mgts_trt.bundle.onnx_graph import opset
 from mgts_trt.bundle.recipe import Precision, load_recipe
 from mgts_trt.errors import PrecisionError
 from mgts_trt.precisions.calibration import Histogram, calibrate, thresholds
 from mgts_trt.precisions.half import half_nodes, to_half
 from mgts_trt.precisions.int8 import activations, layer_names, match_layers, to_int8
-from mgts_trt.precisions.onnx_file import QUANTISES_HALF, load_typed, opset, require_runs, save_checked, tensor_specs
+from mgts_trt.precisions.onnx_file import QUANTISES_HALF, load_typed, require_runs, save_checked, tensor_specs
 from mgts_trt.precisions.ranges import largest, measure_ranges, write_ranges
 from mgts_trt.precisions.recording import Recording, model_inputs
 

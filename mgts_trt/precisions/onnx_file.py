@@ -11,17 +11,13 @@ import onnxruntime as ort
 from onnx import helper
 
 from mgts_trt._typing import Array
+from mgts_trt.bundle.onnx_graph import opset
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.errors import PrecisionError
 from mgts_trt.runtime.session.onnxruntime import PLAIN_QDQ
 
 QUANTISES_HALF = 19
 """The first opset whose QuantizeLinear takes half."""
-
-
-def opset(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators in a model."""
-    return max((int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
 
 
 def save_checked(model: onnx.ModelProto, path: Path) -> None:

@@ -2,18 +2,18 @@
 
 from dataclasses import replace
 
-from onnx import GraphProto, ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
 from mgts_trt.bundle.operators import add_functions
 from mgts_trt.importing.detectors.any_batch import any_batch
 from mgts_trt.importing.detectors.boxes_out import write_output
 from mgts_trt.importing.detectors.detector_options import DetectorOptions
-from mgts_trt.importing.detectors.folding import branches, fold
+from mgts_trt.importing.detectors.folding import fold
 from mgts_trt.importing.detectors.node_writer import NodeWriter
 from mgts_trt.importing.detectors.picture_in import write_input
 from mgts_trt.importing.detectors.recognise import recognise_form
 from mgts_trt.importing.detectors.recognised import Recognised
-from mgts_trt.importing.detectors.static_form import StaticForm
+from mgts_trt.importing.detectors.static_form import StaticForm, rename_tensors
 
 PREFIX = "contract"
 
@@ -41,7 +41,7 @@ def write_contract(form: StaticForm, found: Recognised) -> ModelProto:
     model = ModelProto()
     model.CopyFrom(form.model)
     names = {name: f"original.{name}" for name in ("image", "boxes", "scores", "embeddings")}
-    _rename(model, names)
+    rename_tensors(model, names)
     described = found.outputs.get("embeddings")
     taken = names.get(found.image.name, found.image.name)
     found = replace(found, outputs={role: names.get(name, name) for role, name in found.outputs.items()})
@@ -64,18 +64,3 @@ def write_contract(form: StaticForm, found: Recognised) -> ModelProto:
     fold(model)
     batched = None if found.image.layout == "CHW" or found.unbatched else any_batch(model)
     return batched if batched is not None else model
-
-
-def _rename(model: ModelProto, names: dict[str, str]) -> None:
-    """Give tensors of the original other names, so that those of the contract are free."""
-
-    def rename(graph: GraphProto) -> None:
-        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-            value.name = names.get(value.name, value.name)
-        for node in graph.node:
-            for tensors in (node.input, node.output):
-                tensors[:] = [names.get(name, name) for name in tensors]
-            for inner in branches(node).values():
-                rename(inner)
-
-    rename(model.graph)

@@ -1,23 +1,20 @@
 """Any detector's ONNX file as one static graph: functions inlined, sizes fixed, constants folded, one opset."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, checker, defs, helper, inliner, version_converter
 
-from mgts_trt.bundle.onnx_graph import element_type
+from mgts_trt.bundle.onnx_graph import STANDARD, all_nodes, opset
 from mgts_trt.errors import OnnxError
 from mgts_trt.importing.detectors.cutting import Cutoff, cut_nms
 from mgts_trt.importing.detectors.detector_options import DetectorOptions
 from mgts_trt.importing.detectors.folding import Shapes, branches, fold, infer
+from mgts_trt.importing.original import OLDEST_OPSET, real_inputs, shape_text
 
 OPSET, IR_VERSION = 20, 10
 """Those of the project's own files, and of the bodies of its operators."""
 
-OLDEST = 11
-
-_STANDARD = ("", "ai.onnx")
 _SIZES_INPUTS = ("orig_target_sizes", "target_sizes", "orig_size")
 """Inputs that RT-DETR's exporters give the size of the picture by: width and height, int64 [1, 2]."""
 
@@ -89,11 +86,17 @@ def static_form(original: ModelProto, options: DetectorOptions) -> StaticForm:
     return StaticForm(model, image, size_input, cut, infer(model))
 
 
-def shape_text(value: ValueInfoProto) -> str:
-    """Type and shape of an input or output, as people write it: `float32 [1, 3, H, W]`."""
-    kind = value.type.tensor_type
-    dims = [dim.dim_param or (str(dim.dim_value) if dim.HasField("dim_value") else "?") for dim in kind.shape.dim]
-    return f"{element_type(kind.elem_type)} [{', '.join(dims)}]"
+def rename_tensors(model: ModelProto, names: Mapping[str, str]) -> None:
+    """Give tensors other names, wherever a model names them: so those of the contract become free."""
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = names.get(value.name, value.name)
+        for node in graph.node:
+            for tensors in (node.input, node.output):
+                tensors[:] = [names.get(name, name) for name in tensors]
+            graphs.extend(branches(node).values())
 
 
 def tensor_table(values: Sequence[ValueInfoProto]) -> str:
@@ -102,23 +105,18 @@ def tensor_table(values: Sequence[ValueInfoProto]) -> str:
 
 
 def _check_opset(model: ModelProto) -> None:
-    opset = max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=1)
-    if opset < OLDEST:
-        raise OnnxError(f"The detector has opset {opset}; {OLDEST} is the oldest taken. Export it with a newer one.")
+    if (version := opset(model)) < OLDEST_OPSET:
+        raise OnnxError(
+            f"The detector has opset {version}; {OLDEST_OPSET} is the oldest taken. Export it with a newer one."
+        )
 
 
 def _check_operators(model: ModelProto) -> None:
-    foreign: list[str] = []
-
-    def look(graph: onnx.GraphProto) -> None:
-        for node in graph.node:
-            domain = "" if node.domain in _STANDARD else node.domain
-            if domain or not defs.has(node.op_type, domain):
-                foreign.append(f"{domain}.{node.op_type}" if domain else node.op_type)
-            for inner in branches(node).values():
-                look(inner)
-
-    look(model.graph)
+    foreign = [
+        node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}"
+        for node in all_nodes(model.graph)
+        if node.domain not in STANDARD or not defs.has(node.op_type, "")
+    ]
     if foreign:
         names = ", ".join(dict.fromkeys(foreign))
         advice = "Export it in standard ONNX operators"
@@ -143,8 +141,7 @@ def _check_types(values: Sequence[ValueInfoProto]) -> None:
 
 
 def _inputs(model: ModelProto, options: DetectorOptions) -> tuple[ImageInput, str | None]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    inputs = real_inputs(model)
     pictures = [value for value in inputs if len(value.type.tensor_type.shape.dim) in (3, 4)]
     others = [value for value in inputs if value not in pictures]
     if len(pictures) != 1 or any(value.name not in _SIZES_INPUTS for value in others):
@@ -205,16 +202,17 @@ def in_opset(model: ModelProto) -> ModelProto:
     Raises:
         OnnxError: It cannot be brought there.
     """
-    opset = max(entry.version for entry in model.opset_import if entry.domain in _STANDARD)
+    version = opset(model)
     del model.graph.value_info[:]
     converted = model
-    if opset != OPSET:
+    if version != OPSET:
         try:
             converted = version_converter.convert_version(model, OPSET)
         except Exception as error:  # the converter's errors have no common base
-            if opset < OPSET:
+            if version < OPSET:
                 raise OnnxError(
-                    f"The model cannot be brought from opset {opset} to {OPSET}: {error}. Export it with opset {OPSET}."
+                    f"The model cannot be brought from opset {version} to {OPSET}: {error}. Export it with opset "
+                    f"{OPSET}."
                 ) from error
     del converted.opset_import[:]
     converted.opset_import.append(helper.make_opsetid("", OPSET))
@@ -223,7 +221,7 @@ def in_opset(model: ModelProto) -> ModelProto:
         checker.check_model(converted)
     except checker.ValidationError as error:
         raise OnnxError(
-            f"The model has opset {opset} and is no valid model of opset {OPSET}: {error}. Export it with opset "
+            f"The model has opset {version} and is no valid model of opset {OPSET}: {error}. Export it with opset "
             f"{OPSET}."
         ) from error
     return converted

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mgts_trt.bundle.onnx_graph import Tensor, element_type, infer_tensors, load_onnx
+from mgts_trt.bundle.onnx_graph import Tensor, element_type, infer_tensors, load_onnx, opset
 from mgts_trt.errors import BuildError
 from mgts_trt.plans.builder.parsing import Node, each_node, origin
 from mgts_trt.plans.flavour import Flavour
@@ -240,11 +240,10 @@ def settle(flavour: Flavour, network: Any, path: Path, sizes: Mapping[str, int])
         OnnxError: The file cannot be read.
     """
     model = load_onnx(path, weights=False)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
     nodes = list(each_node(model.graph))
     tensors = infer_tensors(model, sizes)  # it takes the large weights away
     layers = [network.get_layer(i) for i in range(network.num_layers)]
-    done = list(_settings(flavour, layers, nodes, tensors, opset, path))
+    done = list(_settings(flavour, layers, nodes, tensors, opset(model), path))
     _same_tensors(flavour, layers, tensors, path)
     return done
 

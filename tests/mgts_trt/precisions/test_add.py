@@ -18,12 +18,14 @@ import onnx
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import SIGNATURE
 from mgts_trt.bundle.manifest import BundleFile, Calibration
+from mgts_trt.bundle.onnx_graph import opset
+from mgts_trt.bundle.recipe import MODELS
 from mgts_trt.errors import MgtsError, PrecisionError
 from mgts_trt.evaluation.parity import compare_bundle
 from mgts_trt.precisions import add
 from mgts_trt.precisions.add import Addition, add_precisions
 from mgts_trt.precisions.convert import Conversion, convert_bundle
-from mgts_trt.precisions.onnx_file import QUANTISES_HALF, opset
+from mgts_trt.precisions.onnx_file import QUANTISES_HALF
 from mgts_trt.runtime.session.backends import on_cpu
 from tests.helpers.goldens import add_golden
 from tests.helpers.paths import ROOT
@@ -249,7 +251,8 @@ from pathlib import Path
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.precisions.add import Addition, add_precisions
 from mgts_trt.precisions.convert import Conversion, convert_bundle
-from mgts_trt.precisions.onnx_file import QUANTISES_HALF, opset
+from mgts_trt.bundle.onnx_graph import opset
+from mgts_trt.precisions.onnx_file import QUANTISES_HALF
 root, *pictures = map(Path, sys.argv[1:])
 add_precisions(Addition(Bundle.open(root), ("fp16", "int8"), pictures, despite_parity=True))
 """
