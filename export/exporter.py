@@ -205,13 +205,12 @@ def _export_model(
 
 
 def _check(graph: CheckedGraph, recordings: list[Recording], manifest: Manifest) -> list[Check]:
-    checks = []
+    checks, specs = [], load_recipe(graph.name).inputs
     for item in recordings:
-        inputs = model_inputs(graph.name, item, manifest)
-        if "image" in inputs:
-            checks += graph.check_picture(item.name, inputs["image"][0])
+        if "image" in specs:
+            checks += graph.check_picture(item.name, item.canvas)
         else:
-            checks += graph.check_patches(item.name, inputs)
+            checks += graph.check_patches(item.name, model_inputs(item, manifest, specs))
     return checks
 
 

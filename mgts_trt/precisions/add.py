@@ -146,7 +146,7 @@ class _Conversion:
         entry, on_step = self.bundle.model(name), partial(self.job.on_step, name)
         _link(self.bundle.model_path(name, "fp32"), self.staging / model_file(name, "fp32"))
         pictures = [*self.goldens, *self.calibration]
-        samples = [model_inputs(name, item, self.bundle.manifest) for item in pictures]
+        samples = [model_inputs(item, self.bundle.manifest, entry.inputs) for item in pictures]
         half = entry
         if self.precision == "int8" and "fp16" in entry.files:
             _link(self.bundle.model_path(name, "fp16"), self.staging / model_file(name, "fp16"))

@@ -105,7 +105,10 @@ def read_samples(bundle: Bundle, pictures: Sequence[Path]) -> dict[str, list[dic
         raise PrecisionError("The bundle has no goldens to run on; name pictures with --image PHOTO.")
     recordings = [start_recording(path, manifest) for path in paths]
     record_detections(bundle, recordings)
-    samples = {name: [model_inputs(name, item, manifest) for item in recordings] for name in manifest.models}
+    samples = {
+        name: [model_inputs(item, manifest, model.inputs) for item in recordings]
+        for name, model in manifest.models.items()
+    }
     return {name: [inputs for inputs in runs if all(map(len, inputs.values()))] for name, runs in samples.items()}
 
 

@@ -74,7 +74,7 @@ def lower(
     """
     if {"fp16", "int8"} & set(precisions):
         pictures = [*goldens, *calibration]
-        samples = [model_inputs(name, item, manifest, entry.inputs) for item in pictures]
+        samples = [model_inputs(item, manifest, entry.inputs) for item in pictures]
         entry = write_half(name, root, entry, samples, [item.name for item in pictures], partial(on_step, name))
         check("fp16")
         if "int8" in precisions:

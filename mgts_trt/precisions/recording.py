@@ -9,7 +9,6 @@ import numpy as np
 
 from mgts_trt._typing import Array, Image
 from mgts_trt.bundle.manifest import Manifest
-from mgts_trt.bundle.recipe import load_recipe
 from mgts_trt.bundle.tensors import TensorSpec
 from mgts_trt.pictures.image import read_image
 from mgts_trt.runtime.modes import mode_patches
@@ -67,33 +66,29 @@ def record_people(recording: Recording, finder: str = "detector") -> None:
     recording.outputs["persons.boxes"] = boxes[(boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)][:PERSONS]
 
 
-def model_inputs(
-    name: str, recording: Recording, manifest: Manifest, specs: Mapping[str, TensorSpec] | None = None
-) -> dict[str, Array]:
+def model_inputs(recording: Recording, manifest: Manifest, specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
     """What a model is given for a picture whose people, for a re-ID network, have been recorded.
 
     Args:
-        name: Of the model.
         recording: For a re-ID network with `persons.boxes`, float32 [N, 4] (xyxy, canvas pixels).
         manifest: γ, and size and normalisation of the patches.
-        specs: Of the model's inputs, where they may be fewer than the recipe's, or have sizes that it does not say.
+        specs: Of the model's inputs: of its own, since they may be fewer than its recipe's, and have all sizes.
 
     Returns:
         By name: `image` uint8 [1, Hc, Wc, 3], and for the joint network `rois`, the people recorded, [1, P, 4]; or
         `original`, and for MGTS `foreground`, float32 [N, 3, h, w], whose mask is the tight box.
     """
-    wanted = load_recipe(name).inputs if specs is None else specs
-    if "image" in wanted:
+    if "image" in specs:
         inputs: dict[str, Array] = {"image": recording.canvas[None]}
-        if "rois" in wanted:
-            inputs["rois"] = wanted["rois"].zeros(1)
+        if "rois" in specs:
+            inputs["rois"] = specs["rois"].zeros(1)
             people = recording.outputs.get("persons.boxes", np.zeros((0, 4), np.float32))[: inputs["rois"].shape[1]]
             inputs["rois"][0, : len(people)] = people
         return inputs
     boxes = recording.outputs["persons.boxes"]
     patches = mode_patches(manifest, "box", recording.canvas, boxes, None, recording.letterbox)
     made = {"foreground": patches.foreground, "original": patches.original}
-    return {key: made[key] for key in wanted}
+    return {key: made[key] for key in specs}
 
 
 def _source(path: Path) -> str:

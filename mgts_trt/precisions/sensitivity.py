@@ -97,7 +97,7 @@ def study(bundle: Bundle, name: str, pictures: Sequence[Path], *, by: str, on_st
         raise PrecisionError(f"A study needs two pictures or more, got {len(recordings)}: half of them to compare on.")
     on_step("looking for people", 0, 1)
     record_detections(bundle, recordings)
-    samples = [model_inputs(name, item, manifest, bundle.model(name).inputs) for item in recordings]
+    samples = [model_inputs(item, manifest, bundle.model(name).inputs) for item in recordings]
     thresholds = manifest.thresholds
     least_score = thresholds.instance if name == "masknet" else thresholds.detection
     with tempfile.TemporaryDirectory() as temporary:

@@ -85,6 +85,13 @@ def test_what_lacks_is_made_and_what_is_there_stays(root: Path, photos: list[Pat
     assert all(row.ok for row in compare_bundle(both, on_cpu("to test", None), precisions=("fp16",)))
 
 
+def test_every_network_that_is_exported(bundle: Bundle, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
+    made = add_precisions(Addition(Bundle.open(root), ("fp16",), despite_parity=True))  # noise has no margins
+    assert set(made.manifest.models) == set(MODELS)
+    assert all(list(model.files) == ["fp32", "fp16"] for model in made.manifest.models.values())
+
+
 def test_nothing_is_made_twice(root: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     job = Addition(Bundle.open(root), ("fp16", "int8"), photos[:2], despite_parity=True)
     first = add_precisions(job)

@@ -14,6 +14,8 @@ from onnx import numpy_helper
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import BundleFile, read_manifest, write_manifest
+from mgts_trt.bundle.recipe import MODELS
+from mgts_trt.bundle.tensors import check_arrays
 from mgts_trt.errors import PrecisionError
 from mgts_trt.pictures.image import read_image
 from tests.helpers.goldens import add_golden
@@ -135,6 +137,14 @@ def test_what_cannot_be_compared(pristine: Path, tmp_path: Path) -> None:
         diff_model(bundle, "mgts", "fp16", [])
     with pytest.raises(PrecisionError, match="no goldens to run on; name pictures with --image"):
         read_samples(Bundle.open(make_tiny_bundle(tmp_path / "bare")), [])
+
+
+def test_samples_are_what_each_network_takes(bundle: Bundle) -> None:
+    samples = read_samples(bundle, [])
+    assert set(samples) == set(MODELS)
+    for name, runs in samples.items():
+        for inputs in runs:
+            check_arrays(name, bundle.model(name).inputs, inputs)
 
 
 @pytest.mark.parametrize("program", ["mgts-trt", "export"])
