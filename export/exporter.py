@@ -1,7 +1,5 @@
 """From presets and checkpoints to a bundle."""
 
-import importlib.metadata
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +22,12 @@ from mgts_trt.bundle.recipe import MODELS, PICTURES, load_recipe
 from mgts_trt.evaluation.golden import write_golden
 from mgts_trt.evaluation.labelled import LabelledSet
 from mgts_trt.machine.files import file_sha256
+from mgts_trt.machine.installation import versions_of
 from mgts_trt.precisions.calibration_set import check_people, read_calibration, require_calibration
 from mgts_trt.precisions.lower_precision import STEPS as LOWERING
 from mgts_trt.precisions.lower_precision import lower, require_precisions
 from mgts_trt.precisions.onnx_file import tensor_specs
 from mgts_trt.precisions.recording import Recording, model_inputs, start_recording
-from mgts_trt.version import __version__
 from training.checkpoint import load_checkpoint
 from training.models import FCIS, MGTS, FasterRCNN, IDNet, OIMNet, create
 from training.preset import Preset
@@ -258,9 +256,5 @@ def _bare_manifest(job: Export) -> Manifest:
         thresholds=preset.thresholds,
         models={},
         training=training,
-        versions={
-            "mgts-trt": __version__,
-            "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in _PACKAGES},
-        },
+        versions=versions_of(_PACKAGES),
     )

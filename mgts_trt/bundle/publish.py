@@ -37,6 +37,14 @@ def staging_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def copy_kept(manifest: Manifest, source: Path, staging: Path) -> None:
+    """Copy from another bundle's folder what a new bundle names and has not yet: what it keeps of that one."""
+    for file in manifest.files:
+        if not (staging / file.file).exists():
+            (staging / file.file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / file.file, staging / file.file)
+
+
 def move_into_place(staging: Path, out: Path) -> None:
     """Put the new files in place of the old ones: the old manifest goes first, the new one comes last."""
     out.mkdir(exist_ok=True)

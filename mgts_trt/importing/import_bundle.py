@@ -1,8 +1,5 @@
 """Files of other projects made into a bundle: recognised, shown, then written with goldens of the files themselves."""
 
-import importlib.metadata
-import platform
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +17,7 @@ from mgts_trt.bundle.manifest import (
     Training,
     write_manifest,
 )
-from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, staging_folder
+from mgts_trt.bundle.publish import copy_kept, move_into_place, refuse_to_overwrite, staging_folder
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import BundleError, OnnxError, RecipeError
 from mgts_trt.evaluation.golden import PERSONS, write_golden
@@ -30,9 +27,9 @@ from mgts_trt.importing.golden_pictures import golden_recordings, kept_recording
 from mgts_trt.importing.original import read_original
 from mgts_trt.importing.part import Part, detector_part, joint_part, reid_part
 from mgts_trt.importing.reid_options import ReidOptions
+from mgts_trt.machine.installation import versions_of
 from mgts_trt.precisions.onnx_file import save_checked, tensor_specs
 from mgts_trt.precisions.recording import Recording, record_people
-from mgts_trt.version import __version__
 
 _PACKAGES = ("onnx", "onnxruntime", "numpy", "opencv-python-headless")
 _THRESHOLD = 0.5
@@ -186,10 +183,8 @@ def write(job: Import, prepared: Prepared) -> Bundle:
         goldens = tuple(_write_golden(each, staging, models) for each in recordings)
         update = {"models": {name: models[name] for name in MODELS if name in models}, "golden": goldens}
         new = Manifest.model_validate(manifest.model_copy(update=update).model_dump())
-        for file in new.files:
-            if job.into is not None and not (staging / file.file).exists():
-                (staging / file.file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(job.into.root / file.file, staging / file.file)
+        if job.into is not None:
+            copy_kept(new, job.into.root, staging)
         write_manifest(staging, new)
         move_into_place(staging, job.out)
     return Bundle.open(job.out)
@@ -213,11 +208,7 @@ def _manifest(job: Import, parts: dict[str, Part], kept: tuple[str, ...]) -> Man
     update: dict[str, Any] = {}
     for part in parts.values():
         update |= part.manifest
-    versions = {
-        "mgts-trt": __version__,
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in _PACKAGES},
-    }
+    versions = versions_of(_PACKAGES)
     note = "imported: " + ", ".join(part.original.path.name for part in parts.values())
     if job.into is None:
         return Manifest(

@@ -3,6 +3,7 @@
 `pip install 'mgts-trt[EXTRA]'` fits both: what is installed already satisfies it, and an editable install stays one.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from mgts_trt.version import __version__
@@ -24,6 +25,15 @@ def in_checkout(thing: str) -> str:
 def checkout_command(command: str) -> str:
     """The same for a command on a line of its own, to be copied."""
     return command if checkout() else f"{command}  # {WHERE}"
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of this package, Python and some other packages, for the manifest of what is made here and now."""
+    import importlib.metadata  # here, as platform: every command imports this file, and few ask
+    import platform
+
+    others = {package: importlib.metadata.version(package) for package in packages}
+    return {"mgts-trt": __version__, "python": platform.python_version(), **others}
 
 
 def reinstall_command() -> str:

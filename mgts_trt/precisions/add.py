@@ -15,12 +15,12 @@ from mgts_trt.errors import PrecisionError
 from mgts_trt.evaluation.parity import AT_MOST, WORDS, Comparison, compare_bundle
 from mgts_trt.plans.builder.staging import disk_errors, staging_folder
 from mgts_trt.precisions.alone import CONVERTED, alone
-from mgts_trt.precisions.calibration_set import check_people, read_calibration, require_calibration
-from mgts_trt.precisions.convert import record_detections
+from mgts_trt.precisions.calibration_set import read_calibration, require_calibration
+from mgts_trt.precisions.convert import recorded_goldens
 from mgts_trt.precisions.lower_precision import PRECISIONS, require_precisions, write_half, write_int8
 from mgts_trt.precisions.lower_precision import STEPS as LOWERING
 from mgts_trt.precisions.provenance import provenance
-from mgts_trt.precisions.recording import Recording, model_inputs, start_recording
+from mgts_trt.precisions.recording import Recording, model_inputs
 from mgts_trt.runtime.session.backends import on_cpu
 
 STEPS = (*LOWERING, "compare")
@@ -102,12 +102,7 @@ def add_precisions(job: Addition) -> Bundle:
             )
         if "int8" in todo:
             require_calibration(calibration, job.on_note)
-        goldens = [start_recording(root / golden.picture.file, manifest) for golden in manifest.golden]
-        if not goldens and not calibration:
-            raise PrecisionError("There are no goldens to measure ranges on; name pictures with --calibration DIR.")
-        record_detections(bundle, goldens + calibration)
-        if calibration and manifest.training.trained:
-            check_people(calibration, manifest.thresholds.detection, job.on_note)
+        goldens = recorded_goldens(bundle, calibration, job.on_note)
         for precision, names in todo.items():
             with staging_folder(bundle.plans) as staging, disk_errors(root, CONVERTED):
                 work = _Conversion(job, bundle, staging, precision, goldens, calibration)

@@ -8,11 +8,11 @@ from pathlib import Path
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.layout import SIGNATURE, model_file
 from mgts_trt.bundle.manifest import Calibration, Manifest, Model, write_manifest
-from mgts_trt.bundle.publish import move_into_place, refuse_to_overwrite, replace_models, staging_folder
+from mgts_trt.bundle.publish import copy_kept, move_into_place, refuse_to_overwrite, replace_models, staging_folder
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.errors import PrecisionError
 from mgts_trt.precisions.alone import alone
-from mgts_trt.precisions.calibration_set import check_people, read_calibration, require_calibration
+from mgts_trt.precisions.calibration_set import OnNote, check_people, read_calibration, require_calibration
 from mgts_trt.precisions.lower_precision import lower, require_precisions
 from mgts_trt.precisions.provenance import provenance
 from mgts_trt.precisions.recording import Recording, record_people, start_recording
@@ -70,12 +70,7 @@ def _convert_into(job: Conversion, *, in_place: bool) -> None:
         require_calibration(calibration, job.on_note)
     else:
         calibrated_on = None
-    goldens = [start_recording(old.root / golden.picture.file, manifest) for golden in manifest.golden]
-    if not goldens and not calibration:
-        raise PrecisionError("The bundle has no goldens to measure ranges on; name pictures with --calibration DIR.")
-    record_detections(old, goldens + calibration)
-    if calibration and manifest.training.trained:
-        check_people(calibration, manifest.thresholds.detection, job.on_note)
+    goldens = recorded_goldens(old, calibration, job.on_note)
     with staging_folder(job.out) as staging:
         models = {}
         for name in MODELS:
@@ -83,10 +78,7 @@ def _convert_into(job: Conversion, *, in_place: bool) -> None:
                 models[name] = _convert(job, name, staging, goldens, calibration, calibrated_on)
         update = {"models": models, "calibration": calibrated_on}
         new = Manifest.model_validate(manifest.model_copy(update=update).model_dump())
-        for file in new.files:
-            if not (staging / file.file).exists():  # goldens and labelled sets stay as they are
-                (staging / file.file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(old.root / file.file, staging / file.file)
+        copy_kept(new, old.root, staging)  # goldens and labelled sets stay as they are
         if in_place:
             replace_models(staging, old.root, manifest, new)
             if (old.root / SIGNATURE).exists():
@@ -95,6 +87,22 @@ def _convert_into(job: Conversion, *, in_place: bool) -> None:
         else:
             write_manifest(staging, new)
             move_into_place(staging, job.out)
+
+
+def recorded_goldens(bundle: Bundle, calibration: list[Recording], on_note: OnNote) -> list[Recording]:
+    """A bundle's goldens as they lie on the canvas; in them, and in calibration pictures, the people are recorded.
+
+    Raises:
+        PrecisionError: There is not one picture to measure ranges on.
+    """
+    manifest = bundle.manifest
+    goldens = [start_recording(bundle.root / golden.picture.file, manifest) for golden in manifest.golden]
+    if not goldens and not calibration:
+        raise PrecisionError("The bundle has no goldens to measure ranges on; name pictures with --calibration DIR.")
+    record_detections(bundle, goldens + calibration)
+    if calibration and manifest.training.trained:
+        check_people(calibration, manifest.thresholds.detection, on_note)
+    return goldens
 
 
 def record_detections(bundle: Bundle, recordings: list[Recording]) -> None:

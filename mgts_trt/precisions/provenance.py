@@ -1,10 +1,7 @@
 """Where a converted file comes from, for the manifest."""
 
-import importlib.metadata
-import platform
-
 from mgts_trt.bundle.manifest import Converted
-from mgts_trt.version import __version__
+from mgts_trt.machine.installation import versions_of
 
 _PACKAGES = ("onnx", "onnxruntime", "numpy")
 
@@ -17,10 +14,9 @@ def provenance(fp32_sha256: str, calibration_sha256: str | None, *, at_parity: b
         calibration_sha256: Of INT8's calibration set.
         at_parity: Whether it was compared on the goldens and within its tolerances; None: not compared.
     """
-    versions = {package: importlib.metadata.version(package) for package in _PACKAGES}
     return Converted(
         fp32_sha256=fp32_sha256,
         calibration_sha256=calibration_sha256,
-        versions={"mgts-trt": __version__, "python": platform.python_version(), **versions},
+        versions=versions_of(_PACKAGES),
         at_parity=at_parity,
     )
