@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, cast, get_args
+from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar, cast, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from training.data.files import keep_instances
 from training.data.scene import Scene, Scenes
 from training.data.transforms import Augmentation, mosaic, mosaic_places, part_for, to_canvas
 from training.losses.detection import Truth
+from training.models import create
 from training.models.backbone import Backbone
 from training.preset import Preset, SceneAugmentation
 
@@ -127,15 +128,16 @@ def _areas(boxes: Floats) -> Floats:
     return areas
 
 
-class CanvasTask(ABC):
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class CanvasTask(ABC, Generic[Network]):
     """A network that learns from whole scenes; a `Task` but for the losses of its batches.
 
     Args:
-        network: Learns.
-        backbone: What it is built on.
         preset: The network's.
         scenes: To learn from, in the `Order` of the seed: each once an epoch, or by the shares of a `Mixed`.
-        seed: Of order, augmentation, sampling and dropout.
+        seed: Of the first weights, order, augmentation, sampling and dropout.
         batch_size: Scenes an iteration.
         augment: See `draw_scene`.
         freeze: "paper" freezes conv1, conv2 (Sec. 4.3) and every batch normalisation, for networks that start from
@@ -146,18 +148,21 @@ class CanvasTask(ABC):
         TaskError: There are no scenes, or batches are too small for what is asked.
     """
 
+    model: ClassVar[str]
+    """The network's name in `training.models.CLASSES`."""
+
     def __init__(
         self,
-        network: nn.Module,
-        backbone: Backbone,
         preset: Preset,
         scenes: Scenes,
         *,
-        seed: int,
-        batch_size: int,
-        augment: bool,
-        freeze: Freeze,
+        seed: int = 0,
+        batch_size: int = 1,
+        augment: bool = True,
+        freeze: Freeze = "paper",
     ) -> None:
+        self.network = network = cast(Network, create(self.model, preset, seed=seed))
+        backbone = self.backbone
         norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         if not len(scenes):
             raise TaskError("There are 0 scenes to learn from; at least 1 was expected. Give another dataset.")
@@ -217,6 +222,11 @@ class CanvasTask(ABC):
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that are not frozen."""
         return [parameter for parameter in self.modules.parameters() if parameter.requires_grad]
+
+    @property
+    @abstractmethod
+    def backbone(self) -> Backbone:
+        """What the network is built on."""
 
     @abstractmethod
     def _losses(self, images: Tensor, truths: list[Truth], generator: torch.Generator) -> dict[str, Tensor]:
