@@ -1,17 +1,16 @@
 """Person search on the host with the joint network: one session, and no second stage."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from mgts_trt._typing import Array, Floats
+from mgts_trt._typing import Floats
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.runtime.clock import Clock
-from mgts_trt.runtime.host_pipeline import HostPipeline, Picture, refuse_stream
+from mgts_trt.runtime.host_pipeline import HostPipeline, Picture
 from mgts_trt.runtime.joint_people import joint_people, rows_of_given
 from mgts_trt.runtime.modes import mode_dimension
-from mgts_trt.runtime.people import People, given_boxes
+from mgts_trt.runtime.people import People
 from mgts_trt.runtime.session.base import Session
 from mgts_trt.runtime.session.pictures import run_picture, run_pictures
 from mgts_trt.runtime.stream import closed
@@ -30,17 +29,6 @@ class JointHostPipeline(HostPipeline):
         self._bundle, self._mode, self._pictures = bundle, "joint", batch
         self._sessions = {"joint": sessions["joint"]}
 
-    def embed(self, image: Any, boxes: Array, *, stream: Any = None) -> People:
-        """See `Pipeline.embed`."""
-        refuse_stream(stream)
-        clock = Clock()
-        picture = self._letterbox(image, clock)
-        picture.boxes = given_boxes(boxes, picture.letterbox)
-        picture.scores = np.ones(len(picture.boxes), np.float32)
-        with clock("joint"):
-            picture.embeddings = self._describe_given(picture)
-        return self._describe([picture], clock)[0]
-
     def warm_up(self, depth: int, on_progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
         """See `Pipeline.warm_up`: the one model once."""
         if not self._sessions:
@@ -57,6 +45,11 @@ class JointHostPipeline(HostPipeline):
                 chosen = self._select(found, picture.letterbox, top)
                 picture.choose(chosen, found)
                 picture.embeddings = found["embeddings"][chosen]
+
+    def _place(self, picture: Picture, clock: Clock) -> None:
+        """Set the embeddings of a picture's given boxes."""
+        with clock("joint"):
+            picture.embeddings = self._describe_given(picture)
 
     def _describe(self, pictures: Sequence[Picture], clock: Clock) -> list[People]:
         """What has been found already, as people."""

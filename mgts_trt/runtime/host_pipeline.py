@@ -75,6 +75,7 @@ class HostPipeline:
         picture = self._letterbox(image, clock)
         picture.boxes = given_boxes(boxes, picture.letterbox)
         picture.scores = np.ones(len(picture.boxes), np.float32)
+        self._place(picture, clock)
         return self._describe([picture], clock)[0]
 
     def batch(self, images: Iterable[Any], *, top: int | None, errors: Errors) -> list[Any]:
@@ -149,6 +150,9 @@ class HostPipeline:
             rows = run_pictures(self._session("detector"), [picture.canvas for picture in pictures])
             for picture, found in zip(pictures, rows, strict=True):
                 picture.choose(self._select(found, picture.letterbox, top), found)
+
+    def _place(self, picture: "Picture", clock: Clock) -> None:
+        """What given boxes need before people are described: nothing here."""
 
     def _select(self, found: Mapping[str, Array], letterbox: Letterbox, top: int | None) -> Array:
         """The rows that are people; see `people_among`."""

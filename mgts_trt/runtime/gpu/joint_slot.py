@@ -13,12 +13,9 @@ import numpy as np
 from mgts_trt._typing import Array, Floats
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.array import DeviceArray, PinnedArray
-from mgts_trt.runtime.gpu.engines import BatchEngine, Shared, Workspace, sized
-from mgts_trt.runtime.gpu.graphs import Graphs
-from mgts_trt.runtime.gpu.memory import Arena, Mirrored
-from mgts_trt.runtime.gpu.picture_uploads import Uploads
+from mgts_trt.runtime.gpu.engines import BatchEngine, Workspace, sized
+from mgts_trt.runtime.gpu.memory import Mirrored
 from mgts_trt.runtime.gpu.slot import Slot
-from mgts_trt.runtime.gpu.timing import StageTimer
 from mgts_trt.runtime.joint_people import joint_people, rows_of_given
 from mgts_trt.runtime.people import People, people_among
 
@@ -35,37 +32,22 @@ class JointSlot(Slot):
         BackendError: There is not enough memory, or TensorRT refuses.
     """
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared, self._device = shared, shared.device
-        self._arena = arena = Arena(self._device)
-        self._main = main = self._device.stream()
-        self._timer = StageTimer(self._device, main)
-        self._done = self._device.event()
-        self._graphs = Graphs(self._device, main, shared.policy)
-        self._segmenter, self._engines = None, []
-        try:
-            most = shared.pictures[-1]
-            self._canvases = arena.array((most, *shared.manifest.canvas, 3), np.uint8, main, zero=True)
-            workspace = Workspace.of(shared, ("joint",), arena, main)
-            specs = {**shared.engines["joint"].inputs, **shared.engines["joint"].outputs}
-            # The boxes of all pictures one after another; zero, as where nothing is given.
-            arrays = {
-                name: arena.array(_flat(sized(spec, most)), spec.dtype, main, zero=True)
-                for name, spec in specs.items()
-                if name != "image"
-            }
-            self._places = sized(specs["scores"], most)[1]
-            self._given_places = sized(specs["rois"], most)[1] if "rois" in specs else 0
-            every = {"image": self._canvases, **arrays}
-            self._network = BatchEngine(shared, "joint", every, workspace, self._graphs, main)
-            self._engines.append(self._network)
-            self._found = {name: arena.pinned(arrays[name].shape, np.float32) for name in _FOUND}
-            self._uploads = Uploads(self._device, arena, main)
-        except BaseException:
-            self.close()
-            raise
-        self._sources, self._letterboxes = [], []
-        self._counted = self._copied = None
+    def _equip(self, most: int) -> None:
+        shared, arena, main = self._shared, self._arena, self._main
+        workspace = Workspace.of(shared, ("joint",), arena, main)
+        specs = {**shared.engines["joint"].inputs, **shared.engines["joint"].outputs}
+        # The boxes of all pictures one after another; zero, as where nothing is given.
+        arrays = {
+            name: arena.array(_flat(sized(spec, most)), spec.dtype, main, zero=True)
+            for name, spec in specs.items()
+            if name != "image"
+        }
+        self._places = sized(specs["scores"], most)[1]
+        self._given_places = sized(specs["rois"], most)[1] if "rois" in specs else 0
+        every = {"image": self._canvases, **arrays}
+        self._network = BatchEngine(shared, "joint", every, workspace, self._graphs, main)
+        self._engines.append(self._network)
+        self._found = {name: arena.pinned(arrays[name].shape, np.float32) for name in _FOUND}
         self._top: int | None = None
         self._given: Floats | None = None
         self._boxes: Mirrored | None = None
@@ -116,12 +98,7 @@ class JointSlot(Slot):
         """
         picture = np.zeros((*self._shared.manifest.canvas, 3), np.uint8)
         for _ in range(self._rounds):
-            for pictures in reversed(self._shared.pictures):
-                self.load([picture] * pictures)
-                self.detect()
-                self.describe()
-                self.wait()
-                yield
+            yield from self._warm_up_detection(picture)
 
     def describe(self) -> None:
         """Mark the end of what is queued: there is nothing to learn before."""

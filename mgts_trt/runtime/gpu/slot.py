@@ -54,31 +54,36 @@ class Slot:
         self._graphs = Graphs(self._device, main, shared.policy)
         self._segmenter: Segmenter | None = None
         self._engines: list[BatchEngine | ReId | Segmenter] = []
-        try:
-            arena, most = self._arena, shared.pictures[-1]
-            # Zero, so that the networks see no more than black where a batch holds fewer pictures.
-            self._canvases = arena.array((most, *shared.manifest.canvas, 3), np.uint8, main, zero=True)
-            workspace = Workspace.of(shared, ("detector", shared.reid), arena, main)
-            self._detector = BatchEngine.on_canvases(
-                shared, "detector", self._canvases, workspace, arena, self._graphs, main
-            )
-            self._engines.append(self._detector)
-            self._reid = ReId(shared, workspace, arena, self._graphs, main)
-            self._engines.append(self._reid)
-            if shared.mode == "net":
-                self._segmenter = Segmenter(shared, self._canvases, arena)
-                self._engines.append(self._segmenter)
-            self._counts = arena.mirrored((most, 2), np.int32, main)
-            self._places = self._detector.arrays["scores"].shape[1]
-            self._rows = self._allocate(most * self._places)
-            self._uploads = Uploads(self._device, arena, main)
-        except BaseException:
-            self.close()
-            raise
         self._sources: list[DeviceArray] = []
         self._letterboxes: list[Letterbox] = []
         self._counted: Event | None = None
         self._copied: Event | None = None
+        try:
+            most = shared.pictures[-1]
+            # Zero, so that the networks see no more than black where a batch holds fewer pictures.
+            self._canvases = self._arena.array((most, *shared.manifest.canvas, 3), np.uint8, main, zero=True)
+            self._equip(most)
+            self._uploads = Uploads(self._device, self._arena, main)
+        except BaseException:
+            self.close()
+            raise
+
+    def _equip(self, most: int) -> None:
+        """Make the engines for up to `most` pictures, and room for what they give."""
+        shared, arena, main = self._shared, self._arena, self._main
+        workspace = Workspace.of(shared, ("detector", shared.reid), arena, main)
+        self._detector = BatchEngine.on_canvases(
+            shared, "detector", self._canvases, workspace, arena, self._graphs, main
+        )
+        self._engines.append(self._detector)
+        self._reid = ReId(shared, workspace, arena, self._graphs, main)
+        self._engines.append(self._reid)
+        if shared.mode == "net":
+            self._segmenter = Segmenter(shared, self._canvases, arena)
+            self._engines.append(self._segmenter)
+        self._counts = arena.mirrored((most, 2), np.int32, main)
+        self._places = self._detector.arrays["scores"].shape[1]
+        self._rows = self._allocate(most * self._places)
         self._people: list[int] = []
 
     def load(self, images: Sequence[Any], stream: Any = None) -> list[ImageError | None]:
@@ -180,12 +185,16 @@ class Slot:
                 self.describe()
                 self.wait()
                 yield
-            for pictures in reversed(self._shared.pictures):
-                self.load([picture] * pictures)
-                self.detect()
-                self.describe()
-                self.wait()
-                yield
+            yield from self._warm_up_detection(picture)
+
+    def _warm_up_detection(self, picture: Image) -> Iterator[None]:
+        """In each batch of pictures, the largest first."""
+        for pictures in reversed(self._shared.pictures):
+            self.load([picture] * pictures)
+            self.detect()
+            self.describe()
+            self.wait()
+            yield
 
     @property
     def _rounds(self) -> int:
