@@ -19,17 +19,9 @@ from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, write_scenes, write_video
 from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content
-from tests.helpers.tiny_bundle import make_tiny_bundle
 from tests.helpers.video_files import announcing, live_muxed, sounding_first, write_film
 
 pytest.importorskip("lancedb")
-
-
-@pytest.fixture(scope="module")
-def search(tmp_path_factory):
-    root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
-    with PersonSearch.open(root, mode="none", threads=1) as opened:
-        yield opened
 
 
 def test_the_pipeline_is_warm_before_the_first_picture_and_only_where_there_is_one(

@@ -14,16 +14,8 @@ from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import write_scenes, write_video
 from tests.helpers.stored_people import content
-from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
-
-
-@pytest.fixture(scope="module")
-def search(tmp_path_factory):
-    root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
-    with PersonSearch.open(root, mode="none", threads=1) as opened:
-        yield opened
 
 
 def test_pictures_together_leave_the_same_gallery(

@@ -15,19 +15,11 @@ from mgts_trt.gallery.indexing.reading import LiveOptions
 from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, scene, silent_camera
-from tests.helpers.tiny_bundle import make_tiny_bundle
 from tests.helpers.video_files import live_muxed, write_film
 
 pytest.importorskip("lancedb")
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
-
-
-@pytest.fixture(scope="module")
-def search(tmp_path_factory):
-    root = make_tiny_bundle(tmp_path_factory.mktemp("bundle") / "b")
-    with PersonSearch.open(root, mode="none", threads=1) as opened:
-        yield opened
 
 
 @pytest.fixture
