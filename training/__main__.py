@@ -4,7 +4,7 @@ import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -39,6 +39,7 @@ from training.preset import Preset, load_preset
 if TYPE_CHECKING:  # imported where they are needed, so that --help does not wait for PyTorch
     from training.data.scene import Scenes
     from training.loop import Step
+    from training.models.reid import IDNet
     from training.tasks.task import Task
 
 app = typer.Typer(
@@ -151,6 +152,10 @@ def train_command(
         bool,
         typer.Option("--settle", help="Re-ID, from a trained network: measure its statistics and OIM's centres first."),
     ] = False,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Joint: a trained IDNet; the network learns to describe people as it does, beside OIM."),
+    ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Round layers' inputs and weights as INT8 will, so that less is lost in it.")
     ] = False,
@@ -166,6 +171,8 @@ def train_command(
     from training.schedule import load_schedule
     from training.tasks.reid import ReidTask
 
+    if teacher is not None and part is not Part.JOINT:
+        raise MgtsError(f"--teacher belongs to joint, but {part.value} is trained. Leave it away.")
     sizes = load_preset(preset)
     plan = load_schedule(schedule or ("paper" if sizes.name == "paper" else "edge"), part)
     if batch_size is not None:
@@ -190,7 +197,11 @@ def train_command(
     else:
         frozen = ("paper" if backbone else "none") if freeze is Freeze.AUTO else freeze.value
         settings["freeze"] = frozen
-        task = _canvas_task(part, sizes, dataset, seed, plan.batch_size, augment, frozen)
+        own = {"seed": seed, "batch_size": plan.batch_size, "augment": augment, "freeze": frozen}
+        if teacher is not None:
+            own["teacher"] = _teacher(teacher, sizes)
+            settings["teacher"] = hashlib.sha256(teacher.read_bytes()).hexdigest()
+        task = _canvas_task(part, sizes, dataset, own)
     if iterations is not None:
         plan = plan.of_length(iterations)
     if backbone is not None:
@@ -348,15 +359,22 @@ def recover_command(
         console.print(f"{path}: {name} of preset {sizes.name}, as {bundle} has it")
 
 
-def _canvas_task(
-    part: Part, preset: Preset, scenes: "Scenes", seed: int, batch_size: int, augment: bool, freeze: Any
-) -> "Task":
+def _teacher(path: Path, preset: Preset) -> "IDNet":
+    from training.checkpoint import load_checkpoint
+    from training.models import create
+
+    network = create(Model.IDNET.value, preset)
+    load_checkpoint(path, network, model=Model.IDNET.value, preset=preset.name)
+    return cast("IDNet", network)
+
+
+def _canvas_task(part: Part, preset: Preset, scenes: "Scenes", options: dict[str, Any]) -> "Task":
     from training.tasks.detector import DetectorTask
     from training.tasks.joint import JointTask
     from training.tasks.masknet import MaskNetTask
 
     kinds = {Part.DETECTOR: DetectorTask, Part.MASKNET: MaskNetTask, Part.JOINT: JointTask}
-    return kinds[part](preset, scenes, seed=seed, batch_size=batch_size, augment=augment, freeze=freeze)
+    return kinds[part](preset, scenes, **options)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The loss of the joint network: Faster R-CNN's and OIM's at once (Xiao et al., CVPR 2017, Sec. 3)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torchvision import ops
 
 from training.losses.detection import (
     MINED_POSITIVE,
@@ -21,12 +23,41 @@ from training.losses.detection import (
 from training.losses.oim import OIM
 from training.models.detector import BOX_WEIGHTS
 from training.models.joint import OIMNet
+from training.models.reid import IDNet
+
+TEACHING = 10.0
+"""Weight of a teacher's loss: about what OIM's is at its beginning, so that neither is lost. By judgement."""
+
+_PATCH_SAMPLES = 2
+"""Points a side of a patch's pixel: people are mostly larger than a patch."""
+
+
+class Teacher(NamedTuple):
+    """A trained IDNet, from which the joint network learns how people look."""
+
+    network: IDNet
+    patch_hw: tuple[int, int]
+
+    @torch.no_grad()
+    def embeddings(self, images: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+        """Normalised canvases [B, 3, Hc, Wc] and B tensors of boxes [G_b, 4] → [ΣG, d] of length 1."""
+        patches = ops.roi_align(images, list(boxes), self.patch_hw, 1.0, _PATCH_SAMPLES, aligned=True)
+        found: Tensor = self.network.eval()(patches)
+        return found
 
 
 def joint_losses(
-    network: OIMNet, oim: OIM, images: Tensor, truths: Sequence[Truth], generator: torch.Generator
+    network: OIMNet,
+    oim: OIM,
+    images: Tensor,
+    truths: Sequence[Truth],
+    generator: torch.Generator,
+    teacher: Teacher | None = None,
 ) -> dict[str, Tensor]:
     """All losses of a batch, each of weight 1 as published. In training mode OIM then remembers the batch.
+
+    One picture shows few people, and OIM alone learns from each of them only whom it is not. A teacher tells of every
+    person, known or not, how they look: 1 − cos to its embedding of the true box, `TEACHING` times.
 
     Every region that is a person's is one person to OIM: of an identity, or one of the unlabelled.
 
@@ -36,11 +67,14 @@ def joint_losses(
         images: Canvases, uint8 [B, Hc, Wc, 3].
         truths: One for each image, B, with identities.
         generator: Draws anchors and regions; a CPU generator.
+        teacher: Of embeddings as long as the network's.
 
     Returns:
-        Scalars: `rpn_objectness`, `rpn_boxes`, `classes` and `boxes`, each the mean over the images; and `oim`.
+        Scalars: `rpn_objectness`, `rpn_boxes`, `classes` and `boxes`, each the mean over the images; and `oim`, with a
+        teacher also `teacher`, each the mean over the people's regions.
     """
-    maps = network.maps(network.normalise(images))
+    normalised = network.normalise(images)
+    maps = network.maps(normalised)
     proposals, losses = propose(network.rpn, maps, truths, network.canvas_hw, generator)
     draw = _draw_hard if network.apart else _draw
     regions = draw(network, maps, proposals, truths, generator)
@@ -68,17 +102,32 @@ def joint_losses(
     loss = oim(embeddings, identities)
     if network.training:
         oim.update(embeddings.detach(), identities)
-    return losses | {"classes": classes, "boxes": boxes, "oim": loss}
+    losses |= {"classes": classes, "boxes": boxes, "oim": loss}
+    if teacher is not None:
+        looks = teacher.embeddings(normalised, [truth.boxes for truth in truths])[_people(regions, truths)]
+        distance = 1 - (embeddings * looks).sum(dim=1)
+        losses["teacher"] = TEACHING * distance.sum() / max(1, len(distance))
+    return losses
+
+
+def _people(regions: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
+    """Of every region that is a person's, in the regions' order: whose, as a row of all truths' boxes: int64 [N]."""
+    first = 0
+    found = []
+    for region, truth in zip(regions, truths, strict=True):
+        found.append(first + region.matches[region.labels == POSITIVE])
+        first += len(truth.boxes)
+    return torch.cat(found)
 
 
 def _identities(regions: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
     """Of every region that is a person's, in the regions' order: int64 [N]."""
-    found = []
-    for region, truth in zip(regions, truths, strict=True):
+    known = []
+    for truth in truths:
         if truth.identities is None:
             raise ValueError("the joint loss needs truths with identities")
-        found.append(truth.identities[region.matches[region.labels == POSITIVE]])
-    return torch.cat(found)
+        known.append(truth.identities)
+    return torch.cat(known)[_people(regions, truths)]
 
 
 def _draw(
