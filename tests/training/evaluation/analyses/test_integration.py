@@ -51,8 +51,8 @@ def test_true_boxes_are_described_whoever_is_found(bundle: Path) -> None:
     for judged in found.detectors.values():
         assert judged.summary()["recall"] == pytest.approx(5 / 6)
     for ranked in found.describers.values():
-        assert ranked.counted == 6
-        assert ranked.mean_average_precision < 1
+        assert ranked.counted == 3  # each identity is searched for once
+        assert ranked.found.tolist() == ranked.ground_truths.tolist()
 
 
 def test_both_halves_are_printed_beside_the_papers(bundle: Path, root: Path, tmp_path: Path) -> None:
