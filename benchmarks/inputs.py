@@ -9,7 +9,7 @@ from mgts_trt.stages import Letterbox
 
 
 def network_inputs(bundle: Bundle, pixels: Image, people: int) -> dict[str, dict[str, Array]]:
-    """The canvas, a batch of one, for detector and mask net; as many patches as asked for, spread over it, for re-ID.
+    """The canvas, a batch of one, for what detects; as many patches as asked for, spread over it, for re-ID.
 
     Args:
         bundle: An opened bundle.
@@ -17,18 +17,23 @@ def network_inputs(bundle: Bundle, pixels: Image, people: int) -> dict[str, dict
         people: Patches, 1…64.
 
     Returns:
-        Model → input → array.
+        Model → input → array, of the models that the bundle has.
     """
     manifest = bundle.manifest
     letterbox = Letterbox((pixels.shape[0], pixels.shape[1]), manifest.canvas)
     canvas = letterbox.apply(pixels, manifest.pad)
-    patches = mode_patches(manifest, "box", canvas, spread_boxes(letterbox, people), None, letterbox)
-    return {
+    boxes = spread_boxes(letterbox, people)
+    patches = mode_patches(manifest, "box", canvas, boxes, None, letterbox)
+    inputs: dict[str, dict[str, Array]] = {
         "detector": {"image": canvas[None]},
         "masknet": {"image": canvas[None]},
         "mgts": {"foreground": patches.foreground, "original": patches.original},
         "idnet": {"original": patches.original},
     }
+    if "joint" in manifest.models:
+        spec = manifest.models["joint"].inputs["rois"]
+        inputs["joint"] = {"image": canvas[None], "rois": np.resize(boxes, (1, *spec.shape[1:]))}
+    return {name: arrays for name, arrays in inputs.items() if name in manifest.models}
 
 
 def spread_boxes(letterbox: Letterbox, people: int) -> Floats:

@@ -24,7 +24,6 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.timing import QUICK, Counts
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.recipe import load_recipe
-from mgts_trt.choices import SEPARATE_MODES
 from mgts_trt.cli.console import notice_untrained, out, parse_modes, progress, split, warn
 from mgts_trt.cli.run import run_app
 from mgts_trt.cli.terminal import styled
@@ -34,6 +33,7 @@ from mgts_trt.machine.files import write_text
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.pictures.image import read_image
 from mgts_trt.plans.batch import MOST
+from mgts_trt.runtime.modes import held_modes
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -114,7 +114,7 @@ def main(
             image=pixels,
             people=people,
             backend=backend,
-            modes=parse_modes(mode, SEPARATE_MODES),
+            modes=parse_modes(mode, held_modes(manifest)),
             precisions=_precisions(opened, precision),
             baselines=baselines,
             preset=preset,

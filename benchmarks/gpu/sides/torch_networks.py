@@ -60,13 +60,13 @@ class TorchNetworks:
 
         Args:
             model: Its name.
-            *inputs: Of `detector` and `masknet` the canvas, uint8 [1, Hc, Wc, 3]; of `mgts` foreground and original, of
-                `idnet` the original, [N, 3, H, W].
+            *inputs: Of `detector` and `masknet` the canvas, uint8 [1, Hc, Wc, 3], of `joint` also boxes, xyxy canvas
+                pixels, [1, P, 4]; of `mgts` foreground and original, of `idnet` the original, [N, 3, H, W].
 
         Returns:
             What the model's contract names, with as many boxes as were found; on the device.
         """
-        steps = {"detector": self._detector, "masknet": self._masknet}
+        steps = {"detector": self._detector, "masknet": self._masknet, "joint": self._joint}
         if self._mode == "reduce-overhead":
             torch.compiler.cudagraph_mark_step_begin()
         with self._precision():
@@ -98,6 +98,21 @@ class TorchNetworks:
         (height, width), (canvas_height, canvas_width) = network.input_hw, network.canvas_hw
         scale = _constant((canvas_width / width, canvas_height / height) * 2, self.device)
         return boxes[keep] * scale, torch.sigmoid(margins[keep]), masks[keep].float()
+
+    def _joint(self, canvas: Tensor, rois: Tensor) -> tuple[Tensor, ...]:
+        network: Any = self._networks["joint"]
+        maps = self._step("joint", "maps")(self._laid_out(network.normalise(canvas)))
+        proposals = self._propose("joint", maps, network.canvas_hw)
+        count = len(proposals)
+        given = self._clip(rois[0].to(self.device), network.canvas_hw)
+        aligned = network.roi_features(maps, [torch.cat([proposals, given])])
+        pooled = self._step("joint", "pool")(aligned)
+        logits, deltas = self._step("joint", "box_head")(aligned[:count], pooled[:count])
+        boxes = self._clip(decode_boxes(deltas.float(), proposals, DETECTOR_WEIGHTS), network.canvas_hw)
+        margins = logits[:, 1].float() - logits[:, 0].float()
+        embeddings = self._step("joint", "identify")(pooled).float()
+        keep = ops.nms(boxes, margins, network.final_nms)
+        return boxes[keep], torch.sigmoid(margins[keep]), embeddings[:count][keep], embeddings[count:]
 
     def _propose(self, model: str, features: Tensor, limit_hw: tuple[int, int]) -> Tensor:
         """`RPN.propose`, on constants that are on the device already."""

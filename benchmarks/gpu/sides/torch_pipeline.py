@@ -32,7 +32,7 @@ class TorchPipeline:
     Args:
         networks: Those of the mode.
         manifest: Canvas, thresholds, normalisation, patches.
-        mode: `none`, `net` or `box`.
+        mode: One of `Mode`.
         people: How many of the best detections to describe.
         instances: How many of the best instances to paint at most; None means as many as people, which favours
             PyTorch: seeded weights score hundreds alike.
@@ -56,7 +56,7 @@ class TorchPipeline:
         """Search one picture, uint8 [H, W, 3]."""
         letterbox = Letterbox((image.shape[0], image.shape[1]), self._manifest.canvas)
         canvas = self._letterbox(self._upload(image), letterbox)
-        found, scores = self._networks.run("detector", canvas)
+        found, scores, *described = self._detect(canvas)
         height, width = letterbox.content_hw
         limit = torch.tensor([width, height, width, height], dtype=torch.float32)
         # The host needs whole-pixel crops, and waits here; the NMS made it wait before.
@@ -65,9 +65,19 @@ class TorchPipeline:
         on_picture = (clipped[:, 2:] - clipped[:, :2] >= 1).all(dim=1) & (scored > 0)
         rows = on_picture.nonzero()[: self._people, 0]
         boxes = clipped[rows].numpy()
+        if described:
+            embeddings = described[0][rows.to(self._device)]
+            return Found(boxes, scored[rows].numpy(), np.zeros(len(rows), np.int64), embeddings.cpu().numpy())
         instance_map = self._paint(canvas) if self._mode == "net" else None
         ids, embeddings = self._describe(canvas, boxes, instance_map, letterbox)
         return Found(boxes, scored[rows].numpy(), ids.cpu().numpy(), embeddings.cpu().numpy())
+
+    def _detect(self, canvas: Tensor) -> tuple[Tensor, ...]:
+        """Boxes [N, 4] and scores [N]; of mode `joint` their embeddings [N, d] besides."""
+        if self._mode != "joint":
+            return self._networks.run("detector", canvas)
+        probes = self._manifest.models["joint"].inputs["rois"].shape[1]
+        return self._networks.run("joint", canvas, torch.zeros(1, int(probes), 4, device=self._device))[:3]
 
     def _upload(self, image: Image) -> Tensor:
         if self._device.type == "cpu":

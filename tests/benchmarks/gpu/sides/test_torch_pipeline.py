@@ -12,14 +12,13 @@ from benchmarks.gpu.sides.torch_pipeline import TorchPipeline  # noqa: E402
 from export.references.torch_session import TorchSession  # noqa: E402
 from mgts_trt.bundle.bundle import Bundle  # noqa: E402
 from mgts_trt.bundle.manifest import BundleFile, Manifest, Model, Training  # noqa: E402
-from mgts_trt.bundle.recipe import load_recipe  # noqa: E402
+from mgts_trt.bundle.recipe import MODELS, load_recipe  # noqa: E402
 from mgts_trt.bundle.tensors import TensorSpec  # noqa: E402
-from mgts_trt.choices import SEPARATE_MODES  # noqa: E402
+from mgts_trt.choices import MODES  # noqa: E402
 from mgts_trt.pictures.image import read_image  # noqa: E402
 from mgts_trt.runtime.modes import MODELS_OF_MODE  # noqa: E402
 from mgts_trt.runtime.pipeline import PersonSearch  # noqa: E402
 from mgts_trt.stages import Letterbox  # noqa: E402
-from tests.helpers.tiny_bundle import SEPARATE  # noqa: E402
 from tests.helpers.torch_threads import one_torch_thread  # noqa: E402
 
 PEOPLE = 5
@@ -35,17 +34,19 @@ def one_thread():
 @pytest.fixture(scope="module")
 def bundle(tiny, tmp_path_factory) -> Bundle:
     """The tiny preset's contracts; no file of it is opened."""
+    assert tiny.joint is not None
     bound = {
+        "P": tiny.joint.probes, "d": tiny.joint.embedding,
         "Hc": tiny.canvas[0], "Wc": tiny.canvas[1], "Hp": tiny.patch[0], "Wp": tiny.patch[1], "D": tiny.embedding,
         "m": tiny.masknet.mask_size,
     }  # fmt: skip
     models = {}
-    for name in SEPARATE:
+    for name in MODELS:
         recipe = load_recipe(name)
-        rows = tiny.masknet.rpn.proposals if name == "masknet" else tiny.detector.rpn.proposals
+        rpn = {"masknet": tiny.masknet.rpn, "joint": tiny.joint.rpn}.get(name, tiny.detector.rpn)
         inputs, outputs = (
             {
-                key: TensorSpec(dtype=s.dtype, shape=tuple({**bound, "K": rows}.get(d, d) for d in s.shape))
+                key: TensorSpec(dtype=s.dtype, shape=tuple({**bound, "K": rpn.proposals}.get(d, d) for d in s.shape))
                 for key, s in specs.items()
             }
             for specs in (recipe.inputs, recipe.outputs)
@@ -66,7 +67,7 @@ def photo(public_photos) -> np.ndarray:
 
 
 @pytest.mark.parametrize("form", ["eager", "channels-last"])
-@pytest.mark.parametrize("mode", SEPARATE_MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_the_same_people(tiny, networks, bundle, photo, mode, form) -> None:
     # Of the canvas's size: resized pixels differ by a grey level, and boxes with them.
     height, width = tiny.canvas
@@ -102,11 +103,13 @@ def test_seeded_networks_of_the_presets_name(tiny) -> None:
     torch.testing.assert_close(one.run("idnet", patches)[0], same.run("idnet", patches)[0])
 
 
-@pytest.mark.parametrize("model", SEPARATE)
+@pytest.mark.parametrize("model", MODELS)
 def test_half_gives_nearly_the_same(tiny, networks, photo, model) -> None:
     own = {model: networks[model]}
-    if model in ("detector", "masknet"):
+    if model in ("detector", "masknet", "joint"):
         inputs = [torch.from_numpy(np.ascontiguousarray(photo[100 : 100 + tiny.canvas[0], 200 : 200 + tiny.canvas[1]]))]
+        if model == "joint":
+            inputs.append(torch.tensor([[[10.0, 5.0, 60.0, 80.0], [0.0, 0.0, 30.0, 90.0]]]))
     else:
         generator = torch.Generator().manual_seed(0)
         inputs = [torch.randn(2, 3, *tiny.patch, generator=generator) for _ in range(2 if model == "mgts" else 1)]
