@@ -80,6 +80,8 @@ def _sides(
     # Seeded weights: speed does not depend on them, but for how many boxes the eager NMS has to look at.
     network = create(name, preset).eval()  # type: ignore[arg-type]
     tensors = [torch.from_numpy(array) for array in inputs.values()]
+    if name == "joint":
+        tensors = [tensor[0] for tensor in tensors]  # one canvas and its boxes, without a batch
     session = OnnxRuntimeSession(bundle, name, "fp32", threads=threads)
 
     def eager() -> object:
