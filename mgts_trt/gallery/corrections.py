@@ -45,7 +45,9 @@ def correct(gallery: "Gallery", told: Iterable[Frame]) -> int:
             sources, contents = ({pair[i] for pair in pairs} for i in (0, 1))
             where = (col("source").isin(sorted(sources)) & col("sha256").isin(sorted(contents))).to_sql()
             values = {name: value for name, value in (("camera", camera), ("time", time)) if value is not None}
-            # People first: cut off here, the next call still finds the frames as they were.
+            if gallery.sightings is not None and camera is not None:
+                retried(partial(gallery.sightings.update, where=where, values={"camera": camera}))
+            # Frames last: cut off before, the next call still finds them as they were.
             for table in (people, frames):
                 retried(partial(table.update, where=where, values=values))
     return count

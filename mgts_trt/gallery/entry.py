@@ -25,11 +25,13 @@ class Entry:
         frame: The frame.
         people: N people, or nobody.
         thumbnails: N JPEGs; or none at all, where they are not to be kept.
+        sightings: N ids, of the sighting that each person belongs to; or none at all, for a photo.
     """
 
     frame: Frame
     people: People
     thumbnails: Sequence[bytes] = field(default=(), repr=False)
+    sightings: Sequence[str] = field(default=(), repr=False)
 
 
 def entry_of(image: object, frame: Frame, people: People, thumbnails: bool = True) -> Entry:

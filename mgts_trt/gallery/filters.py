@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mgts_trt.errors import FilterError
@@ -18,6 +18,13 @@ TEXTS = ("source", "camera", "sha256")
 NUMBERS = ("number", "time", "score")
 FIELDS = (*TEXTS, *NUMBERS)
 """What conditions may name; see `Person`."""
+
+_BOUNDS = {
+    "number": ("first_number", "last_number"),
+    "time": ("first_time", "last_time"),
+    "score": ("least_score", "greatest_score"),
+}
+"""Columns of `sightings` between which a number lies."""
 
 _CONDITION = re.compile(
     r"""\s* (?P<field>\w+) \s* (?P<operator>!=|<=|>=|=|<|>|~) \s*
@@ -48,11 +55,11 @@ class Filter:
 
     def expression(self) -> "Expr":
         """As LanceDB takes it. Values stay values: they are never part of a text that is parsed."""
-        expressions = [_expression(condition) for condition in self.conditions]
-        whole = expressions[0]
-        for expression in expressions[1:]:
-            whole = whole & expression
-        return whole
+        return _all([_expression(condition.field, condition) for condition in self.conditions])
+
+    def of_sightings(self) -> "Expr":
+        """The same of sightings: each condition must hold somewhere between a sighting's first frame and its last."""
+        return _all([_of_sighting(condition) for condition in self.conditions])
 
 
 def parse_filter(text: str) -> Filter:
@@ -108,10 +115,33 @@ def _real(field: str, value: str) -> float:
     return number
 
 
-def _expression(condition: Condition) -> "Expr":
+def _all(expressions: "list[Expr]") -> "Expr":
+    whole = expressions[0]
+    for expression in expressions[1:]:
+        whole = whole & expression
+    return whole
+
+
+def _of_sighting(condition: Condition) -> "Expr":
+    if condition.field not in _BOUNDS:
+        return _expression(condition.field, condition)
+    least, greatest = _BOUNDS[condition.field]
+    match condition.operator:
+        case "<" | "<=":
+            return _expression(least, condition)
+        case ">" | ">=":
+            return _expression(greatest, condition)
+        case "!=":
+            return _expression(least, condition) | _expression(greatest, condition)
+        case _:
+            reached = replace(condition, operator=">=")
+            return _expression(least, replace(condition, operator="<=")) & _expression(greatest, reached)
+
+
+def _expression(field: str, condition: Condition) -> "Expr":
     from lancedb.expr import col, lit
 
-    column, value = col(condition.field), lit(condition.value)
+    column, value = col(field), lit(condition.value)
     match condition.operator:
         case "=":
             return column == value

@@ -84,6 +84,11 @@ def retried(call: Callable[[], T]) -> T:
         time.sleep(random.uniform(0, min(3.0, 0.05 * 2**attempt)))
 
 
+def merge_by(key: str, table: Any) -> Any:
+    """A merge of rows into a table: those whose key it has are replaced, the others added."""
+    return table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
+
+
 @contextmanager
 def explained(doing: str, location: str) -> Iterator[None]:
     """What LanceDB raises inside, as a `GalleryError` that says what was being done to the gallery at a location."""

@@ -1,7 +1,6 @@
 """The gallery: people of many pictures, stored in LanceDB, searched by similarity."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,19 @@ import numpy as np
 from mgts_trt._typing import Floats, Self
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
-from mgts_trt.gallery import vector_index
+from mgts_trt.gallery import erasure, vector_index
 from mgts_trt.gallery.entry import Entry
-from mgts_trt.gallery.erasure import erase
 from mgts_trt.gallery.filters import Filter
-from mgts_trt.gallery.lance import SCHEMES, connect, explained, is_local, locate, retried
+from mgts_trt.gallery.lance import SCHEMES, connect, explained, is_local, locate, merge_by, retried
+from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.gallery.space import Space
+from mgts_trt.gallery.summary import Summary, summarise
 from mgts_trt.gallery.tables import (
     ABOUT,
     FRAMES,
     PEOPLE,
+    SIGHTING,
+    SIGHTINGS,
     Person,
     embeddings_of,
     end_row,
@@ -29,29 +31,13 @@ from mgts_trt.gallery.tables import (
     people_of,
     people_rows,
     people_schema,
+    read_format,
     read_space,
+    sighting_rows,
+    sightings_schema,
 )
 from mgts_trt.machine.files import place_kind
 from mgts_trt.urls import without_login
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a gallery holds.
-
-    Attributes:
-        people: How many.
-        frames: Done, those with nobody in them included.
-        sources: Pictures, videos and streams.
-        bytes: On disk, indices and older versions included; None where the storage does not tell.
-        indexed: People in the vector index; the others are compared one by one.
-    """
-
-    people: int
-    frames: int
-    sources: int
-    bytes: int | None
-    indexed: int
 
 
 class Gallery:
@@ -70,11 +56,14 @@ class Gallery:
     Attributes:
         url: Where it is: an absolute path, or a URL.
         space: Of its embeddings.
+        format: 3, or less where there are no sightings: `mgts-trt gallery upgrade` makes them.
     """
 
-    def __init__(self, url: str, space: Space, people: Any, frames: Any) -> None:
+    def __init__(self, url: str, space: Space, people: Any, frames: Any, sightings: Any | None = None) -> None:
         self.url, self.space = url, space
+        self.format = read_format(people.schema)
         self._tables: tuple[Any, Any] | None = (people, frames)
+        self._sightings = sightings
 
     @classmethod
     def create(cls, url: str | Path, space: Space) -> Self:
@@ -88,10 +77,13 @@ class Gallery:
             GalleryError: See `open`; or it cannot be made there.
         """
         location = locate(url)
+        if is_gallery(location):
+            return cls.open(location, space)
         database = connect(location)
         with explained("make", location):
             # The table that tells the space comes last: where it is, the gallery is whole.
-            for name, schema in ((FRAMES, frames_schema()), (PEOPLE, people_schema(space))):
+            schemas = {FRAMES: frames_schema(), SIGHTINGS: sightings_schema(space), PEOPLE: people_schema(space)}
+            for name, schema in schemas.items():
                 try:
                     retried(partial(database.create_table, name, schema=schema, exist_ok=True))
                 except (RuntimeError, ValueError) as error:
@@ -119,6 +111,7 @@ class Gallery:
         with explained("open", location):
             try:
                 people, frames = database.open_table(PEOPLE), database.open_table(FRAMES)
+                sightings = database.open_table(SIGHTINGS) if SIGHTING in people.schema.names else None
             except (ValueError, RuntimeError) as error:
                 if "not found" in str(error).lower():
                     raise missing from error
@@ -126,7 +119,7 @@ class Gallery:
             held = read_space(location, people.schema.metadata)
         if space is not None:
             held.require_same(space, what=f"The gallery {location}")
-        return cls(location, held, people, frames)
+        return cls(location, held, people, frames, sightings)
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +131,7 @@ class Gallery:
         """Let go of files and caches. Closing twice is harmless; a closed gallery raises `GalleryError`."""
         self._tables = None
 
-    def add(self, entries: Sequence[Entry]) -> None:
+    def add(self, entries: Sequence[Entry], sightings: Sequence[Sighting] = ()) -> None:
         """Store frames and the people in them.
 
         A frame is done once all its people are stored: if this is cut off, the same call again stores what is missing
@@ -146,10 +139,12 @@ class Gallery:
 
         Args:
             entries: Any number; they are written in one commit of people and one of frames, each whole or not at all.
+            sightings: Which the entries begin or go on with, as they are now; those of the same id are replaced. A
+                gallery without sightings leaves them out.
 
         Raises:
-            GalleryError: An embedding is of another length, not finite or zero, thumbnails do not pair up with people,
-                or it cannot be written. Then no frame of the call is done.
+            GalleryError: An embedding is of another length, not finite or zero, thumbnails or sightings do not pair up
+                with people, or it cannot be written. Then no frame of the call is done.
         """
         for entry in entries:
             self._check_entry(entry)
@@ -159,14 +154,24 @@ class Gallery:
         if not pending:
             return
         with explained("write to", self.url):
-            rows, of_pending = people_rows(pending, self.space), _is_in("frame", pending)
+            rows = people_rows(pending, self.space, sightings=self._sightings is not None)
+            of_pending = _is_in("frame", pending)
             left = retried(lambda: self._people.count_rows(of_pending.to_sql()))
             if left:  # by a call that was cut off: people found again are replaced, the others removed
-                merge = _merge(self._people, "id").when_not_matched_by_source_delete(of_pending)
+                merge = merge_by("id", self._people).when_not_matched_by_source_delete(of_pending)
                 retried(lambda: merge.execute(rows))
             elif rows.num_rows:
-                retried(lambda: _merge(self._people, "id").execute(rows))
-            retried(lambda: _merge(self._frames, "key").execute(frame_rows(pending)))
+                retried(lambda: merge_by("id", self._people).execute(rows))
+            # Rows first: from them, sightings can be made again.
+            self.store_sightings(sightings)
+            retried(lambda: merge_by("key", self._frames).execute(frame_rows(pending)))
+
+    def store_sightings(self, sightings: Sequence[Sighting]) -> None:
+        """Store sightings, in place of those with the same ids; a gallery that has none leaves them out."""
+        if sightings and self._sightings is not None:
+            with explained("write to", self.url):
+                rows, table = sighting_rows(sightings, self.space), self._sightings
+                retried(lambda: merge_by("id", table).execute(rows))
 
     def done(self, keys: Collection[str]) -> set[str]:
         """Of these frame keys, those whose people are all stored."""
@@ -193,7 +198,7 @@ class Gallery:
     def end_video(self, source: str, sha256: str, frames: int) -> None:
         """Remember how many frames a video with this content has, now that it has been decoded to its end."""
         with explained("write to", self.url):
-            retried(lambda: _merge(self._frames, "key").execute(end_row(source, sha256, frames)))
+            retried(lambda: merge_by("key", self._frames).execute(end_row(source, sha256, frames)))
 
     def search(
         self, embedding: Floats, *, top: int = 10, where: Filter | None = None, exact: bool = False
@@ -209,25 +214,27 @@ class Gallery:
         Raises:
             GalleryError: The embedding does not fit, `top` is below 1, or the gallery cannot be read.
         """
+        probe = self.checked_probe(embedding, top)
+        condition = where.expression() if where and where.conditions else None
+        with explained("search", self.url):
+            rows, likeness = vector_index.most_similar(
+                self._people,
+                probe,
+                top=top,
+                columns=[*ABOUT, "embedding"],
+                condition=condition,
+                selective=where is not None and where.selective,
+                exact=exact,
+            )
+        return people_of(rows, likeness)
+
+    def checked_probe(self, embedding: Floats, top: int) -> Floats:
+        """A probe as float32 [d]; raises `GalleryError` as `search` does."""
         probe = np.asarray(embedding, np.float32)
         self._check_embeddings(probe[None], "The probe's embedding")
         if top < 1:
             raise GalleryError(f"The {top} most similar people were asked for; expected at least 1.")
-        with explained("search", self.url):
-            query = self._people.search(probe, vector_column_name="embedding").distance_type("cosine").limit(top)
-            query = query.select([*ABOUT, "embedding", "_distance"])
-            probes: int | None = vector_index.PROBES
-            if where is not None and where.conditions:
-                condition = where.expression()
-                query = query.where(condition, prefilter=True)
-                probes = self._probes(where, condition)
-            exact = exact or probes is None
-            query = query.bypass_vector_index() if exact else query.nprobes(probes)
-            rows = retried(query.to_arrow)
-        found = embeddings_of(rows)
-        likeness = found @ probe / (np.linalg.norm(found, axis=1) * np.linalg.norm(probe))
-        people = people_of(rows, likeness)
-        return [people[i] for i in np.argsort(-likeness, kind="stable")]
+        return probe
 
     def person(self, person_id: str) -> Person | None:
         """The person with an id, or None."""
@@ -250,13 +257,11 @@ class Gallery:
         The files that held it and the indices are made anew without it, which takes as long as making them did, and the
         gallery's older versions are removed.
         """
-        of_source = _is_in("source", {source, without_login(source)})
         with explained("write to", self.url):
-            # Frames first: cut off here, the source is not taken for done, and can be forgotten again.
-            frames, people = (erase(table, of_source) for table in (self._frames, self._people))
-            if frames or people:
-                retried(lambda: vector_index.optimise(self._people, self._frames))
-        return people
+            erased = erasure.forget(self._frames_first, source)
+            if any(erased):
+                retried(lambda: vector_index.optimise(*self.tables, self._sightings))
+        return erased[-1]
 
     def remove_changed(self, current: Mapping[str, str]) -> int:
         """Remove what sources brought when their files had another content, and return how many people that were.
@@ -266,19 +271,8 @@ class Gallery:
         """
         if not current:
             return 0
-        among, people = _is_in("source", current), 0
         with explained("write to", self.url):
-            changed = set()
-            for table in (self._frames, self._people):  # of a frame cut off half-way there are only people
-                rows = retried(table.search().where(among).select(["source", "sha256"]).to_arrow)
-                pairs = zip(rows["source"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
-                changed |= {source for source, sha256 in pairs if sha256 != current[source]}
-            for source in sorted(changed):
-                old = _is_in("source", [source]) & ~_is_in("sha256", [current[source]])
-                # Frames first: cut off here, the next run still finds the people.
-                retried(partial(self._frames.delete, old))
-                people += int(retried(partial(self._people.delete, old)).num_deleted_rows)
-        return people
+            return erasure.remove_changed(self._frames_first, current)[-1]
 
     def optimise(self) -> None:
         """Gather small files into large ones, and make the indices or bring them up to date.
@@ -286,7 +280,7 @@ class Gallery:
         Worth calling after much was added. What was added since is found, too, only slower.
         """
         with explained("optimise", self.url):
-            retried(lambda: vector_index.optimise(self._people, self._frames))
+            retried(lambda: vector_index.optimise(*self.tables, self._sightings))
 
     def count(self, where: Filter | None = None) -> int:
         """How many people there are, or it holds for; quicker than the whole summary."""
@@ -297,17 +291,7 @@ class Gallery:
     def summary(self) -> Summary:
         """Counts, and bytes on disk."""
         with explained("read", self.url):
-            import pyarrow.compute as pc
-
-            rows = retried(self._frames.search().select(["source", "people"]).to_arrow)
-            sources = rows.filter(pc.greater_equal(rows["people"], 0))["source"]
-            return Summary(
-                people=self._people.count_rows(),
-                frames=len(sources),
-                sources=len(sources.unique()),
-                bytes=self._bytes(),
-                indexed=vector_index.indexed(self._people),
-            )
+            return summarise(*self.tables, self._sightings, url=self.url, made_in=self.format)
 
     @property
     def _people(self) -> Any:
@@ -324,17 +308,15 @@ class Gallery:
             raise GalleryError(f"The gallery {self.url} was closed. Open it again.")
         return self._tables
 
-    def _probes(self, where: Filter, condition: Any) -> int | None:
-        """Partitions to look into for a filter; None where it leaves so few that they are compared one by one."""
-        if not where.selective:
-            return vector_index.PROBES
-        left = retried(lambda: self._people.count_rows(condition.to_sql()))
-        return vector_index.probes(left, self.count())
+    @property
+    def sightings(self) -> Any | None:
+        """LanceDB's table `sightings`, likewise; None where the gallery has none."""
+        return self._sightings if self.tables else None
 
-    def _bytes(self) -> int | None:
-        if not is_local(self.url):
-            return None
-        return sum(file.stat().st_size for file in Path(self.url).rglob("*") if file.is_file())
+    @property
+    def _frames_first(self) -> list[Any]:
+        people, frames = self.tables
+        return [frames, *([] if self._sightings is None else [self._sightings]), people]
 
     def _check_entry(self, entry: Entry) -> None:
         people, source = entry.people, entry.frame.source
@@ -343,6 +325,8 @@ class Gallery:
                 f"There are {len(entry.thumbnails)} thumbnails of the {len(people)} people in {source}. Pass one each, "
                 "or none; entry_of makes them."
             )
+        if entry.sightings and len(entry.sightings) != len(people):
+            raise GalleryError(f"There are {len(entry.sightings)} sightings of the {len(people)} people in {source}.")
         if len(people):
             self._check_embeddings(people.embeddings, f"An embedding of {source}")
 
@@ -387,10 +371,6 @@ def stored_mode(url: str | Path) -> Mode | None:
         return None
     with Gallery.open(url) as there:
         return there.space.mode
-
-
-def _merge(table: Any, key: str) -> Any:
-    return table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all()
 
 
 def _is_in(column: str, values: Collection[str]) -> Any:

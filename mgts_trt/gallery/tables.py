@@ -1,7 +1,7 @@
-"""The two tables of a gallery, `people` and `frames`: their columns, and their rows."""
+"""The three tables of a gallery, `people`, `frames` and `sightings`: their columns, and their rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,25 @@ from mgts_trt._typing import Floats
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.frame import Frame
+from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.gallery.space import Space
 from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 2
-"""The gallery format this version writes and the newest it reads; in format 1 a space told less."""
+FORMAT = 3
+"""The gallery format this version writes and the newest it reads.
 
-PEOPLE, FRAMES = "people", "frames"
+In format 1 a space told less; up to format 2 there were no sightings. A gallery that was upgraded to format 3 has the
+column `SIGHTING`, and keeps the number it was made with.
+"""
+
+PEOPLE, FRAMES, SIGHTINGS = "people", "frames", "sightings"
 """Names of the tables."""
+
+SIGHTING = "sighting"
+"""Column of `people`: the id of the sighting a row belongs to; null of people in photos."""
 
 ABOUT = ("id", "source", "number", "time", "camera", "sha256", "box", "score", "thumbnail")
 """Columns of `people` that make a `Person`."""
@@ -71,9 +79,17 @@ def people_schema(space: Space) -> "pa.Schema":
             pa.field("score", pa.float32(), nullable=False),
             pa.field("thumbnail", pa.binary(), nullable=False),
             pa.field("embedding", pa.list_(pa.float32(), space.embedding), nullable=False),
+            sighting_field(),
         ],
         metadata={_METADATA: json.dumps({"format": FORMAT, "space": space.model_dump(mode="json", exclude_none=True)})},
     )
+
+
+def sighting_field() -> "pa.Field":
+    """The column of `people` that format 3 brought."""
+    import pyarrow as pa
+
+    return pa.field(SIGHTING, pa.string())
 
 
 def frames_schema() -> "pa.Schema":
@@ -81,6 +97,29 @@ def frames_schema() -> "pa.Schema":
     import pyarrow as pa
 
     return pa.schema([_key("key"), *_frame_columns(), pa.field("people", pa.int32(), nullable=False)])
+
+
+def sightings_schema(space: Space) -> "pa.Schema":
+    """Of `sightings`."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            _key("id"),
+            *(field for field in _frame_columns() if field.name in ("source", "camera", "sha256")),
+            pa.field("first_time", pa.float64()),
+            pa.field("last_time", pa.float64()),
+            pa.field("first_number", pa.int64(), nullable=False),
+            pa.field("last_number", pa.int64(), nullable=False),
+            pa.field("least_score", pa.float32(), nullable=False),
+            pa.field("greatest_score", pa.float32(), nullable=False),
+            pa.field("frames", pa.int64(), nullable=False),
+            pa.field("path", pa.list_(pa.float32()), nullable=False),
+            pa.field("best", pa.list_(pa.string()), nullable=False),
+            pa.field("closed", pa.bool_(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float32(), space.embedding), nullable=False),
+        ]
+    )
 
 
 def read_space(location: str, metadata: Mapping[bytes, bytes] | None) -> Space:
@@ -103,24 +142,37 @@ def read_space(location: str, metadata: Mapping[bytes, bytes] | None) -> Space:
         ) from error
 
 
-def people_rows(entries: Mapping[str, Entry], space: Space) -> "pa.Table":
-    """The rows of `people` that entries, by frame key, bring."""
+def read_format(people: "pa.Schema") -> int:
+    """The format of the gallery that a table `people` belongs to; see `FORMAT`."""
+    made_with = int(json.loads((people.metadata or {})[_METADATA])["format"])
+    return max(made_with, 3) if SIGHTING in people.names else made_with
+
+
+def people_rows(entries: Mapping[str, Entry], space: Space, sightings: bool = True) -> "pa.Table":
+    """The rows of `people` that entries, by frame key, bring; without their sightings for a gallery that has none."""
     import pyarrow as pa
 
-    columns: dict[str, list[Any]] = {name: [] for name in ("frame", *ABOUT)}
+    columns: dict[str, list[Any]] = {name: [] for name in ("frame", *ABOUT, SIGHTING)}
     embeddings = [np.zeros((0, space.embedding), np.float32)]
     for key, entry in entries.items():
         frame, people = entry.frame, entry.people
         embeddings.append(people.embeddings)
         for i in range(len(people)):
             thumbnail = entry.thumbnails[i] if entry.thumbnails else b""
-            seen = (f"{key}-{i}", frame.source, frame.number, frame.time, frame.camera, frame.sha256)
-            values = (key, *seen, people.boxes[i].tolist(), float(people.scores[i]), thumbnail)
+            sighting = entry.sightings[i] if entry.sightings else None
+            seen = (person_id(key, i), frame.source, frame.number, frame.time, frame.camera, frame.sha256)
+            values = (key, *seen, people.boxes[i].tolist(), float(people.scores[i]), thumbnail, sighting)
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
     flat = np.ascontiguousarray(np.concatenate(embeddings), np.float32).ravel()
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), space.embedding)
-    return pa.table({**columns, "embedding": vectors}, schema=people_schema(space))
+    rows = pa.table({**columns, "embedding": vectors}, schema=people_schema(space))
+    return rows if sightings else rows.drop_columns([SIGHTING])
+
+
+def person_id(frame_key: str, row: int) -> str:
+    """The id of the person at a row, from 0, of the frame with a key."""
+    return f"{frame_key}-{row}"
 
 
 def frame_rows(entries: Mapping[str, Entry]) -> "pa.Table":
@@ -149,6 +201,58 @@ def end_row(source: str, sha256: str, frames: int) -> "pa.Table":
     frame = Frame(source, frames, sha256)
     row = {"key": frame.key, "source": frame.source, "number": frames, "sha256": sha256, "people": -1}
     return pa.Table.from_pylist([row], schema=frames_schema())
+
+
+def sighting_rows(sightings: Sequence[Sighting], space: Space) -> "pa.Table":
+    """The rows of `sightings`."""
+    import pyarrow as pa
+
+    rows = [
+        {
+            "id": each.id,
+            "source": each.source,
+            "camera": each.camera,
+            "sha256": each.sha256,
+            "first_time": each.start,
+            "last_time": each.end,
+            "first_number": each.first,
+            "last_number": each.last,
+            "least_score": each.scores[0],
+            "greatest_score": each.scores[1],
+            "frames": each.frames,
+            "path": each.path.ravel().tolist(),
+            "best": list(each.best),
+            "closed": each.closed,
+            "embedding": each.embedding.tolist(),
+        }
+        for each in sightings
+    ]
+    return pa.Table.from_pylist(rows, schema=sightings_schema(space))
+
+
+def sightings_from(rows: "pa.Table", likeness: Floats | None = None) -> list[Sighting]:
+    """Rows of `sightings`, with the cosines [N] of a search."""
+    embeddings = embeddings_of(rows)
+    return [
+        Sighting(
+            id=row["id"],
+            likeness=None if likeness is None else float(np.clip(likeness[i], -1, 1)),
+            source=without_login(row["source"]),
+            camera=row["camera"],
+            sha256=row["sha256"],
+            start=row["first_time"],
+            end=row["last_time"],
+            first=row["first_number"],
+            last=row["last_number"],
+            frames=row["frames"],
+            path=np.array(row["path"], np.float32).reshape(-1, 5),
+            best=tuple(row["best"]),
+            closed=row["closed"],
+            embedding=embeddings[i],
+            scores=(row["least_score"], row["greatest_score"]),
+        )
+        for i, row in enumerate(rows.drop_columns(["embedding"]).to_pylist())
+    ]
 
 
 def embeddings_of(rows: "pa.Table") -> Floats:

@@ -1,10 +1,17 @@
-"""The indices of a gallery: one of vectors, which finds the most similar without comparing all, and some of columns."""
+"""The indices of a gallery: of vectors, which find the most similar without comparing all, and of columns."""
 
 import math
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mgts_trt.gallery.tables import FRAMES, PEOPLE
+import numpy as np
+
+from mgts_trt._typing import Floats
+from mgts_trt.gallery.lance import retried
+from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTING, SIGHTINGS, embeddings_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 INDEX_FROM = 20_000
 """People from which on an index pays; comparing fewer one by one takes some hundredths of a second."""
@@ -16,23 +23,68 @@ FEW = 50_000
 """As many people as a filter leaves are compared one by one: the most similar of them may lie in any partition."""
 
 _NAME = "embedding_ivf_"
-_COLUMNS = {PEOPLE: ("id", "frame", "source", "sha256", "time", "camera"), FRAMES: ("key", "source")}
+_COLUMNS = {
+    PEOPLE: ("id", "frame", "source", "sha256", "time", "camera", SIGHTING),
+    FRAMES: ("key", "source"),
+    SIGHTINGS: ("id", "source", "sha256", "first_time", "camera"),
+}
 _KEEP = timedelta(minutes=10)
 """For so long may a search of another process go on reading what has been replaced."""
 
 
-def optimise(people: Any, frames: Any) -> None:
+def optimise(people: Any, frames: Any, sightings: Any | None) -> None:
     """Gather small files into large ones, add new rows to the indices, and make those that pay by now."""
     from lancedb.index import Bitmap, BTree
 
-    for name, table in ((PEOPLE, people), (FRAMES, frames)):
+    for name, table in ((PEOPLE, people), (FRAMES, frames), (SIGHTINGS, sightings)):
+        if table is None:
+            continue
         table.optimize(cleanup_older_than=_KEEP)
         if table.count_rows() >= INDEX_FROM:
             there = {column for index in table.list_indices() for column in index.columns}
             for column in _COLUMNS[name]:
-                if column not in there:
+                if column not in there and column in table.schema.names:
                     table.create_index(column, config=Bitmap() if column == "camera" else BTree())
-    _index_vectors(people)
+        if name != FRAMES:
+            _index_vectors(table)
+
+
+def most_similar(
+    table: Any,
+    probe: Floats,
+    *,
+    top: int,
+    columns: "list[str]",
+    condition: Any | None = None,
+    selective: bool = False,
+    exact: bool = False,
+) -> "tuple[pa.Table, Floats]":
+    """The rows whose embeddings are most like one, the most similar first, and their cosines, float32 [N].
+
+    Args:
+        table: `people` or `sightings`.
+        probe: float32 [d].
+        top: How many at most.
+        columns: Which to give, `embedding` among them.
+        condition: An expression or SQL; rows it holds for are picked before the most similar are.
+        selective: Whether it may leave few rows.
+        exact: Compare with all rows, even where there is an index.
+    """
+    among: int | None = PROBES
+    if condition is not None and selective:
+        text = condition if isinstance(condition, str) else condition.to_sql()
+        left = int(retried(lambda: table.count_rows(text)))
+        among = probes(left, int(retried(table.count_rows)))
+    query = table.search(probe, vector_column_name="embedding").distance_type("cosine").limit(top)
+    query = query.select([*columns, "_distance"])
+    if condition is not None:
+        query = query.where(condition, prefilter=True)
+    query = query.bypass_vector_index() if exact or among is None else query.nprobes(among)
+    rows = retried(query.to_arrow)
+    found = embeddings_of(rows)
+    likeness = found @ probe / (np.linalg.norm(found, axis=1) * np.linalg.norm(probe))
+    order = np.argsort(-likeness, kind="stable")
+    return rows.take(order), likeness[order]
 
 
 def indexed(people: Any) -> int:
@@ -55,23 +107,23 @@ def partitions(people: int) -> int:
     return max(1, round(math.sqrt(people) / 2))
 
 
-def _index_vectors(people: Any) -> None:
-    """Make the index, or make it anew where the gallery has outgrown its partitions fourfold."""
-    count = people.count_rows()
+def _index_vectors(table: Any) -> None:
+    """Make the index, or make it anew where the table has outgrown its partitions fourfold."""
+    count = table.count_rows()
     if count < INDEX_FROM:
         return
-    name, wanted = _index_name(people), partitions(count)
+    name, wanted = _index_name(table), partitions(count)
     if name is not None and wanted <= 2 * int(name.removeprefix(_NAME)):
         return
     from lancedb.index import IvfFlat
 
     config = IvfFlat(distance_type="cosine", num_partitions=wanted)
-    people.create_index("embedding", config=config, name=f"{_NAME}{wanted}")
+    table.create_index("embedding", config=config, name=f"{_NAME}{wanted}")
     if name is not None:
-        people.drop_index(name)
+        table.drop_index(name)
 
 
-def _index_name(people: Any) -> str | None:
+def _index_name(table: Any) -> str | None:
     """The vector index's; it tells the number of partitions, which LanceDB does not."""
-    names = [index.name for index in people.list_indices() if index.name.startswith(_NAME)]
+    names = [index.name for index in table.list_indices() if index.name.startswith(_NAME)]
     return max(names, key=lambda name: int(name.removeprefix(_NAME)), default=None)
