@@ -17,6 +17,7 @@ from mgts_trt.errors import MgtsError
 from training.average import average
 from training.evaluation.analyses.commands import app as analyse
 from training.evaluation.analyses.integration_command import integration
+from training.evaluation.calibrate import calibrate
 from training.evaluation.card import card
 from training.evaluation.gather import gather
 from training.evaluation.label import label
@@ -56,6 +57,7 @@ app.command("gather")(gather)
 app.command("label")(label)
 app.command("leaks")(leaks)
 app.command("card")(card)
+app.command("calibrate")(calibrate)
 app.command("mine")(mine)
 
 

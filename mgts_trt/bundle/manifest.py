@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -130,6 +131,13 @@ class Model(_Strict):
     converted: dict[Name, Converted] = Field(default={}, description="precision → how its file was made from FP32's")
     imported: Provenance | None = Field(default=None, description="None where it was exported from PyTorch here")
 
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the FP32 file, which the other precisions are made from; of all files where there is none."""
+        if "fp32" in self.files:
+            return self.files["fp32"].sha256
+        return hashlib.sha256("".join(sorted(file.sha256 for file in self.files.values())).encode()).hexdigest()
+
 
 class Golden(_Strict):
     """A picture that fills the canvas without resizing, and what PyTorch, or an imported file, gave for it."""
@@ -172,6 +180,35 @@ class Training(_Strict):
     note: str = ""
 
 
+LIKENESS_POINTS = 64
+"""How many points of a curve of false matches a manifest may hold."""
+Cosine = Annotated[float, Field(ge=-1.01, le=1.01, description="rounding may bring it beyond 1")]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class FalseMatches(_Strict):
+    """How alike different people look to a re-ID network in one mode, measured on labelled people held out."""
+
+    cosines: tuple[Cosine, ...] = Field(max_length=LIKENESS_POINTS, description="of embeddings, rising")
+    far: tuple[Share, ...] = Field(
+        max_length=LIKENESS_POINTS,
+        description="false-accept rate: the share of pairs of different people, seen by different cameras, whose "
+        "cosine is at least that in the same place of `cosines`; falling, from 1",
+    )
+    pairs: int = Field(ge=1, description="of different people that were compared")
+    people: int = Field(ge=2, description="in them")
+    of: Name = Field(description="the sets they are of")
+    network: Sha256 = Field(description="what described them: `Model.weights`")
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if len(self.cosines) != len(self.far) or len(self.far) < 2 or self.far[0] != 1:
+            raise ValueError("cosines and far are two or more points each, as many, and far begins at 1")
+        if any(b <= a for a, b in pairwise(self.cosines)) or any(b >= a for a, b in pairwise(self.far)):
+            raise ValueError("cosines are to rise, and far to fall, from each point to the next")
+        return self
+
+
 class Manifest(_Strict):
     """Everything the runtime must know about a bundle."""
 
@@ -188,6 +225,7 @@ class Manifest(_Strict):
     golden: tuple[Golden, ...] = ()
     labelled: Labelled | None = None
     calibration: Calibration | None = None
+    likeness: dict[Name, FalseMatches] = Field(default={}, description="mode → how alike different people look in it")
     training: Training
     versions: dict[str, str] = Field(description="of the packages that made the bundle")
 

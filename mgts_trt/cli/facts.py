@@ -13,12 +13,14 @@ from mgts_trt.bundle.onnx_graph import import_onnx, read_graph
 from mgts_trt.bundle.recipe import MODELS, load_recipe
 from mgts_trt.bundle.records import ParityRecord, RangesRecord
 from mgts_trt.errors import BackendError, BundleError, MgtsError, OnnxError, PlanError
+from mgts_trt.evaluation.likeness import Likeness
 from mgts_trt.machine.files import file_sha256, place_kind
 from mgts_trt.machine.gpus import find_gpus
 from mgts_trt.plans.flavour import Flavour
 from mgts_trt.plans.installed import find_flavour
 from mgts_trt.plans.plan import RECORD, PlanIdentity, PlanRecord, plan_folders, verify_plan
 from mgts_trt.plans.support import runs_on, target_text, title
+from mgts_trt.runtime.modes import held_modes
 
 
 class _Facts(BaseModel):
@@ -144,6 +146,8 @@ class BundleFacts(_Facts):
     ranges: dict[str, RangeFacts]
     quantisation: dict[str, Quantisation]
     calibration: Calibration | None
+    likeness: dict[str, float]
+    """Mode → the least false-match rate its calibration tells."""
     parity: list[ParityFacts]
     plans: list[PlanEntry]
 
@@ -243,6 +247,7 @@ def inspect_bundle(root: Path, layers: int = 0) -> BundleFacts:
         ranges=_ranges(root, manifest),
         quantisation={name: model.quantisation for name, model in manifest.models.items() if model.quantisation},
         calibration=manifest.calibration,
+        likeness={mode: known.least for mode in held_modes(manifest) if (known := Likeness.of(bundle, mode))},
         parity=[_read_parity(root, path) for path in sorted((root / PARITY).glob("*.json"))],
         plans=[_plan_entry(folder) for folder in plan_folders(bundle)],
     )

@@ -11,9 +11,11 @@ import numpy as np
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.default import WHEEL, default_bundle
+from mgts_trt.choices import MODES
 from mgts_trt.cli.finding import Finding
 from mgts_trt.cli.gpu_findings import gpu_findings, plan_fitness, tensorrt_findings
 from mgts_trt.errors import BackendError, BundleError, MgtsError, PlanError
+from mgts_trt.evaluation.likeness import Likeness
 from mgts_trt.machine.cache import VARIABLE, cache_root
 from mgts_trt.machine.cpu import available_cores, cpu_name
 from mgts_trt.machine.gpus import Gpu, find_gpus
@@ -126,6 +128,8 @@ def _bundle(named: Path | None) -> Iterator[Finding]:
         yield Finding("bundle", "ok", f"{path} is whole, and its models run: preset {manifest.preset}, {models}")
     if not manifest.training.trained:
         yield Finding("bundle", "info", "its weights are untrained: what it finds has no meaning")
+    elif not any(Likeness.of(bundle, mode) for mode in MODES):
+        yield Finding("bundle", "info", "it is not calibrated: no false-match rate of a cosine is known")
     yield from _plans(bundle)
     held = held_modes(manifest)
     models_run = MODELS_OF_MODE[default_mode(bundle)] if held else tuple(manifest.models)

@@ -1,12 +1,9 @@
 """What makes two embeddings comparable."""
 
-import hashlib
-
 from pydantic import BaseModel, ConfigDict
 
 from mgts_trt._typing import Self
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import Model
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError
 from mgts_trt.runtime.modes import MODELS_OF_MODE, mode_dimension, mode_gamma
@@ -62,7 +59,7 @@ class Space(BaseModel):
         entry = bundle.model(model)
         return cls(
             model=model,
-            weights=manifest.training.checkpoints.get(model) or _files_sha256(entry),
+            weights=manifest.training.checkpoints.get(model) or entry.weights,
             mode=mode,
             gamma=mode_gamma(manifest, mode),
             patch=manifest.patch,
@@ -94,13 +91,6 @@ class Space(BaseModel):
                 f"{what} holds embeddings that were made otherwise: {told}. They cannot be compared. Use the bundle "
                 f"and the mode ({self.mode}) it was made with, or index the pictures into a new gallery."
             )
-
-
-def _files_sha256(model: Model) -> str:
-    """Of the FP32 file, which the other precisions are made from; of all files where there is none."""
-    if "fp32" in model.files:
-        return model.files["fp32"].sha256
-    return hashlib.sha256("".join(sorted(file.sha256 for file in model.files.values())).encode()).hexdigest()
 
 
 def _short(value: object) -> str:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import BundleFile, Calibration, Converted, Quantisation, write_manifest
+from mgts_trt.bundle.manifest import BundleFile, Calibration, Converted, FalseMatches, Quantisation, write_manifest
 from mgts_trt.cli import facts as module
 from mgts_trt.cli.facts import inspect
 from mgts_trt.cli.facts_text import facts_report
@@ -88,8 +88,20 @@ def test_a_bundle(root):
         "2 tensors on 2 pictures, largest magnitude 70000 at conv2, 25.0% at most beyond half",
         "goldens",
         "No plans yet",
+        "not calibrated",
     ):
         assert words in text
+
+
+def test_how_far_a_bundle_is_calibrated(root):
+    manifest = Bundle.open(root).manifest
+    curve = FalseMatches(
+        cosines=(0, 0.5), far=(1, 2e-5), pairs=10**6, people=9, of="a square", network=manifest.models["mgts"].weights
+    )
+    write_manifest(root, manifest.model_copy(update={"likeness": {"box": curve}}))
+    facts = inspect(root)
+    assert facts.likeness == {"box": 2e-5}
+    assert "box: FAR to 2e-05" in shown(facts)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pictures": [], "ranges": []}', '{"pictures": 1, "ranges": [{}]}'])

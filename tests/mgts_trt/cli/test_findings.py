@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from mgts_trt.bundle.bundle import Bundle
-from mgts_trt.bundle.manifest import BundleFile, read_manifest, write_manifest
+from mgts_trt.bundle.manifest import BundleFile, FalseMatches, read_manifest, write_manifest
 from mgts_trt.cli import findings as module
 from mgts_trt.cli import gpu_findings
 from mgts_trt.cli.finding import Finding, report
@@ -116,6 +116,19 @@ def test_a_good_bundle_without_plans(bundle):
     assert "preset tiny, idnet (fp32)" in whole.text
     assert "untrained" in untrained.text
     assert of("plans", findings) == [Finding("plans", "info", "none built", f"mgts-trt build {bundle}")]
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_trained_bundle_says_where_it_is_not_calibrated(bundle, calibrated):
+    manifest = Bundle.open(bundle).manifest
+    curve = FalseMatches(
+        cosines=(0, 0.5), far=(1, 2e-5), pairs=99, people=9, of="a square", network=manifest.models["idnet"].weights
+    )
+    trained = manifest.training.model_copy(update={"trained": True})
+    update = {"training": trained, "likeness": {"none": curve} if calibrated else {}}
+    write_manifest(bundle, manifest.model_copy(update=update))
+    told = [finding for finding in of("bundle", check(examine(bundle))) if "not calibrated" in finding.text]
+    assert [finding.state for finding in told] == ([] if calibrated else ["info"])
 
 
 def with_file(root, model, content):
