@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mgts_trt.gallery.entry import Entry
+from mgts_trt.gallery.sighting import Sighting
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.store import Gallery
@@ -26,13 +27,13 @@ class Commits:
         self._gallery, self._optimise, self._every = gallery, optimise, every
         self.count = 0
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Store a batch with one commit.
+    def add(self, entries: Sequence[Entry], sightings: Sequence[Sighting] = ()) -> None:
+        """Store a batch with one commit, and the sightings that it begins or goes on with.
 
         Raises:
             GalleryError: See `Gallery.add`; the batch does not count then.
         """
-        self._gallery.add(entries)
+        self._gallery.add(entries, sightings)
         self.count += 1
         if self._optimise is not None and not self.count % self._every:
             self._optimise()

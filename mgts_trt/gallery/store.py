@@ -19,6 +19,7 @@ from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.summary import Summary, summarise
 from mgts_trt.gallery.tables import (
     ABOUT,
+    ENDED,
     FRAMES,
     PEOPLE,
     SIGHTING,
@@ -152,6 +153,7 @@ class Gallery:
         done = self.done(by_key)
         pending = {key: entry for key, entry in by_key.items() if key not in done}
         if not pending:
+            self.store_sightings(sightings)
             return
         with explained("write to", self.url):
             rows = people_rows(pending, self.space, sightings=self._sightings is not None)
@@ -191,7 +193,7 @@ class Gallery:
         with explained("read", self.url):
             rows = retried(self._frames.search().where(among).select(["number", "people"]).to_arrow)
         numbers, people = rows["number"].to_pylist(), rows["people"].to_pylist()
-        ends = [number for number, count in zip(numbers, people, strict=True) if count < 0]
+        ends = [number for number, count in zip(numbers, people, strict=True) if count == ENDED]
         done = {number for number, count in zip(numbers, people, strict=True) if count >= 0}
         return done, max(ends, default=None)
 

@@ -31,6 +31,9 @@ PEOPLE, FRAMES, SIGHTINGS = "people", "frames", "sightings"
 SIGHTING = "sighting"
 """Column of `people`: the id of the sighting a row belongs to; null of people in photos."""
 
+ENDED, TRACKED = -1, -2
+"""People that rows of `frames` tell that are no frames: see `end_row` and `tracked_row`."""
+
 ABOUT = ("id", "source", "number", "time", "camera", "sha256", "box", "score", "thumbnail")
 """Columns of `people` that make a `Person`."""
 
@@ -93,7 +96,7 @@ def sighting_field() -> "pa.Field":
 
 
 def frames_schema() -> "pa.Schema":
-    """Of `frames`: those whose people are all stored, and where videos end (`end_row`)."""
+    """Of `frames`: those whose people are all stored; and of videos, where they end and what has been tracked."""
     import pyarrow as pa
 
     return pa.schema([_key("key"), *_frame_columns(), pa.field("people", pa.int32(), nullable=False)])
@@ -175,6 +178,11 @@ def person_id(frame_key: str, row: int) -> str:
     return f"{frame_key}-{row}"
 
 
+def row_of(person: str) -> int:
+    """The row that the id of a person tells."""
+    return int(person.rpartition("-")[2])
+
+
 def frame_rows(entries: Mapping[str, Entry]) -> "pa.Table":
     """The rows of `frames` of entries, by frame key."""
     import pyarrow as pa
@@ -199,7 +207,16 @@ def end_row(source: str, sha256: str, frames: int) -> "pa.Table":
     import pyarrow as pa
 
     frame = Frame(source, frames, sha256)
-    row = {"key": frame.key, "source": frame.source, "number": frames, "sha256": sha256, "people": -1}
+    row = {"key": frame.key, "source": frame.source, "number": frames, "sha256": sha256, "people": ENDED}
+    return pa.Table.from_pylist([row], schema=frames_schema())
+
+
+def tracked_row(source: str, sha256: str, frames: int) -> "pa.Table":
+    """The row of `frames` that tells of how many frames of a video the sightings are, as its number."""
+    import pyarrow as pa
+
+    frame = Frame(source, TRACKED, sha256)
+    row = {"key": frame.key, "source": frame.source, "number": frames, "sha256": sha256, "people": TRACKED}
     return pa.Table.from_pylist([row], schema=frames_schema())
 
 
@@ -228,6 +245,14 @@ def sighting_rows(sightings: Sequence[Sighting], space: Space) -> "pa.Table":
         for each in sightings
     ]
     return pa.Table.from_pylist(rows, schema=sightings_schema(space))
+
+
+def sighting_ids(renamed: Sequence[tuple[str, str]]) -> "pa.Table":
+    """Ids of rows of `people`, and of the sightings they belong to, to be merged into `people`."""
+    import pyarrow as pa
+
+    rows = [{"id": row, SIGHTING: sighting} for row, sighting in renamed]
+    return pa.Table.from_pylist(rows, schema=pa.schema([_key("id"), sighting_field()]))
 
 
 def sightings_from(rows: "pa.Table", likeness: Floats | None = None) -> list[Sighting]:

@@ -1,70 +1,77 @@
-"""People who walk through a camera's view, and what a detector and a re-ID network see of them."""
+"""People who walk through a video that nobody has to decode: frames with boxes, scores and embeddings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from mgts_trt.runtime.people import People
-from mgts_trt.stages import Letterbox
-
-VIEW = (480, 800)
-"""Height and width of the picture."""
-LOOKS = 32
-"""Numbers of an embedding."""
+from mgts_trt.gallery import Entry, Frame, Gallery
+from mgts_trt.gallery.tables import SIGHTING
+from tests.helpers.stored_people import SPACE, people_with, unit
 
 
-@dataclass(frozen=True)
-class Walker:
-    """Somebody who walks straight on, from one time to another."""
+def walk(
+    seed: int, frames: int = 60, source: str = "/walk.mp4", sha256: str = "9" * 64, start: float = 0.0
+) -> list[Entry]:
+    """Some people come, cross, are missed, leave and return; the rate varies, and sometimes nobody is there.
 
-    look: int
-    """Who it is: decides the embedding."""
-    at: tuple[float, float]
-    """Centre at time 0, pixels."""
-    speed: tuple[float, float]
-    """Pixels a second."""
-    since: float = 0.0
-    until: float = np.inf
-    height: float = 160.0
-    score: float = 0.95
-
-    def box(self, time: float) -> np.ndarray:
-        """xyxy, pixels, float32 [4]."""
-        x, y = np.add(self.at, np.multiply(self.speed, time))
-        wide, high = self.height / 5, self.height / 2
-        return np.float32([x - wide, y - high, x + wide, y + high])
-
-    def embedding(self, time: float, noise: float) -> np.ndarray:
-        """Of length 1, float32 [LOOKS]: that of `look`, with noise of this length that the time decides."""
-        shake = np.random.default_rng([self.look, int(time * 1e6) % 2**32]).normal(size=LOOKS)
-        both = look(self.look) + noise * shake / np.linalg.norm(shake)
-        return (both / np.linalg.norm(both)).astype(np.float32)
-
-
-def look(number: int) -> np.ndarray:
-    """The embedding of a person, of length 1: two differ in every number's sign or so, their cosine is small."""
-    vector = np.random.default_rng(number).normal(size=LOOKS)
-    return vector / np.linalg.norm(vector)
-
-
-def seen(walkers: Sequence[Walker], time: float, noise: float = 0.5) -> tuple[People, list[int]]:
-    """The people in the frame of a time, best first, and which walker each is."""
-    there = [i for i, each in enumerate(walkers) if each.since <= time <= each.until]
-    there.sort(key=lambda i: -walkers[i].score)
-    return people_of(
-        [walkers[i].box(time) for i in there],
-        [walkers[i].score for i in there],
-        [walkers[i].embedding(time, noise) for i in there],
-    ), there
+    Args:
+        seed: Tells all.
+        frames: How many.
+        source: Name of the video or stream.
+        sha256: Of the video; empty for a stream.
+        start: Time of the first frame.
+    """
+    chance = np.random.default_rng(seed)
+    looks = unit(seed, rows=5)
+    speed, place = chance.normal(0, 30, (5, 2)), chance.uniform(0, 500, (5, 2))
+    there = chance.random(5) < 0.6
+    time, entries = start, list[Entry]()
+    for number in range(frames):
+        lapse = float(chance.choice([0.1, 0.2, 1.0, 7.0], p=[0.6, 0.3, 0.08, 0.02]))
+        time, place = round(time + lapse, 3), place + speed * lapse
+        there ^= chance.random(5) < 0.05
+        seen = np.flatnonzero(there & (chance.random(5) < 0.9) & (number % 17 != 3))
+        chance.shuffle(seen)
+        noisy = looks[seen] + chance.normal(0, 0.1, (len(seen), SPACE.embedding))
+        noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
+        people = people_with(np.float32(noisy))
+        people.boxes[:] = np.concatenate([place[seen], place[seen] + [40, 100]], 1) + chance.normal(
+            0, 1, (len(seen), 4)
+        )
+        people.scores[:] = chance.uniform(0.5, 1, len(seen))
+        frame = Frame(source, number, sha256, time, "walk")
+        entries.append(Entry(frame, people, [b"jpeg of %d" % i for i in seen]))
+    return entries
 
 
-def people_of(boxes: Sequence[np.ndarray], scores: Sequence[float], embeddings: Sequence[np.ndarray]) -> People:
-    """`People` of these boxes (xyxy), scores and embeddings."""
-    rows = np.float32(boxes).reshape(-1, 4)
-    looks = np.float32(embeddings) if len(rows) else np.zeros((0, LOOKS), np.float32)
-    return People(
-        boxes=rows, scores=np.float32(scores), embeddings=looks,
-        instances=np.zeros(len(rows), np.int32), crops=rows.astype(np.int32), letterbox=Letterbox(VIEW, VIEW),
-        timings={}, canvas_boxes=rows, instance_map=None,
-    )  # fmt: skip
+def sightings_held(gallery: Gallery) -> tuple[dict, dict]:
+    """All sightings bit for bit, by id; and the sighting of each row of people."""
+    rows = gallery.sightings.search().to_arrow().to_pylist()
+    of_people = gallery.tables[0].search().select(["id", SIGHTING]).to_arrow().to_pylist()
+    return {row["id"]: row for row in rows}, {row["id"]: row[SIGHTING] for row in of_people}
+
+
+def agree(gallery: Gallery, source: str, *, closed: bool | None = True) -> None:
+    """Assert that rows and sightings of a source tell the same: nothing is lost, nothing there twice."""
+    sightings, of_people = sightings_held(gallery)
+    rows = [person for person, _ in gallery.rows() if person.source == source]
+    frames = dict[str, list]()
+    for person in rows:
+        frames.setdefault(of_people[person.id], []).append(person)
+    held = {name: row for name, row in sightings.items() if row["source"] == source}
+    assert held.keys() == frames.keys()
+    for name, seen in frames.items():
+        row, times = held[name], sorted(person.time for person in seen)
+        assert row["frames"] == len(seen) == len({person.time for person in seen}), "one row a frame"
+        assert (row["first_time"], row["last_time"]) == (times[0], times[-1])
+        assert name == f"s-{min(seen, key=lambda person: person.time).id}"
+        assert set(row["best"]) <= {person.id for person in seen}
+        assert closed is None or row["closed"] == closed
+
+
+def stored_in_batches(gallery: Gallery, followers: object, entries: Sequence[Entry], size: int = 8) -> None:
+    """As indexing does it; call `followers.finish` and this with no entries at the end."""
+    for i in range(0, max(len(entries), 1), size):
+        batch = [followers.name(each) for each in entries[i : i + size]]
+        gallery.add(batch, followers.changed())
+        followers.stored()

@@ -12,6 +12,7 @@ from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.indexing.reading import (
     Corrected,
     Dropped,
@@ -126,11 +127,12 @@ def index(
     if every < 1:
         raise GalleryError(f"Every {every}th frame was asked for; expected 1 or more.")
     gallery.space.require_same(Space.of(search.bundle, search.mode), what=f"The gallery {gallery.url}")
-    start, stop = time.monotonic(), stop or threading.Event()
+    start, stop, live = time.monotonic(), stop or threading.Event(), live or LiveOptions()
     report = IndexReport(expected=count_expected(sources, every))
     read = Channel[Read](max(ROOM, search.batch_size), stop)
-    readers = _Readers(sources, gallery, read, every, live or LiveOptions())
-    writer = _Writer(gallery, thumbnails, batch, latency, optimise, stop)
+    readers = _Readers(sources, gallery, read, every, live)
+    followers = Followers(gallery, live.silence)
+    writer = _Writer(gallery, followers, thumbnails, batch, latency, optimise, stop)
 
     def tell() -> None:
         report.seconds = time.monotonic() - start
@@ -288,8 +290,16 @@ class _Writer:
     """A thread that makes entries and commits them in batches."""
 
     def __init__(
-        self, gallery: Gallery, thumbnails: bool, batch: int, latency: float, optimise: bool, stop: threading.Event
+        self,
+        gallery: Gallery,
+        followers: Followers,
+        thumbnails: bool,
+        batch: int,
+        latency: float,
+        optimise: bool,
+        stop: threading.Event,
     ) -> None:
+        self._gallery, self._followers = gallery, followers
         self._stop, self._optimise = stop, gallery.optimise if optimise else None
         self._commits = Commits(gallery, self._optimise)
         self._thumbnails, self._batch, self._latency = thumbnails, batch, latency
@@ -323,13 +333,17 @@ class _Writer:
         entries: list[Entry] = []
         due = 0.0
         while True:
-            item = self._channel.get(max(due - time.monotonic(), 0.0) if entries else None)
+            wait = max(due - time.monotonic(), 0.0) if entries else self._followers.due()
+            item = self._channel.get(wait)
             if item is not None:
                 if not entries:
                     due = time.monotonic() + self._latency
-                entries.append(self._entry(*item))
+                entries.append(self._followers.name(self._entry(*item)))
             ended = item is None and self._channel.ended and self._channel.empty
-            if entries and (ended or len(entries) >= self._batch or time.monotonic() >= due):
+            if ended:
+                self._followers.finish()
+            self._followers.end_silent()
+            if ended or not entries or len(entries) >= self._batch or time.monotonic() >= due:
                 self._commit(entries)
                 entries = []
             if ended:
@@ -341,6 +355,11 @@ class _Writer:
         return replace(entry, people=replace(people, instance_map=None))
 
     def _commit(self, entries: Sequence[Entry]) -> None:
-        self._commits.add(entries)
+        sightings = self._followers.changed()
+        if entries:
+            self._commits.add(entries, sightings)
+        else:
+            self._gallery.store_sightings(sightings)
+        self._followers.stored()
         self.frames += len(entries)
         self.people += sum(len(entry.people) for entry in entries)

@@ -17,11 +17,13 @@ from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.gallery.indexing.video import count_frames, video_frames
+from mgts_trt.gallery.retracking import is_tracked, retrack
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.pictures.decoding import decode_picture
 from mgts_trt.pictures.image import read_file
+from mgts_trt.tracking.tracker import TrackerOptions
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds before each attempt to open a broken stream again; after the last it is given up."""
@@ -104,6 +106,8 @@ class LiveOptions(NamedTuple):
     """Seconds."""
     pauses: Sequence[float] = PAUSES
     """Seconds before each attempt to open it again."""
+    silence: float = TrackerOptions().patience
+    """Seconds without a person after which their sighting ends."""
 
 
 def count_expected(sources: Sequence[Source], every: int) -> int | None:
@@ -221,6 +225,8 @@ def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
             yield Failure(source.name, error)
             return
         gallery.end_video(source.name, sha256, length)
+    elif not is_tracked(gallery, source.name, sha256):  # cut off after its last frame, or of an older gallery
+        retrack(gallery, source.name, sha256)
     yield Recounted(len(range(0, length, every)) - _count_announced(source, every))
 
 

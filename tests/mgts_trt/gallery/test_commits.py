@@ -8,7 +8,7 @@ class Store:
     def __init__(self) -> None:
         self.batches = []
 
-    def add(self, entries: list[str]) -> None:
+    def add(self, entries: list[str], sightings: object) -> None:
         if "bad" in entries:
             raise GalleryError("bad")
         self.batches.append(entries)

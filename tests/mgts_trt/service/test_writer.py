@@ -15,7 +15,7 @@ class Store:
     def __init__(self) -> None:
         self.go, self.entered, self.commits, self.optimised = threading.Event(), threading.Event(), [], 0
 
-    def add(self, entries: list[str]) -> None:
+    def add(self, entries: list[str], sightings: object) -> None:
         self.entered.set()
         assert self.go.wait(20)
         if "bad" in entries:

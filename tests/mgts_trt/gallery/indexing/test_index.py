@@ -275,7 +275,7 @@ def test_stopped_and_taken_up(search: PersonSearch, gallery: Gallery, tmp_path: 
 def test_commits_hold_many_frames(search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch) -> None:
     write_scenes(tmp_path / "in", range(20))
     sizes, add = [], gallery.add
-    monkeypatch.setattr(gallery, "add", lambda entries: (sizes.append(len(entries)), add(entries)))
+    monkeypatch.setattr(gallery, "add", lambda entries, _: (sizes.append(len(entries)), add(entries)))
     index(search, find_sources([str(tmp_path / "in")]), gallery, batch=8, latency=600)
     assert sizes == [8, 8, 4]
 
@@ -298,7 +298,7 @@ def test_reading_waits_for_the_pipeline(search: PersonSearch, gallery: Gallery, 
 def test_what_cannot_be_written_ends_it(search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch) -> None:
     write_scenes(tmp_path / "in", range(30))
 
-    def full(_: object) -> None:
+    def full(*_: object) -> None:
         raise GalleryError("No space left.")
 
     monkeypatch.setattr(gallery, "add", full)

@@ -1,0 +1,169 @@
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import pytest
+
+from mgts_trt.gallery import Gallery, Sighting
+from mgts_trt.gallery.indexing.following import Followers
+from mgts_trt.gallery.indexing.index import index
+from mgts_trt.gallery.indexing.reading import LiveOptions
+from mgts_trt.gallery.indexing.sources import find_sources
+from mgts_trt.gallery.sightings import frames_of, search_sightings, sightings_of
+from mgts_trt.runtime.pipeline import PersonSearch
+from tests.helpers.camera_scenes import camera, scene, write_scenes
+from tests.helpers.stored_people import SPACE, entry
+from tests.helpers.walkers import agree, sightings_held, stored_in_batches, walk
+
+pytest.importorskip("lancedb")
+
+STREAM = "rtsp://camera/1"
+
+
+def write_still(path: Path, seeds: list[int], each: int) -> None:
+    """Every scene for some frames, 10 a second: whoever is in it stays there."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
+    for seed in seeds:
+        for _ in range(each):
+            writer.write(scene(seed)[..., ::-1])
+    writer.release()
+
+
+def test_a_video_has_a_sighting_a_person_and_photos_have_none(
+    search: PersonSearch, gallery: Gallery, tmp_path: Path
+) -> None:
+    write_scenes(tmp_path / "in", range(3))
+    write_still(tmp_path / "in" / "a.avi", [1], 12)
+    write_still(tmp_path / "in" / "b.avi", [9, 2], 5)  # nobody is in the first
+    report = index(search, find_sources([str(tmp_path / "in")], camera="7"), gallery, batch=4)
+    assert report.frames == 3 + 12 + 10
+    for name, seed, first, frames in (("a.avi", 1, 0, 12), ("b.avi", 2, 5, 5)):
+        agree(gallery, str(tmp_path / "in" / name))
+        there = [each for each in sightings_of(gallery).sightings if each.source.endswith(name)]
+        assert len(there) == len(search(scene(seed)))
+        assert {(each.first, each.frames, each.camera, each.closed) for each in there} == {(first, frames, "7", True)}
+        assert {len(frames_of(gallery, each.id)) for each in there} == {frames}
+    of_people = sightings_held(gallery)[1]
+    photos = [person for person, _ in gallery.rows() if person.source.endswith(".png")]
+    assert photos
+    assert {of_people[person.id] for person in photos} == {None}
+    probe = search(scene(1))
+    found = search_sightings(gallery, probe.embeddings[0], top=2)
+    assert {type(each) is Sighting for each in found} == {True, False}, "the photo of the scene, and its video"
+    assert index(search, find_sources([str(tmp_path / "in")]), gallery).skipped == 25
+
+
+def test_interrupted_and_of_other_steps_it_ends_the_same(
+    search: PersonSearch, gallery: Gallery, tmp_path: Path
+) -> None:
+    write_still(tmp_path / "v.avi", [1, 2, 3, 4], 10)
+    sources, stop = find_sources([str(tmp_path / "v.avi")]), threading.Event()
+    index(search, sources, gallery, batch=4, stop=stop, on_progress=lambda now: now.frames >= 5 and stop.set())
+    agree(gallery, sources[0].name)
+    index(search, sources, gallery, every=3)
+    agree(gallery, sources[0].name)
+    index(search, sources, gallery)
+    agree(gallery, sources[0].name)
+    with Gallery.create(tmp_path / "at once", gallery.space) as other:
+        index(search, sources, other)
+        assert sightings_held(other) == sightings_held(gallery)
+
+
+def test_cut_off_after_the_last_frame_it_is_made_good_next_time(
+    search: PersonSearch, gallery: Gallery, tmp_path: Path, monkeypatch
+) -> None:
+    write_still(tmp_path / "v.avi", [1, 2], 10)
+    sources = find_sources([str(tmp_path / "v.avi")])
+    monkeypatch.setattr(Followers, "finish", lambda self: None)  # as if killed before
+    index(search, sources, gallery)
+    monkeypatch.undo()
+    assert not all(each.closed for each in sightings_of(gallery).sightings)
+    report = index(search, sources, gallery)
+    assert (report.frames, report.skipped) == (0, 20)
+    agree(gallery, sources[0].name)
+    assert all(each.closed for each in sightings_of(gallery).sightings)
+
+
+def test_a_stream_has_sightings_as_it_goes(search: PersonSearch, gallery: Gallery) -> None:
+    told, stop = [], threading.Event()
+
+    def look(_: object) -> None:
+        page = sightings_of(gallery)
+        if page.sightings:
+            told.append({each.closed for each in page.sightings})
+            stop.set()
+
+    with camera(pause=0.02) as live:
+        index(
+            search,
+            find_sources([live.url]),
+            gallery,
+            batch=4,
+            live=LiveOptions(silence=60),
+            stop=stop,
+            on_progress=look,
+        )
+    assert False in told[0], "committed while it was open"
+    agree(gallery, live.url)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_silence_ends_the_sightings_of_a_stream(tmp_path: Path) -> None:
+    clock = Clock()
+    entries = walk(0, source=STREAM, sha256="", start=1.7e9)
+    with Gallery.create(tmp_path / "g", SPACE) as gallery:
+        followers = Followers(gallery, 30.0, clock)
+        assert followers.due() is None
+        stored_in_batches(gallery, followers, entries[:20])
+        assert followers.due() == 30
+        clock.now += 29
+        followers.end_silent()
+        assert followers.due() == 1
+        assert followers.changed() == []
+        clock.now += 1
+        followers.end_silent()
+        assert followers.due() is None
+        gallery.store_sightings(followers.changed())
+        agree(gallery, STREAM, closed=True)
+        before = sightings_held(gallery)[0]
+        stored_in_batches(gallery, followers, entries[20:])
+        agree(gallery, STREAM, closed=None)
+        assert before.items() <= sightings_held(gallery)[0].items(), "who comes afterwards is seen anew"
+        followers.finish()
+        gallery.store_sightings(followers.changed())
+        agree(gallery, STREAM)
+
+
+def test_another_run_settles_what_one_left_open(tmp_path: Path) -> None:
+    entries = walk(3, source=STREAM, sha256="", start=1.7e9)
+    with Gallery.create(tmp_path / "g", SPACE) as gallery:
+        stored_in_batches(gallery, Followers(gallery, 5.0), entries[:30])  # and was killed
+        assert not all(row["closed"] for row in sightings_held(gallery)[0].values())
+        followers = Followers(gallery, 5.0)
+        followers.name(entries[40])
+        agree(gallery, STREAM)
+
+
+def test_several_sources_are_followed_apart(tmp_path: Path) -> None:
+    other = "rtsp://camera/2"
+    mine = walk(1, source=STREAM, sha256="", start=1.7e9)
+    theirs = [replace(each, frame=replace(each.frame, source=other)) for each in mine]
+    mixed = [each for both in zip(mine, theirs, strict=True) for each in both]
+    with Gallery.create(tmp_path / "g", SPACE) as gallery:
+        followers = Followers(gallery, 5.0)
+        stored_in_batches(gallery, followers, [*mixed[:60], entry(1, source="/a.jpg"), *mixed[60:]], size=7)
+        followers.finish()
+        gallery.store_sightings(followers.changed())
+        agree(gallery, STREAM)
+        agree(gallery, other)
+        held = sightings_held(gallery)[0].values()
+        counts = [[row["frames"] for row in held if row["source"] == name] for name in (STREAM, other)]
+        assert sorted(counts[0]) == sorted(counts[1])
