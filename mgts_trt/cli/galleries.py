@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.cli.console import out, table
+from mgts_trt.cli.console import out, progress, table
 from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.urls import without_login
 
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
-gallery_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a gallery: info, forget, optimise.")
+gallery_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a gallery: info, forget, upgrade, …")
 
 
 @gallery_app.command(cls=Command)
@@ -36,6 +36,8 @@ def _told(name: str, value: object) -> str:
 
     if name == "indexed" and not value:
         return f"none: fewer than {INDEX_FROM:,} people are compared one by one"
+    if name == "sightings" and value is None:
+        return "none in this format: `mgts-trt gallery upgrade` makes them"
     return f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value)
 
 
@@ -65,3 +67,17 @@ def optimise(gallery: GalleryArgument) -> None:
         opened.optimise()
         summary = opened.summary()
     out.print(f"{summary.indexed:,} of {summary.people:,} people are in the index; smaller galleries need none")
+
+
+@gallery_app.command(cls=Command)
+def upgrade(gallery: GalleryArgument) -> None:
+    """Give a gallery of an older version its sightings, from what it holds; nothing is lost or searched again."""
+    from mgts_trt.gallery.tables import FORMAT
+    from mgts_trt.gallery.upgrading import upgrade as run_upgrade
+
+    with progress() as bar:
+        task = bar.add_task("upgrading", total=None)
+        made = run_upgrade(gallery, on_progress=lambda done, total: bar.update(task, completed=done, total=total))
+    was = f"was of format {made.before} and is of" if made.before < FORMAT else "is of"
+    sources = f"{made.sources:,} video{'s' * (made.sources != 1)} or streams"
+    out.print(f"{without_login(gallery)} {was} format {FORMAT}; {sources} tracked, {made.sightings:,} sightings in all")

@@ -48,6 +48,15 @@ def index(
     duration: Annotated[
         float | None, typer.Option(min=0.0, metavar="S", help="Watch each live stream for S seconds.")
     ] = None,
+    silence: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="S",
+            help="Of live streams: whoever was not seen for S seconds has gone, and is seen anew when they come back. "
+            "By default 5.",
+        ),
+    ] = None,
     thumbnails: Annotated[bool, typer.Option(help="Keep a small picture of each person.")] = True,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,
@@ -109,6 +118,8 @@ def index(
     folder = find_bundle(bundle)
     opened = Bundle.open(folder)
     mode = mode or stored_mode(gallery) or default_mode(opened)
+    live = LiveOptions(limit, duration)
+    live = live if silence is None else live._replace(silence=silence)
     with (
         nullcontext()
         if workers
@@ -118,6 +129,11 @@ def index(
         Gallery.create(gallery, Space.of(opened, mode)) as store,
         _stopping(alone=not workers) as (stop, signals),
     ):
+        if store.sightings is None:
+            warn(
+                f"the gallery has format {store.format}, without sightings: people are found frame by frame. "
+                f"`mgts-trt gallery upgrade {without_login(gallery)}` makes them."
+            )
         with progress(TextColumn("{task.fields[rate]}")) as bar:
             task = bar.add_task("indexing", total=None, rate="")
 
@@ -137,7 +153,7 @@ def index(
                     store,
                     every=every,
                     thumbnails=thumbnails,
-                    live=LiveOptions(limit, duration),
+                    live=live,
                     stop=stop,
                     on_progress=on_progress,
                     on_note=warn,

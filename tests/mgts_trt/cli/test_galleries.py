@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mgts_trt.pictures.image import read_image
@@ -89,6 +91,38 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     code, _, err = run("gallery", "forget", gallery, folder / "cam_7.avi")
     assert code == 2
     assert "has nothing of" in err
+
+
+def test_an_older_gallery_is_upgraded(run, bundle: Path, tmp_path: Path) -> None:
+    from mgts_trt.gallery import Entry, Space
+    from mgts_trt.runtime.pipeline import PersonSearch
+    from tests.helpers.old_galleries import write_format_2
+    from tests.helpers.walkers import walk
+
+    gallery, folder = tmp_path / "gallery", tmp_path / "in"
+    with PersonSearch.open(bundle, mode="none", threads=1) as search:
+        space = Space.of(search.bundle, "none")
+    entries = list[Entry]()
+    for each in walk(1):
+        short = each.people.embeddings
+        long = np.pad(short, ((0, 0), (0, space.embedding - short.shape[1])))
+        entries.append(replace(each, people=replace(each.people, embeddings=long)))
+    write_format_2(gallery, space, entries)
+    assert "sightings none in this format: `mgts-trt gallery upgrade`" in run("gallery", "info", gallery)[1]
+    write_scenes(folder, range(1))
+    code, _, err = run("index", "-b", bundle, folder, "-g", gallery)
+    assert code == 0, err
+    assert "format 2, without sightings" in err
+    code, out, err = run("gallery", "upgrade", gallery)
+    assert code == 0, err
+    assert "was of format 2 and is of format 3; 1 video or streams tracked" in out
+    about = json.loads(run("gallery", "info", gallery, "--json", "-")[1])
+    assert (about["format"], about["frames"]) == (3, 61)
+    assert about["sightings"] > 2
+    assert f"sightings {about['sightings']}" in run("gallery", "info", gallery)[1]
+    assert "is of format 3; 0 videos or streams tracked" in run("gallery", "upgrade", gallery)[1]
+    assert run("gallery", "upgrade", tmp_path / "none")[0] == 2
+    assert "without sightings" not in run("index", "-b", bundle, folder, "-g", gallery)[2]
 
 
 def test_a_gallery_filled_over_http_and_by_index(run, bundle: Path, tmp_path: Path) -> None:
