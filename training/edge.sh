@@ -58,6 +58,13 @@ average mgts23.safetensors mgts2/mgts.safetensors mgts3/mgts.safetensors
 train reid mgts4 "${mgts[@]}" --iterations 360 --backbone "$runs/mgts23.safetensors" --seed 4
 average mgts.safetensors mgts23.safetensors mgts4/mgts.safetensors
 
+# The joint model goes on from the detector, and learns from IDNet how people look besides.
+joint=(--data joint --root "$data" --scenes 8000)
+train joint joint "${joint[@]}" --iterations 480 --backbone "$runs/real/detector.safetensors"
+train joint joint2 "${joint[@]}" --iterations 1600 --backbone "$runs/joint/joint.safetensors" \
+    --teacher "$runs/idnet.safetensors" --seed 2
+
 "$python" -m export --preset edge --out "$out" --force --detector "$runs/real/detector.safetensors" \
-    --masknet "$runs/masknet.safetensors" --mgts "$runs/mgts.safetensors" --idnet "$runs/idnet.safetensors"
+    --masknet "$runs/masknet.safetensors" --mgts "$runs/mgts.safetensors" --idnet "$runs/idnet.safetensors" \
+    --joint "$runs/joint2/joint.safetensors"
 "$python" -m training card "$out" --root "$data" --json "$runs/card.json"
