@@ -1,8 +1,11 @@
 """`mgts-trt import`: what it shows, what it writes, and what it cannot read of its options."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
+import typer
 
 from mgts_trt.bundle.bundle import Bundle
 from tests.helpers.joint_files import joint_model
@@ -55,25 +58,73 @@ def _detector(path):
     return path
 
 
-def test_what_comes_after_takes_it(run, theirs, photo, tmp_path):
+ELSEWHERE = {
+    "serve": "test_the_service_takes_it",
+    "build": "its plans need TensorRT: tests/mgts_trt/plans/builder builds what is imported",
+    "diff": "needs Polygraphy, and compares the files that `convert` made, whoever brought them",
+    "bundle sign": "test_bundles.py: it signs files, and asks nothing about networks",
+    "bundle verify": "as bundle sign",
+    "watch": "tests/mgts_trt/watching: it needs a video",
+}
+"""Commands that take a bundle and are not run here on others' networks, and why."""
+
+
+def after_the_import(theirs, photo, tmp_path):
     """Every command that is given a bundle, in the mode it holds, without its being named."""
-    half, gallery = tmp_path / "half", tmp_path / "gallery"
-    for words in (
+    half, gallery, pictures = tmp_path / "half", tmp_path / "gallery", tmp_path / "pictures"
+    pictures.mkdir(exist_ok=True)
+    for name in ("1.png", "2.png"):
+        shutil.copy(photo, pictures / name)
+    return (
         ("parity", theirs, "--backend", "onnxruntime"),
         ("detect", photo, "--bundle", theirs, "--out", tmp_path / "out", "--people", 1),
         ("bench", theirs, "--image", photo, "--runs", 1, "--backend", "onnxruntime"),
+        ("tune", theirs, "--image", photo, "--rounds", 1),
+        ("doctor", theirs),
         ("index", photo, "--gallery", gallery, "--bundle", theirs),
+        ("search", "--query", photo, "--gallery", gallery, "--bundle", theirs, "--include-own"),
         ("bundle", "seal", theirs),
         ("convert", theirs, "--out", half, "--precision", "fp32,fp16"),
         ("parity", half, "--backend", "onnxruntime", "--precision", "fp16"),
+        ("sensitivity", theirs, "--calibration", pictures),
         ("inspect", theirs),
-    ):
+    )
+
+
+def test_what_comes_after_takes_it(run, theirs, photo, tmp_path):
+    for words in after_the_import(theirs, photo, tmp_path):
         code, out, err = run(*words)
         assert code == 0, (words, out, err)
+    half = tmp_path / "half"
     assert Bundle.open(half).model("idnet").imported == Bundle.open(theirs).model("idnet").imported
     code, _, err = run("detect", photo, "--bundle", theirs, "--mode", "net", "--out", tmp_path / "out")
     assert code == 2
     assert "Take --mode none" in err
+
+
+def test_the_service_takes_it(theirs, photo, tmp_path):
+    pytest.importorskip("uvicorn", reason="needs the extra serve")
+    from tests.helpers.running_service import serving
+
+    with serving(tmp_path, bundle=theirs) as running, running.client() as client:
+        answer = client.post("/embed", files={"image": photo.read_bytes()}, data={"boxes": "[[32, 0, 64, 64]]"})
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()["people"]) == 1
+
+
+def test_no_command_that_takes_a_bundle_is_forgotten(theirs, photo, tmp_path):
+    """A new command is run on others' networks above, or says why not."""
+    from mgts_trt.cli.app import app
+
+    def commands(command, path=()):
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from commands(inner, (*path, name))
+        if any(parameter.name == "bundle" for parameter in command.params):
+            yield " ".join(path)
+
+    told = {" ".join(map(str, words)) for words in after_the_import(theirs, photo, tmp_path)}
+    for command in commands(typer.main.get_command(app)):
+        assert command in ELSEWHERE or any(line.startswith(command) for line in told), command
 
 
 def test_a_joint_network_goes_through_every_command(run, photo, tmp_path):
