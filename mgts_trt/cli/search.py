@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,19 +18,23 @@ from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.evaluation.likeness import Likeness
     from mgts_trt.gallery import Gallery
+    from mgts_trt.gallery.match import Match
     from mgts_trt.gallery.probe import Probe
-    from mgts_trt.gallery.ranking import Match, Ranking
+    from mgts_trt.gallery.question import Question
+    from mgts_trt.gallery.ranking import Ranking
     from mgts_trt.runtime.pipeline import PersonSearch
 
 
 def search(
     query: Annotated[
-        str,
+        list[str],
         typer.Option(
             "--query",
             "-q",
-            help="The probe: PHOTO@x1,y1,x2,y2 is that box, PHOTO@x,y whoever is nearest to it, PHOTO the largest.",
+            help="The probe: PHOTO@x1,y1,x2,y2 is that box, PHOTO@x,y whoever is nearest to it, PHOTO the largest. "
+            "Again for further photos of the same person.",
         ),
     ],
     gallery: Annotated[
@@ -37,6 +42,10 @@ def search(
         typer.Option("--gallery", "-g", help="A gallery made by index; or photos and folders, with no index made."),
     ],
     bundle: BundleOption = None,
+    negative: Annotated[
+        list[str] | None,
+        typer.Option("--not", help="Somebody who looks like the probe and is not, as --query; may be repeated."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many matches to show.")] = 10,
     where: Annotated[
         str | None, typer.Option(help="Search among these alone: camera=3,time>=10,source~shop. Of a gallery.")
@@ -44,9 +53,19 @@ def search(
     exact: Annotated[bool, typer.Option("--exact", help="Compare with everybody in the gallery, without index.")] = (
         False
     ),
+    frames: Annotated[
+        bool, typer.Option("--frames", help="People frame by frame, not as sightings. Of a gallery.")
+    ] = False,
+    far: Annotated[
+        float | None,
+        typer.Option(help="Show whom so small a share of other people would look as much alike as, such as 1e-3."),
+    ] = None,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Rank the first 100 again by who is alike to whom. Of a gallery.")
+    ] = False,
     include_own: Annotated[
         bool,
-        typer.Option("--include-own", help="Compare with the people of the probe's own photo, too."),
+        typer.Option("--include-own", help="Compare with the people of the probes' own photos, too."),
     ] = False,
     mode: ModeOption = None,
     backend: BackendOption = "auto",
@@ -62,51 +81,84 @@ def search(
     --sheet draws the probe and the matches side by side, as the paper's Fig. 7.
     """
     from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.evaluation.likeness import Likeness
     from mgts_trt.gallery import parse_filter
     from mgts_trt.gallery.probe import find_probe, parse_query
+    from mgts_trt.gallery.question import Question
     from mgts_trt.gallery.ranking import rank_gallery
     from mgts_trt.gallery.sheet import ranking_sheet
     from mgts_trt.gallery.source_names import short_names
     from mgts_trt.runtime.pipeline import PersonSearch
 
-    photo, place = parse_query(query)
+    asked, others = [[parse_query(text) for text in texts or ()] for texts in (query, negative)]
     chosen = parse_filter(where) if where is not None else None
     opened = Bundle.open(find_bundle(bundle))
     stored = _stored_gallery(gallery, opened, mode)
-    if stored is None and chosen is not None:
-        raise MgtsError(
-            f"--where {where} needs a gallery that was indexed, and {', '.join(gallery)} is none. Make one with "
-            "`mgts-trt index`, or leave --where out."
-        )
+    for option, given in ((f"--where {where}", where is not None), ("--frames", frames), ("--rerank", rerank)):
+        if stored is None and given:
+            raise MgtsError(
+                f"{option} needs a gallery that was indexed, and {', '.join(gallery)} is none. Make one with "
+                f"`mgts-trt index`, or leave {option.split()[0]} out."
+            )
     chosen_mode = stored.space.mode if stored else mode
     scenes, unseen = ({}, []) if stored else _scenes(gallery)
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
-        probe = find_probe(pipeline, photo, place)
+        curve = Likeness.of(opened, pipeline.mode)
+        least = _least(curve, far, pipeline.mode)
+        probes, negatives = ([find_probe(pipeline, *each) for each in part] for part in (asked, others))
+        question = Question.of(probes, negatives, include_own=include_own)
         if stored:
-            ranking = rank_gallery(stored, probe, top=top, where=chosen, exact=exact, include_own=include_own)
+            ranking = rank_gallery(
+                stored, question, top=top, where=chosen, exact=exact, frames=frames, again=rerank, least=least
+            )
             names = short_names([match.source for match in ranking.matches])
-            name = without_login(gallery[0])
-            compared = f"{people_of(ranking.people)} in the gallery {name}{f', where {where}' if where else ''}"
+            compared = _told(ranking) + f" in the gallery {without_login(gallery[0])}"
+            compared += f", where {where}" if where else ""
         else:
-            ranking = _rank_scenes(pipeline, probe, scenes, top, include_own)
+            ranking = _rank_scenes(pipeline, question, scenes, top, least)
             names = [str(scenes[Path(match.source)]) for match in ranking.matches]
-            others = len(scenes) - ranking.own
-            compared = f"{people_of(ranking.people)} in {others - len(ranking.failures)} of {others} scenes compared"
+            there = len(scenes) - ranking.own
+            compared = f"{people_of(ranking.people)} in {there - len(ranking.failures)} of {there} scenes compared"
+        matches = ranking.matches
+        if curve:
+            matches = [replace(match, false_rate=curve.far(match.likeness)) for match in matches]
         if json_file:
-            _write_json(json_file, probe, ranking.matches)
+            _write_json(json_file, probes, negatives, matches)
         if sheet:
-            write_picture(sheet, ranking_sheet(probe, ranking.matches))
-        _print_ranking(probe, ranking.matches, names)
+            write_picture(sheet, ranking_sheet(probes, matches, negatives=negatives))
+        _print_ranking(probes, matches, names)
         for failure in ranking.failures:
             warn(f"skipped: {failure}")
         for damage in ranking.damaged:
             warn(f"searched as far as it could be decoded: {damage}")
         out.print(compared)
+        if least is not None:
+            out.print(f"Shown from a similarity of {least:.3f} on, which {far:g} of other people reach")
         notice_untrained(opened.manifest)
     if sheet:
         out.print(f"Drawn to {sheet}")
     if strict and (ranking.failures or ranking.damaged or unseen):
         raise typer.Exit(1)
+
+
+def _least(curve: "Likeness | None", far: float | None, mode: Mode) -> float | None:
+    """The similarity from which on to show matches."""
+    if far is None:
+        return None
+    if curve is None:
+        raise MgtsError(
+            f"--far {far:g} is asked for, but this bundle is not calibrated in mode {mode}: nobody has counted how "
+            "often other people look that much alike. Run `python -m training calibrate`, or leave --far out."
+        )
+    return curve.cosine(far)
+
+
+def _told(ranking: "Ranking") -> str:
+    """Among how many was searched."""
+    if not ranking.sightings:
+        return people_of(ranking.people)
+    sightings = f"{ranking.sightings:,} sighting{'s' * (ranking.sightings != 1)}"
+    return f"{sightings} and {people_of(ranking.people)} of photos" if ranking.people else sightings
 
 
 def _stored_gallery(places: Sequence[str], bundle: "Bundle", mode: Mode | None) -> "Gallery | None":
@@ -150,38 +202,50 @@ def _scenes(places: Sequence[str]) -> tuple[dict[Path, Path], list[str]]:
 
 
 def _rank_scenes(
-    pipeline: "PersonSearch", probe: "Probe", scenes: dict[Path, Path], top: int, include_own: bool
+    pipeline: "PersonSearch", question: "Question", scenes: dict[Path, Path], top: int, least: float | None
 ) -> "Ranking":
     from mgts_trt.gallery.ranking import rank
 
     with progress() as bar:
         task = bar.add_task("searching", total=len(scenes))
-        return rank(pipeline, probe, scenes, top=top, include_own=include_own, on_scene=lambda _: bar.advance(task))
+        return rank(pipeline, question, scenes, top=top, least=least, on_scene=lambda _: bar.advance(task))
 
 
-def _print_ranking(probe: "Probe", matches: Sequence["Match"], names: Sequence[str]) -> None:
-    """Ranks in a table; camera and time have columns where any match has them."""
+def _print_ranking(probes: Sequence["Probe"], matches: Sequence["Match"], names: Sequence[str]) -> None:
+    """Ranks in a table; what some matches have and others never do has a column where any match has it."""
     from mgts_trt.gallery.probe import box_text
 
-    cameras, times = (any(match.camera for match in matches), any(match.time for match in matches))
-    headings = [
-        ">rank",
-        ">similarity",
-        ">score",
-        *["camera"] * cameras,
-        *[">time"] * times,
-        "scene",
-        ">box x1,y1,x2,y2",
+    columns: list[tuple[str, list[str]]] = [
+        (">rank", [str(place) for place in range(1, len(matches) + 1)]),
+        (">similarity", [f"{match.likeness:.3f}" for match in matches]),
+        (">false match", ["" if match.false_rate is None else f"{match.false_rate:.1g}" for match in matches]),
+        (">score", [f"{match.score:.2f}" for match in matches]),
+        ("camera", [match.camera or "" for match in matches]),
+        (">time", [match.time for match in matches]),
+        (">frames", [f"{match.stay.frames:,}" if match.stay else "" for match in matches]),
+        ("scene", list(names)),
+        (">box x1,y1,x2,y2", [box_text(match.box) for match in matches]),
     ]
-    shown = table(*headings, title=f"{probe.source.name}@{box_text(probe.box)}")
-    for place, (match, name) in enumerate(zip(matches, names, strict=True), 1):
-        seen = [match.camera or ""] * cameras + [match.time] * times
-        row = [str(place), f"{match.likeness:.3f}", f"{match.score:.2f}", *seen, name, box_text(match.box)]
+    shown_always = (">rank", ">similarity", ">score", "scene", ">box x1,y1,x2,y2")
+    kept = [(heading, cells) for heading, cells in columns if heading in shown_always or any(cells)]
+    title = f"{probes[0].source.name}@{box_text(probes[0].box)}"
+    title += f" and {len(probes) - 1} more" if len(probes) > 1 else ""
+    shown = table(*(heading for heading, _ in kept), title=title)
+    for row in zip(*(cells for _, cells in kept), strict=True):
         shown.add_row(*row)
     out.print(shown)
 
 
-def _write_json(file: Path, probe: "Probe", matches: Sequence["Match"]) -> None:
-    about = {"query": str(probe.source), "box": [round(float(value), 2) for value in probe.box]}
+def _write_json(
+    file: Path, probes: Sequence["Probe"], negatives: Sequence["Probe"], matches: Sequence["Match"]
+) -> None:
+    def told(probe: "Probe") -> dict[str, object]:
+        return {"query": str(probe.source), "box": [round(float(value), 2) for value in probe.box]}
+
+    about = {
+        **told(probes[0]),
+        "more": [told(probe) for probe in probes[1:]],
+        "not": [told(each) for each in negatives],
+    }
     ranked = [{"rank": place, **match.to_dict()} for place, match in enumerate(matches, 1)]
-    write_json(file, json.dumps({**about, "matches": ranked}, indent=1))
+    write_json(file, json.dumps({**{key: value for key, value in about.items() if value}, "matches": ranked}, indent=1))

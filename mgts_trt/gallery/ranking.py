@@ -4,74 +4,28 @@ The probe's own photo is no match, as in the protocols of re-ID: its people are 
 the digest of its file. `include_own` turns that off.
 """
 
-import datetime as dt
 import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import ImageError, MgtsError, QueryError
+from mgts_trt.gallery.asking import ask, compared, matches_of
 from mgts_trt.gallery.filters import Condition, Filter
+from mgts_trt.gallery.match import Match
 from mgts_trt.gallery.probe import Probe
-from mgts_trt.pictures.decoding import decode_image, decode_picture
+from mgts_trt.gallery.question import Question
+from mgts_trt.pictures.decoding import decode_picture
 from mgts_trt.pictures.image import crop, read_file
 from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.stream import ReadAhead
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.store import Gallery
     from mgts_trt.gallery.tables import Person
-
-
-@dataclass(frozen=True)
-class Match:
-    """Somebody who was compared with the probe.
-
-    Attributes:
-        likeness: Cosine of the embedding and the probe's, −1 … 1.
-        source: Path of the scene or video, or URL of the stream.
-        box: xyxy [4], pixels of the scene.
-        score: The detector's, 0 … 1.
-        crop: uint8 [h, w, 3], RGB, the box's content; None where the gallery keeps no pictures.
-        number: Frame of a video or stream.
-        seconds: From the start of a video, or Unix time in a live stream; None where unknown.
-        camera: Its name, or None.
-        live: Whether it is from a live stream.
-    """
-
-    likeness: float
-    source: str
-    box: Floats
-    score: float
-    crop: Image | None = field(repr=False)
-    number: int = 0
-    seconds: float | None = None
-    camera: str | None = None
-    live: bool = False
-
-    @property
-    def time(self) -> str:
-        """As people read it: h:mm:ss.s into a video, or the date and time, UTC, of a live stream; else empty."""
-        if self.seconds is None:
-            return ""
-        if self.live:
-            return f"{dt.datetime.fromtimestamp(self.seconds, dt.timezone.utc):%Y-%m-%d %H:%M:%S}"
-        minutes, seconds = divmod(round(self.seconds, 1), 60)
-        return f"{int(minutes // 60)}:{int(minutes % 60):02}:{seconds:04.1f}"
-
-    def to_dict(self) -> dict[str, object]:
-        """Everything but the picture, as JSON takes it."""
-        return {
-            "likeness": round(self.likeness, 6),
-            "source": self.source,
-            "number": self.number,
-            "camera": self.camera,
-            "time": self.seconds,
-            "box": [round(float(value), 2) for value in self.box],
-            "score": round(self.score, 6),
-        }
 
 
 class Ranking(NamedTuple):
@@ -87,25 +41,31 @@ class Ranking(NamedTuple):
     """How many scenes were left out because they are the probe's own photo."""
     damaged: Sequence[str] = ()
     """Sentences about scenes that are damaged, and were searched as far as they could be decoded."""
+    sightings: int = 0
+    """How many sightings were compared besides."""
 
 
 def rank(
     search: PersonSearch,
-    probe: Probe,
+    asked: "Probe | Sequence[Probe] | Question",
     scenes: Iterable[Path],
     *,
     top: int = 10,
     include_own: bool = False,
+    least: float | None = None,
     on_scene: Callable[[Path], None] = lambda _: None,
 ) -> Ranking:
     """Everybody in the scenes compared with the probe; a scene that cannot be read costs itself alone.
 
+    Scenes are read while others are searched, and as many searched together as the pipeline was opened for.
+
     Args:
         search: The pipeline that made the probe.
-        probe: Whom to find.
+        asked: Whom to find.
         scenes: Photos.
         top: How many matches to keep, at least 1. Among equals the earlier goes first.
-        include_own: Compare with the people of the probe's own photo, too.
+        include_own: Compare with the people of the probes' own photos, too; of a `Question`, it says itself.
+        least: Keep no match that is less alike.
         on_scene: Called before each scene.
 
     Raises:
@@ -114,70 +74,107 @@ def rank(
     """
     if top < 1:
         raise QueryError(f"The {top} best matches were asked for; ask for at least 1.")
+    question = Question.of(asked, include_own=include_own)
     best: list[tuple[float, int, Match]] = []
-    compared, own, failures, damaged = 0, 0, list[MgtsError](), list[str]()
-    for path in scenes:
-        on_scene(path)
-        try:
-            data = read_file(path)
-            if not include_own and hashlib.sha256(data).hexdigest() == probe.sha256:
-                own += 1
-                continue
-            image, damage = decode_picture(data, path)
-            people = search(image)
-        except ImageError as error:
-            failures.append(error)
+    count = 0
+    read = _Scenes(scenes, question.photos, on_scene)
+    for people in search.stream(read, errors="return"):
+        path, image = read.flying.popleft()
+        if isinstance(people, ImageError):
+            read.failures.append(people)
             continue
-        damaged += [damage] if damage else []
-        for row, likeness in enumerate((people.embeddings @ probe.embedding).tolist()):
-            compared += 1
-            if len(best) == top and likeness <= best[0][0]:
+        if isinstance(people, Exception):
+            raise people
+        for row, likeness in enumerate(question.likeness(people.embeddings).tolist()):
+            count += 1
+            if (least is not None and likeness < least) or (len(best) == top and likeness <= best[0][0]):
                 continue
             box = people.boxes[row]
             match = Match(likeness, str(path), box, float(people.scores[row]), crop(image, box))
-            (heapq.heappush if len(best) < top else heapq.heapreplace)(best, (likeness, -compared, match))
+            (heapq.heappush if len(best) < top else heapq.heapreplace)(best, (likeness, -count, match))
     matches = [match for _, _, match in sorted(best, key=lambda item: item[:2], reverse=True)]
-    return Ranking(matches, compared, failures, own, damaged)
+    return Ranking(matches, count, read.failures, read.own, read.damaged)
+
+
+class _Scenes(ReadAhead):
+    """Scenes that can be read, one after another; of the others it is noted why not.
+
+    Attributes:
+        flying: Scenes whose people are not known yet, in order.
+        failures: Of scenes that could not be read.
+        own: Scenes that are a probe's own photo.
+        damaged: Sentences about damaged scenes.
+    """
+
+    def __init__(self, paths: Iterable[Path], own: Collection[str], on_scene: Callable[[Path], None]) -> None:
+        self.flying: deque[tuple[Path, Image]] = deque()
+        self.failures, self.own, self.damaged = list[MgtsError](), 0, list[str]()
+        self._paths, self._photos, self._on_scene = iter(paths), own, on_scene
+        self._next: tuple[Path, Image] | None = None
+
+    def ready(self) -> bool:
+        """Whether there is another one; it is read for that, as nobody but this thread does."""
+        self._next = self._next or self._find()
+        return self._next is not None
+
+    def __next__(self) -> Image:
+        scene, self._next = self._next or self._find(), None
+        if scene is None:
+            raise StopIteration
+        self.flying.append(scene)
+        return scene[1]
+
+    def _find(self) -> tuple[Path, Image] | None:
+        for path in self._paths:
+            self._on_scene(path)
+            try:
+                data = read_file(path)
+                if hashlib.sha256(data).hexdigest() in self._photos:
+                    self.own += 1
+                    continue
+                image, damage = decode_picture(data, path)
+            except ImageError as error:
+                self.failures.append(error)
+                continue
+            self.damaged += [damage] if damage else []
+            return path, image
+        return None
 
 
 def rank_gallery(
     gallery: "Gallery",
-    probe: Probe,
+    asked: "Probe | Sequence[Probe] | Question",
     *,
     top: int = 10,
     where: Filter | None = None,
     exact: bool = False,
     include_own: bool = False,
+    frames: bool = False,
+    again: bool = False,
+    least: float | None = None,
 ) -> Ranking:
-    """Everybody in a gallery compared with the probe.
+    """The sightings of a gallery, and the people in its photos, compared with the probe.
 
     Args:
         gallery: Of the space of the pipeline that made the probe.
-        probe: Whom to find.
+        asked: Whom to find.
         top: How many matches to give, at least 1.
         where: Compare with those it holds for alone.
         exact: Compare with everybody, without the gallery's index.
-        include_own: Compare with the people of the probe's own photo, too.
+        include_own: Compare with the people of the probes' own photos, too; of a `Question`, it says itself.
+        frames: Compare with everybody in every frame, instead of with sightings.
+        again: Rank the best again, by who is alike to whom.
+        least: Give no match that is less alike.
 
     Raises:
         GalleryError: See `Gallery.search`.
     """
-    own = None if include_own else probe.sha256
-    matches = [
-        Match(
-            person.likeness or 0.0,
-            person.source,
-            person.box,
-            person.score,
-            decode_image(person.thumbnail, "thumbnail") if person.thumbnail else None,
-            person.number,
-            person.time,
-            person.camera,
-            live=not person.sha256,
-        )
-        for person in similar_people(gallery, probe.embedding, own=own, top=top, where=where, exact=exact)
-    ]
-    return Ranking(matches, gallery.count(where), [])
+    question = Question.of(asked, include_own=include_own)
+    found = ask(gallery, question, top=top, where=where, exact=exact, frames=frames, again=again)
+    if least is not None:
+        found = [each for each in found if (each.likeness or 0.0) >= least]
+    people, sightings = compared(gallery, where, frames=frames)
+    return Ranking(matches_of(gallery, found), people, [], sightings=sightings)
 
 
 def similar_people(

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from mgts_trt.errors import ImageError, QueryError
 from mgts_trt.gallery import sheet
+from mgts_trt.gallery.match import Match
 from mgts_trt.gallery.probe import Probe, find_probe, parse_query
-from mgts_trt.gallery.ranking import Match, rank, rank_gallery
+from mgts_trt.gallery.ranking import rank, rank_gallery
 from mgts_trt.gallery.sheet import CROP_HW, ranking_sheet
 from mgts_trt.pictures.grid import Card
 from mgts_trt.pictures.image import crop, read_image, write_image
