@@ -61,7 +61,7 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     query = ["search", "-b", bundle, "--query", folder / "0000.png", "--gallery", gallery, "--top", 3]
     code, out, err = run(*query, "--json", tmp_path / "r.json", "--sheet", tmp_path / "s.png")
     assert code == 0, err
-    assert "people in the gallery" in out
+    assert "in the gallery" in out
     result = json.loads((tmp_path / "r.json").read_text())
     assert [match["rank"] for match in result["matches"]] == [1, 2, 3]
     assert not any(match["source"].endswith("0000.png") for match in result["matches"])
