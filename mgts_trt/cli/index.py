@@ -57,6 +57,12 @@ def index(
             "By default 5.",
         ),
     ] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Give a live stream up that brings no frame in N attempts; otherwise never."
+        ),
+    ] = None,
     thumbnails: Annotated[bool, typer.Option(help="Keep a small picture of each person.")] = True,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,
@@ -100,6 +106,7 @@ def index(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.bundle.manifest import MANIFEST
     from mgts_trt.gallery import Gallery, Space
+    from mgts_trt.gallery.indexing.cameras import up_of
     from mgts_trt.gallery.indexing.index import index as run_index
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
@@ -118,7 +125,7 @@ def index(
     folder = find_bundle(bundle)
     opened = Bundle.open(folder)
     mode = mode or stored_mode(gallery) or default_mode(opened)
-    live = LiveOptions(limit, duration)
+    live = LiveOptions(limit, duration, attempts=attempts)
     live = live if silence is None else live._replace(silence=silence)
     with (
         nullcontext()
@@ -141,6 +148,8 @@ def index(
                 done = report.frames + report.skipped + len(report.failures)
                 doing = "stopping" if stop.is_set() else "indexing"
                 rate = f"{report.rate:.1f} images/s"
+                if report.cameras:
+                    rate += f", {up_of(report.cameras)} of {len(report.cameras)} cameras up"
                 bar.update(task, total=report.expected, completed=done, rate=rate, description=doing)
 
             def on_warm_up(done: int, steps: int) -> None:
@@ -217,6 +226,8 @@ def _stopping(*, alone: bool) -> Iterator[tuple[threading.Event, list[int]]]:
 
 
 def _print_report(report: "IndexReport", gallery: str) -> None:
+    from mgts_trt.gallery.indexing.cameras import told_in_words
+
     told = [f"not indexed: {failure.error}" for failure in report.failures]
     for sentences in (told, [f"indexed as far as it could be decoded: {damage}" for damage in report.damaged]):
         for sentence in sentences[:_SHOWN_FAILURES]:
@@ -230,5 +241,7 @@ def _print_report(report: "IndexReport", gallery: str) -> None:
     parts += [f"{len(report.damaged):,} of damaged files"] * bool(report.damaged)
     parts += [f"{len(report.failures):,} failed and will be tried again next time"] * bool(report.failures)
     out.print(f"{', '.join(parts)}; {report.rate:.1f} images/s; gallery {without_login(gallery)}")
+    for state in report.cameras:
+        out.print(f"camera {state.name}: {told_in_words(state)}")
     if report.interrupted:
         out.print("Interrupted; what had been searched is stored. Run the same command again to go on.")

@@ -11,11 +11,11 @@ from mgts_trt._typing import Image
 from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
+from mgts_trt.gallery.indexing.cameras import Cameras, CameraState
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.indexing.reading import (
     Corrected,
-    Dropped,
     Failure,
     LiveOptions,
     Note,
@@ -49,6 +49,7 @@ class IndexReport:
         skipped: Frames the gallery had already.
         corrected: Frames the gallery had already, but of another camera than is told now.
         dropped: Frames of live streams that came faster than they could be searched.
+        cameras: How each live stream is doing, in the order of the sources.
         failures: Pictures, videos and streams that could not be read; they are tried again next time.
         damaged: Sentences about pictures that are damaged, and indexed as far as they could be decoded.
         expected: Frames there are in all, of videos not yet read as they announce; None with a live stream.
@@ -61,6 +62,7 @@ class IndexReport:
     skipped: int = 0
     corrected: int = 0
     dropped: int = 0
+    cameras: Sequence[CameraState] = ()
     failures: list[Failure] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     expected: int | None = None
@@ -81,6 +83,7 @@ def index(
     every: int = 1,
     thumbnails: bool = True,
     live: LiveOptions | None = None,
+    cameras: Cameras | None = None,
     batch: int = 64,
     latency: float = 2.0,
     optimise: bool = True,
@@ -107,6 +110,7 @@ def index(
         every: Of videos and live streams, every n-th frame is taken.
         thumbnails: Whether to keep a small picture of each person.
         live: How long to watch live streams; without it, until they end or `stop`.
+        cameras: Takes the state of each live stream, for who wants to look at it meanwhile.
         batch: Frames written with one commit.
         latency: Seconds until what has been searched is written, even if a batch is not full.
         optimise: Whether to optimise the gallery now and then, and at the end.
@@ -130,11 +134,14 @@ def index(
     start, stop, live = time.monotonic(), stop or threading.Event(), live or LiveOptions()
     report = IndexReport(expected=count_expected(sources, every))
     read = Channel[Read](max(ROOM, search.batch_size), stop)
-    readers = _Readers(sources, gallery, read, every, live)
+    cameras = cameras or Cameras()
+    readers = _Readers(sources, gallery, read, every, live, cameras, search.batch_size)
     followers = Followers(gallery, live.silence)
     writer = _Writer(gallery, followers, thumbnails, batch, latency, optimise, stop)
 
     def tell() -> None:
+        report.cameras = cameras.states()
+        report.dropped = sum(state.dropped for state in report.cameras)
         report.seconds = time.monotonic() - start
         on_progress(report)
 
@@ -163,6 +170,7 @@ def index(
         finally:
             readers.finish()
     readers.check()
+    tell()
     return replace(
         report,
         frames=writer.frames,
@@ -228,8 +236,6 @@ class _Pictures(ReadAhead):
                     report.skipped += item.frames
                 case Corrected():
                     report.corrected += item.frames
-                case Dropped():
-                    report.dropped += item.frames
                 case Recounted() if report.expected is not None:
                     report.expected += item.frames
                 case Note():
@@ -242,11 +248,22 @@ class _Readers:
     """Threads that read: one for all files, and one for each live stream."""
 
     def __init__(
-        self, sources: Sequence[Source], gallery: Gallery, channel: Channel[Read], every: int, live: LiveOptions
+        self,
+        sources: Sequence[Source],
+        gallery: Gallery,
+        channel: Channel[Read],
+        every: int,
+        live: LiveOptions,
+        cameras: Cameras,
+        together: int,
     ) -> None:
         files = [source for source in sources if source.kind != "stream"]
         streams = [source for source in sources if source.kind == "stream"]
-        tasks = [partial(read_stream, source, channel, every=every, live=live) for source in streams]
+        room = max(1, together // max(1, len(streams)))  # no more frames of each wait than are searched at once
+        tasks = [
+            partial(read_stream, source, channel, every=every, live=live, camera=cameras.add(source), room=room)
+            for source in streams
+        ]
         if files:
             tasks.append(partial(read_files, files, gallery, channel, every=every))
         self._channel = channel

@@ -16,7 +16,7 @@ from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import count_frames, video_frames
+from mgts_trt.gallery.indexing.video import LONGEST_WAIT, count_frames, video_frames
 from mgts_trt.gallery.retracking import is_tracked, retrack
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
@@ -25,8 +25,8 @@ from mgts_trt.pictures.decoding import decode_picture
 from mgts_trt.pictures.image import read_file
 from mgts_trt.tracking.tracker import TrackerOptions
 
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds before each attempt to open a broken stream again; after the last it is given up."""
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+"""Seconds before each attempt to open a broken stream again; the last of them before all further ones."""
 
 _CHUNK = 32
 """Picture files read before the gallery is asked which of them it has."""
@@ -73,13 +73,6 @@ class Corrected:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """Frames of a live stream that came while there was no room for them."""
-
-    frames: int
-
-
-@dataclass(frozen=True)
 class Recounted:
     """A video has more frames than its container announced, or fewer."""
 
@@ -94,7 +87,7 @@ class Note:
     text: str
 
 
-Read: TypeAlias = Picture | Failure | Skipped | Corrected | Dropped | Recounted | Note
+Read: TypeAlias = Picture | Failure | Skipped | Corrected | Recounted | Note
 
 
 class LiveOptions(NamedTuple):
@@ -105,7 +98,11 @@ class LiveOptions(NamedTuple):
     duration: float | None = None
     """Seconds."""
     pauses: Sequence[float] = PAUSES
-    """Seconds before each attempt to open it again."""
+    """Seconds before each attempt to open it again, the last of them before all further ones."""
+    attempts: int | None = None
+    """In a row, without a frame, until it is given up; without, never."""
+    patience: float = LONGEST_WAIT
+    """Seconds without a frame until it counts as down."""
     silence: float = TrackerOptions().patience
     """Seconds without a person after which their sighting ends."""
 

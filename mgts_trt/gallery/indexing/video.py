@@ -14,7 +14,7 @@ from mgts_trt.gallery.indexing.container import read_structure
 from mgts_trt.pictures.decoding import silent_opencv
 
 LONGEST_WAIT = 10.0
-"""Seconds to wait for a stream to open, or for its next frame."""
+"""Seconds to wait for a stream to open, or for its next frame: without one for so long, it counts as down."""
 
 _LOST = 0.95
 """Of the frames a container announces: with fewer, a gap in its structure is taken for the reason."""
@@ -76,15 +76,19 @@ def video_frames(path: str, wanted: Callable[[int], bool]) -> Generator[VideoFra
         return number
 
 
-def stream_frames(url: str) -> Iterator[VideoFrame]:
-    """Frames of a stream as they come, until it breaks or ends, or none comes in ten seconds.
+def stream_frames(url: str, patience: float = LONGEST_WAIT) -> Iterator[VideoFrame]:
+    """Frames of a stream as they come, until it breaks or ends, or none comes for a while.
 
     The iterator's end does not tell why; a stream that cannot be opened has no frame.
+
+    Args:
+        url: Of the stream.
+        patience: Seconds to wait for it to open, and for each frame.
 
     Raises:
         SourceError: What is there is a recording.
     """
-    with opened_video(url) as capture:
+    with opened_video(url, patience) as capture:
         number = 0
         if (announced := _announced(capture)) > 1:  # 1: a picture, which may be another at the next attempt
             raise SourceError(
@@ -97,15 +101,20 @@ def stream_frames(url: str) -> Iterator[VideoFrame]:
 
 
 @contextmanager
-def opened_video(location: str) -> Iterator[cv2.VideoCapture]:
-    """A video file or stream, for as long as the block lasts; whether it could be opened shows with its first frame."""
+def opened_video(location: str, patience: float = LONGEST_WAIT) -> Iterator[cv2.VideoCapture]:
+    """A video file or stream, for as long as the block lasts; whether it could be opened shows with its first frame.
+
+    Args:
+        location: Path or URL.
+        patience: Seconds to wait for a stream to open, and for each frame.
+    """
     # What FFmpeg prints of its own accord is raised as errors here; -8 is its AV_LOG_QUIET.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Where nothing moves some videos have no frames for a while, only sound; after 4096 packets of it OpenCV would take
     # the video for ended.
     os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(2**31 - 1))
     # A file on a slow disk has not ended. 0 is without limit.
-    timeout = int(LONGEST_WAIT * 1000) if "://" in location else 0
+    timeout = int(patience * 1000) if "://" in location else 0
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
     with silent_opencv():
         capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, timeouts)

@@ -1,4 +1,4 @@
-"""Live streams, watched: opened again when they break, and left when they end."""
+"""Live streams, watched: opened again when they break, for ever, and left when they end."""
 
 import hashlib
 import http.client
@@ -12,9 +12,12 @@ import numpy as np
 from mgts_trt._typing import Image
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.frame import Frame
+from mgts_trt.gallery.indexing.cameras import Camera, Cameras
 from mgts_trt.gallery.indexing.channel import Channel
-from mgts_trt.gallery.indexing.reading import Dropped, Failure, LiveOptions, Note, Picture, Read
+from mgts_trt.gallery.indexing.diagnosis import why_silent
+from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
 from mgts_trt.gallery.indexing.sources import Source
+from mgts_trt.gallery.indexing.stream_clock import StreamClock
 from mgts_trt.gallery.indexing.video import stream_frames
 
 _COMPARED = 32
@@ -23,72 +26,150 @@ _COMPARED = 32
 _REPEATS = 2
 """Times a stream begins anew with the same frames until it is taken for a recording."""
 
+_UNCHANGED = 5
+"""Times a picture on a web server is the same when it is opened again until it is taken for one that stays."""
+
 _PATIENCE = 5.0
 """Seconds to wait for a web server to tell whether it has a recording."""
 
 
-def read_stream(source: Source, channel: Channel[Read], *, every: int, live: LiveOptions) -> None:
-    """Watch a live stream; one that breaks is opened again, and given up after some attempts that bring no frame.
+def read_stream(
+    source: Source,
+    channel: Channel[Read],
+    *,
+    every: int,
+    live: LiveOptions,
+    camera: Camera | None = None,
+    room: int = 1,
+) -> None:
+    """Watch a live stream; one that breaks, stalls or cannot be opened is tried again, as often as it takes.
 
-    A picture that is the same at every attempt, and a recording that has been played, are at their end, which is noted.
-    It never waits for room: a frame there is no room for is dropped, so that what is read is always recent.
+    A picture on a web server that is the same at every attempt, and a recording that has been played, are at their end,
+    which is noted. It never waits for room: a new frame takes the place of the oldest that still waits, so that what is
+    searched is always recent. Frames are numbered through all openings, and their times never go back, see
+    `StreamClock`.
 
     Args:
         source: A stream.
         channel: Takes what is read; watching ends when it does.
         every: Every n-th frame is taken.
         live: When to stop.
+        camera: Is told how the stream is doing.
+        room: Most frames of it that wait to be searched.
     """
+    camera = camera or Cameras().add(source)
+    watch = _Watch(source, channel, every, live, camera, room)
     try:
-        _watch(source, channel, every, live)
+        watch.run()
     except SourceError as error:
-        channel.put(Failure(source.name, error))
+        camera.ended(str(error))
+        channel.tell(Failure(source.name, error))
+    else:
+        camera.ended(watch.end)
 
 
-def _watch(source: Source, channel: Channel[Read], every: int, live: LiveOptions) -> None:
-    start, seen, taken, attempt = time.monotonic(), _Openings(), 0, 0
-    while not channel.ended:
-        brought = new = 0
-        for found in stream_frames(source.location):
-            brought += 1
-            if channel.ended or _over(start, live):
+class _Watch:
+    """One stream, from its first attempt to its end.
+
+    Attributes:
+        end: Why it is at its end; None where it was told to stop.
+    """
+
+    def __init__(
+        self, source: Source, channel: Channel[Read], every: int, live: LiveOptions, camera: Camera, room: int
+    ) -> None:
+        self.end: str | None = None
+        self._source, self._channel, self._every, self._live = source, channel, every, live
+        self._camera, self._room = camera, room
+        self._start, self._clock, self._seen = time.monotonic(), StreamClock(), _Openings(_on_web(source.location))
+        self._taken = self._frames = 0
+        self._brought = self._new = 0  # frames of this opening, and those that are not the picture of the last one
+
+    def run(self) -> None:
+        """Watch. Raises `SourceError` where it is given up, or what is there is a recording of known length."""
+        seen, live, pauses = self._seen, self._live, self._live.pauses
+        attempt = failed = unchanged = 0
+        while not self._channel.ended:
+            stalled = self._read_opening()
+            if stalled is None:
                 return
-            if not seen.add(found.image):
-                continue
-            new += 1
-            if found.number % every:
-                continue
-            frame = Frame(source.name, found.number, time=round(time.time(), 3), camera=source.camera)
-            if not channel.put(Picture(frame, found.image), wait=False):
-                channel.put(Dropped(1))
-                continue
-            taken += 1
-            if live.limit is not None and taken >= live.limit:
+            seen.end()
+            if self._new and (seen.repeats == _REPEATS or (seen.openings == 1 and _has_length(self._source.location))):
+                self._note_end("is a recording, and has ended. Download it to index it as a video.")
                 return
-        seen.end()
-        if new and (seen.repeats == _REPEATS or (seen.openings == 1 and _has_length(source.location))):
-            channel.put(Note(f"{source.name} is a recording, and has ended. Download it to index it as a video."))
-            return
-        attempt = 0 if new else attempt
-        if attempt == len(live.pauses):
-            if not brought:
-                raise _lost(source.name, seen.frames, attempt)
-            channel.put(Note(f"{source.name} shows one picture, which does not change: it is taken for its end."))
-            return
-        what = f"broke after {brought:,} frames" if new else "shows the same picture" if brought else "cannot be opened"
-        channel.put(Note(f"{source.name} {what}; trying again in {live.pauses[attempt]:g} s"))
-        left = math.inf if live.duration is None else max(start + live.duration - time.monotonic(), 0.0)
-        if channel.pause(min(live.pauses[attempt], left)):
-            return
-        if _over(start, live):
-            if not seen.frames:
-                raise _lost(source.name, 0, attempt)
-            return
-        attempt += 1
+            failed = 0 if self._brought else failed + 1
+            unchanged = 0 if self._new else unchanged + bool(self._brought)
+            attempt = 0 if self._new else attempt
+            if unchanged == _UNCHANGED:
+                self._note_end("shows one picture, which does not change: it is taken for its end.")
+                return
+            what = self._what_happened(stalled)
+            self._camera.down(f"It {what}.")
+            if failed == live.attempts:
+                raise _lost(self._source.name, seen.frames, failed, what)
+            pause = pauses[min(attempt, len(pauses) - 1)]
+            if attempt < len(pauses):
+                rhythm = "every" if 0 < attempt == len(pauses) - 1 else "in"
+                self._channel.tell(Note(f"{self._source.name} {what}; trying again {rhythm} {pause:g} s"))
+            left = math.inf if live.duration is None else max(self._start + live.duration - time.monotonic(), 0.0)
+            if self._channel.pause(min(pause, left)):
+                return
+            if self._is_over():
+                if not seen.frames:
+                    raise _lost(self._source.name, 0, failed, what)
+                return
+            attempt += 1
+
+    def _read_opening(self) -> bool | None:
+        """Take frames until the stream breaks: whether it stalled; None where nothing more is to be read."""
+        self._brought = self._new = 0
+        last = time.monotonic()
+        for found in stream_frames(self._source.location, self._live.patience):
+            last = time.monotonic()
+            self._brought += 1
+            if self._channel.ended or self._is_over():
+                return None
+            if self._seen.add(found.image) and not self._take(found.image):
+                return None
+        return self._brought > 0 and time.monotonic() - last >= 0.9 * self._live.patience
+
+    def _take(self, image: Image) -> bool:
+        """Hand on a frame, if it is one of those wanted; False where no more is to be read."""
+        now = self._clock.now()
+        before = self._camera.up(now)
+        if before.standing == "down" and before.last_frame is not None and not self._new:
+            self._channel.tell(Note(f"{self._source.name} is back after {now - before.last_frame:,.0f} s"))
+        self._new += 1
+        number, self._frames = self._frames, self._frames + 1
+        if number % self._every:
+            return True
+        frame = Frame(self._source.name, number, time=now, camera=self._source.camera)
+        gone = self._channel.put_newest(Picture(frame, image), self._source.location, self._room)
+        if gone is None:
+            return False
+        self._taken += 1 - gone
+        self._camera.took(1 - gone, gone)
+        return self._live.limit is None or self._taken < self._live.limit
+
+    def _what_happened(self, stalled: bool) -> str:
+        if self._new:
+            return f"brought no frame for {self._live.patience:g} s" if stalled else f"broke after {self._new:,} frames"
+        return "shows the same picture" if self._brought else f"cannot be opened: {why_silent(self._source.location)}"
+
+    def _note_end(self, why: str) -> None:
+        self.end = f"It {why}"
+        self._channel.tell(Note(f"{self._source.name} {why}"))
+
+    def _is_over(self) -> bool:
+        return self._live.duration is not None and time.monotonic() - self._start >= self._live.duration
 
 
 class _Openings:
     """What a stream brought each time it was opened: a source that always begins anew is told from one that goes on.
+
+    Args:
+        web: Whether it may be a picture on a web server. A camera of another kind that shows one picture all the time
+            looks into the dark.
 
     Attributes:
         frames: Of all openings.
@@ -96,15 +177,16 @@ class _Openings:
         repeats: How often in a row an opening brought the frames of the one before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, web: bool) -> None:
         self.frames = self.openings = self.repeats = 0
+        self._web = web
         self._before, self._now = _Opening(), _Opening()
 
     def add(self, image: Image) -> bool:
         """Take note of a frame; False if there is but one picture, in this opening so far as in the last one."""
         self.frames += 1
         self._now.add(image)
-        one = self._now.still and self._before.still and self._now.first[:1] == self._before.first[:1]
+        one = self._web and self._now.still and self._before.still and self._now.first[:1] == self._before.first[:1]
         return not one or self._now.frames > self._before.frames
 
     def end(self) -> None:
@@ -112,7 +194,8 @@ class _Openings:
         if not self._now.frames:
             return
         self.openings += 1
-        self.repeats = self.repeats + 1 if self._now == self._before else 0
+        same = self._now == self._before and (self._web or not self._now.still)
+        self.repeats = self.repeats + 1 if same else 0
         self._before, self._now = self._now, _Opening()
 
 
@@ -136,9 +219,13 @@ class _Opening:
         self.still = self.still and digest == self.first[0]
 
 
+def _on_web(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
+
+
 def _has_length(url: str) -> bool:
     """Whether a web server tells how long the video there is, as it does of a file and not of a stream."""
-    if not url.startswith(("http://", "https://")):
+    if not _on_web(url):
         return False
     try:
         with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
@@ -148,17 +235,12 @@ def _has_length(url: str) -> bool:
         return False
 
 
-def _over(start: float, live: LiveOptions) -> bool:
-    return live.duration is not None and time.monotonic() - start >= live.duration
-
-
-def _lost(name: str, frames: int, attempts: int) -> SourceError:
+def _lost(name: str, frames: int, attempts: int, what: str) -> SourceError:
+    tried = f"{attempts} {'attempt' if attempts == 1 else 'attempts'}"
     if frames:
         return SourceError(
-            f"The stream {name} broke after {frames:,} frames in all, and could not be opened again. Check the camera "
-            "and the network, and run the command again."
+            f"The stream {name} broke after {frames:,} frames in all, and could not be opened again in {tried}: it "
+            f"{what}. Check the camera and the network, and run the command again."
         )
-    return SourceError(
-        f"The stream {name} cannot be opened ({attempts + 1} attempts): nobody answers there, the user name or "
-        "password is wrong, or it is no video. Check the URL in a player."
-    )
+    reason = what.partition(": ")[2]
+    return SourceError(f"The stream {name} cannot be opened ({tried}): {reason}. Check the URL in a player.")

@@ -350,7 +350,7 @@ def test_a_stream_that_is_gone(search: PersonSearch, gallery: Gallery, tmp_path:
     write_scenes(tmp_path / "in", range(3))
     notes = []
     sources = find_sources([url, str(tmp_path / "in")])
-    report = index(search, sources, gallery, live=LiveOptions(pauses=(0.01, 0.01)), on_note=notes.append)
+    report = index(search, sources, gallery, live=LiveOptions(pauses=(0.01, 0.01), attempts=3), on_note=notes.append)
     assert report.frames == 3
     assert len(notes) == 2
     (failure,) = report.failures

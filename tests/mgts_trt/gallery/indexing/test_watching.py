@@ -28,7 +28,7 @@ def watch(search: PersonSearch, gallery: Gallery):
 
     def _watch(url: str, pauses: tuple[float, ...] = (0.01, 0.01), **live: object) -> tuple[IndexReport, list[str]]:
         notes: list[str] = []
-        options = LiveOptions(pauses=pauses, **live)
+        options = LiveOptions(pauses=pauses, **{"attempts": 3, **live})
         return index(search, find_sources([url]), gallery, live=options, on_note=notes.append), notes
 
     return _watch
