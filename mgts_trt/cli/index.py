@@ -1,11 +1,6 @@
 """`mgts-trt index`: photos, videos and live streams into a gallery."""
 
-import os
-import signal
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +8,9 @@ import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.stopping import stopping
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.errors import MgtsError
-from mgts_trt.machine.signals import signals_handled
 from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
@@ -134,7 +129,7 @@ def index(
             opened, mode=mode, backend=backend, precision=precision, threads=threads, batch_size=batch
         ) as pipeline,
         Gallery.create(gallery, Space.of(opened, mode)) as store,
-        _stopping(alone=not workers) as (stop, signals),
+        stopping(alone=not workers) as (stop, signals),
     ):
         if store.sightings is None:
             warn(
@@ -199,30 +194,6 @@ def index(
         raise MgtsError(f"Nothing was indexed: {len(report.failures)} of {len(found)} sources failed, as said above.")
     if strict and (report.failures or report.damaged or beside.unseen):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _stopping(*, alone: bool) -> Iterator[tuple[threading.Event, list[int]]]:
-    """An event that Ctrl-C and SIGTERM set, and which of them did; a second one breaks off at once.
-
-    Args:
-        alone: Whether this process has no workers, which would outlive it.
-    """
-    stop, signals = threading.Event(), list[int]()
-
-    def on_signal(number: int, _: object) -> None:
-        if signals and not alone:
-            raise KeyboardInterrupt
-        if signals:
-            # At once: not before a camera that says nothing has been waited for, see `_Readers.finish`.
-            if sys.stderr.isatty():
-                os.write(2, b"\x1b[?25h\n")  # the cursor, which the progress bar hid
-            os._exit(128 + number)
-        signals.append(number)
-        stop.set()
-
-    with signals_handled(on_signal, signal.SIGINT, signal.SIGTERM):
-        yield stop, signals
 
 
 def _print_report(report: "IndexReport", gallery: str) -> None:
