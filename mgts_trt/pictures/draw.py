@@ -23,6 +23,7 @@ def draw_people(
     masks: Bools | Callable[[int], Bools] | None = None,
     labels: Sequence[str] | None = None,
     unmasked: Bools | None = None,
+    colours: Sequence[int] | None = None,
 ) -> Image:
     """Draw every person with a colour of their own, repeating after seven: mask, box, label.
 
@@ -37,6 +38,7 @@ def draw_people(
         labels: N texts to write instead of the scores.
         unmasked: bool [N]: for whom no mask was found, so that the box stands for it. These boxes are dashed and not
             tinted, and a legend at the bottom says what that means.
+        colours: N numbers, of which each has its colour, such as those of tracks; by default the rows'.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -47,7 +49,8 @@ def draw_people(
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     scores = np.asarray(scores).reshape(-1)
     texts = [f"{score:.2f}" for score in scores] if labels is None else list(labels)
-    if not len(boxes) == len(scores) == len(texts):
+    numbers = list(range(len(boxes))) if colours is None else list(colours)
+    if not len(boxes) == len(scores) == len(texts) == len(numbers):
         raise ImageError(
             f"There are {len(boxes)} boxes, {len(scores)} scores and {len(texts)} labels to draw, but each person has "
             "one of each. Pass rows of one result."
@@ -62,9 +65,9 @@ def draw_people(
     order = np.argsort(scores, kind="stable")
     if masks is not None:
         for i in order[~dashed[order]]:
-            _tint(picture, masks(int(i)) if callable(masks) else masks[i], rgb(_colour(i)))
+            _tint(picture, masks(int(i)) if callable(masks) else masks[i], rgb(_colour(numbers[i])))
     for i in order:
-        _draw_box(picture, boxes[i], texts[i], _colour(i), dashed=bool(dashed[i]))
+        _draw_box(picture, boxes[i], texts[i], _colour(numbers[i]), dashed=bool(dashed[i]))
     if dashed.any():
         _draw_legend(picture)
     return picture

@@ -13,6 +13,9 @@ from mgts_trt.pictures.kinds import HEAD, Kind, kind_of
 DRAWN = ".people.jpg"
 """What `detect` appends to a picture's name for the one it draws; beside it lies `.json`."""
 
+FILMED = ".people.mp4"
+"""What `detect` appends to a video's name for the one it draws; beside it lies `.jsonl`."""
+
 _PICTURES: tuple[Kind, ...] = ("picture",)
 
 
@@ -23,7 +26,7 @@ class Found:
     Attributes:
         files: Paths with their kinds; of a folder sorted.
         others: How many files of a folder are neither pictures nor videos, or not of the kind wanted, by suffix.
-        drawn: How many pictures of a folder are `detect`'s own drawings.
+        drawn: How many pictures and videos of a folder are `detect`'s own drawings.
         unseen: Sentences on what could not be looked into: folders, links to folders.
     """
 
@@ -125,9 +128,10 @@ def _place(file: Path) -> str | None:
 
 
 def _add(found: Found, file: Path, kinds: Collection[Kind], names: set[str]) -> None:
-    if file.name.endswith(DRAWN) and f"{file.name.removesuffix(DRAWN)}.json" in names:
-        found.drawn += 1
-        return
+    for drawn, numbers in ((DRAWN, ".json"), (FILMED, ".jsonl")):
+        if file.name.endswith(drawn) and f"{file.name.removesuffix(drawn)}{numbers}" in names:
+            found.drawn += 1
+            return
     kind = _kind(file)
     if kind is not None and kind in kinds:
         found.files.append((file, kind))
@@ -160,20 +164,42 @@ def list_pictures(sources: Sequence[Path], *, without: Path | None = None) -> tu
     Raises:
         ImageError: A source does not exist, or there is no picture at all.
     """
-    together, pictures = Found(), dict[str, Path]()
-    bases = []
-    for source in sources:
-        found = look_into(source, without=without)
-        bases.append(os.path.abspath(source) if place_kind(source) == "folder" else _parent(source))
-        pictures.update({os.path.abspath(file): file for file, _ in found.files})
-        together.add(found)
-    if not pictures:
+    files, together = list_files([(source, True) for source in sources], without=without)
+    if not files:
         what = f" ({'; '.join(told)})" if (told := together.told[:3]) else ""
         raise ImageError(
             f"No pictures in {', '.join(str(source) for source in sources)}{what}. Name a photo or a folder of photos."
         )
-    base = os.path.commonpath(bases)
-    return [(path, Path(os.path.relpath(absolute, base))) for absolute, path in pictures.items()], together
+    return [(path, name) for path, name, _ in files], together
+
+
+def list_files(
+    places: Sequence[tuple[Path, bool]], kinds: Collection[Kind] = _PICTURES, *, without: Path | None = None
+) -> tuple[list[tuple[Path, Path, Kind]], Found]:
+    """Every file of places, with its name below the folder that all of them have in common, and its kind.
+
+    Args:
+        places: Files and folders, each with whether a user has named it, see `look_into`. What is named twice is there
+            once.
+        kinds: What is wanted of folders.
+        without: As of `look_into`.
+
+    Returns:
+        The files, possibly none, and what else was found.
+
+    Raises:
+        ImageError: A place does not exist.
+    """
+    together, files = Found(), dict[str, tuple[Path, Kind]]()
+    bases = []
+    for place, named in places:
+        found = look_into(place, kinds, named=named, without=without)
+        bases.append(os.path.abspath(place) if place_kind(place) == "folder" else _parent(place))
+        files.update({os.path.abspath(file): (file, kind) for file, kind in found.files})
+        together.add(found)
+    base = os.path.commonpath(bases) if bases else ""
+    listed = [(path, Path(os.path.relpath(absolute, base)), kind) for absolute, (path, kind) in files.items()]
+    return listed, together
 
 
 def _parent(file: Path) -> str:
