@@ -1,9 +1,5 @@
-"""`mgts-trt detect`: pictures in, JSON and annotated pictures out."""
+"""`mgts-trt detect`: pictures and videos in, JSON and annotated pictures and videos out."""
 
-import json
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,159 +16,136 @@ from mgts_trt.cli.options import (
     TopOption,
 )
 from mgts_trt.cli.outputs import make_folder
-from mgts_trt.counts import people_of
-from mgts_trt.errors import ImageError, MgtsError
+from mgts_trt.cli.stopping import stopping
+from mgts_trt.counts import frames_of, people_of
 
 if TYPE_CHECKING:
-    from mgts_trt.runtime.people import People
+    from collections.abc import Sequence
+
+    from mgts_trt.annotating.annotate import Report
+    from mgts_trt.annotating.inputs import Input
     from mgts_trt.runtime.pipeline import PersonSearch
 
 
-@dataclass(frozen=True)
-class Detected:
-    """What became of one picture: the people in it, and the error that kept it from being searched or written.
-
-    `damage` is a sentence, if the file is damaged and the people are those of what could be decoded.
-    """
-
-    path: Path
-    people: "People | None"
-    error: MgtsError | None
-    damage: str | None = None
-
-
-def search_pictures(
-    search: "PersonSearch",
-    pictures: Sequence[tuple[Path, Path]],
-    out: Path,
-    *,
-    top: int | None = None,
-    draw: bool = True,
-    embeddings: bool = True,
-) -> Iterator[Detected]:
-    """Search pictures one after the other; one that cannot be read, drawn or written costs itself alone.
-
-    Args:
-        search: An open pipeline.
-        pictures: From `list_pictures`.
-        out: Folder for `NAME.json` and, with `draw`, `NAME.people.jpg`; made if it is not there.
-        top: See `PersonSearch.__call__`.
-        draw: Write annotated pictures.
-        embeddings: Put embeddings into the JSON.
-
-    Raises:
-        BackendError: The backend fails.
-    """
-    from mgts_trt.pictures.folders import DRAWN
-    from mgts_trt.pictures.image import read_picture, write_image
-
-    for path, name in pictures:
-        people, target = None, out / name
-        try:
-            image, damage = read_picture(path)
-            people = search(image, top=top)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps({"file": str(path), "damage": damage, **_entries(people, embeddings)}, indent=1)
-            target.with_name(f"{name.name}.json").write_text(text + "\n", encoding="utf-8")
-            if draw:
-                write_image(target.with_name(f"{name.name}{DRAWN}"), people.draw(image))
-        except ImageError as error:
-            yield Detected(path, people, error)
-        except OSError as error:
-            yield Detected(path, people, MgtsError(f"{path}: cannot write to {target.parent}: {error.strerror}."))
-        except MemoryError:
-            yield Detected(path, people, MgtsError(f"{path}: there is not enough memory for it. Scale it down first."))
-        else:
-            yield Detected(path, people, None, damage)
-
-
-def _entries(people: "People", embeddings: bool) -> dict[str, object]:
-    entries = people.to_dict()
-    if not embeddings:
-        rows = entries["people"]
-        if isinstance(rows, list):
-            for row in rows:
-                del row["embedding"]
-    return entries
-
-
 def detect(
-    sources: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Photos, videos, folders of them, patterns like 'shop/**/*.mp4', the number of a webcam, or URLs of "
+            "streams.",
+        ),
+    ],
     bundle: BundleOption = None,
-    out_folder: Annotated[Path, typer.Option("--out", "-o", help="Folder for JSON and annotated pictures.")] = Path(
-        "out"
-    ),
+    out_folder: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for JSON and annotated pictures and videos.")
+    ] = Path("out"),
     mode: ModeOption = None,
     people: TopOption = None,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
-    draw: Annotated[bool, typer.Option(help="Write annotated pictures.")] = True,
-    embeddings: Annotated[bool, typer.Option(help="Put embeddings into the JSON.")] = True,
+    draw: Annotated[bool, typer.Option(help="Write annotated pictures and videos.")] = True,
+    masks: Annotated[bool | None, typer.Option(help="Draw masks; by default in photos alone.")] = None,
+    embeddings: Annotated[
+        bool | None, typer.Option(help="Put embeddings into the JSON; by default into that of photos alone.")
+    ] = None,
+    track: Annotated[bool, typer.Option(help="Give people in videos and streams the numbers of their tracks.")] = True,
+    every: Annotated[int, typer.Option(min=1, metavar="N", help="Of videos and streams, every N-th frame.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of each webcam and stream, N frames.")] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0.0, metavar="S", help="Watch each webcam and stream for S seconds.")
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 1 if a picture is damaged, or something was not read or written."),
     ] = False,
 ) -> None:
-    """Find and describe the people in photos: NAME.json and NAME.people.jpg for each."""
-    from mgts_trt.pictures.folders import list_pictures
+    """Find and describe the people in photos, videos and streams.
+
+    A photo's results are NAME.json and NAME.people.jpg; of all others NAME.jsonl, a line a frame, and NAME.people.mp4.
+    """
+    from rich.progress import TextColumn
+
+    from mgts_trt.annotating.annotate import annotate
+    from mgts_trt.annotating.inputs import check_names, find_inputs
+    from mgts_trt.annotating.results import Wanted, fitting_mode
+    from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.runtime.pipeline import PersonSearch
 
-    pictures, found = list_pictures(sources, without=out_folder)
+    inputs, beside = find_inputs(sources, out=out_folder)
     make_folder(out_folder)
-    _check_names(pictures, out_folder)
-    with PersonSearch.open(
-        find_bundle(bundle), mode=mode, backend=backend, precision=precision, threads=threads
-    ) as search:
-        seen, searched, failures, damages, milliseconds = 0, 0, [], [], 0.0
-        with progress() as bar:
-            task = bar.add_task("searching", total=len(pictures))
-            for result in search_pictures(search, pictures, out_folder, top=people, draw=draw, embeddings=embeddings):
-                bar.advance(task)
-                if result.error is not None:
-                    failures.append(result)
-                if result.damage:
-                    damages.append(result.damage)
-                if result.people is not None:
-                    searched += 1
-                    seen += len(result.people)
-                    milliseconds += result.people.timings["total"]
-        done = len(pictures) - len(failures)
-        if not done and len(pictures) == 1 and failures[0].error:
-            raise failures[0].error
-        for failure in failures:
-            warn(f"skipped: {failure.error}")
-        for damage in damages:
+    check_names(inputs, out_folder)
+    wanted = Wanted(draw, masks, embeddings, track)
+    opened = Bundle.open(find_bundle(bundle))
+    mode = mode or fitting_mode(opened, inputs, wanted, precision)
+    with (
+        PersonSearch(
+            opened, mode=mode, backend=backend, precision=precision, threads=threads, batch_size=None
+        ) as search,
+        stopping() as (stop, signals),
+    ):
+        with progress(TextColumn("{task.fields[rate]}")) as bar:
+            task = bar.add_task("searching", total=None, rate="")
+
+            def on_progress(report: "Report") -> None:
+                doing = "stopping" if stop.is_set() else "searching"
+                rate = f"{report.rate:.1f} frames/s"
+                bar.update(task, total=report.expected, completed=report.searched, rate=rate, description=doing)
+
+            report = annotate(
+                search,
+                inputs,
+                out_folder,
+                wanted=wanted,
+                every=every,
+                top=people,
+                live=LiveOptions(limit, duration),
+                stop=stop,
+                on_progress=on_progress,
+                on_note=warn,
+            )
+        if len(report.failures) == 1 == len(inputs) and not report.frames:
+            raise report.failures[0].error
+        for failure in report.failures:
+            warn(f"skipped: {failure.error}" if not _is_film(inputs, failure.source) else str(failure.error))
+        for damage in report.damaged:
             warn(f"searched as far as it could be decoded: {damage}")
-        for sentence in found.told:
+        for sentence in beside.told:
             warn(f"{sentence}.")
-        out.print(
-            f"{people_of(seen)} in {done} of {len(pictures)} pictures, mode {search.mode}, {search.runtime.backend} on "
-            f"{search.runtime.device}, {milliseconds / max(searched, 1):.0f} ms a picture; written to {out_folder}/"
-        )
+        out.print(f"{_summary(report, inputs, search)}; written to {out_folder}/")
+        if report.interrupted:
+            out.print("Interrupted; the files hold what had been searched.")
         notice_untrained(search.bundle.manifest)
-    if strict and (failures or damages or found.unseen):
+    if signals:
+        raise typer.Exit(128 + signals[0])
+    if strict and (report.failures or report.damaged or beside.unseen):
         raise typer.Exit(1)
 
 
-def _check_names(pictures: Sequence[tuple[Path, Path]], folder: Path) -> None:
-    """Refuse to begin where a result would take the place of another one, or of a picture.
+def _is_film(inputs: "Sequence[Input]", source: str) -> bool:
+    return any(each.is_film for each in inputs if each.source == source)
 
-    Raises:
-        MgtsError: It would.
-    """
-    from mgts_trt.pictures.folders import DRAWN
 
-    inputs = {os.path.realpath(path): path for path, _ in pictures}
-    outputs = dict[str, Path]()
-    for path, name in pictures:
-        for written in (f"{folder / name}.json", f"{folder / name}{DRAWN}"):
-            place = os.path.realpath(written)
-            other = inputs.get(place) or outputs.get(place)
-            if other is not None:
-                raise MgtsError(
-                    f"What is found in {path} would be written to {written}, over what belongs to {other}. "
-                    "Rename one of them, or name another folder with --out."
-                )
-            outputs[place] = path
+def _summary(report: "Report", inputs: "Sequence[Input]", search: "PersonSearch") -> str:
+    photos = [each for each in inputs if not each.is_film]
+    films = len(inputs) - len(photos)
+    places = []
+    if photos:
+        failed = sum(not _is_film(inputs, failure.source) for failure in report.failures)
+        done = len(photos) - failed if not report.interrupted else report.photos
+        places.append(f"{done} of {len(photos)} pictures")
+    if films:
+        places.append(f"{frames_of(report.frames)} of {films} {'video' if films == 1 else 'videos'}")
+    found = people_of(report.people)
+    if report.frames:
+        found = f"{report.people:,} {'box' if report.people == 1 else 'boxes'}"
+        found += f" in {report.tracks:,} {'track' if report.tracks == 1 else 'tracks'}" * bool(report.tracks)
+    parts = [f"{found} in {' and '.join(places)}", f"mode {search.mode}"]
+    parts += [f"{search.runtime.backend} on {search.runtime.device}"]
+    parts += [f"{report.milliseconds / max(report.searched, 1):.0f} ms a picture"]
+    parts += [f"{report.rate:.1f} frames/s"] * bool(report.frames)
+    parts += [f"{report.dropped:,} frames of streams passed over"] * bool(report.dropped)
+    return ", ".join(parts)

@@ -17,7 +17,7 @@ _OWN = ("mgts_trt", "export", "training", "benchmarks", "tests")
 _DISTRIBUTIONS = {"cv2": "opencv-python-headless", "PIL": "pillow", "sklearn": "scikit-learn", "cuda": "cuda-bindings"}
 """Of modules that are called otherwise than the package that brings them."""
 
-_EXTRAS = ("plot", "gallery", "serve", "import", "export", "train", "ray", "rtx", "tensorrt")
+_EXTRAS = ("plot", "video", "gallery", "serve", "import", "export", "train", "ray", "rtx", "tensorrt")
 """Extras a user may be told of, the smaller before those that hold them."""
 
 

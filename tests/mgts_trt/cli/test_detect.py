@@ -1,14 +1,18 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from mgts_trt.gallery.indexing.video import video_frames
+from tests.helpers.camera_scenes import camera, write_video
 from tests.helpers.paths import ROOT
 
 
@@ -176,3 +180,70 @@ def test_a_damaged_photo_is_searched_and_told(run, pristine: Path, photo: Path, 
     assert run(*words, "--strict")[0] == 1
     (folder / "harmed.jpg").unlink()
     assert run(*words, "--strict")[0] == 0
+
+
+def test_photos_and_videos_of_a_pattern(run, pristine: Path, photo: Path, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    shutil.copy(photo, tmp_path / "1.png")
+    write_video(tmp_path / "1.avi", range(6))
+    code, out, _ = run("detect", tmp_path / "1*", "-b", pristine, "-o", tmp_path / "out", "--every", 2)
+    assert code == 0
+    assert "in 1 of 1 pictures and 3 frames of 1 video, mode net" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "1.avi.jsonl", "1.avi.people.mp4", "1.png.json", "1.png.people.jpg",
+    ]  # fmt: skip
+    code, out, err = run("detect", tmp_path / "1.avi", "-b", pristine, "-o", tmp_path / "out", "--no-track")
+    assert code == 0
+    assert "boxes in 6 frames of 1 video, mode none" in out
+    (tmp_path / "no.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
+    words = ("detect", tmp_path / "no.mp4", tmp_path / "1.avi", "-b", pristine, "-o", tmp_path / "out", "--strict")
+    code, out, err = run(*words)
+    assert code == 1
+    assert "6 frames of 2 videos" in out
+    assert "no.mp4 is not a video OpenCV can read" in err
+    code, out, err = run("detect", tmp_path / "no.mp4", "-b", pristine, "-o", tmp_path / "out")
+    assert code == 2
+    assert "is not a video" in err
+
+
+def test_without_the_package_that_writes_videos(run, pristine: Path, tmp_path: Path, monkeypatch) -> None:
+    write_video(tmp_path / "1.avi", range(2))
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "mgts_trt.annotating.mp4", raising=False)
+    code, _, err = run("detect", tmp_path / "1.avi", "-b", pristine, "-o", tmp_path / "out")
+    assert code == 2
+    assert "This needs the package av, which is not installed. Install it: pip install" in err
+    code, out, _ = run("detect", tmp_path / "1.avi", "-b", pristine, "-o", tmp_path / "out", "--no-draw")
+    assert code == 0
+    assert "2 frames of 1 video" in out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1.avi.jsonl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_whole_files(pristine: Path, tmp_path: Path, number: signal.Signals) -> None:
+    pytest.importorskip("av")
+    with camera() as running:
+        line = ["detect", running.url, "-b", str(pristine), "-o", "out"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "mgts_trt", *line],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            lines: list[Path] = []
+            while process.poll() is None and not (lines and lines[0].read_text().count("\n") >= 10):
+                time.sleep(0.01)
+                lines = list(tmp_path.glob("out/*.jsonl"))
+            process.send_signal(number)
+            out, err = process.communicate()
+    assert process.returncode == 128 + number, err
+    assert "Interrupted; the files hold what had been searched." in out
+    told = [json.loads(line) for line in lines[0].read_text().splitlines()]
+    frames = list(video_frames(str(next(tmp_path.glob("out/*.people.mp4"))), lambda number: True))
+    assert len(frames) == len(told) >= 10
+    assert f"{len(told)} frames of 1 video" in out
+    assert [frame.seconds for frame in frames] == pytest.approx(
+        [line["time"] - told[0]["time"] for line in told], abs=0.2
+    )
