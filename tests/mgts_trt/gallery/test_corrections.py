@@ -1,8 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
 from mgts_trt.gallery import Frame, Gallery, parse_filter, vector_index
 from mgts_trt.gallery.corrections import correct
+from mgts_trt.gallery.sightings import sightings_of
 from tests.helpers.stored_people import SPACE, contents, entry, expected, unit
+from tests.helpers.stored_sightings import followed
 
 pytest.importorskip("lancedb")
 
@@ -51,6 +55,18 @@ def test_what_is_not_told_stays(gallery: Gallery) -> None:
     assert correct(gallery, [Frame("/v.mp4", sha256="6" * 64, camera="2")]) == 0  # another content
     assert correct(gallery, []) == 0
     assert told(gallery) == before
+
+
+def test_sightings_are_of_the_camera_that_is_told_last(gallery: Gallery) -> None:
+    for source in ("/one.mp4", "/two.mp4"):
+        gallery.add(*followed(source))
+    before = {each.id: each for each in sightings_of(gallery).sightings}
+    assert correct(gallery, [Frame("/one.mp4", sha256="5" * 64, camera="2")]) == 3
+    after = sightings_of(gallery).sightings
+    assert {(each.source, each.camera) for each in after} == {("/one.mp4", "2"), ("/two.mp4", "1")}
+    for each in after:
+        same = replace(each, camera="1", path=0, embedding=0)
+        assert same == replace(before[each.id], path=0, embedding=0)
 
 
 def test_cut_off_it_is_done_again(gallery: Gallery, monkeypatch) -> None:

@@ -5,15 +5,16 @@ from pathlib import Path
 import cv2
 import pytest
 
-from mgts_trt.gallery import Gallery, Sighting
+from mgts_trt.gallery import Gallery, Sighting, store
 from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.indexing.index import index
 from mgts_trt.gallery.indexing.reading import LiveOptions
 from mgts_trt.gallery.indexing.sources import find_sources
+from mgts_trt.gallery.retracking import retrack
 from mgts_trt.gallery.sightings import frames_of, search_sightings, sightings_of
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, scene, write_scenes
-from tests.helpers.stored_people import SPACE, entry
+from tests.helpers.stored_people import SPACE, content, entry
 from tests.helpers.walkers import agree, sightings_held, stored_in_batches, walk
 
 pytest.importorskip("lancedb")
@@ -150,6 +151,49 @@ def test_another_run_settles_what_one_left_open(tmp_path: Path) -> None:
         followers = Followers(gallery, 5.0)
         followers.name(entries[40])
         agree(gallery, STREAM)
+
+
+class KilledError(Exception):
+    """As a process is: nothing that comes afterwards is done."""
+
+
+@pytest.mark.parametrize("commit", ["people", "sightings", "frames"])
+@pytest.mark.parametrize("live", [False, True])
+def test_killed_before_each_commit(tmp_path: Path, monkeypatch, commit: str, live: bool) -> None:
+    name = STREAM if live else "/walk.mp4"
+    entries = walk(9, source=name, **({"sha256": "", "start": 1.7e9} if live else {}))
+    merge_by = store.merge_by
+
+    def cut(key: str, table: object) -> object:
+        if table.name == commit:
+            raise KilledError
+        return merge_by(key, table)
+
+    with Gallery.create(tmp_path / "g", SPACE) as gallery:
+        followers = Followers(gallery, 5.0)
+        stored_in_batches(gallery, followers, entries[:40])
+        closed = {name: row for name, row in sightings_held(gallery)[0].items() if row["closed"]}
+        assert closed
+        monkeypatch.setattr(store, "merge_by", cut)
+        with pytest.raises(KilledError):
+            stored_in_batches(gallery, followers, entries[40:48])
+        monkeypatch.undo()
+        kept = content(gallery)
+        # A stream goes on with what comes next; of a video, what is not done is read again.
+        done = gallery.done([each.frame.key for each in entries])
+        followers = Followers(gallery, 5.0)
+        stored_in_batches(gallery, followers, entries[48:] if live else [e for e in entries if e.frame.key not in done])
+        followers.finish()
+        stored_in_batches(gallery, followers, [])
+        agree(gallery, name)
+        assert set(kept) <= set(content(gallery)), "nothing is lost"
+        assert len({row[0] for row in content(gallery)}) == gallery.count(), "nothing is there twice"
+        assert closed.items() <= sightings_held(gallery)[0].items(), "never one that was closed"
+        if not live:
+            assert gallery.summary().frames == len(entries)
+            online = sightings_held(gallery)
+            retrack(gallery, name, "9" * 64)
+            assert sightings_held(gallery) == online
 
 
 def test_several_sources_are_followed_apart(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tests.helpers.camera_scenes import camera, write_scenes, write_video
 from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content
 from tests.helpers.video_files import announcing, live_muxed, sounding_first, write_film
+from tests.helpers.walkers import agree, sightings_held
 
 pytest.importorskip("lancedb")
 
@@ -241,6 +242,8 @@ def test_killed_twenty_times(search: PersonSearch, gallery: Gallery, tmp_path: P
     index(search, find_sources([str(tmp_path / "in")]), gallery)
     with Gallery.open(tmp_path / "killed", gallery.space) as killed:
         assert content(killed) == content(gallery)
+        assert sightings_held(killed) == sightings_held(gallery)
+        agree(killed, str(tmp_path / "in" / "a.avi"))
         assert killed.summary().frames == gallery.summary().frames == 230
 
 

@@ -23,6 +23,7 @@ from tests.helpers.no_tensorrt import T4, machine_without_tensorrt
 from tests.helpers.paths import ROOT
 from tests.helpers.stored_people import content
 from tests.helpers.tiny_bundle import make_tiny_bundle
+from tests.helpers.walkers import agree, sightings_held
 
 pytest.importorskip("lancedb")
 
@@ -95,6 +96,8 @@ def test_a_killed_worker_leaves_no_trace(
         # What the killed worker had stored, but not yet reported, was there already when its task was done again.
         assert report.frames + report.skipped == undisturbed.frames == 53
         assert content(gallery) == content(reference)
+        assert sightings_held(gallery) == sightings_held(reference)
+        agree(gallery, str(folder / "video.avi"))
         assert gallery.summary().frames == 53
     assert index(search, sources, gallery).skipped == 53
 
