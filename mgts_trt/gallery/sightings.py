@@ -62,9 +62,16 @@ def search_sightings(
         )
         found: list[Sighting | Person] = [*sightings_from(rows, likeness)]
         of_photos = f"{_OF_PHOTOS} AND ({where.expression().to_sql()})" if where and conditions else _OF_PHOTOS
-        if retried(lambda: people.count_rows(of_photos)):
+        if left := int(retried(lambda: people.count_rows(of_photos))):
             rows, likeness = vector_index.most_similar(
-                people, probe, top=top, columns=[*ABOUT, "embedding"], condition=of_photos, selective=True, exact=exact
+                people,
+                probe,
+                top=top,
+                columns=[*ABOUT, "embedding"],
+                condition=of_photos,
+                selective=True,
+                left=left,
+                exact=exact,
             )
             found += people_of(rows, likeness)
     return sorted(found, key=lambda each: -(each.likeness or 0.0))[:top]

@@ -57,6 +57,7 @@ def most_similar(
     columns: "list[str]",
     condition: Any | None = None,
     selective: bool = False,
+    left: int | None = None,
     exact: bool = False,
 ) -> "tuple[pa.Table, Floats]":
     """The rows whose embeddings are most like one, the most similar first, and their cosines, float32 [N].
@@ -68,12 +69,13 @@ def most_similar(
         columns: Which to give, `embedding` among them.
         condition: An expression or SQL; rows it holds for are picked before the most similar are.
         selective: Whether it may leave few rows.
+        left: How many it leaves, if they were counted already.
         exact: Compare with all rows, even where there is an index.
     """
     among: int | None = PROBES
     if condition is not None and selective:
         text = condition if isinstance(condition, str) else condition.to_sql()
-        left = int(retried(lambda: table.count_rows(text)))
+        left = int(retried(lambda: table.count_rows(text))) if left is None else left
         among = probes(left, int(retried(table.count_rows)))
     query = table.search(probe, vector_column_name="embedding").distance_type("cosine").limit(top)
     query = query.select([*columns, "_distance"])

@@ -252,16 +252,48 @@ import sys
 from mgts_trt import PersonSearch
 from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing.index import index
+from mgts_trt.gallery.indexing.reading import LiveOptions
 from mgts_trt.gallery.indexing.sources import find_sources
-bundle, folder, gallery = sys.argv[1:]
+bundle, folder, gallery, *silence = sys.argv[1:]
+live = LiveOptions(silence=float(silence[0])) if silence else None
 with PersonSearch.open(bundle, mode="none", threads=1) as search:
     with Gallery.create(gallery, Space.of(search.bundle, "none")) as store:
         def tell(report):
             sys.stdout.write("." * (report.frames > tell.frames)), sys.stdout.flush()
             tell.frames = report.frames
         tell.frames = 0
-        index(search, find_sources([folder]), store, batch=4, latency=0.05, on_progress=tell)
+        index(search, find_sources([folder]), store, batch=4, latency=0.05, live=live, on_progress=tell)
 """
+
+
+KILLS = 3
+"""Of a stream; twenty take some minutes."""
+
+
+@pytest.mark.slow
+def test_a_stream_killed_time_and_again(search: PersonSearch, tmp_path: Path) -> None:
+    place, chance = tmp_path / "killed", random.Random(0)
+    closed, people = dict[str, dict](), 0
+    with camera(pause=0.02) as live:
+        command = [sys.executable, "-c", _INDEX, str(search.bundle.root), live.url, str(place), "0.2"]
+        for _ in range(KILLS):
+            with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+                enough = len(process.stdout.read(chance.randint(12, 40)))
+                time.sleep(chance.uniform(0, 0.1))
+                process.kill()
+            assert enough
+            assert process.returncode == -9
+            with Gallery.open(place) as gallery:
+                held, rows = sightings_held(gallery)
+                assert len(rows) == gallery.count() >= people
+                assert closed.items() <= held.items(), "never one that was closed"
+                closed, people = {name: row for name, row in held.items() if row["closed"]}, len(rows)
+        with Gallery.open(place) as gallery:
+            index(search, find_sources([live.url]), gallery, live=LiveOptions(limit=8))
+            agree(gallery, live.url)
+            assert gallery.count() > people
+            assert closed.items() <= sightings_held(gallery)[0].items()
+    assert closed
 
 
 def test_stopped_and_taken_up(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
