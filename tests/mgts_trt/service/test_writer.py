@@ -1,5 +1,6 @@
 import threading
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,22 @@ def test_it_is_optimised_now_and_then(store: Store, writer: Writer) -> None:
         writer.write(str(n)).result(20)
     writer.close()
     assert (len(store.commits), store.optimised) == (5, 2)
+
+
+def test_pictures_with_a_camera_and_a_time_are_photos(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb", reason="needs the extra gallery")
+    from mgts_trt.gallery import Gallery, Person
+    from mgts_trt.gallery.sightings import search_sightings
+    from tests.helpers.stored_people import SPACE, entry, unit
+
+    with Gallery.create(tmp_path / "g", SPACE) as gallery:
+        writer = Writer(gallery)
+        told = {"source": "door.mp4", "camera": "3"}
+        sent = [entry(0, 2, sha256=str(n) * 64, time=1.7e9 + n, **told) for n in range(4)]
+        for written in [writer.write(each) for each in sent]:
+            written.result(60)
+        writer.close()
+        assert gallery.summary().sightings == 0
+        found = search_sightings(gallery, unit(0, rows=2)[1], top=99)
+        assert len(found) == 8
+        assert {type(each) for each in found} == {Person}
