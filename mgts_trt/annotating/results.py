@@ -42,7 +42,8 @@ class Wanted:
 def fitting_mode(bundle: Bundle, inputs: Sequence[Input], wanted: Wanted, precision: str) -> Mode:
     """The mode where none is named: that of the bundle, unless only boxes and tracks are asked for.
 
-    Boxes are the same in the modes `none`, `box` and `net`; then the first is taken, which is several times as fast.
+    Boxes are the same in the modes `none`, `box` and `net`; then the first is taken, which is the fastest
+    that tracks can be told in.
 
     Raises:
         BundleError: The bundle holds no mode's models.

@@ -183,7 +183,9 @@ def test_a_webcam_and_a_stream_side_by_side(run, webcam_of, tmp_path: Path) -> N
     (name,) = [path.name for path in (tmp_path / "out").glob("127.0.0.1*_live.jsonl")]
     seen = lines_of(tmp_path / "out" / name)
     assert {line["source"] for line in seen} == {source}
-    assert 0 < len(seen) <= 6
+    assert len(seen) == 6
+    numbers = [line["number"] for line in seen]
+    assert report.dropped == (numbers[-1] - numbers[0]) // 2 + 1 - 6
     for stem, told in (("video2", lines), (name.removesuffix(".jsonl"), seen)):
         frames = frames_of(tmp_path / f"out/{stem}.people.mp4")
         assert len(frames) == len(told)

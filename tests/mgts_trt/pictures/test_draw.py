@@ -136,3 +136,13 @@ def test_a_box_without_a_mask_is_dashed_and_the_legend_says_so() -> None:
 
     narrow = draw_people(plain()[:, :60], boxes[:1], scores[:1], unmasked=np.array([True]))
     assert narrow.shape == (HEIGHT, 60, 3)
+
+
+def test_a_number_has_the_same_colour_in_every_picture() -> None:
+    boxes = np.array([[20, 80, 90, 250], [150, 80, 220, 250], [300, 80, 370, 250]])
+    for numbers in ([4, 0, 9], [9, 4, 0]):
+        picture = draw_people(plain(), boxes, np.ones(3), labels=["", "", ""], colours=numbers)
+        for (x1, *_), number in zip(boxes, numbers, strict=True):
+            assert is_colour(picture, COLOURS[number % len(COLOURS)])[165, x1]
+    with pytest.raises(ImageError, match="has one of each"):
+        draw_people(plain(), boxes, np.ones(3), colours=[1])
