@@ -127,7 +127,7 @@ def _bundle(facts: BundleFacts) -> Iterable[RenderableType]:
             "canvas": f"{width}×{height}",
             "patch": f"{wide}×{tall}, γ = {facts.gamma:g}, {facts.embedding} numbers a person",
             "thresholds": ", ".join(f"{name} {value:g}" for name, value in facts.thresholds),
-            "likeness": ", ".join(f"{mode}: FAR to {least:.1g}" for mode, least in facts.likeness.items())
+            "likeness": ", ".join(f"{mode}: FAR to {least:.2g}" for mode, least in facts.likeness.items())
             or "not calibrated: what a cosine means is not known",
             "training": training.note,
             "seed": "" if training.seed is None else str(training.seed),

@@ -78,7 +78,7 @@ class Likeness:
         if far < self.least:
             raise MgtsError(
                 f"A false-match rate of {far:g} is asked for, but this bundle was calibrated on {self.pairs:,} pairs "
-                f"of different people, which tell {self.least:.1g} at best. Ask for that or more."
+                f"of different people, which tell {self.least:.3g} at best. Ask for that or more."
             )
         return float(np.interp(-np.log(far), -np.log(self.rates), self.cosines))
 

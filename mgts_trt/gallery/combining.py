@@ -52,8 +52,8 @@ def combine(
     lengths = {array.shape[-1] for array in (probes, negatives, candidates) if len(array)}
     if len(lengths) > 1:
         raise QueryError(
-            f"Embeddings of {' and '.join(map(str, sorted(lengths)))} numbers cannot be compared. Make all with "
-            "one bundle and mode."
+            f"Embeddings of {' and '.join(map(str, sorted(lengths)))} numbers cannot be compared. Make all of "
+            "them with one bundle and mode."
         )
     if not len(candidates):
         return np.zeros(0, np.float32)

@@ -7,8 +7,9 @@ from mgts_trt._typing import Array, Floats
 
 FIRST = 100
 """So many of a ranking are ranked again."""
-NEIGHBOURS, EXPANSION, WEIGHT = 20, 6, 0.3
-"""k1, k2 and λ of the paper."""
+NEIGHBOURS, EXPANSION, WEIGHT = 6, 2, 0.5
+"""k1, k2 and λ. The paper's 20, 6 and 0.3 are for galleries that hold everybody's many frames; of sightings there are
+few a person, and the paper's find less than no re-ranking (docs/gallery.md)."""
 
 
 def rerank(
@@ -30,7 +31,7 @@ def rerank(
         candidates: [N, d], each of length 1.
         likeness: [N], of each candidate, as `combine` gives it; by default the cosine.
         first: How many to rank anew.
-        neighbours: k1: that of each other's so many nearest two are, makes them reciprocal neighbours.
+        neighbours: k1: two who are among each other's so many nearest are reciprocal neighbours.
         expansion: k2: over so many nearest ones neighbourhoods are averaged; 1 leaves it out.
         weight: λ, 0 … 1, of the distance itself beside that of neighbourhoods.
 

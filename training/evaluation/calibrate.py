@@ -80,5 +80,5 @@ def print_curves(bundle: Bundle, modes: tuple[Mode, ...]) -> None:
     for mode in modes:
         if likeness := Likeness.of(bundle, mode):
             cosines = (f"{likeness.cosine(far):.3f}" if far >= likeness.least else "–" for far in _SHOWN)
-            rows.add_row(mode, f"{likeness.people:,}", f"{likeness.pairs:,}", *cosines, f"{likeness.least:.1g}")
+            rows.add_row(mode, f"{likeness.people:,}", f"{likeness.pairs:,}", *cosines, f"{likeness.least:.2g}")
     console.print(rows)
