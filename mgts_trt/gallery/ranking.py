@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mgts_trt._typing import Floats, Image
+from mgts_trt._typing import Image
 from mgts_trt.errors import ImageError, MgtsError, QueryError
 from mgts_trt.gallery.asking import ask, compared, matches_of
-from mgts_trt.gallery.filters import Condition, Filter
+from mgts_trt.gallery.filters import Filter
 from mgts_trt.gallery.match import Match
 from mgts_trt.gallery.probe import Probe
 from mgts_trt.gallery.question import Question
@@ -25,7 +25,6 @@ from mgts_trt.runtime.stream import ReadAhead
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.store import Gallery
-    from mgts_trt.gallery.tables import Person
 
 
 class Ranking(NamedTuple):
@@ -175,31 +174,3 @@ def rank_gallery(
         found = [each for each in found if (each.likeness or 0.0) >= least]
     people, sightings = compared(gallery, where, frames=frames)
     return Ranking(matches_of(gallery, found), people, [], sightings=sightings)
-
-
-def similar_people(
-    gallery: "Gallery",
-    embedding: Floats,
-    *,
-    own: str | None,
-    top: int = 10,
-    where: Filter | None = None,
-    exact: bool = False,
-) -> "list[Person]":
-    """The people of a gallery most like an embedding, but for those of the probe's own photo.
-
-    Args:
-        gallery: Of the embedding's space.
-        embedding: float32 [d], of length 1.
-        own: SHA-256 of the file of the probe's photo; None leaves nobody out.
-        top: How many to give, at least 1.
-        where: Search among those it holds for alone.
-        exact: Compare with everybody, without the gallery's index.
-
-    Raises:
-        GalleryError: See `Gallery.search`.
-    """
-    conditions = where.conditions if where else ()
-    if own is not None:
-        conditions = (*conditions, Condition("sha256", "!=", own))
-    return gallery.search(embedding, top=top, where=Filter(conditions) if conditions else None, exact=exact)

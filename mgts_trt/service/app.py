@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from mgts_trt.errors import MgtsError
-from mgts_trt.service import browsing, routes, searching
+from mgts_trt.service import browsing, routes, searching, sighting_routes
 from mgts_trt.service.api_page import STYLE, describe
 from mgts_trt.service.api_page import page as reference_page
 from mgts_trt.service.core import Service
@@ -23,7 +23,7 @@ from mgts_trt.version import __version__
 
 logger = logging.getLogger("mgts_trt.service")
 
-ROUTERS = (routes.router, searching.router, browsing.router)
+ROUTERS = (routes.router, searching.router, browsing.router, sighting_routes.router)
 """Of all routes but the page's."""
 PAGE = Path(__file__).parent / "page"
 _ROUTING = {
@@ -106,7 +106,8 @@ def make_app(service: Service, *, key: str | None = None, hosts: Collection[str]
 def _sentence(error: RequestValidationError) -> str:
     """The first fault of a form, in words."""
     fault = error.errors()[0]
-    field = fault["loc"][-1] if fault["loc"] else "form"
+    # Of a field that is sent several times, its place among them follows.
+    field = next((name for name in reversed(fault["loc"]) if isinstance(name, str)), "form")
     if fault["type"] == "missing":
         return f"The form field {field} is missing; send it as multipart/form-data."
     if "UploadFile" in fault["msg"]:

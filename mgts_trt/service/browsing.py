@@ -23,7 +23,8 @@ from mgts_trt.service.schemas import Cameras, Forgotten, GalleryPerson, PeoplePa
 
 router = APIRouter()
 
-_JPEG: dict[str, Any] = {"content": {"image/jpeg": {}}}
+JPEG: dict[str, Any] = {"content": {"image/jpeg": {}}}
+"""For `/openapi.json`."""
 Id = Annotated[str, Path(alias="id", max_length=200)]
 Offset = Annotated[int, Query(ge=0, le=10**9, description="How many to pass over")]
 Limit = Annotated[int, Query(ge=1, le=MOST_MATCHES, description="How many to give at most")]
@@ -49,7 +50,7 @@ async def people(
 @router.get(
     "/people/{id}/thumbnail",
     response_class=Response,
-    responses={200: {**_JPEG, "description": "JPEG"}, **failures(401, 404, 503)},
+    responses={200: {**JPEG, "description": "JPEG"}, **failures(401, 404, 503)},
     tags=["gallery"],
 )
 async def thumbnail(service: TheService, person_id: Id) -> Response:
@@ -65,7 +66,7 @@ async def thumbnail(service: TheService, person_id: Id) -> Response:
     response_class=Response,
     responses={
         200: {
-            **_JPEG,
+            **JPEG,
             "description": f"JPEG, at most {SCENE_SIDE} pixels wide and high. Headers: X-Scene-Width and "
             "X-Scene-Height of the picture itself, which boxes are in pixels of; of a video X-Scene-Number and "
             "X-Scene-Seconds of the frame, and X-Scene-Frames in all if that is known",

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -50,30 +50,38 @@ def read_embedding(text: str, length: int) -> Floats:
     return (vector / norm).astype(np.float32)
 
 
-def read_where(box: str | None, box_xywh: str | None, point: str | None) -> tuple[Where, PlaceField | None]:
-    """Where a probe is, and which field says so; None twice if none does.
+def read_places(
+    pictures: int, *, prefix: str = "", **given: Sequence[str] | None
+) -> list[tuple[Where, PlaceField | None]]:
+    """Where the person is in each of some pictures, and which field says so; None twice where none does.
 
     Args:
-        box: `x1,y1,x2,y2`.
-        box_xywh: The same box as `x,y,w,h`.
-        point: `x,y`.
+        pictures: How many there are.
+        prefix: Of the fields' names in the form.
+        given: By field, `box` (`x1,y1,x2,y2`), `box_xywh` (the same box as `x,y,w,h`) or `point` (`x,y`): a text for
+            each picture, in their order; empty where it says nothing. There may be fewer texts than pictures.
 
     Raises:
-        Refusal: 400, it is not that, or more than one is given.
+        Refusal: 400, a text is not that, or more than one is given of a picture, or there are more than pictures.
     """
-    given: list[tuple[PlaceField, str]] = []
-    for field, text in zip(_PLACES, (box, box_xywh, point), strict=True):
-        if text is not None:
-            given.append((field, text))
-    if not given:
-        return None, None
-    field, text = given[-1]
-    if len(given) > 1:
-        raise _bad(field, f"{given[0][0]} says already where the probe is")
-    try:
-        return _PLACES[field](text), field
-    except QueryError as error:
-        raise Refusal(400, f"The form field {field} cannot be read: {error}", "field") from None
+    places: list[tuple[Where, PlaceField | None]] = [(None, None)] * pictures
+    for field, parse in _PLACES.items():
+        texts = given.get(field) or ()
+        if len(texts) > pictures:
+            raise _bad(
+                prefix + field,
+                f"it says where somebody is in a picture, at most one each, but of {pictures} there are {len(texts)}",
+            )
+        for i, text in enumerate(texts):
+            if not text:
+                continue
+            if places[i][1] is not None:
+                raise _bad(prefix + field, f"{prefix}{places[i][1]} says already where the probe is")
+            try:
+                places[i] = parse(text), field
+            except QueryError as error:
+                raise Refusal(400, f"The form field {prefix}{field} cannot be read: {error}", "field") from None
+    return places
 
 
 def read_filter(

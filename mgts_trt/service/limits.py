@@ -9,6 +9,10 @@ MOST_BOXES = 300
 """A request to `/embed` may name, as many as the paper's detector proposes (Sec. 4.2)."""
 MOST_MATCHES = 100
 """A request to `/search` may ask for."""
+FURTHEST_MATCH = 1000
+"""That may be asked for, page by page: each page is searched anew from the first on."""
+MOST_PROBES = 8
+"""A request to `/search` may name of each kind: pictures, people, embeddings; of whom it is and of whom it is not."""
 
 SCENE_SIDE = 1600
 """Pixels of a scene's longer side, as it is sent."""

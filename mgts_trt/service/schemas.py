@@ -102,20 +102,76 @@ class GalleryPerson(BaseModel):
     scene: str = Field(description="Path of the picture they were seen in, as a JPEG where it can still be read")
 
 
-class Match(GalleryPerson):
-    """Someone of the gallery, ranked."""
+class SeenSighting(BaseModel):
+    """A person followed through the frames of one video or stream, from when they came to when they left."""
 
-    rank: int = Field(ge=1)
-    likeness: float = Field(
-        ge=-1, le=1, description="Similarity: the cosine of the embedding and the probe's", examples=[0.835]
+    id: str
+    source: str
+    camera: str | None
+    start: float | None = Field(description="Seconds from the start of a video; Unix seconds of a live stream")
+    end: float | None = Field(description="When it ended, or until when it has been followed")
+    first: int = Field(description="Its first frame")
+    last: int = Field(description="Its last frame")
+    frames: int = Field(description="In how many frames of the gallery")
+    closed: bool = Field(description="False while it may go on")
+    best: list[GalleryPerson] = Field(description="Up to three of its frames that show the person well, the best first")
+    thumbnail: str = Field(description="Path of a JPEG of the best of them; 404 if none was kept")
+    people: str = Field(description="Path of the person frame by frame")
+
+
+class WholeSighting(SeenSighting):
+    """A sighting, and where it went."""
+
+    path: list[list[float]] = Field(
+        description="Up to 32 points: seconds since its start, and the box then, x1, y1, x2, y2 in pixels",
+        examples=[[[0.0, 240.0, 63.0, 320.0, 231.0]]],
     )
 
 
-class Matches(BaseModel):
-    """The people of the gallery that are most similar to the probe, the most similar first."""
+class SightingsPage(BaseModel):
+    """Sightings of the gallery, by source and first frame."""
 
-    probe: ProbePerson | None = Field(description="Null where an embedding was sent")
+    sightings: list[SeenSighting]
+    total: int = Field(description="On all pages")
+
+
+class Match(GalleryPerson):
+    """Someone of the gallery, ranked: a sighting by its best frame, or somebody in a photo or a single frame."""
+
+    rank: int = Field(ge=1)
+    likeness: float = Field(
+        ge=-1,
+        le=1,
+        description="Similarity: the cosine of the embedding and the probe's; of several probes the mean, less by what "
+        "negatives take away",
+        examples=[0.835],
+    )
+    false_matches: float | None = Field(
+        description="Share of pairs of different people that look at least so alike; null where the bundle is not "
+        "calibrated in this mode",
+        examples=[0.00042],
+    )
+    sighting: SeenSighting | None = Field(description="Null of somebody in a photo, or in a single frame")
+
+
+class Calibration(BaseModel):
+    """What the false-match rates are known from."""
+
+    people: int
+    pairs: int = Field(description="Of different people")
+    of: str = Field(description="The sets they are of")
+    least: float = Field(description="The smallest rate that so many pairs tell; it stands for lesser ones, too")
+
+
+class Matches(BaseModel):
+    """Whom the gallery holds that is most similar to the probe, the most similar first."""
+
+    probe: ProbePerson | None = Field(description="The first; null where only embeddings were sent")
+    probes: list[ProbePerson] = Field(description="All that pictures and the gallery gave")
     people: int = Field(description="In the gallery")
+    kind: Literal["sightings", "frames"] = Field(description="What was searched; photos are among both")
+    calibration: Calibration | None = Field(description="Null where the bundle is not calibrated in this mode")
+    more: bool = Field(description="Whether a greater offset gives further matches")
     matches: list[Match]
 
 

@@ -1,59 +1,110 @@
 """The route that ranks the gallery."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, File, Form, UploadFile
+from pydantic import Field
 
-from mgts_trt._typing import Floats
-from mgts_trt.gallery import Person
-from mgts_trt.gallery.browse import person_with_embedding
+from mgts_trt.evaluation.likeness import Likeness
+from mgts_trt.gallery import Gallery, Person
+from mgts_trt.gallery.asking import ask
 from mgts_trt.gallery.filters import Condition, Filter
-from mgts_trt.gallery.indexing.sources import is_video
-from mgts_trt.gallery.probe import Where, pick_person
-from mgts_trt.gallery.ranking import similar_people
-from mgts_trt.runtime.people import People
+from mgts_trt.gallery.lookup import holds_sightings
+from mgts_trt.gallery.question import Question
+from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.service.browsing import about
-from mgts_trt.service.core import Service
-from mgts_trt.service.dispatcher import Job
-from mgts_trt.service.fields import PlaceField, read_embedding, read_filter, read_where
-from mgts_trt.service.limits import MOST_MATCHES
+from mgts_trt.service.fields import read_filter, read_places
+from mgts_trt.service.limits import FURTHEST_MATCH, MOST_MATCHES, MOST_PROBES
+from mgts_trt.service.probes import Asked, find, vectors
 from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.routing import PICTURE_FAILURES, TheService, failures
-from mgts_trt.service.schemas import Match, Matches, ProbePerson
-from mgts_trt.service.uploads import loader, sha256_of
+from mgts_trt.service.schemas import Calibration, Match, Matches, SeenSighting
+from mgts_trt.service.sighting_routes import about_sighting, best_of
 
 router = APIRouter()
+
+ShortText = Annotated[str, Field(max_length=200)]
+SEVERAL = f" Up to {MOST_PROBES}"
 
 
 @router.post("/search", responses={**PICTURE_FAILURES, **failures(404)}, tags=["gallery"])
 async def search(
     service: TheService,
-    image: Annotated[UploadFile | None, File(description="The probe's picture")] = None,
+    image: Annotated[
+        list[UploadFile] | None,
+        File(max_length=MOST_PROBES, description=f"The probe's picture.{SEVERAL} of one person"),
+    ] = None,
     box: Annotated[
-        str | None,
-        Form(max_length=100, description="Where the probe is: x1,y1,x2,y2 in pixels", examples=["240,63,320,231"]),
+        list[ShortText] | None,
+        Form(
+            max_length=MOST_PROBES,
+            description="Where the probe is: x1,y1,x2,y2 in pixels. Of several pictures, one each in their order; "
+            "empty for one without",
+            examples=["240,63,320,231"],
+        ),
     ] = None,
     box_xywh: Annotated[
-        str | None,
-        Form(max_length=100, description="Or: the same box as x,y,w,h", examples=["240,63,80,168"]),
+        list[ShortText] | None,
+        Form(max_length=MOST_PROBES, description="Or: the same box as x,y,w,h", examples=["240,63,80,168"]),
     ] = None,
     point: Annotated[
-        str | None,
-        Form(max_length=100, description="Or: x,y, and the probe is the person nearest to it", examples=["280,140"]),
+        list[ShortText] | None,
+        Form(
+            max_length=MOST_PROBES,
+            description="Or: x,y, and the probe is the person nearest to it",
+            examples=["280,140"],
+        ),
     ] = None,
     embedding: Annotated[
-        str | None, Form(description="Instead of a picture: JSON, the probe's embedding, as POST /embed gives it")
+        list[str] | None,
+        Form(
+            max_length=MOST_PROBES,
+            description=f"Instead of a picture, or beside it: JSON, an embedding of the probe, as POST /embed gives it."
+            f"{SEVERAL}",
+        ),
     ] = None,
     own: Annotated[
-        str | None,
-        Form(max_length=64, description="With embedding: SHA-256 of the picture whose people are left out"),
+        list[ShortText] | None,
+        Form(max_length=MOST_PROBES, description="With embedding: SHA-256 of pictures whose people are left out"),
     ] = None,
     person: Annotated[
-        str | None, Form(max_length=200, description="Instead of a picture: the id of somebody in the gallery")
+        list[ShortText] | None,
+        Form(
+            max_length=MOST_PROBES,
+            description=f"Or: the id of somebody in the gallery, or of a sighting.{SEVERAL}",
+        ),
+    ] = None,
+    not_image: Annotated[
+        list[UploadFile] | None,
+        File(max_length=MOST_PROBES, description=f"A picture of somebody else, who is not meant.{SEVERAL}"),
+    ] = None,
+    not_box: Annotated[
+        list[ShortText] | None,
+        Form(max_length=MOST_PROBES, description="Where they are in it, as box; else the largest person is taken"),
+    ] = None,
+    not_embedding: Annotated[
+        list[str] | None, Form(max_length=MOST_PROBES, description=f"Or their embedding.{SEVERAL}")
+    ] = None,
+    not_person: Annotated[
+        list[ShortText] | None,
+        Form(max_length=MOST_PROBES, description=f"Or the id of a person or sighting of the gallery.{SEVERAL}"),
     ] = None,
     top: Annotated[int, Form(ge=1, le=MOST_MATCHES, description="How many matches")] = 10,
+    offset: Annotated[int, Form(ge=0, le=FURTHEST_MATCH, description="How many matches to pass over")] = 0,
+    frames: Annotated[bool, Form(description="Find people of single frames, not sightings")] = False,
+    rerank: Annotated[
+        bool, Form(description="Put the first 100 into the order of their neighbours (k-reciprocal re-ranking)")
+    ] = False,
+    far: Annotated[
+        float | None,
+        Form(
+            description="Only those so alike that this share of pairs of different people is as much; 400 where the "
+            "bundle is not calibrated in this mode",
+            examples=[0.001],
+        ),
+    ] = None,
     camera: Annotated[str | None, Form(max_length=1024, description="Matches of this camera alone")] = None,
     since: Annotated[float | None, Form(description="Matches of this time or later, in seconds")] = None,
     until: Annotated[float | None, Form(description="Matches of this time or earlier, in seconds")] = None,
@@ -71,76 +122,105 @@ async def search(
 ) -> Matches:
     """Find a person in the gallery. Without box and point, the probe is the largest person of the picture.
 
-    The people of the probe's own picture are left out, if it is in the gallery: it would only find itself. Of somebody
-    in the gallery that is the picture they were seen in, of a video the frame.
+    Of videos and streams sightings are found, each a person followed from when they came to when they left; of photos
+    people. Several pictures, people and embeddings are taken for one person. The people of a probe's own picture are
+    left out, if it is in the gallery: it would only find itself. Of somebody in the gallery that is the picture, the
+    sighting, or of single frames the frame that they were seen in. The same holds for those who are not meant.
     """
     gallery = service.gallery
     conditions = read_filter(where, camera=camera, since=since, until=until)
-    place, field = read_where(box, box_xywh, point)
-    if sum(each is not None for each in (image, embedding, person)) != 1:
-        raise Refusal(400, "A probe is expected: either an image, an embedding, or a person of the gallery.", "field")
-    probe: ProbePerson | None = None
-    if image is not None:
-        own = await asyncio.to_thread(sha256_of, image)
-        given = np.array([place], np.float32) if place is not None and len(place) == 4 else None
-        job = Job(
-            loader(image, service.limits.pixels),
-            lambda _, people: _of_picture(people, place, field, None if include_own else own),
-            given,
+    wanted = Asked(
+        image or (),
+        read_places(len(image or ()), box=box, box_xywh=box_xywh, point=point),
+        _said(person),
+        _said(embedding),
+    )
+    unwanted = Asked(
+        not_image or (),
+        read_places(len(not_image or ()), prefix="not_", box=not_box),
+        _said(not_person),
+        _said(not_embedding),
+    )
+    if not len(wanted):
+        raise Refusal(400, "A probe is expected: an image, an embedding, or a person of the gallery.", "field")
+    likeness = Likeness.of(service.search.bundle, service.search.mode)
+    least = None if far is None else _least(far, likeness)
+    by_frames = frames or not await asyncio.to_thread(holds_sightings, gallery)
+    probes = await find(service, wanted, frames=by_frames, include_own=include_own)
+    negatives = await find(service, unwanted, frames=by_frames, include_own=include_own)
+    left_out = [condition for each in (*probes, *negatives) for condition in each.own]
+    left_out += [] if include_own else [Condition("sha256", "!=", each) for each in _said(own)]
+    among = Filter((*(conditions.conditions if conditions else ()), *dict.fromkeys(left_out)))
+    length = gallery.space.embedding
+
+    def rank() -> list[Match]:
+        found = ask(
+            gallery,
+            Question(vectors(probes, length), vectors(negatives, length)),
+            top=offset + top + 1,
+            where=among if among.conditions else None,
+            frames=by_frames,
+            again=rerank,
         )
-        searched = await service.run(job)
-        probe, vector = searched
-    elif person is not None:
-        known, vector, conditions = await asyncio.to_thread(_of_gallery, service, person, conditions, include_own)
-        probe, own = known, known.own
-    else:
-        vector = read_embedding(embedding or "", gallery.space.embedding)
-    found, people = await asyncio.gather(
-        asyncio.to_thread(
-            similar_people, gallery, vector, own=None if include_own else own or None, top=top, where=conditions
-        ),
-        asyncio.to_thread(gallery.count),
+        alike = [each for each in found if least is None or (each.likeness or 0.0) >= least]
+        return _matches(gallery, alike[offset:], offset + 1, likeness)
+
+    matches, people = await asyncio.gather(asyncio.to_thread(rank), asyncio.to_thread(gallery.count))
+    persons = [each.person for each in probes if each.person is not None]
+    return Matches(
+        probe=next(iter(persons), None),
+        probes=persons,
+        people=people,
+        kind="frames" if by_frames else "sightings",
+        calibration=_calibration(likeness),
+        more=len(matches) > top and offset + top <= FURTHEST_MATCH,
+        matches=matches[:top],
     )
-    matches = [
-        Match(rank=rank, likeness=round(match.likeness or 0.0, 6), **about(match))
-        for rank, match in enumerate(found, 1)
+
+
+def _said(values: Sequence[str] | None) -> list[str]:
+    """A form's empty fields say nothing."""
+    return [value for value in values or () if value]
+
+
+def _least(far: float, likeness: Likeness | None) -> float:
+    """The cosine of a false-match rate."""
+    if likeness is None:
+        raise Refusal(
+            400,
+            "The form field far asks for a false-match rate, but this bundle is not calibrated in this mode: "
+            "python -m training calibrate does that. Leave the field out.",
+            "field",
+        )
+    return likeness.cosine(far)
+
+
+def _matches(gallery: Gallery, found: Sequence[Sighting | Person], rank: int, likeness: Likeness | None) -> list[Match]:
+    """Ranked from `rank` on. A sighting whose frames were forgotten meanwhile is none."""
+    best = best_of(gallery, [each for each in found if isinstance(each, Sighting)])
+    told = [(each, *_shown(each, best)) for each in found]
+    alike = [(each.likeness or 0.0, person, seen) for each, person, seen in told if person is not None]
+    return [
+        Match(
+            rank=place,
+            likeness=round(cosine, 6),
+            false_matches=None if likeness is None else float(f"{likeness.far(cosine):.2g}"),
+            sighting=seen,
+            **about(person),
+        )
+        for place, (cosine, person, seen) in enumerate(alike, rank)
     ]
-    return Matches(probe=probe, people=people, matches=matches)
 
 
-def _of_picture(people: People, place: Where, field: PlaceField | None, own: str | None) -> tuple[ProbePerson, Floats]:
-    if not len(people):
-        raise Refusal(400, "Nobody was detected in the picture. Send the probe's box: x1,y1,x2,y2 in pixels.", "nobody")
-    row = 0 if place is not None and len(place) == 4 else pick_person(people, place)
-    vector = people.embeddings[row]
-    probe = ProbePerson(
-        box=people.boxes[row].tolist(),
-        score=float(people.scores[row]),
-        given_by=field or "largest",
-        embedding=vector.tolist(),
-        own=own,
-    )
-    return probe, vector
+def _shown(each: Sighting | Person, best: dict[str, Person]) -> tuple[Person | None, SeenSighting | None]:
+    """Who stands for a match, and what is told of their sighting."""
+    if isinstance(each, Person):
+        return each, None
+    seen = SeenSighting(**about_sighting(each, best))
+    return next((best[person] for person in each.best if person in best), None), seen
 
 
-def _of_gallery(
-    service: Service, person_id: str, conditions: Filter | None, include_own: bool
-) -> tuple[ProbePerson, Floats, Filter | None]:
-    found = person_with_embedding(service.gallery, person_id)
-    if found is None:
-        raise Refusal(404, "There is no such person in the gallery; perhaps their source was forgotten.", "unknown")
-    person, vector = found
-    own = None
-    if not include_own:
-        if person.sha256 and not is_video(person.source):
-            own = person.sha256
-        else:
-            conditions = Filter((*(conditions.conditions if conditions else ()), _not_of_frame(person)))
-    probe = ProbePerson(
-        box=person.box.tolist(), score=person.score, given_by="person", embedding=vector.tolist(), own=own
-    )
-    return probe, vector, conditions
-
-
-def _not_of_frame(person: Person) -> Condition:
-    return Condition("frame", "!=", person.id.rpartition("-")[0])
+def _calibration(likeness: Likeness | None) -> Calibration | None:
+    if likeness is None:
+        return None
+    return Calibration(people=likeness.people, pairs=likeness.pairs, of=likeness.sets, least=likeness.least)

@@ -7,7 +7,9 @@ import { GalleryView } from "./gallery.js";
 import { packEmbedding, readLink, unpackEmbedding, writeLink } from "./link.js";
 import { Photos } from "./photos.js";
 import { Pickers } from "./pickers.js";
+import { Refined } from "./refined.js";
 import { Service, ServiceAway } from "./service.js";
+import { Timeline } from "./timeline.js";
 
 const POLL = 15_000; // milliseconds between looks at the service
 const POLL_AWAY = 3_000; // while it does not answer
@@ -17,6 +19,10 @@ const ADVICE = "Pick a person in a photo, or of the gallery, to rank the gallery
 const service = new Service(askKey);
 const photos = new Photos(service, { onPick: (photo, box) => search({ photo, box }), onShow: forgetProbe, onAdded: grown });
 const matches = new Cards($("matches"), $("card"), service, (cards, i) => detail.open(cards, i, shownProbe()));
+const timeline = new Timeline($("timeline-lanes"), (i) =>
+  detail.open(matches, i, shownProbe(), (last) => timeline.focus(last) || matches.focus(last)),
+);
+const refined = new Refined($("refined"), again);
 const gallery = new GalleryView(service, {
   onOpen: (cards, i) => detail.open(cards, i, null),
   onChange: () => remember(),
@@ -25,11 +31,16 @@ const gallery = new GalleryView(service, {
 const detail = new Detail($("detail"), service, {
   onFind: (person) => {
     show("search");
-    search({ person: person.id });
+    search({ person: idOf(person) });
   },
+  onAlso: (person) => refined.add("also", idOf(person)),
+  onNot: (person) => refined.add("not", idOf(person)),
   onForget: (source) => gallery.forget(source).catch((error) => showError("search-alert", error)),
 });
 const pickers = new Pickers($("search"), $("pickers"), again);
+
+/** Of somebody found: a sighting stands for all its frames. */
+const idOf = (person) => person.sighting?.id ?? person.id;
 
 let view = "search";
 let probe = null; // {photo, box}, {person} or {embedding, own}: who is looked for
@@ -139,7 +150,8 @@ function show(name) {
 /** Put what is shown into the address. */
 function remember(step = true) {
   const top = $("top").value === $("top").defaultValue ? "" : $("top").value;
-  writeLink(view === "gallery" ? { view, ...gallery.state } : { ...linked, ...pickers.values, top }, { step });
+  const asked = { ...linked, ...refined.state, ...pickers.values, top, frames: framesAsked(), far: $("far").value };
+  writeLink(view === "gallery" ? { view, ...gallery.state } : asked, { step });
 }
 
 /** Show what the address tells. */
@@ -154,6 +166,8 @@ async function follow() {
   }
   pickers.values = state;
   $("top").value = state.top ?? $("top").defaultValue;
+  $("frames").checked = state.frames === "true";
+  $("far").value = state.far ?? "";
   const { person, probe: packed, own, space } = state;
   if (!person && !packed) {
     forgetProbe();
@@ -166,7 +180,8 @@ async function follow() {
           "compared. Search with the photo.",
       );
     }
-    await search(person ? { person } : { embedding: unpackEmbedding(packed), own, packed }, { step: false });
+    const wanted = person ? { person } : { embedding: unpackEmbedding(packed), own, packed };
+    await search(wanted, { step: false, refine: state });
   } catch (error) {
     forgetProbe();
     showError("search-alert", error);
@@ -191,7 +206,8 @@ function forgetProbe() {
   $("probe").hidden = true;
   $("matches").classList.remove("stale");
   detail.close();
-  matches.clear();
+  refined.clear();
+  showMatches([]);
   clearError("search-alert");
   setText($("search-status"), ADVICE);
   setText($("link-status"), "");
@@ -206,7 +222,7 @@ function again() {
   setText($("search-status"), ADVICE);
 }
 
-async function search(wanted, { step = true } = {}) {
+async function search(wanted, { step = true, refine = null } = {}) {
   const same = wanted === probe;
   probe = wanted;
   if (!health?.has_gallery) {
@@ -219,25 +235,31 @@ async function search(wanted, { step = true } = {}) {
   const { signal } = searching;
   clearError("search-alert");
   setText($("link-status"), "");
-  if (!same) showProbe(wanted, signal);
+  if (!same) {
+    refined.state = refine ?? {};
+    showProbe(wanted, signal);
+  }
   setText($("search-status"), "Searching…");
   $("matches").classList.add("stale");
   try {
-    const fields = { ...fieldsOf(wanted), ...pickers.values, top: $("top").value };
+    const fields = fieldsAsked(wanted);
     const found = await service.post("/search", fields, signal);
     detail.close();
-    matches.show(found.matches, signal);
+    showMatches(found.matches, signal);
+    showMore(found.more, fields, signal);
+    showCalibration(found);
     linked = linkOf(wanted, found.probe);
     remember(step);
     $("link").hidden = false;
     const n = found.matches.length;
     const of = `${people(found.people)} in the gallery`;
-    const most = n === 1 ? "The most similar person" : `The ${n} most similar people`;
+    const [one, many] = found.kind === "sightings" ? ["sighting", "sightings"] : ["person", "people"];
+    const most = n === 1 ? `The most similar ${one}` : `The ${n} most similar ${many}`;
     setText(
       $("search-status"),
       n
         ? `${most} of ${of}.`
-        : found.people && pickers.any
+        : found.people && (pickers.any || fields.far)
           ? `Nobody matches the conditions, of ${of}.`
           : `${of[0].toUpperCase()}${of.slice(1)}.`,
     );
@@ -245,12 +267,59 @@ async function search(wanted, { step = true } = {}) {
   } catch (error) {
     if (signal.aborted) return;
     detail.close();
-    matches.clear();
+    showMatches([]);
     setText($("search-status"), "");
     showError("search-alert", error, () => search(wanted));
   } finally {
     if (!signal.aborted) $("matches").classList.remove("stale");
   }
+}
+
+const framesAsked = () => ($("frames").checked ? "true" : "");
+
+function fieldsAsked(wanted) {
+  const fields = fieldsOf(wanted);
+  const { also, not } = refined.ids;
+  const person = [fields.person ?? [], also].flat();
+  const asked = { frames: framesAsked(), far: $("far").value, top: $("top").value };
+  return { ...fields, person, not_person: not, ...pickers.values, ...asked };
+}
+
+function showMatches(found, signal) {
+  matches.show(found, signal);
+  $("timeline").hidden = !timeline.show(found);
+  $("more").hidden = true;
+  setText($("calibration"), "");
+}
+
+/** Offer the matches that come after these. */
+function showMore(more, fields, signal) {
+  $("more").hidden = !more;
+  $("more").onclick = async () => {
+    $("more").disabled = true;
+    try {
+      const n = matches.items.length;
+      const next = await service.post("/search", { ...fields, offset: String(n) }, signal);
+      matches.append(next.matches, signal);
+      $("timeline").hidden = !timeline.show(matches.items);
+      showMore(next.more, fields, signal);
+      matches.focus(n);
+    } catch (error) {
+      if (!signal.aborted) showError("search-alert", error);
+    } finally {
+      $("more").disabled = false;
+    }
+  };
+}
+
+/** Where the false-match rates come from, or why there are none. */
+function showCalibration({ calibration, matches: found }) {
+  $("far-field").hidden = !calibration && !$("far").value;
+  const known = calibration
+    ? `False-match rates are of ${count(calibration.pairs, "pair", "pairs")} of different people (${calibration.of}): ` +
+      "so many look at least so alike by chance."
+    : "This bundle is not calibrated in this mode: similarities tell an order, but no rate of false matches.";
+  setText($("calibration"), found.length ? known : "");
 }
 
 const fieldsOf = ({ photo, box, person, embedding, own }) =>
@@ -270,7 +339,8 @@ async function showProbe({ photo, box, person }, signal) {
   $("probe").hidden = !photo || !photos.crop(box, $("probe"));
   if (!person) return;
   try {
-    const bitmap = await service.picture(`/people/${encodeURIComponent(person)}/thumbnail`, signal);
+    const kind = person.startsWith("s-") ? "sightings" : "people";
+    const bitmap = await service.picture(`/${kind}/${encodeURIComponent(person)}/thumbnail`, signal);
     copyCanvas(bitmap, $("probe"));
     bitmap.close();
     $("probe").hidden = false;
@@ -285,7 +355,7 @@ $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   again();
 });
-$("top").addEventListener("change", again);
+for (const id of ["top", "frames", "far"]) $(id).addEventListener("change", again);
 $("link").addEventListener("click", copyLink);
 $("to-search").addEventListener("click", () => {
   show("search");

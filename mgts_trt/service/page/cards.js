@@ -1,13 +1,21 @@
 // A list of people of the gallery: a card each, with the small picture of them.
 
-import { copyCanvas } from "./dom.js";
-import { formatTime } from "./times.js";
+import { copyCanvas, count } from "./dom.js";
+import { formatSpan, formatTime } from "./times.js";
 
 /** The last part of a path or URL. */
 export const baseName = (source) => source.split(/[\\/]/).filter(Boolean).pop() ?? source;
 
 const cameraOf = (person) => (person.camera ? `camera ${person.camera}` : "");
-const whenOf = (person) => formatTime(person.time) || (person.number ? `frame ${person.number}` : "");
+const whenOf = ({ sighting, time, number }) =>
+  (sighting ? formatSpan(sighting.start, sighting.end) : formatTime(time)) || (number ? `frame ${number}` : "");
+
+/** A sighting as lists show it: by its best frame. Nothing where that is gone. */
+export const itemOf = (sighting) => (sighting.best.length ? [{ ...sighting.best[0], sighting }] : []);
+
+/** A share as people read it: 1 in 2,400. */
+export const oneIn = (share) =>
+  share >= 0.5 ? "more than 1 in 2" : `1 in ${Number((1 / share).toPrecision(2)).toLocaleString()}`;
 
 /** How a person is named to those who do not see the card. */
 export const titleOf = (person) =>
@@ -39,6 +47,13 @@ export class Cards {
     this.#list.replaceChildren(...items.map((item, i) => this.#make(item, i, signal)));
   }
 
+  /** Show further people after these. */
+  append(items, signal) {
+    const n = this.items.length;
+    this.items = [...this.items, ...items];
+    this.#list.append(...items.map((item, i) => this.#make(item, n + i, signal)));
+  }
+
   clear() {
     this.show([]);
   }
@@ -67,6 +82,9 @@ export class Cards {
     set("source", baseName(person.source));
     set("camera", cameraOf(person));
     set("when", whenOf(person));
+    const { sighting } = person;
+    if (sighting) set("seen-in", count(sighting.frames, "frame", "frames") + (sighting.closed ? "" : ", going on"));
+    if (typeof person.false_matches === "number") set("false-matches", `false ${oneIn(person.false_matches)}`);
     item.querySelector(".source").title = person.source;
     item.querySelector(".camera").title = cameraOf(person);
     const button = item.querySelector("button");
@@ -74,6 +92,13 @@ export class Cards {
     button.setAttribute("aria-label", person.rank ? `${titleOf(person)}, ${where}` : where);
     button.addEventListener("click", () => this.#onOpen(this, i));
     this.#draw(person, item.querySelector("canvas"), signal);
+    for (const other of sighting?.best.slice(1) ?? []) {
+      const canvas = document.createElement("canvas");
+      const frame = document.createElement("span");
+      frame.append(canvas);
+      item.querySelector(".crops").append(frame);
+      this.#draw(other, canvas, signal);
+    }
     return item;
   }
 

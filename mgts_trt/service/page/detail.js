@@ -1,14 +1,18 @@
 // A dialog that shows one person of a list: the scene they were seen in, with their box, and what is known of them.
 
-import { titleOf } from "./cards.js";
+import { oneIn, titleOf } from "./cards.js";
 import { copyCanvas, enable, make, setText } from "./dom.js";
-import { formatTime } from "./times.js";
+import { Film } from "./film.js";
+import { formatSpan, formatTime } from "./times.js";
 
 export class Detail {
   #dialog;
   #service;
+  #film;
   #cards = null;
+  #back = null;
   #shown = 0;
+  #seen = null; // the person whose scene is shown: the match, or they in another frame of the sighting
   #offset = 0;
   #loading = new AbortController();
   #probe = null;
@@ -16,9 +20,10 @@ export class Detail {
   /**
    * @param {HTMLDialogElement} dialog
    * @param {Service} service
-   * @param {{onFind: (person) => void, onForget: (source: string) => void}} actions
+   * @param {{onFind, onAlso, onNot, onForget}} actions Of the person shown (of their source the last): search for them;
+   *   for them, too; but not for them; forget it.
    */
-  constructor(dialog, service, { onFind, onForget }) {
+  constructor(dialog, service, { onFind, onAlso, onNot, onForget }) {
     this.#dialog = dialog;
     this.#service = service;
     const on = (name, act) => this.#part(name).addEventListener("click", act);
@@ -27,12 +32,20 @@ export class Detail {
     on("frame-previous", () => this.#showScene(this.#offset - 1));
     on("frame-next", () => this.#showScene(this.#offset + 1));
     on("frame-own", () => this.#showScene(0));
-    on("find", () => {
-      dialog.close();
-      onFind(this.#person);
+    for (const [name, act] of Object.entries({ find: onFind, also: onAlso, not: onNot })) {
+      on(name, () => {
+        dialog.close();
+        act(this.#person);
+      });
+    }
+    this.#film = new Film(this.#part("film"), this.#part("match"), service, (person) => {
+      if (this.#part("scene").hidden) return; // where one frame cannot be read again, the others cannot either
+      this.#seen = person;
+      this.#showScene(0);
     });
     on("forget", () => onForget(this.#person.source));
     dialog.addEventListener("keydown", (event) => {
+      if (event.target.type === "range") return; // which has these keys for itself
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       if (step) this.#move(step);
       const frame = { ",": -1, ".": 1 }[event.key];
@@ -41,13 +54,18 @@ export class Detail {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     dialog.addEventListener("close", () => {
       this.#loading.abort();
-      this.#cards.focus(this.#shown);
+      this.#film.close();
+      this.#back(this.#shown);
     });
   }
 
-  /** Show person `i` of a list, beside the picture of who is looked for, a canvas or null. */
-  open(cards, i, probe) {
+  /**
+   * Show person `i` of a list, beside the picture of who is looked for, a canvas or null. When it is closed, `back` gives
+   * the focus to where the person shown last is.
+   */
+  open(cards, i, probe, back = (last) => cards.focus(last)) {
     this.#cards = cards;
+    this.#back = back;
     this.#probe = probe;
     this.#show(i);
     this.#dialog.showModal();
@@ -74,6 +92,8 @@ export class Detail {
   #show(i) {
     this.#shown = i;
     const person = this.#person;
+    const { sighting } = person;
+    this.#seen = person;
     this.#part("title").textContent = titleOf(person);
     for (const [name, canvas] of [
       ["probe", this.#probe],
@@ -83,15 +103,19 @@ export class Detail {
       if (canvas) copyCanvas(canvas, this.#part(name));
     }
     this.#part("match-caption").textContent = person.rank ? "Found" : "Seen";
+    this.#part("also").hidden = this.#part("not").hidden = !person.rank;
+    this.#film.show(sighting);
     const [x1, y1, x2, y2] = person.box.map(Math.round);
     const facts = {
       Source: person.source,
-      Frame: person.number || "",
+      Frame: (sighting ? "" : person.number) || "",
       Camera: person.camera ?? "",
-      Time: formatTime(person.time),
+      Time: sighting ? formatSpan(sighting.start, sighting.end) : formatTime(person.time),
+      Frames: sighting ? `${sighting.frames.toLocaleString()}${sighting.closed ? "" : ", going on"}` : "",
+      "False matches": typeof person.false_matches === "number" ? oneIn(person.false_matches) : "",
       Box: `${x1}, ${y1} to ${x2}, ${y2} pixels`,
       "Detection score": person.score.toFixed(2),
-      Identifier: person.id,
+      Identifier: sighting?.id ?? person.id,
     };
     this.#part("facts").replaceChildren(
       ...Object.entries(facts)
@@ -109,7 +133,7 @@ export class Detail {
     this.#loading.abort();
     this.#loading = new AbortController();
     const { signal } = this.#loading;
-    const person = this.#person;
+    const person = this.#seen;
     setText(this.#part("scene-status"), offset ? "Fetching the frame…" : "Fetching the scene…");
     try {
       const scene = await this.#service.scene(person.scene, offset, signal);

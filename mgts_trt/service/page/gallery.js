@@ -1,6 +1,6 @@
 // The view of the gallery: its people page by page, and its sources, which can be forgotten.
 
-import { Cards } from "./cards.js";
+import { Cards, itemOf } from "./cards.js";
 import { $, bringIntoView, clearError, count, enable, make, people, setText, showError } from "./dom.js";
 import { Pickers } from "./pickers.js";
 import { formatTime } from "./times.js";
@@ -29,6 +29,7 @@ export class GalleryView {
     [this.#service, this.#onChange, this.#onForgotten] = [service, onChange, onForgotten];
     this.#cards = new Cards($("browse-people"), $("card"), service, onOpen);
     this.#pickers = new Pickers($("browse"), $("pickers"), () => this.#start());
+    $("browse-kind").addEventListener("change", () => this.#start());
     $("browse").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#start();
@@ -50,11 +51,12 @@ export class GalleryView {
 
   /** What a link tells of this view. */
   get state() {
-    return { ...this.#pickers.values, source: this.#source, page: this.#page ? this.#page + 1 : "" };
+    return { ...this.#pickers.values, kind: $("browse-kind").value, source: this.#source, page: this.#page ? this.#page + 1 : "" };
   }
 
   set state(state) {
     this.#pickers.values = state;
+    $("browse-kind").value = state.kind === "sightings" ? "sightings" : "";
     this.#source = state.source ?? "";
     this.#page = Math.max(0, Math.floor(Number(state.page) || 1) - 1);
   }
@@ -132,21 +134,26 @@ export class GalleryView {
     $("browse-people").classList.add("stale");
     try {
       const query = { ...this.#pickers.values, source: this.#source, offset: PAGE * this.#page, limit: PAGE };
-      const found = await this.#service.get("/people", query, signal);
-      if (this.#page && !found.people.length && found.total) {
+      const kind = $("browse-kind").value || "people";
+      const found = await this.#service.get(`/${kind}`, query, signal);
+      const page = found[kind];
+      if (this.#page && !page.length && found.total) {
         await this.#turn(Math.ceil(found.total / PAGE) - 1); // a page of a link, of what is gone meanwhile
         return;
       }
-      this.#cards.show(found.people, signal);
+      this.#cards.show(kind === "people" ? page : page.flatMap(itemOf), signal);
       const first = PAGE * this.#page + 1;
       const of = this.#source ? ` of ${this.#source}` : "";
       setText(
         $("browse-status"),
         found.total
-          ? `${people(found.total)}${of}; ${first.toLocaleString()} to ${(first + found.people.length - 1).toLocaleString()} are shown.`
+          ? `${kind === "people" ? people(found.total) : count(found.total, "sighting", "sightings")}${of}; ` +
+              `${first.toLocaleString()} to ${(first + page.length - 1).toLocaleString()} are shown.`
           : this.#pickers.any || of
             ? `Nobody${of} fulfils the conditions.`
-            : "Nobody is in the gallery.",
+            : kind === "people"
+              ? "Nobody is in the gallery."
+              : "There are no sightings: of photos there are none, and an older gallery needs mgts-trt gallery upgrade.",
       );
       const pages = Math.ceil(found.total / PAGE);
       $("browse-pages").hidden = pages < 2;

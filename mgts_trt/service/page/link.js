@@ -1,6 +1,9 @@
 // What the page shows, as the part of its address after the #: a link that reproduces it.
 
-const NAMES = ["view", "person", "probe", "own", "space", "camera", "source", "since", "until", "where", "top", "page"];
+const NAMES = [
+  ...["view", "person", "probe", "own", "space", "also", "not"],
+  ...["camera", "source", "since", "until", "where", "top", "frames", "far", "kind", "page"],
+];
 
 /** The state that an address tells: texts by name. */
 export function readLink(hash) {

@@ -14,6 +14,13 @@ export function formatTime(seconds) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
+/** From–to, as people read it; the day once, if it is one. */
+export function formatSpan(start, end) {
+  const [from, to] = [formatTime(start), formatTime(end)];
+  if (!to || from === to) return from;
+  return `${from} – ${isClock(start) && from.slice(0, 10) === to.slice(0, 10) ? to.slice(11) : to}`;
+}
+
 /** What a field for date and time holds, to the second. */
 export function localTime(seconds) {
   const date = new Date(1000 * seconds);

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
-from mgts_trt.service.fields import file_name, read_boxes, read_embedding, read_name, read_where
+from mgts_trt.service.fields import file_name, read_boxes, read_embedding, read_name, read_places
 from mgts_trt.service.refusal import Refusal
 
 
@@ -23,16 +23,25 @@ from mgts_trt.service.refusal import Refusal
     ],
 )
 def test_where(fields: dict[str, str], where) -> None:
-    assert read(**fields) == (where, next(iter(fields), None))
+    assert read(**fields) == [(where, next(iter(fields), None))]
 
 
-def read(box: str | None = None, box_xywh: str | None = None, point: str | None = None):
-    return read_where(box, box_xywh, point)
+def read(**fields: str):
+    return read_places(1, **{name: [text] for name, text in fields.items()})
+
+
+def test_each_of_several_pictures_has_its_place() -> None:
+    fields = {"box": ["", "1,2,3,4"], "point": ["7,8"]}
+    assert read_places(3, **fields) == [((7, 8), "point"), ((1, 2, 3, 4), "box"), (None, None)]
+    with pytest.raises(Refusal, match=r"not_box cannot be read.* of 1 there are 2"):
+        read_places(1, prefix="not_", box=["", ""])
+    with pytest.raises(Refusal, match="not_box"):
+        read_places(1, prefix="not_", box=["1"])
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"box": "1,2,3"}, {"box": "1,2,1,4"}, {"box": "5,6,5,5"}, {"box": "1,2,nan,4"}, {"box": "a,b,c,d"}, {"box": ""},
+    [{"box": "1,2,3"}, {"box": "1,2,1,4"}, {"box": "5,6,5,5"}, {"box": "1,2,nan,4"}, {"box": "a,b,c,d"}, {"box": " "},
      {"box_xywh": "1,2,0,4"}, {"box_xywh": "1,2,3"}, {"point": "1"}, {"box": "1,2,3,4", "point": "1,2"},
      {"box": "1,2,3,4", "box_xywh": "1,2,3,4"}],
 )  # fmt: skip

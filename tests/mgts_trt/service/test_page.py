@@ -92,7 +92,7 @@ def test_texts_of_the_gallery_stay_texts(visit: Visit, served: Served):
     show(page, served.photo)[1].click()
     assert first_match(page) == HOSTILE
     assert page.locator(".match .camera").first.text_content() == "camera <b>2</b>"
-    assert page.locator("#search select option").all_text_contents() == ["All", "1 (1)", "<b>2</b> (1)"]
+    assert page.locator("#search [name=camera] option").all_text_contents() == ["All", "1 (1)", "<b>2</b> (1)"]
     page.locator(".match").first.click()
     assert page.locator("#detail-facts dd").all_text_contents()[:2] == [HOSTILE, "<b>2</b>"]
     assert page.locator("main img, main b, dialog img, dialog b").count() == 0
@@ -161,7 +161,7 @@ def test_add_to_gallery(visit: Visit, served: Served, tmp_path: Path):
     page.get_by_label("Taken by camera").fill("garden")
     page.get_by_role("button", name="Add to gallery").click()
     page.locator("#photo-status", has_text="1 photo with 1 person added").wait_for()
-    page.locator("#search select").select_option("garden")
+    page.locator("#search [name=camera]").select_option("garden")
     page.locator(".box").click()
     page.locator("#search-status", has_text="Nobody matches").wait_for()  # the photo itself is no match
     show(page, make_picture(tmp_path / "another.png", shorts=4))

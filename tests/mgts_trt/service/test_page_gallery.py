@@ -135,10 +135,10 @@ def test_the_gallery_by_camera_source_and_time(visit: Visit, served: Served):
     page = visit()
     in_gallery(page)
     everybody = page.locator("#browse-status").text_content()
-    page.locator("#browse select").select_option("1")
+    page.locator("#browse [name=camera]").select_option("1")
     page.locator("#browse-status", has_text="1 person;").wait_for()
     assert page.locator("#browse-people .source").all_text_contents() == ["hoops.png"]
-    page.locator("#browse select").select_option("")
+    page.locator("#browse [name=camera]").select_option("")
     page.locator("#browse-status", has_text=everybody).wait_for()  # else the next "1 person;" may be this one
     page.get_by_role("textbox", name="From").filter(visible=True).fill(local(page, NOON + DAY / 2))
     page.keyboard.press("Enter")
@@ -147,7 +147,7 @@ def test_the_gallery_by_camera_source_and_time(visit: Visit, served: Served):
     pick_source(page, "hoops.png")
     page.locator("#browse-status", has_text="Nobody of").wait_for()
     page.get_by_role("button", name="All sources").click()
-    page.locator("#browse select:focus").wait_for()
+    page.locator("#browse [name=camera]:focus").wait_for()
     page.locator("#browse-status", has_text="1 person;").wait_for()
 
 
@@ -162,7 +162,7 @@ def test_a_camera_and_a_time_narrow_a_search(visit: Visit, served: Served):
     page = visit()
     show(page, served.photo)[0].click()
     first_match(page)
-    page.locator("#search select").select_option("entrance")
+    page.locator("#search [name=camera]").select_option("entrance")
     page.locator("#search-status", has_text="The 2 most similar").wait_for()
     assert set(page.locator("#matches .camera").all_text_contents()) == {"camera entrance"}
     page.locator("#search [name=until]").fill(local(page, NOON + 60))
@@ -192,7 +192,7 @@ def test_a_link_reproduces_a_search(visit: Visit, served: Served, by: str):
         page.locator("#browse-people .match").first.click()
         page.get_by_role("button", name="Search for this person").click()
     first_match(page)
-    page.locator("#search select").select_option("2")
+    page.locator("#search [name=camera]").select_option("2")
     page.locator("#top").fill("5")
     page.locator("#top").blur()
     page.locator("#search-status", has_text="The 5 most").wait_for()
@@ -202,7 +202,7 @@ def test_a_link_reproduces_a_search(visit: Visit, served: Served, by: str):
     other = visit(at=page.evaluate("location.hash"))
     other.locator("#search-status", has_text="The 5 most").wait_for()
     assert sorted(other.locator("#matches .match").evaluate_all(labels)) == sorted(ranked)
-    assert other.locator("#search select").input_value() == "2"
+    assert other.locator("#search [name=camera]").input_value() == "2"
     assert other.locator("#top").input_value() == "5"
     assert other.locator("#probe").is_visible() is (by == "person")
 
@@ -221,7 +221,7 @@ def test_the_link_is_copied(visit: Visit, served: Served):
 def test_a_link_to_the_gallery(visit: Visit, served: Served):
     page = visit(at="#view=gallery&camera=entrance")
     page.locator("#browse-status", has_text="2 people;").wait_for()
-    assert page.locator("#browse select").input_value() == "entrance"
+    assert page.locator("#browse [name=camera]").input_value() == "entrance"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_source_is_forgotten_after_a_second_question(visit: Visit, served: Ser
     page.locator("#browse-status", has_text="1 person of gone.png forgotten").wait_for()
     assert page.locator(".source-name", has_text="gone.png").count() == 0
     page.locator("#source-name:focus").wait_for()
-    assert "gone (1)" not in page.locator("#browse select option").all_text_contents()
+    assert "gone (1)" not in page.locator("#browse [name=camera] option").all_text_contents()
     people = served.get("/people?source=gone.png").json()
     assert people["total"] == 0
 
@@ -309,7 +309,7 @@ def test_nothing_is_cut(visit: Visit, served: Served, width: int, scheme: str, v
         first_match(page)
     else:
         page.get_by_role("button", name="Gallery", exact=True).click()
-        page.locator("#browse select").select_option("entrance")
+        page.locator("#browse [name=camera]").select_option("entrance")
         page.locator("#browse-status", has_text="2 people;").wait_for()
     when = page.locator(".match .when", has_text=local(page, NOON).replace("T", " ")).first
     when.wait_for()

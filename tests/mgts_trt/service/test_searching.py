@@ -89,7 +89,7 @@ def test_of_a_video_the_probes_own_frame_is_left_out(client: httpx.Client) -> No
     [
         ({}, 400, "A probe is expected"),
         ({"person": "nobody"}, 404, "no such person"),
-        ({"person": "x", "embedding": "[1]"}, 400, "A probe is expected"),
+        ({"person": "x", "embedding": "[1]"}, 400, "a JSON list of 128 numbers"),
         ({"embedding": json.dumps([1] * 128), "since": "nan"}, 400, "since"),
     ],
 )
