@@ -58,6 +58,13 @@ def index(
             min=1, metavar="N", help="Give a live stream up that brings no frame in N attempts; otherwise never."
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PORT|FILE",
+            help="Tell Prometheus how live streams are doing: at a port of this machine, or in a file.",
+        ),
+    ] = None,
     thumbnails: Annotated[bool, typer.Option(help="Keep a small picture of each person.")] = True,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,
@@ -101,7 +108,8 @@ def index(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.bundle.manifest import MANIFEST
     from mgts_trt.gallery import Gallery, Space
-    from mgts_trt.gallery.indexing.cameras import up_of
+    from mgts_trt.gallery.indexing.camera_metrics import exposed
+    from mgts_trt.gallery.indexing.cameras import Cameras, up_of
     from mgts_trt.gallery.indexing.index import index as run_index
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
@@ -120,6 +128,7 @@ def index(
     folder = find_bundle(bundle)
     opened = Bundle.open(folder)
     mode = mode or stored_mode(gallery) or default_mode(opened)
+    cameras = Cameras()
     live = LiveOptions(limit, duration, attempts=attempts)
     live = live if silence is None else live._replace(silence=silence)
     with (
@@ -130,6 +139,7 @@ def index(
         ) as pipeline,
         Gallery.create(gallery, Space.of(opened, mode)) as store,
         stopping(alone=not workers) as (stop, signals),
+        nullcontext() if metrics is None else exposed(cameras, metrics),
     ):
         if store.sightings is None:
             warn(
@@ -158,6 +168,7 @@ def index(
                     every=every,
                     thumbnails=thumbnails,
                     live=live,
+                    cameras=cameras,
                     stop=stop,
                     on_progress=on_progress,
                     on_note=warn,
