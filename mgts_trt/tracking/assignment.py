@@ -8,8 +8,7 @@ from mgts_trt._typing import Array
 def assign(gains: Array) -> list[tuple[int, int]]:
     """The pairs of rows and columns, each taken at most once, whose gains have the greatest sum.
 
-    Shortest augmenting paths (Jonker and Volgenant, 1987) on the matrix with the fewer rows. SciPy's
-    `linear_sum_assignment` gives the same sum.
+    Shortest augmenting paths (Jonker and Volgenant, 1987), as SciPy's `linear_sum_assignment`, which has the same sum.
 
     Args:
         gains: [N, M], at least 0; 0 is no pair.
@@ -17,8 +16,18 @@ def assign(gains: Array) -> list[tuple[int, int]]:
     Returns:
         `(row, column)` of each pair with a gain above 0, by row.
     """
-    if gains.shape[0] > gains.shape[1]:
-        return sorted((row, column) for column, row in assign(gains.T))
+    pairs = gains > 0
+    if pairs.sum(0).max(initial=0) <= 1 and pairs.sum(1).max(initial=0) <= 1:  # most frames: nobody is contested
+        return [(int(row), int(column)) for row, column in np.argwhere(pairs)]
+    # What has no pair takes part in none.
+    rows, columns = np.flatnonzero(pairs.any(1)), np.flatnonzero(pairs.any(0))
+    some = gains[np.ix_(rows, columns)]
+    found = [(row, column) for column, row in _assign(some.T)] if len(rows) > len(columns) else _assign(some)
+    return sorted((int(rows[row]), int(columns[column])) for row, column in found if some[row, column] > 0)
+
+
+def _assign(gains: Array) -> list[tuple[int, int]]:
+    """A column for each row; there are at least as many columns."""
     costs = -np.asarray(gains, np.float64)
     count, width = costs.shape
     of_row, of_column = np.zeros(count), np.zeros(width + 1)  # the dual's prices
@@ -42,5 +51,4 @@ def assign(gains: Array) -> list[tuple[int, int]]:
         while column != width:
             row_at[column] = row_at[before[column]]
             column = int(before[column])
-    pairs = ((int(row), column) for column, row in enumerate(row_at[:-1]) if row >= 0)
-    return sorted((row, column) for row, column in pairs if gains[row, column] > 0)
+    return [(int(row), column) for column, row in enumerate(row_at[:-1]) if row >= 0]

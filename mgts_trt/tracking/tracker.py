@@ -19,29 +19,31 @@ class TrackerOptions:
     """When a person is taken for one of those seen before.
 
     Attributes:
-        patience: Seconds that a track waits for its person to return; longer silence ends it.
-        sure: Score from which people choose their tracks first; those below it get what is left, of the tracks that
-            were seen a moment ago.
-        overlap: Least IoU of a person's box with where motion expects the track, 0…1.
-        unlike: Cosine below which nobody is taken for the person of a track, wherever the box is.
-        like: Cosine from which somebody is, as far from there as a person can have come.
+        patience: Seconds that a track waits for its person to return; longer silence ends it. At least the time from
+            one frame to the next, or everybody is somebody new.
+        sure: Score from which people choose their tracks first; those below it get what is left.
+        overlap: Least IoU of a person's box with where motion expects the track, 0…1, a second after it was seen. The
+            next moment a quarter of it is enough: somebody half out of the picture touches little.
+        unlike: Cosine, -1…1, below which nobody is taken for the person of a track in whose very place they are. The
+            less boxes overlap, the less is asked (`unlike` times the IoU): whoever leaves the picture changes both.
+        like: Cosine, -1…1, from which somebody is, as far from there as a person can have come.
         appearance: Weight of the cosine against the IoU where several could be meant, 0…1.
     """
 
     patience: float = 5.0
     sure: float = 0.8
-    overlap: float = 0.1
-    unlike: float = 0.3
+    overlap: float = 0.15
+    unlike: float = 0.4
     like: float = 0.6
     appearance: float = 0.5
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.patience) and self.patience > 0):
             raise MgtsError(f"A track's patience is a number of seconds above 0, got {self.patience}.")
-        for name in ("sure", "overlap", "unlike", "like", "appearance"):
+        for name, least in (("sure", 0), ("overlap", 0), ("unlike", -1), ("like", -1), ("appearance", 0)):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise MgtsError(f"A tracker's `{name}` is a number from 0 to 1, got {value}.")
+            if not least <= value <= 1:
+                raise MgtsError(f"A tracker's `{name}` is a number from {least} to 1, got {value}.")
 
 
 class Update(NamedTuple):
@@ -53,8 +55,12 @@ class Update(NamedTuple):
     """The tracks that ended by now, ascending: nobody of theirs was seen for longer than `TrackerOptions.patience`."""
 
 
-_MOMENT = 1.0
-"""Seconds for which a track is looked for by its motion alone."""
+_MOMENT = 2.0
+"""Seconds for which a track is looked for where its motion leads; afterwards appearance alone finds it."""
+_GAP = 3.0
+"""Seconds that are taken to have passed where a clock goes back, unless patience is shorter."""
+_ROUNDING = 1e-3
+"""Seconds: times of frames come in milliseconds."""
 _REACH = 1.0, 2.0
 """How far a person gets: heights at once, heights a second."""
 _SMOOTH = 0.1
@@ -64,8 +70,8 @@ _SMOOTH = 0.1
 class Tracker:
     """Joins the people of one camera's frames into tracks; one a camera and run of frames.
 
-    Times in seconds decide, not frames: gaps and variable rates are all right, and frames in which nobody is seen
-    change nothing. The same boxes, scores, embeddings and times give the same tracks.
+    Times in seconds decide, not frames: gaps and variable rates are all right. The same boxes, scores, embeddings and
+    times give the same tracks; frames in which nobody is seen may be left out, as long as the clock does not go back.
 
     Example:
         ```python
@@ -90,7 +96,7 @@ class Tracker:
         self._looks: Doubles = np.zeros((0, 0))
         self._time: float | None = None
         self._ahead = 0.0
-        """How much the times given went back, in all."""
+        """How much the times given went back, and the gaps there, in all."""
         self._clock = 0.0
         """The time that never goes back: the one given, and `_ahead`."""
 
@@ -98,8 +104,9 @@ class Tracker:
         """Name the track of everybody in the next frame.
 
         Args:
-            time: Seconds, of any origin. Where it goes back, no time is taken to have passed.
-            people: N of them, with nobody to know of the silence.
+            time: Seconds, of any origin. Where it goes back, a gap is taken to lie between: appearance has to find
+                whoever is still there.
+            people: N of them. With nobody, it tells which tracks ended by now.
 
         Raises:
             MgtsError: The time is not finite, or the embeddings are not of the length of those before.
@@ -107,7 +114,7 @@ class Tracker:
         if not np.isfinite(time):
             raise MgtsError(f"The time of a frame is a number of seconds, got {time}.")
         if self._time is not None and time < self._time:
-            self._ahead += self._time - time
+            self._ahead += self._time - time + min(_GAP, self.options.patience)
         self._time, self._clock = time, time + self._ahead
         ended = self._end_silent()
         if len(people) == 0:
@@ -128,7 +135,7 @@ class Tracker:
         return names
 
     def _end_silent(self) -> list[int]:
-        open_ = self._clock - self._seen <= self.options.patience
+        open_ = self._clock - self._seen <= self.options.patience + _ROUNDING
         ended = [int(name) for name in self._names[~open_]]
         if ended:
             self._names, self._seen, self._count = self._names[open_], self._seen[open_], self._count[open_]
@@ -141,12 +148,10 @@ class Tracker:
         if len(self._names):
             gains = self._gains(people.boxes, looks)
             sure = people.scores >= self.options.sure
-            near = self._clock - self._seen <= _MOMENT
-            for those, whose in ((sure, np.ones_like(near)), (~sure, near)):
-                mine = np.flatnonzero(those)
-                free = np.flatnonzero(whose & ~np.isin(np.arange(len(self._names)), rows))
-                for row, column in assign(gains[np.ix_(free, mine)]):
-                    rows[mine[column]] = free[row]
+            for those in (sure, ~sure):
+                for row, person in assign(np.where(those, gains, 0)):
+                    rows[person] = row
+                    gains[row] = 0
         new = rows < 0
         rows[new] = len(self._names) + np.arange(new.sum())
         return rows
@@ -160,7 +165,9 @@ class Tracker:
         seen = Motion.start(boxes).at
         height = (ahead.at[:, None, 3] + seen[None, :, 3]) / 2
         away = np.linalg.norm(ahead.at[:, None, :2] - seen[None, :, :2], axis=2) / height
-        near = (overlap >= max(options.overlap, 1e-6)) & (cosine >= options.unlike) & (lapse[:, None] <= _MOMENT)
+        least = options.overlap * (0.25 + 0.75 * np.minimum(lapse, 1))[:, None]
+        there = (overlap >= least) & (overlap > 0) & (lapse <= _MOMENT)[:, None]
+        near = there & (cosine >= options.unlike * overlap)
         reached = (away <= _REACH[0] + _REACH[1] * lapse[:, None]) & (cosine >= options.like)
         value = options.appearance * np.maximum(cosine, 0) + (1 - options.appearance) * overlap
         return np.where(near | reached, value + 1e-3, 0)
