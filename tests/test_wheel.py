@@ -43,7 +43,8 @@ PathFinder.find_spec = find_known
 EXTRAS = {
     "anyio", "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx",
     "onnxscript", "PIL", "polygraphy", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray",
-    "safetensors", "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
+    "safetensors", "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "trackers",
+    "trackeval", "uvicorn",
 }  # fmt: skip
 """What the extras bring, by the names they are imported by."""
 OPTIONAL = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mgts_trt.errors import MgtsError
 from mgts_trt.tracking.tracker import Tracker, TrackerOptions
-from tests.helpers.walkers import Walker, people_of, seen
+from tests.helpers.tracked_walkers import Walker, look, people_of, seen
 
 NOBODY = people_of([], [], [])
 
@@ -39,9 +39,25 @@ def test_walkers_who_cross_keep_their_tracks_at_any_rate(rate: int) -> None:
     assert alone(tracks_of(PASSING, np.arange(0, 8, 1 / rate)))
 
 
-@given(st.lists(st.floats(0, 1.2), min_size=2, max_size=40))
-def test_walkers_keep_their_tracks_whatever_the_times_between_frames(lapses: list[float]) -> None:
-    assert alone(tracks_of(PASSING, np.cumsum(lapses)))
+@st.composite
+def walkers(draw: st.DrawFn) -> list[Walker]:
+    """A few who are there from the start, cross as they like, and are hidden for up to three seconds."""
+    within = st.tuples(st.floats(0, 800), st.floats(100, 400))
+    speeds = st.tuples(st.floats(-100, 100), st.floats(-30, 30))
+    people = []
+    for number in range(draw(st.integers(1, 5))):
+        begin = draw(st.floats(0.5, 6))
+        height, hidden = draw(st.floats(100, 250)), (begin, begin + draw(st.floats(0, 3)))
+        score = draw(st.floats(0.5, 1))
+        people.append(Walker(number, draw(within), draw(speeds), hidden=hidden, height=height, score=score))
+    return people
+
+
+@settings(max_examples=50)
+@given(walkers(), st.lists(st.floats(0, 0.9), min_size=2, max_size=30))
+def test_walkers_keep_their_tracks_whatever_the_times_between_frames(there: list[Walker], lapses: list[float]) -> None:
+    times = [0, *np.cumsum(lapses)]
+    assert alone(tracks_of(there, times))
 
 
 def test_whoever_returns_within_the_patience_has_the_track_of_before() -> None:
@@ -66,6 +82,26 @@ def test_a_still_that_repeats_is_one_track_and_goes_on() -> None:
     times = [*np.arange(0, 2, 0.1), *[1.9] * 50, *np.arange(2, 4, 0.1)]
     tracks = {tracker.update(0.1 * i, seen([walker], time)[0]).tracks[0] for i, time in enumerate(times)}
     assert tracks == {0}
+
+
+def test_after_a_clock_went_back_appearance_says_who_is_there() -> None:
+    """The stream may have been away for any time: whoever stands in the place of another need not be them."""
+    tracker = Tracker()
+    assert tracker.update(100, seen([Walker(1, (300, 240), (0, 0))], 0)[0]).tracks == [0]
+    vague = people_of([Walker(1, (300, 240), (0, 0)).box(0)], [1], [0.3 * look(1) + np.sqrt(1 - 0.3**2) * look(2)])
+    assert tracker.update(5, vague[[]]).ended == []
+    assert tracker.update(5.1, vague).tracks == [1]
+    assert tracker.update(5.2, seen([Walker(1, (300, 240), (0, 0))], 0)[0]).tracks == [0]
+
+
+def test_whoever_leaves_the_picture_keeps_the_track_to_the_last() -> None:
+    """Of a person half outside, box and embedding change alike."""
+    tracker = Tracker()
+    whole = people_of([np.float32([560, 0, 760, 420])], [1], [look(0)])
+    assert tracker.update(0, whole).tracks == [0]
+    assert tracker.update(0.1, people_of([np.float32([620, 0, 768, 420])], [1], [look(0)])).tracks == [0]
+    leg = people_of([np.float32([700, 250, 768, 430])], [1], [0.1 * look(0) + np.sqrt(1 - 0.1**2) * look(1)])
+    assert tracker.update(0.2, leg).tracks == [0]
 
 
 def test_a_clock_that_goes_back_ends_nothing() -> None:
