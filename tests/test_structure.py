@@ -21,7 +21,7 @@ ORDER = {
         | runtime/protocol runtime/people runtime/modes runtime/stream runtime/joint_people | runtime/gpu
         | runtime/clock runtime/host_pipeline runtime/host_joint runtime/pipeline | plugins | evaluation
         | precisions | importing importing/detectors
-        | tracking | gallery | gallery/indexing | annotating | service | cli
+        | tracking | gallery | gallery/indexing | annotating | watching | service | cli
         | __init__ __main__
     """,
     "training": """

@@ -25,6 +25,7 @@ from mgts_trt.cli.search import search
 from mgts_trt.cli.sensitivity import sensitivity
 from mgts_trt.cli.serve import serve
 from mgts_trt.cli.tune import tune
+from mgts_trt.cli.watch import watch
 from mgts_trt.version import __version__
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ _add(detect, "detect", FIND, "photos/ --out out")
 _add(search, "search", FIND, "--query photo.jpg@240,63,320,231 --gallery my-gallery --sheet sheet.jpg")
 _add(index, "index", FIND, "photos/ clip.mp4 --gallery my-gallery --camera door")
 app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)
+_add(watch, "watch", FIND, "rtsp://camera/live --for photo.jpg@240,63,320,231 --likeness 0.6")
 _add(serve, "serve", FIND, "--gallery my-gallery")
 _add(bench, "bench", PROVE, "--image photo.jpg --mode all --plot stages.png")
 _add(parity, "parity", PROVE, "bundle --json parity.json")

@@ -1,0 +1,1 @@
+"""Raises an alarm when a watched person is seen."""
