@@ -143,9 +143,8 @@ def watch(
             warn(f"not watched: {failure.error}")
         if hook and hook.lost:
             warn(f"{hook.lost} of {hook.lost + hook.delivered} alarms could not be delivered to the webhook.")
-        typer.echo(
-            f"{frames_of(report.frames)} with {people_of(report.people)} watched, {report.alarms:,} alarms", err=True
-        )
+        seen = f"{frames_of(report.frames)} with {people_of(report.people)} watched"
+        typer.echo(f"{seen}, {report.alarms:,} alarm{'s' * (report.alarms != 1)}", err=True)
         notice_untrained(opened.manifest)
     if signals:
         raise typer.Exit(128 + signals[0])

@@ -162,8 +162,10 @@ class Alarms:
 
     def _sha256(self, source: Source) -> str:
         if source.name not in self._content:
-            remote = "://" in source.location
-            self._content[source.name] = "" if remote else file_sha256(Path(source.location))
+            try:
+                self._content[source.name] = "" if "://" in source.location else file_sha256(Path(source.location))
+            except OSError:  # it has gone since it was read: its name tells it then
+                self._content[source.name] = ""
         return self._content[source.name]
 
 

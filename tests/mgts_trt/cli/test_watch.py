@@ -1,0 +1,86 @@
+"""`mgts-trt watch`: alarms as lines of JSON, told once, and what it refuses."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+ANN, BOB = ((255, 255, 255), (255, 0, 255))
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Bob for four frames, then Ann, too, for four."""
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (96, 64))
+    for number in range(8):
+        image = np.full((64, 96, 3), 60, np.uint8)
+        image[:32, 48:64] = BOB
+        if number >= 4:
+            image[32:, 16:32] = ANN
+        writer.write(np.ascontiguousarray(image[..., ::-1]))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def ann(tmp_path):
+    image = np.full((64, 96, 3), 60, np.uint8)
+    image[:32, :16] = ANN
+    cv2.imwrite(str(tmp_path / "ann.png"), image[..., ::-1])
+    return tmp_path / "ann.png"
+
+
+def alarms_of(text):
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def test_one_alarm_a_track_and_none_again_after_a_restart(run, pristine, film, ann, tmp_path):
+    words = ("watch", film, "--for", f"{ann}@8,16", "--name", "Ann", "--likeness", 0.9999, "--bundle", pristine)
+    words = (*words, "--mode", "box", "--camera", "door", "--state", tmp_path / "state.json")
+    code, out, err = run(*words)
+    assert code == 0, err
+    (alarm,) = alarms_of(out)
+    assert (alarm["person"], alarm["source"], alarm["number"], alarm["camera"]) == ("Ann", str(film), 4, "door")
+    assert alarm["box"] == pytest.approx([16, 32, 32, 64], abs=0.1)
+    assert "8 frames with 12 people watched, 1 alarm" in err
+    code, out, err = run(*words)
+    assert (code, alarms_of(out)) == (0, []), err
+
+
+def test_into_a_file_with_crops_beside(run, pristine, film, ann, tmp_path):
+    told, crops = tmp_path / "alarms.jsonl", tmp_path / "crops"
+    words = ("watch", film, "--for", ann, "--likeness", 0.9999, "--bundle", pristine, "--mode", "box")
+    for _ in range(2):
+        code, out, err = run(*words, "--json", told, "--crops", crops)
+        assert (code, alarms_of(out)) == (0, []), err
+    first, second = alarms_of(told.read_text())  # without --state a second run tells again
+    assert first == second
+    assert cv2.imread(first["crop_file"]).shape == (32, 16, 3)
+
+
+def test_a_broken_source_costs_itself(run, pristine, film, ann, tmp_path):
+    (tmp_path / "bad.avi").write_bytes(b"no video")
+    words = ("--for", ann, "--likeness", 0.9999, "--bundle", pristine, "--mode", "box")
+    code, out, err = run("watch", tmp_path / "bad.avi", film, *words)
+    assert (code, len(alarms_of(out))) == (0, 1), err
+    assert "not watched" in err
+    code, _, err = run("watch", tmp_path / "bad.avi", *words)
+    assert (code, "Nothing was watched" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "Give one of --far"),
+        (("--far", 1e-3, "--likeness", 0.5), "Give one of --far"),
+        (("--far", 1e-3), "not calibrated in mode box"),
+        (("--likeness", 0.5, "--name", "Ann", "--name", "Bob"), "There are 2 --name for 1 --for"),
+        (("--likeness", 0.5, "--secret", "/nowhere/key"), "Cannot read the key"),
+        (("--likeness", 0.5, "--json", "/nowhere/a.jsonl"), "Name a file in a folder that exists"),
+    ],
+)
+def test_what_cannot_be(run, pristine, film, ann, options, message):
+    code, _, err = run("watch", film, "--for", ann, "--bundle", pristine, "--mode", "box", *options)
+    assert (code, message in err) == (2, True), err
