@@ -31,12 +31,14 @@ def calibrate(
 ) -> None:
     """Compare the people held out of training with each other, and write into the bundle how alike they look.
 
-    In each mode that the bundle holds; minutes on a CPU. Its manifest is sealed again.
+    In each mode that the bundle holds, but for joint, whose network reads scenes and not crops; minutes on a CPU. Its
+    manifest is sealed again.
     """
     from training.evaluation.measure import embed_scenes
 
     opened = Bundle.open(bundle)
-    sets, modes, curves = held_out_crops(root), held_modes(opened.manifest), {}
+    sets, curves = held_out_crops(root), {}
+    modes = tuple(mode for mode in held_modes(opened.manifest) if mode != "joint")
     with steps() as begin:
         for mode in modes:
             crops = []
