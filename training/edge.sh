@@ -56,7 +56,9 @@ average masknet.safetensors masks/masknet.safetensors rounded/masknet.safetensor
 average idnet.safetensors cameras/idnet.safetensors cameras2/idnet.safetensors
 average mgts23.safetensors mgts2/mgts.safetensors mgts3/mgts.safetensors
 train reid mgts4 "${mgts[@]}" --iterations 360 --backbone "$runs/mgts23.safetensors" --seed 4
-average mgts.safetensors mgts23.safetensors mgts4/mgts.safetensors
+average mgts234.safetensors mgts23.safetensors mgts4/mgts.safetensors
+train reid mgts5 "${mgts[@]}" --iterations 450 --backbone "$runs/mgts234.safetensors" --seed 5
+average mgts.safetensors mgts234.safetensors mgts5/mgts.safetensors
 
 # The joint model goes on from the detector, and learns from IDNet how people look besides.
 joint=(--data joint --root "$data" --scenes 8000)

@@ -35,7 +35,7 @@ def shown(page: str) -> list[list[str]]:
 def ranking(text: str) -> list[tuple[str, str, float]]:
     """Rank, scene and similarity of each row of the table that `search` prints."""
     rows = [line.split() for line in text.splitlines() if line[:5].strip().isdigit()]
-    return [(rank, scene, float(similarity)) for rank, similarity, _, scene, _ in rows]
+    return [(rank, scene, float(similarity)) for rank, similarity, *_, scene, _ in rows]
 
 
 @pytest.fixture
@@ -109,6 +109,6 @@ def test_the_python_of_a_page_runs(page: str, checkout: Path, capsys: pytest.Cap
         text = "\n" * (code.line - 1) + textwrap.dedent(code.text)
         exec(compile(text, str(ROOT / page), "exec"), given)
     if page == "README.md":
-        assert given["similarity"].max() == pytest.approx(0.839, abs=0.005)
+        assert given["similarity"].max() == pytest.approx(0.841, abs=0.005)
     if page == "docs/gallery.md":
-        assert "0.83" in capsys.readouterr().out
+        assert "0.84" in capsys.readouterr().out
