@@ -263,7 +263,7 @@ def test_errors_are_one_paragraph(run, bundle: Path, indexed: Path, monkeypatch,
         "gallery optimise db://zoe:{}@h",
         "gallery forget gallery rtsp://zoe:{}@h/x",
         "serve BUNDLE --gallery db://zoe:{}@h --port 0",
-        "detect BUNDLE rtsp://zoe:{}@h/x",
+        "detect -b BUNDLE rtsp://zoe:{}@[::1/x",
     ],
 )
 def test_no_password_is_printed(run, bundle: Path, indexed: Path, monkeypatch, arguments: str) -> None:
