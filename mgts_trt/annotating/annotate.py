@@ -2,22 +2,20 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mgts_trt._typing import Image
 from mgts_trt.annotating.inputs import Input
-from mgts_trt.annotating.readers import Readers, no_memory
+from mgts_trt.annotating.readers import no_memory, read_in_threads
 from mgts_trt.annotating.results import Film, Wanted, write_photo
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read, Recounted, count_expected
 from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
-from mgts_trt.runtime.stream import ReadAhead
 
 _ROOM = 4
 """Pictures that wait between two of the three steps; or as many as are searched together, if those are more."""
@@ -104,7 +102,7 @@ def annotate(
     report = Report(expected=_expected(inputs, every))
     read = Channel[Read](max(_ROOM, search.batch_size), stop)
     writer = _Writer(inputs, out, wanted)
-    readers = Readers(inputs, read, every=every, live=live, given_up=writer.given_up)
+    readers = read_in_threads(inputs, read, every=every, live=live, given_up=writer.given_up)
 
     def tell() -> None:
         report.seconds = time.monotonic() - start
@@ -148,12 +146,8 @@ def _expected(inputs: Sequence[Input], every: int) -> int | None:
     return count_expected([Source(each.location, "video" if each.is_film else "picture") for each in inputs], every)
 
 
-class _Pictures(ReadAhead):
-    """The pictures among what is read; the rest is told.
-
-    Attributes:
-        flying: Pictures whose people are not known yet, in order.
-    """
+class _Pictures(PicturesRead):
+    """The pictures among what is read; the rest is told."""
 
     def __init__(
         self,
@@ -164,46 +158,29 @@ class _Pictures(ReadAhead):
         on_note: Callable[[str], None],
         every: int,
     ) -> None:
-        self.flying: deque[Picture] = deque()
-        self._read, self._report, self._writer = read, report, writer
+        super().__init__(read)
+        self._report, self._writer = report, writer
         self._tell, self._on_note, self._every = tell, on_note, every
         self._numbers: dict[str, int] = {}
-        self._next: Picture | None = None
 
-    def ready(self) -> bool:
-        """See `ReadAhead.ready`."""
-        self._next = self._next or self._find(0.0)
-        return self._next is not None
-
-    def __next__(self) -> Image:
-        picture, self._next = self._next or self._find(None), None
-        if picture is None:
-            raise StopIteration
-        self.flying.append(picture)
-        return picture.image
-
-    def _find(self, timeout: float | None) -> Picture | None:
-        """The next picture; None when there is none in time, or none will come."""
-        while (item := self._read.get(timeout)) is not None:
-            match item:
-                case Picture():
-                    self._count_dropped(item)
-                    return item
-                case Failure():
-                    self._writer.fail(self._writer.inputs[item.source], item.error)
-                case Recounted() if self._report.expected is not None:
-                    self._report.expected += item.frames
-                case Note():
-                    self._on_note(item.text)
-            self._tell()
-        return None
-
-    def _count_dropped(self, picture: Picture) -> None:
+    def taken(self, picture: Picture) -> None:
+        """Count what was dropped before it; see `PicturesRead`."""
         source, number = picture.frame.source, picture.frame.number
         if self._writer.inputs[source].is_live:
             before = self._numbers.get(source, number - self._every)
             self._report.dropped += max((number - before) // self._every - 1, 0)
             self._numbers[source] = number
+
+    def told(self, item: Read) -> None:
+        """See `PicturesRead`."""
+        match item:
+            case Failure():
+                self._writer.fail(self._writer.inputs[item.source], item.error)
+            case Recounted() if self._report.expected is not None:
+                self._report.expected += item.frames
+            case Note():
+                self._on_note(item.text)
+        self._tell()
 
 
 class _Writer:

@@ -1,10 +1,8 @@
 """Threads that read ahead: one for all files, and one for each webcam and stream."""
 
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Container, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
 
@@ -13,18 +11,26 @@ from mgts_trt.annotating.webcam import webcam_frames
 from mgts_trt.errors import ImageError, MgtsError, SourceError
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
-from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Picture, Read, Recounted
+from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Picture, Read, Recounted, ahead
+from mgts_trt.gallery.indexing.reading_threads import ReadingThreads
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import LONGEST_WAIT, count_frames, video_frames
+from mgts_trt.gallery.indexing.video import count_frames, video_frames
 from mgts_trt.gallery.indexing.watching import read_stream
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.pictures.decoding import decode_picture
 from mgts_trt.pictures.image import read_picture
 
 
-class Readers:
-    """Reads inputs into a channel: `Picture`s whose frames have the `key` of their input as source, and `Failure`s.
+def read_in_threads(
+    inputs: Sequence[Input],
+    channel: Channel[Read],
+    *,
+    every: int,
+    live: LiveOptions,
+    given_up: Container[str],
+) -> ReadingThreads:
+    """Read inputs into a channel: `Picture`s whose frames have the `key` of their input as source, and `Failure`s.
 
     Args:
         inputs: All there is to read; files are read in order.
@@ -33,55 +39,16 @@ class Readers:
         live: How long to watch webcams and streams.
         given_up: Keys of videos whose further frames nobody wants.
     """
-
-    def __init__(
-        self,
-        inputs: Sequence[Input],
-        channel: Channel[Read],
-        *,
-        every: int,
-        live: LiveOptions,
-        given_up: Container[str],
-    ) -> None:
-        files = [each for each in inputs if not each.is_live]
-        tasks: list[Callable[[], None]] = []
-        for each in inputs:
-            if each.kind == "stream":
-                tasks.append(partial(read_stream, Source(each.location, "stream"), channel, every=every, live=live))
-            elif each.kind == "webcam":
-                tasks.append(partial(_read_webcam, each, channel, every, live))
-        if files:
-            tasks.append(partial(_read_files, files, channel, every, given_up))
-        self._channel = channel
-        self._error: Exception | None = None
-        self._lock, self._left = threading.Lock(), len(tasks)
-        # Daemons, since one may wait long for a name server, where nothing else can end it.
-        self._threads = [threading.Thread(target=self._run, args=(task,), name="read", daemon=True) for task in tasks]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self, task: Callable[[], None]) -> None:
-        try:
-            task()
-        except Exception as error:
-            self._error = error
-            self._channel.close()
-        finally:
-            with self._lock:
-                self._left -= 1
-                if not self._left:
-                    self._channel.close()
-
-    def finish(self) -> None:
-        """Wait for the threads, which end once the channel does; one may hear nothing of a camera for ten seconds."""
-        deadline = time.monotonic() + LONGEST_WAIT + 2.0
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0.0))
-
-    def check(self) -> None:
-        """Raise what a thread failed with."""
-        if self._error is not None:
-            raise self._error
+    files = [each for each in inputs if not each.is_live]
+    tasks: list[Callable[[], None]] = []
+    for each in inputs:
+        if each.kind == "stream":
+            tasks.append(partial(read_stream, Source(each.location, "stream"), channel, every=every, live=live))
+        elif each.kind == "webcam":
+            tasks.append(partial(_read_webcam, each, channel, every, live))
+    if files:
+        tasks.append(partial(_read_files, files, channel, every, given_up))
+    return ReadingThreads(tasks, channel)
 
 
 def _read_files(files: Sequence[Input], channel: Channel[Read], every: int, given_up: Container[str]) -> None:
@@ -92,20 +59,9 @@ def _read_files(files: Sequence[Input], channel: Channel[Read], every: int, give
             if kind == "video":
                 items = (item for each in run for item in _read_video(each, every, given_up))
             else:
-                items = _read_pictures(run, pool, workers)
+                items = ahead(pool, _read_picture, run, workers)
             if not all(channel.put(item) for item in items):
                 return
-
-
-def _read_pictures(inputs: Iterable[Input], pool: ThreadPoolExecutor, depth: int) -> Iterator[Read]:
-    """In order, of which at most `depth` are being decoded or wait."""
-    running: deque[Future[Read]] = deque()
-    for each in inputs:
-        if len(running) == depth:
-            yield running.popleft().result()
-        running.append(pool.submit(_read_picture, each))
-    while running:
-        yield running.popleft().result()
 
 
 def _read_picture(each: Input) -> Read:

@@ -4,17 +4,16 @@ import base64
 import hashlib
 import json
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mgts_trt._typing import Image
 from mgts_trt.annotating.inputs import Input
-from mgts_trt.annotating.readers import Readers
+from mgts_trt.annotating.readers import read_in_threads
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.evaluation.likeness import Likeness
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
 from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.gallery.question import Question
@@ -22,7 +21,6 @@ from mgts_trt.machine.files import file_sha256
 from mgts_trt.pictures.image import crop, encode_image
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
-from mgts_trt.runtime.stream import ReadAhead
 from mgts_trt.tracking.tracker import Tracker
 from mgts_trt.watching.alarm_journal import AlarmJournal
 
@@ -198,7 +196,7 @@ def watch(
     known = {source.name: source for source in sources}
     read = Channel[Read](max(_ROOM, search.batch_size), stop)
     inputs = [Input(source.location, source.kind, Path("watched")) for source in sources]
-    readers = Readers(inputs, read, every=every, live=live or LiveOptions(), given_up=())
+    readers = read_in_threads(inputs, read, every=every, live=live or LiveOptions(), given_up=())
     pictures = _Watching(read, report, on_note)
     try:
         for found in search.stream(pictures, errors="return"):
@@ -219,33 +217,17 @@ def watch(
     return report
 
 
-class _Watching(ReadAhead):
+class _Watching(PicturesRead):
     """The pictures among what is read; the rest is told."""
 
     def __init__(self, read: Channel[Read], report: WatchReport, on_note: Callable[[str], None]) -> None:
-        self.flying: deque[Picture] = deque()
-        self._read, self._report, self._on_note = read, report, on_note
-        self._next: Picture | None = None
+        super().__init__(read)
+        self._report, self._on_note = report, on_note
 
-    def ready(self) -> bool:
-        """See `ReadAhead.ready`."""
-        self._next = self._next or self._find(0.0)
-        return self._next is not None
-
-    def __next__(self) -> Image:
-        picture, self._next = self._next or self._find(None), None
-        if picture is None:
-            raise StopIteration
-        self.flying.append(picture)
-        return picture.image
-
-    def _find(self, timeout: float | None) -> Picture | None:
-        while (item := self._read.get(timeout)) is not None:
-            match item:
-                case Picture():
-                    return item
-                case Failure():
-                    self._report.failures.append(item)
-                case Note():
-                    self._on_note(item.text)
-        return None
+    def told(self, item: Read) -> None:
+        """See `PicturesRead`."""
+        match item:
+            case Failure():
+                self._report.failures.append(item)
+            case Note():
+                self._on_note(item.text)

@@ -2,18 +2,17 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from mgts_trt._typing import Image
 from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
 from mgts_trt.gallery.indexing.cameras import Cameras, CameraState
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.following import Followers
+from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import (
     Corrected,
     Failure,
@@ -26,14 +25,13 @@ from mgts_trt.gallery.indexing.reading import (
     count_expected,
     read_files,
 )
+from mgts_trt.gallery.indexing.reading_threads import ReadingThreads
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import LONGEST_WAIT
 from mgts_trt.gallery.indexing.watching import read_stream
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
-from mgts_trt.runtime.stream import ReadAhead
 
 ROOM = 4
 """Pictures that wait between two of the three steps; or as many as are searched together, if those are more."""
@@ -135,7 +133,7 @@ def index(
     report = IndexReport(expected=count_expected(sources, every))
     read = Channel[Read](max(ROOM, search.batch_size), stop)
     cameras = cameras or Cameras()
-    readers = _Readers(sources, gallery, read, every, live, cameras, search.batch_size)
+    readers = _read_in_threads(sources, gallery, read, every, live, cameras, search.batch_size)
     followers = Followers(gallery, live.silence)
     writer = _Writer(gallery, followers, thumbnails, batch, latency, optimise, stop)
 
@@ -180,18 +178,15 @@ def index(
     )
 
 
-class _Pictures(ReadAhead):
+class _Pictures(PicturesRead):
     """The pictures among what is read; the rest goes into the report.
 
     Args:
-        read: What the readers hand over.
+        read: See `PicturesRead`.
         report: Is kept up to date.
         warm_up: Called before the first picture: of a folder that was indexed already, nothing is searched.
         tell: Called after what goes into the report.
         on_note: See `index`.
-
-    Attributes:
-        flying: Pictures whose people are not known yet, in order.
     """
 
     def __init__(
@@ -202,105 +197,54 @@ class _Pictures(ReadAhead):
         tell: Callable[[], None],
         on_note: Callable[[str], None],
     ) -> None:
-        self.flying: deque[Picture] = deque()
-        self._read, self._report, self._warm_up = read, report, warm_up
+        super().__init__(read)
+        self._report, self._warm_up = report, warm_up
         self._tell, self._on_note = tell, on_note
         self._warm = False
-        self._next: Picture | None = None
 
-    def ready(self) -> bool:
-        """See `ReadAhead.ready`."""
-        self._next = self._next or self._find(0.0)
-        return self._next is not None
-
-    def __next__(self) -> Image:
-        picture, self._next = self._next or self._find(None), None
-        if picture is None:
-            raise StopIteration
+    def taken(self, picture: Picture) -> None:
+        """See `PicturesRead`."""
         if not self._warm:
             self._warm_up()
             self._warm = True
-        self.flying.append(picture)
-        return picture.image
 
-    def _find(self, timeout: float | None) -> Picture | None:
-        """The next picture; None when there is none in time, or none will come."""
+    def told(self, item: Read) -> None:
+        """See `PicturesRead`."""
         report = self._report
-        while (item := self._read.get(timeout)) is not None:
-            match item:
-                case Picture():
-                    return item
-                case Failure():
-                    report.failures.append(item)
-                case Skipped():
-                    report.skipped += item.frames
-                case Corrected():
-                    report.corrected += item.frames
-                case Recounted() if report.expected is not None:
-                    report.expected += item.frames
-                case Note():
-                    self._on_note(item.text)
-            self._tell()
-        return None
+        match item:
+            case Failure():
+                report.failures.append(item)
+            case Skipped():
+                report.skipped += item.frames
+            case Corrected():
+                report.corrected += item.frames
+            case Recounted() if report.expected is not None:
+                report.expected += item.frames
+            case Note():
+                self._on_note(item.text)
+        self._tell()
 
 
-class _Readers:
-    """Threads that read: one for all files, and one for each live stream."""
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        gallery: Gallery,
-        channel: Channel[Read],
-        every: int,
-        live: LiveOptions,
-        cameras: Cameras,
-        together: int,
-    ) -> None:
-        files = [source for source in sources if source.kind != "stream"]
-        streams = [source for source in sources if source.kind == "stream"]
-        room = max(1, together // max(1, len(streams)))  # no more frames of each wait than are searched at once
-        tasks = [
-            partial(read_stream, source, channel, every=every, live=live, camera=cameras.add(source), room=room)
-            for source in streams
-        ]
-        if files:
-            tasks.append(partial(read_files, files, gallery, channel, every=every))
-        self._channel = channel
-        self._error: Exception | None = None
-        self._lock, self._left = threading.Lock(), len(tasks)
-        # Daemons, since one may wait long for a name server, where nothing else can end it.
-        self._threads = [threading.Thread(target=self._run, args=(task,), name="read", daemon=True) for task in tasks]
-        for thread in self._threads:
-            thread.start()
-        if not tasks:
-            channel.close()  # as the last of them does
-
-    def _run(self, task: Callable[[], None]) -> None:
-        try:
-            task()
-        except Exception as error:
-            self._error = error
-            self._channel.close()
-        finally:
-            with self._lock:
-                self._left -= 1
-                if not self._left:
-                    self._channel.close()
-
-    def finish(self) -> None:
-        """Wait for the threads, of which one may hear nothing of a camera for as long as `LONGEST_WAIT`.
-
-        None may come back from OpenCV while Python ends: Python would unwind it through C++, which calls abort.
-        """
-        deadline = time.monotonic() + LONGEST_WAIT + 2.0
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0.0))
-
-    def check(self) -> None:
-        """Raise what a thread failed with."""
-        if self._error is not None:
-            raise self._error
+def _read_in_threads(
+    sources: Sequence[Source],
+    gallery: Gallery,
+    channel: Channel[Read],
+    every: int,
+    live: LiveOptions,
+    cameras: Cameras,
+    together: int,
+) -> ReadingThreads:
+    """One for all files, and one for each live stream."""
+    files = [source for source in sources if source.kind != "stream"]
+    streams = [source for source in sources if source.kind == "stream"]
+    room = max(1, together // max(1, len(streams)))  # no more frames of each wait than are searched at once
+    tasks = [
+        partial(read_stream, source, channel, every=every, live=live, camera=cameras.add(source), room=room)
+        for source in streams
+    ]
+    if files:
+        tasks.append(partial(read_files, files, gallery, channel, every=every))
+    return ReadingThreads(tasks, channel)
 
 
 class _Writer:

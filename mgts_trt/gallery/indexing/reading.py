@@ -171,7 +171,7 @@ def _read_pictures(
         if done:
             yield Skipped(len(loaded) - len(new))
             yield Corrected(correct(gallery, [item.frame for item in loaded if item.frame.key in done]))
-        yield from _ahead(pool, _decode, new, workers)
+        yield from ahead(pool, _decode, new, workers)
 
 
 def _load(source: Source) -> _Loaded | Failure:
@@ -189,7 +189,7 @@ def _decode(loaded: _Loaded) -> Picture | Failure:
         return Failure(loaded.source.name, error)
 
 
-def _ahead(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T], depth: int) -> Iterator[_R]:
+def ahead(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterable[_T], depth: int) -> Iterator[_R]:
     """Results in order, of which at most `depth` are in the making or waiting."""
     running: deque[Future[_R]] = deque()
     for item in items:
