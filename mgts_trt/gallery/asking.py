@@ -1,6 +1,6 @@
 """A gallery asked by several probes, with whom it is not, and ranked again by who is alike to whom."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,12 +10,13 @@ import numpy as np
 from mgts_trt._typing import Floats
 from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.lance import explained, retried
+from mgts_trt.gallery.lookup import embeddings_by_id, people_by_id
 from mgts_trt.gallery.match import Match, Stay
 from mgts_trt.gallery.question import Question
 from mgts_trt.gallery.reranking import FIRST, rerank
 from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.gallery.sightings import search_sightings
-from mgts_trt.gallery.tables import ABOUT, SIGHTING, Person, embeddings_of, people_of
+from mgts_trt.gallery.tables import SIGHTING, Person
 from mgts_trt.pictures.decoding import decode_image
 
 if TYPE_CHECKING:
@@ -68,12 +69,11 @@ def ask(
     for probe in question.probes:
         for each in search(probe, top=max(_DEEP, top), where=chosen, exact=exact):
             found.setdefault(each.id, each)
-    if not found:
+    people, candidates = _described(gallery, list(found.values()))
+    if not people:
         return []
-    candidates = _embeddings(gallery, list(found.values()))
     likeness = question.likeness(candidates)
     order = rerank(question.probes, candidates, likeness) if again else np.argsort(-likeness, kind="stable")
-    people = list(found.values())
     return [replace(people[place], likeness=float(likeness[place])) for place in order[:top].tolist()]
 
 
@@ -103,7 +103,7 @@ def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person]) -> list[M
         GalleryError: The gallery cannot be read.
     """
     ids = {name for each in found if isinstance(each, Sighting) for name in each.best}
-    best = {person.id: person for person, _ in _people(gallery, ids, [])}
+    best = people_by_id(gallery, ids)
     matches = []
     for each in found:
         stay, shown = None, [each] if isinstance(each, Person) else [best[name] for name in each.best if name in best]
@@ -131,23 +131,14 @@ def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person]) -> list[M
     return matches
 
 
-def _embeddings(gallery: "Gallery", found: Sequence[Sighting | Person]) -> Floats:
-    """float32 [N, d], of length 1: sightings bring theirs, people's are read."""
-    ids = {each.id for each in found if isinstance(each, Person)}
-    read = {person.id: embedding for person, embedding in _people(gallery, ids, ["embedding"])}
-    rows = np.stack([each.embedding if isinstance(each, Sighting) else read[each.id] for each in found])
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+def _described(gallery: "Gallery", found: Sequence[Sighting | Person]) -> tuple[list[Sighting | Person], Floats]:
+    """Whom was found, and their embeddings, float32 [N, d], of length 1; those forgotten meanwhile are left out.
 
-
-def _people(gallery: "Gallery", ids: Collection[str], more: Sequence[str]) -> list[tuple[Person, Floats]]:
-    """People by their ids, with their embeddings if these are among `more`."""
-    if not ids:
-        return []
-    from lancedb.expr import col
-
-    with explained("read", gallery.url):
-        people, _ = gallery.tables
-        query = people.search().where(col("id").isin(sorted(ids))).select([*ABOUT, *more]).limit(len(ids))
-        rows = retried(query.to_arrow)
-    vectors = embeddings_of(rows) if more else np.zeros((len(rows), 0), np.float32)
-    return list(zip(people_of(rows), vectors, strict=True))
+    Sightings bring theirs, people's are read.
+    """
+    read = embeddings_by_id(gallery, {each.id for each in found if isinstance(each, Person)})
+    there = [each for each in found if isinstance(each, Sighting) or each.id in read]
+    if not there:
+        return [], np.zeros((0, gallery.space.embedding), np.float32)
+    rows = np.stack([each.embedding if isinstance(each, Sighting) else read[each.id] for each in there])
+    return there, np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)

@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from mgts_trt._typing import Floats
 from mgts_trt.gallery.lance import explained, retried
-from mgts_trt.gallery.tables import ABOUT, SIGHTING, Person, people_of
+from mgts_trt.gallery.tables import ABOUT, SIGHTING, Person, embeddings_of, people_of
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.store import Gallery
@@ -28,6 +29,18 @@ def people_by_id(gallery: "Gallery", ids: Collection[str]) -> dict[str, Person]:
         GalleryError: The gallery cannot be read.
     """
     return {person.id: person for person in people_of(_rows(gallery, ids, list(ABOUT)))} if ids else {}
+
+
+def embeddings_by_id(gallery: "Gallery", ids: Collection[str]) -> dict[str, Floats]:
+    """The embeddings, float32 [d], of the people with these ids; those that there are not are left out.
+
+    Raises:
+        GalleryError: The gallery cannot be read.
+    """
+    if not ids:
+        return {}
+    rows = _rows(gallery, ids, ["id", "embedding"])
+    return dict(zip(rows["id"].to_pylist(), embeddings_of(rows), strict=True))
 
 
 def sighting_of(gallery: "Gallery", person_id: str) -> str | None:

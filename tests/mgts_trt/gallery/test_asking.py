@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("lancedb", reason="needs the extra gallery")
 
 from mgts_trt.errors import QueryError
-from mgts_trt.gallery import Gallery, Person, Sighting, parse_filter
+from mgts_trt.gallery import Gallery, Person, Sighting, asking, parse_filter
 from mgts_trt.gallery.asking import ask, compared, matches_of
 from mgts_trt.gallery.combining import combine
 from mgts_trt.gallery.probe import Probe
@@ -110,6 +110,22 @@ def test_a_sighting_that_was_forgotten_meanwhile_costs_itself(tmp_path) -> None:
         found = ask(opened, Question(one(1), NOBODY))
         opened.forget("/a.mp4")
         assert matches_of(opened, found) == []
+
+
+def test_somebody_forgotten_while_it_is_asked_costs_themselves(gallery, monkeypatch) -> None:
+    forgotten = next(each.id for each in ask(gallery, Question(one(1), NOBODY), top=99) if isinstance(each, Person))
+    read = asking.embeddings_by_id
+
+    def without_one(opened, ids):
+        return {name: vector for name, vector in read(opened, ids).items() if name != forgotten}
+
+    monkeypatch.setattr(asking, "embeddings_by_id", without_one)
+    found = ask(gallery, Question(np.concatenate([one(1), one(3)]), NOBODY), top=99)
+    assert len(found) == 8
+    assert forgotten not in {each.id for each in found}
+    monkeypatch.setattr(asking, "embeddings_by_id", lambda opened, ids: {})
+    photos = parse_filter("source~jpg")
+    assert ask(gallery, Question(np.concatenate([one(1), one(3)]), NOBODY), where=photos) == []
 
 
 def test_a_gallery_without_sightings_gives_its_frames(gallery) -> None:
