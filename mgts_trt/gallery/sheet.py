@@ -66,7 +66,7 @@ def _beside(picture: Image, more: Sequence[Image]) -> Image:
     """A picture with smaller ones in a column at its right."""
     if not more:
         return picture
-    height = CROP_HW[0] // len(more) if len(more) > 1 else CROP_HW[0] // 2
+    height = CROP_HW[0] // max(2, len(more))
     small = [_shown(each, (height, CROP_HW[1] - min(picture.shape[1], CROP_HW[1] * 2 // 3))) for each in more]
     width = max(each.shape[1] for each in small)
     canvas = np.empty((max(picture.shape[0], height * len(small)), picture.shape[1] + _GAP + width, 3), np.uint8)
