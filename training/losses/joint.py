@@ -98,13 +98,14 @@ def joint_losses(
         torch.stack([loss.sum() / max(1, len(loss)) for loss in part]).mean() for part in zip(*parts, strict=True)
     )
     embeddings = network.identify(pooled).float()
-    identities = _identities(regions, truths)
+    whose = _people(regions, truths)
+    identities = _known(truths)[whose]
     loss = oim(embeddings, identities)
     if network.training:
         oim.update(embeddings.detach(), identities)
     losses |= {"classes": classes, "boxes": boxes, "oim": loss}
     if teacher is not None:
-        looks = teacher.embeddings(normalised, [truth.boxes for truth in truths])[_people(regions, truths)]
+        looks = teacher.embeddings(normalised, [truth.boxes for truth in truths])[whose]
         distance = 1 - (embeddings * looks).sum(dim=1)
         losses["teacher"] = TEACHING * distance.sum() / max(1, len(distance))
     return losses
@@ -120,14 +121,14 @@ def _people(regions: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
     return torch.cat(found)
 
 
-def _identities(regions: Sequence[Regions], truths: Sequence[Truth]) -> Tensor:
-    """Of every region that is a person's, in the regions' order: int64 [N]."""
+def _known(truths: Sequence[Truth]) -> Tensor:
+    """The identities of all truths' boxes, int64 [ΣG]."""
     known = []
     for truth in truths:
         if truth.identities is None:
             raise ValueError("the joint loss needs truths with identities")
         known.append(truth.identities)
-    return torch.cat(known)[_people(regions, truths)]
+    return torch.cat(known)
 
 
 def _draw(

@@ -15,6 +15,8 @@ from tests.helpers.drawn_scenes import Drawn, backward, drawn_scene, fit
 from training.data.scene import UNKNOWN, Scene
 from training.loop import train
 from training.losses.detection import Truth
+from training.losses.joint import TEACHING, Teacher
+from training.models.reid import IDNet
 from training.preset import JointPreset, Preset, SceneAugmentation, load_preset
 from training.schedule import Schedule
 from training.tasks.canvas import TaskError
@@ -157,3 +159,65 @@ def test_it_learns_to_find_people_and_to_tell_them_apart(tiny: Preset) -> None:
 def test_what_cannot_be_trained_is_refused(tiny: Preset) -> None:
     with pytest.raises(TaskError, match="Nobody in the dataset has an identity"):
         JointTask(narrow(tiny, apart=False), known(2, labelled=False))
+
+
+class OneLook(IDNet):
+    """Everybody looks the same to it."""
+
+    def forward(self, original: torch.Tensor) -> torch.Tensor:
+        return torch.eye(self.fc.out_features)[0].expand(len(original), -1)
+
+
+def taught(preset: Preset, kind: type[IDNet] = IDNet, scenes: Drawn | None = None, **options: int) -> JointTask:
+    """A task with a teacher whose embeddings are as long as its own."""
+    assert preset.joint is not None
+    teacher = kind(preset.model_copy(update={"embedding": preset.joint.embedding}))
+    return JointTask(preset, scenes or known(3), teacher=teacher, freeze="none", **options)
+
+
+def test_a_teacher_is_followed_by_those_whom_nobody_knows_too(sizes: Preset) -> None:
+    task = taught(sizes, OneLook, batch_size=2, augment=False)
+    task.modules.eval()
+    batch = task.batch(0)
+    seen: list[torch.Tensor] = []
+    task.network.fc.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    nobody = [truth._replace(identities=torch.full_like(truth.identities, UNKNOWN)) for truth in batch.truths]
+    losses = task.losses(batch._replace(truths=nobody))
+    cosines = torch.nn.functional.normalize(seen[0], dim=1)[:, 0]
+    torch.testing.assert_close(losses["teacher"], TEACHING * (1 - cosines).mean())
+    assert losses["oim"].item() == 0
+    assert len(cosines) >= 2
+
+
+def test_a_teacher_sees_each_persons_own_box(sizes: Preset) -> None:
+    """Two people, each described by the mean colour of their box, at whatever place in the batch."""
+    task = taught(sizes, batch_size=2, augment=False)
+    task.modules.eval()
+    batch = task.batch(0)
+    normalised = task.network.normalise(batch.images)
+    teacher = Teacher(task._teacher.network, sizes.patch)
+    together = teacher.embeddings(normalised, [truth.boxes for truth in batch.truths])
+    alone = [
+        teacher.embeddings(normalised[place : place + 1], [truth.boxes[row : row + 1]])
+        for place, truth in enumerate(batch.truths)
+        for row in range(len(truth.boxes))
+    ]
+    torch.testing.assert_close(together, torch.cat(alone))
+    nobody = teacher.embeddings(normalised, [torch.zeros(0, 4)] * 2)
+    assert nobody.shape == (0, sizes.joint.embedding)
+
+
+def test_a_teacher_learns_nothing_and_is_in_no_checkpoint(sizes: Preset) -> None:
+    task = taught(sizes, batch_size=2, augment=False)
+    before = [parameter.clone() for parameter in task._teacher.network.parameters()]
+    backward(task)
+    assert not any("teacher" in name for name in task.modules.state_dict())
+    for parameter, old in zip(task._teacher.network.parameters(), before, strict=True):
+        assert torch.equal(parameter, old)
+        assert parameter.grad is None
+
+
+def test_a_teacher_of_another_length_is_refused(sizes: Preset) -> None:
+    other = IDNet(sizes.model_copy(update={"embedding": 7}))
+    with pytest.raises(TaskError, match="The teacher's embeddings have 7 numbers"):
+        JointTask(sizes, known(3), teacher=other, freeze="none", batch_size=2)
