@@ -75,7 +75,7 @@ def look_into(
     place = place_kind(path)
     if place is None:
         raise ImageError(
-            f"There is no {path}: a picture or a folder of pictures is expected. Check the path's spelling."
+            f"There is no {path}: a {' or '.join(kinds)}, or a folder of them, is expected. Check the path's spelling."
         )
     found = Found()
     if place != "folder" and named:
