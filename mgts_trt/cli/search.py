@@ -18,7 +18,6 @@ from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     from mgts_trt.bundle.bundle import Bundle
-    from mgts_trt.evaluation.likeness import Likeness
     from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.match import Match
     from mgts_trt.gallery.probe import Probe
@@ -81,7 +80,7 @@ def search(
     --sheet draws the probe and the matches side by side, as the paper's Fig. 7.
     """
     from mgts_trt.bundle.bundle import Bundle
-    from mgts_trt.evaluation.likeness import Likeness
+    from mgts_trt.evaluation.likeness import Likeness, least_cosine
     from mgts_trt.gallery import parse_filter
     from mgts_trt.gallery.probe import find_probe, parse_query
     from mgts_trt.gallery.question import Question
@@ -104,7 +103,7 @@ def search(
     scenes, unseen = ({}, []) if stored else _scenes(gallery)
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
         curve = Likeness.of(opened, pipeline.mode)
-        least = _least(curve, far, pipeline.mode)
+        least = None if far is None else least_cosine(curve, far, pipeline.mode)
         probes, negatives = ([find_probe(pipeline, *each) for each in part] for part in (asked, others))
         question = Question.of(probes, negatives, include_own=include_own)
         if stored:
@@ -139,18 +138,6 @@ def search(
         out.print(f"Drawn to {sheet}")
     if strict and (ranking.failures or ranking.damaged or unseen):
         raise typer.Exit(1)
-
-
-def _least(curve: "Likeness | None", far: float | None, mode: Mode) -> float | None:
-    """The similarity from which on to show matches."""
-    if far is None:
-        return None
-    if curve is None:
-        raise MgtsError(
-            f"--far {far:g} is asked for, but this bundle is not calibrated in mode {mode}: nobody has counted how "
-            "often other people look that much alike. Run `python -m training calibrate`, or leave --far out."
-        )
-    return curve.cosine(far)
 
 
 def _told(ranking: "Ranking") -> str:

@@ -74,7 +74,7 @@ def watch(
 ) -> None:
     """Watch photos, videos and streams for people, and raise an alarm when one is seen: a line of JSON each."""
     from mgts_trt.bundle.bundle import Bundle
-    from mgts_trt.evaluation.likeness import Likeness
+    from mgts_trt.evaluation.likeness import Likeness, least_cosine
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
     from mgts_trt.gallery.probe import find_probe, parse_query
@@ -103,12 +103,7 @@ def watch(
         )
         curve = Likeness.of(opened, search.mode)
         if far is not None:
-            if curve is None:
-                raise MgtsError(
-                    f"--far {far:g} is asked for, but this bundle is not calibrated in mode {search.mode}. Run "
-                    "`python -m training calibrate`, or give --likeness instead."
-                )
-            likeness = curve.cosine(far)
+            likeness = least_cosine(curve, far, search.mode)
         assert likeness is not None
         probes: dict[str, list[str]] = {}
         for each, text in zip(names, wanted, strict=True):

@@ -14,7 +14,7 @@ from mgts_trt._typing import Array, Self
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import LIKENESS_POINTS, FalseMatches
 from mgts_trt.choices import Mode
-from mgts_trt.errors import MetricError, MgtsError
+from mgts_trt.errors import MetricError, QueryError
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 
 LEAST_ERRORS = 30
@@ -71,16 +71,30 @@ class Likeness:
         """The least cosine whose FAR is at most `far`.
 
         Raises:
-            MgtsError: The pairs are too few for so small a FAR, or it is none: 0 < `far` ≤ 1.
+            QueryError: The pairs are too few for so small a FAR, or it is none: 0 < `far` ≤ 1.
         """
         if not 0 < far <= 1:
-            raise MgtsError(f"A false-match rate of {far:g} is asked for. Ask for more than 0 and at most 1, as 1e-3.")
+            raise QueryError(f"A false-match rate of {far:g} is asked for. Ask for more than 0 and at most 1, as 1e-3.")
         if far < self.least:
-            raise MgtsError(
+            raise QueryError(
                 f"A false-match rate of {far:g} is asked for, but this bundle was calibrated on {self.pairs:,} pairs "
                 f"of different people, which tell {self.least:.3g} at best. Ask for that or more."
             )
         return float(np.interp(-np.log(far), -np.log(self.rates), self.cosines))
+
+
+def least_cosine(likeness: Likeness | None, far: float, mode: Mode) -> float:
+    """The cosine from which on a match has a FAR of at most `far`.
+
+    Raises:
+        QueryError: The bundle is not calibrated in this mode (`likeness` is None); or see `Likeness.cosine`.
+    """
+    if likeness is None:
+        raise QueryError(
+            f"A false-match rate of {far:g} is asked for, but this bundle is not calibrated in mode {mode}: nobody has "
+            "counted how often other people look so alike. Run `python -m training calibrate`, or ask without it."
+        )
+    return likeness.cosine(far)
 
 
 @dataclass(frozen=True, eq=False)

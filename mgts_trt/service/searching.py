@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import Field
 
-from mgts_trt.evaluation.likeness import Likeness
+from mgts_trt.evaluation.likeness import Likeness, least_cosine
 from mgts_trt.gallery import Gallery, Person
 from mgts_trt.gallery.asking import ask
 from mgts_trt.gallery.filters import Condition, Filter
@@ -144,7 +144,7 @@ async def search(
     if not len(wanted):
         raise Refusal(400, "A probe is expected: an image, an embedding, or a person of the gallery.", "field")
     likeness = Likeness.of(service.search.bundle, service.search.mode)
-    least = None if far is None else _least(far, likeness)
+    least = None if far is None else least_cosine(likeness, far, service.search.mode)
     by_frames = frames or not await asyncio.to_thread(holds_sightings, gallery)
     probes = await find(service, wanted, frames=by_frames, include_own=include_own)
     negatives = await find(service, unwanted, frames=by_frames, include_own=include_own)
@@ -181,18 +181,6 @@ async def search(
 def _said(values: Sequence[str] | None) -> list[str]:
     """A form's empty fields say nothing."""
     return [value for value in values or () if value]
-
-
-def _least(far: float, likeness: Likeness | None) -> float:
-    """The cosine of a false-match rate."""
-    if likeness is None:
-        raise Refusal(
-            400,
-            "The form field far asks for a false-match rate, but this bundle is not calibrated in this mode: "
-            "python -m training calibrate does that. Leave the field out.",
-            "field",
-        )
-    return likeness.cosine(far)
 
 
 def _matches(gallery: Gallery, found: Sequence[Sighting | Person], rank: int, likeness: Likeness | None) -> list[Match]:

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -7,9 +8,14 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("lancedb", reason="needs the extra gallery")
 
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.bundle.manifest import FalseMatches, write_manifest
 from tests.helpers.running_service import picture, serving
+from tests.helpers.tiny_bundle import make_tiny_bundle
 
 PHOTO = picture((0, 1), (1, 4), seed=1)
+ALIKE = 0.999998
+"""To the tiny network all bright people look much alike, and the same person the same but for rounding."""
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +102,25 @@ def test_of_a_video_the_probes_own_frame_is_left_out(client: httpx.Client) -> No
 def test_no_probe(client: httpx.Client, fields: dict, status: int, sentence: str) -> None:
     answer = client.post("/search", data=fields)
     assert (answer.status_code, sentence in answer.json()["error"]) == (status, True)
+
+
+def test_rates_of_a_calibrated_bundle(tmp_path: Path) -> None:
+    root = make_tiny_bundle(tmp_path / "calibrated")
+    manifest = Bundle.open(root).manifest
+    told = {"pairs": 9000, "people": 30, "of": "two sets", "network": manifest.models["mgts"].weights}
+    curve = FalseMatches(cosines=(-1.0, ALIKE), far=(1.0, 0.001), **told)
+    write_manifest(root, manifest.model_copy(update={"likeness": {"net": curve, "box": curve}}))
+    with serving(tmp_path, "--gallery", tmp_path / "gallery", bundle=root) as running, running.client() as client:
+        for name, data in (("copy.png", PHOTO), ("other.png", picture((0, 2), seed=2))):
+            client.post("/index", files={"images": (name, data)}).raise_for_status()
+        fields = {"point": "20,8", "include_own": "true"}
+        everybody = search(client, PHOTO, **fields)
+        assert everybody["calibration"]["pairs"] == 9000
+        rates = [match["false_matches"] for match in everybody["matches"]]
+        assert rates == sorted(rates)
+        assert (len(rates), rates[0]) == (3, 0.001)
+        few = search(client, PHOTO, **fields, far="0.001")["matches"]
+        assert few == [match for match in everybody["matches"] if match["likeness"] >= ALIKE]
+        assert 0 < len(few) < 3
+        refused = client.post("/search", files={"image": ("p.png", PHOTO)}, data={**fields, "far": "1e-9"})
+        assert (refused.status_code, "Ask for that or more" in refused.text) == (400, True)
