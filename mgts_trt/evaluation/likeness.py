@@ -15,6 +15,7 @@ from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import LIKENESS_POINTS, FalseMatches
 from mgts_trt.choices import Mode
 from mgts_trt.errors import MetricError, QueryError
+from mgts_trt.machine.installation import in_checkout
 from mgts_trt.runtime.modes import MODELS_OF_MODE
 
 LEAST_ERRORS = 30
@@ -92,7 +93,8 @@ def least_cosine(likeness: Likeness | None, far: float, mode: Mode) -> float:
     if likeness is None:
         raise QueryError(
             f"A false-match rate of {far:g} is asked for, but this bundle is not calibrated in mode {mode}: nobody has "
-            "counted how often other people look so alike. Run `python -m training calibrate`, or ask without it."
+            "counted how often other people look so alike. "
+            f"Run {in_checkout('`python -m training calibrate`')}, or ask without it."
         )
     return likeness.cosine(far)
 
