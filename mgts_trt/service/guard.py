@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import re
 import time
 from collections.abc import Callable, Collection
 
@@ -28,7 +29,10 @@ GONE = 499
 """Status in `/metrics` of requests whose client went away, as nginx has it."""
 
 _ROUTES = ("/", "/cameras", "/detect", "/docs", "/embed", "/healthz", "/index", "/metrics", "/openapi.json", "/people",
-           "/readyz", "/search", "/sources")  # fmt: skip
+           "/people/{id}/scene", "/people/{id}/thumbnail", "/readyz", "/search", "/sightings", "/sightings/{id}",
+           "/sightings/{id}/people", "/sightings/{id}/thumbnail", "/sources")  # fmt: skip
+_OF_ONE = re.compile(r"/(people|sightings)/[^/]+(/[a-z]+)?")
+"""Paths of somebody, or of a sighting, by their ids."""
 _WRONG_KEY = "wrong_key"
 _GUESS_SECONDS = 1.0
 """After which a wrong key is answered: guesses are slow."""
@@ -217,10 +221,10 @@ class _Reply:
 
 def route_of(path: str) -> str:
     """A path as `/metrics` names it: few enough names, whatever strangers ask for."""
-    if path in _ROUTES:
-        return path
-    if path.startswith("/people/"):
-        return "/people/{id}/scene" if path.endswith("/scene") else "/people/{id}/thumbnail"
+    one = _OF_ONE.fullmatch(path)
+    name = f"/{one[1]}/{{id}}{one[2] or ''}" if one else path
+    if name in _ROUTES:
+        return name
     return "/page" if path == "/docs/style.css" or path.startswith("/page/") else "other"
 
 
