@@ -41,7 +41,7 @@ def find_known(name, path=None, target=None):
 PathFinder.find_spec = find_known
 '''
 EXTRAS = {
-    "anyio", "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx",
+    "anyio", "av", "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx",
     "onnxscript", "PIL", "polygraphy", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray",
     "safetensors", "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "trackers",
     "trackeval", "uvicorn",
