@@ -59,6 +59,10 @@ class GalleryError(MgtsError):
     """A gallery that is missing, of another model, newer than this version, or that cannot be read or written."""
 
 
+class AccessError(MgtsError):
+    """Keys that cannot be read or written, are open to others, or can be guessed."""
+
+
 class FilterError(GalleryError):
     """A filter of a gallery that cannot be read."""
 

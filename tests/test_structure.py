@@ -21,7 +21,7 @@ ORDER = {
         | runtime/protocol runtime/people runtime/modes runtime/stream runtime/joint_people | runtime/gpu
         | runtime/clock runtime/host_pipeline runtime/host_joint runtime/pipeline | plugins | evaluation
         | precisions | importing importing/detectors
-        | tracking | gallery | gallery/indexing | annotating | watching | service | cli
+        | tracking | access | gallery | gallery/indexing | annotating | watching | service | cli
         | __init__ __main__
     """,
     "training": """
@@ -61,7 +61,7 @@ the operators, of which `stages` has the references and `runtime/operators` the 
 SPANS = {
     "tests/docs": set(),
     "tests/helpers": set(),
-    "tests/mgts_trt/service": {"api", "bad_values", "load", "page", "page_gallery", "page_sightings"},
+    "tests/mgts_trt/service": {"api", "roles", "bad_values", "load", "page", "page_gallery", "page_sightings"},
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/plugins": {"plugins"},
     "tests/mgts_trt/runtime": {"batch", "lowerings_on_gpu", "pipeline_on_gpu"},

@@ -18,6 +18,7 @@ from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.import_models import import_models
 from mgts_trt.cli.index import index
 from mgts_trt.cli.inspection import inspect_command
+from mgts_trt.cli.keys import keys_app
 from mgts_trt.cli.parity import parity
 from mgts_trt.cli.plugins import plugins_app
 from mgts_trt.cli.run import DEBUG, QUIET, run_app
@@ -68,6 +69,7 @@ _add(index, "index", FIND, "photos/ clip.mp4 --gallery my-gallery --camera door"
 app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)
 _add(watch, "watch", FIND, "rtsp://camera/live --for photo.jpg@240,63,320,231 --likeness 0.6")
 _add(serve, "serve", FIND, "--gallery my-gallery")
+app.add_typer(keys_app, name="keys", rich_help_panel=FIND)
 _add(bench, "bench", PROVE, "--image photo.jpg --mode all --plot stages.png")
 _add(parity, "parity", PROVE, "bundle --json parity.json")
 _add(tune, "tune", PROVE, "bundle")

@@ -8,6 +8,7 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, warn
+from mgts_trt.cli.keys import KEYS_VARIABLE
 from mgts_trt.cli.options import (
     BackendOption,
     BundleOption,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from mgts_trt.gallery import Gallery
 
 KEY_VARIABLE = "MGTS_API_KEY"
-_SHORTEST_KEY = 16
 
 
 def serve(
@@ -47,6 +47,13 @@ def serve(
     key_file: Annotated[
         Path | None, typer.Option(help=f"File with the key that requests need; by default ${KEY_VARIABLE}, if set.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", envvar=KEYS_VARIABLE, help="Keys with roles: see mgts-trt keys.")
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of a proxy before the service: its X-Forwarded-For tells who asks."),
+    ] = None,
     max_mib: Annotated[int, typer.Option(help="Largest request, MiB.", min=1)] = 20,
     max_megapixels: Annotated[int, typer.Option(help="Largest picture.", min=1, max=170)] = 50,
     max_files: Annotated[int, typer.Option(help="Most pictures in one request.", min=1, max=1000)] = 64,
@@ -65,14 +72,17 @@ def serve(
         raise MgtsError(
             f"The service needs the package {error.name}, which is not installed: pip install 'mgts-trt[serve]'"
         ) from error
+    from mgts_trt.access.key_ring import KeyRing
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.runtime.pipeline import PersonSearch
 
     key = _find_key(key_file)
-    if key is None and not is_loopback(host):
+    ring = None if key is None and keys is None else KeyRing(key, keys)
+    if ring is None and not is_loopback(host):
         raise MgtsError(
-            f"Whoever reaches {host} could use the service, and no key guards it. Put one into a file and name it with "
-            f"--key-file, or into {KEY_VARIABLE}; or leave out --host to serve this machine alone."
+            f"Whoever reaches {host} could use the service, and no key guards it. Make keys with mgts-trt keys add and "
+            f"name their file with --keys, or put one into a file and name it with --key-file, or into {KEY_VARIABLE}; "
+            "or leave out --host to serve this machine alone."
         )
     opened = Bundle.open(find_bundle(bundle))
     stored, chosen = _open_gallery(opened, gallery, mode)
@@ -90,7 +100,7 @@ def serve(
                 pictures_in_flight=pictures_in_flight,
             ) as search,
         ):
-            service = Service(search, stored, limits=limits, key_needed=key is not None)
+            service = Service(search, stored, limits=limits, key_needed=ring is not None)
             name = f"[{host}]" if ":" in host else host
             out.print(
                 f"Serving on http://{name}:{listener.getsockname()[1]}/ (mode {chosen}, {search.runtime.backend} on "
@@ -98,7 +108,7 @@ def serve(
             )
             notice_untrained(opened.manifest)
             try:
-                run(service, listener, key=key)
+                run(service, listener, keys=ring, proxy=proxy)
             finally:
                 service.close()
     finally:
@@ -110,8 +120,10 @@ def _find_key(path: Path | None) -> str | None:
     """The key of a file, else of the environment; None if there is none.
 
     Raises:
-        MgtsError: The file cannot be read, or the key is empty or nothing a header can hold.
+        MgtsError: The file cannot be read, or the key is empty, nothing a header can hold, or can be guessed.
     """
+    from mgts_trt.access.strength import weakness
+
     if path is None:
         text, place = os.environ.get(KEY_VARIABLE), f"${KEY_VARIABLE}"
         if text is None:
@@ -127,11 +139,8 @@ def _find_key(path: Path | None) -> str | None:
             f"The key in {place} is empty or holds more than printable ASCII characters. "
             "Make one with: openssl rand -hex 32"
         )
-    if len(key) < _SHORTEST_KEY:
-        raise MgtsError(
-            f"The key in {place} has {len(key)} characters, at least {_SHORTEST_KEY} are expected: shorter ones can be "
-            "guessed. Make one with: openssl rand -hex 32"
-        )
+    if why := weakness(key):
+        raise MgtsError(f"The key in {place} {why}. Make one with: openssl rand -hex 32")
     if path is not None and path.stat().st_mode & 0o077:
         warn(f"others on this machine may read the key in {path}; keep them out with: chmod 600 {path}")
     return key

@@ -9,17 +9,18 @@ LOCK = ".lock"
 
 
 @contextmanager
-def locked(folder: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a folder's lock, a file `.lock` in it, which stays.
+def locked(folder: Path, on_wait: Callable[[], None] = lambda: None, *, name: str = LOCK) -> Iterator[None]:
+    """Hold a folder's lock, a file in it, which stays.
 
     Args:
         folder: Exists, and may be written in.
         on_wait: Called once if another process, or thread, holds the lock, before waiting for it.
+        name: Of the file: what has another name is another lock.
 
     Raises:
         OSError: The file cannot be written, or its file system knows no locks.
     """
-    with (folder / LOCK).open("w") as lock:
+    with (folder / name).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

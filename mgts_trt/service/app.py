@@ -11,6 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from mgts_trt.access.key_ring import KeyRing
 from mgts_trt.errors import MgtsError
 from mgts_trt.service import browsing, routes, searching, sighting_routes
 from mgts_trt.service.api_page import STYLE, describe
@@ -18,6 +19,7 @@ from mgts_trt.service.api_page import page as reference_page
 from mgts_trt.service.core import Service
 from mgts_trt.service.faults import fault_of
 from mgts_trt.service.guard import Guard
+from mgts_trt.service.identity import Identity
 from mgts_trt.service.refusal import Refusal, answer
 from mgts_trt.version import __version__
 
@@ -32,14 +34,33 @@ _ROUTING = {
 }
 
 
-def make_app(service: Service, *, key: str | None = None, hosts: Collection[str] = ("localhost",)) -> ASGIApp:
+def make_app(
+    service: Service,
+    *,
+    keys: KeyRing | None = None,
+    hosts: Collection[str] = ("localhost",),
+    proxy: str | None = None,
+) -> ASGIApp:
     """The service as an ASGI application, behind its guard.
 
     Args:
         service: What it serves; it stays open when the application ends.
-        key: See `Guard`.
+        keys: See `Identity`.
         hosts: See `Guard`.
+        proxy: See `Identity`.
     """
+    return Guard(
+        make_routes(service),
+        limits=service.limits,
+        turnstile=service.turnstile,
+        metrics=service.metrics,
+        identity=Identity(keys, proxy),
+        hosts=hosts,
+    )
+
+
+def make_routes(service: Service) -> FastAPI:
+    """All routes, without a guard."""
     app = FastAPI(
         title="mgts-trt",
         version=__version__,
@@ -93,14 +114,7 @@ def make_app(service: Service, *, key: str | None = None, hosts: Collection[str]
     async def failed(request: Request, error: Exception) -> Response:
         return answer(500, "The service failed. Its log says why.")
 
-    return Guard(
-        app,
-        limits=service.limits,
-        turnstile=service.turnstile,
-        metrics=service.metrics,
-        key=key,
-        hosts=hosts,
-    )
+    return app
 
 
 def _sentence(error: RequestValidationError) -> str:

@@ -1,10 +1,7 @@
 """The service's door, before any byte of a body is read: who may come in, how many, how much, for how long."""
 
 import asyncio
-import hashlib
-import hmac
 import logging
-import re
 import time
 from collections.abc import Callable, Collection
 
@@ -15,27 +12,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mgts_trt.service.body import Body, too_large, too_slow
 from mgts_trt.service.counters import Metrics
+from mgts_trt.service.identity import CALLER, Identity
 from mgts_trt.service.limits import Limits
+from mgts_trt.service.permissions import demand_of, route_of
 from mgts_trt.service.refusal import Refusal, answer
 from mgts_trt.service.turnstile import Turnstile, Visit
 
 logger = logging.getLogger("mgts_trt.service")
 
-OPEN = ("/", "/healthz", "/readyz", "/docs", "/docs/style.css", "/openapi.json")
-"""Paths that need no key, with all below `/page/`: they say nothing about pictures or people."""
 KNOWN = "mgts_trt.known"
-"""In a request's scope: whether it bears the key, or needs none."""
+"""In a request's scope: whether it bears a key, or needs none."""
 GONE = 499
 """Status in `/metrics` of requests whose client went away, as nginx has it."""
-
-_ROUTES = ("/", "/cameras", "/detect", "/docs", "/embed", "/healthz", "/index", "/metrics", "/openapi.json", "/people",
-           "/people/{id}/scene", "/people/{id}/thumbnail", "/readyz", "/search", "/sightings", "/sightings/{id}",
-           "/sightings/{id}/people", "/sightings/{id}/thumbnail", "/sources")  # fmt: skip
-_OF_ONE = re.compile(r"/(people|sightings)/[^/]+(/[a-z]+)?")
-"""Paths of somebody, or of a sighting, by their ids."""
-_WRONG_KEY = "wrong_key"
-_GUESS_SECONDS = 1.0
-"""After which a wrong key is answered: guesses are slow."""
 
 _POLICY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -56,8 +44,8 @@ class Guard:
         limits: Of requests.
         turnstile: Counts them.
         metrics: Told of each.
-        key: The header X-API-Key that requests must bear. None: none, and then requests must come from this machine's
-            own pages or from no page at all.
+        identity: Whose a request is. Where there are no keys, it must come from this machine's own pages or from no
+            page at all.
         hosts: Names the service goes by where no key guards it: a name of the attacker's own that resolves to this
             machine (DNS rebinding) is none of them.
     """
@@ -69,11 +57,11 @@ class Guard:
         limits: Limits,
         turnstile: Turnstile,
         metrics: Metrics,
-        key: str | None,
+        identity: Identity,
         hosts: Collection[str],
     ) -> None:
         self._app, self._limits, self._turnstile, self._metrics = app, limits, turnstile, metrics
-        self._key = None if key is None else _digest(key)
+        self._identity = identity
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,7 +69,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope = {**scope, KNOWN: self._key is None or self._bears_key(Headers(scope=scope))}
+        scope = {**scope, KNOWN: False}
         if scope["method"] == "HEAD":  # as GET; the server leaves the body out, since it still knows what was asked
             scope["method"] = "GET"
         start = time.perf_counter()
@@ -101,6 +89,10 @@ class Guard:
         visit = Visit(self._turnstile, body, self._limits.requests)
         reply.before_end = visit.leave
         try:
+            if self._turnstile.closing:
+                raise _closing()
+            scope[CALLER] = caller = await self._identity.find(scope)
+            scope[KNOWN] = caller is not None
             self._check(scope, takes_body)
             if takes_body:
                 visit.enter()
@@ -108,31 +100,33 @@ class Guard:
         except Refusal as refusal:
             visit.leave()
             self._metrics.rejected.labels(refusal.reason).inc()
-            if refusal.reason == _WRONG_KEY:
-                await asyncio.sleep(_GUESS_SECONDS)
             await self._answer(refusal, scope, body, reply)
         finally:
             visit.leave()
 
     def _check(self, scope: Scope, takes_body: bool) -> None:
         headers = Headers(scope=scope)
-        if self._turnstile.closing:
-            raise Refusal(503, "The service is shutting down. Try again in a while.", "closing", {"Retry-After": "10"})
-        if self._key is None:
+        if not self._identity.needed:
             self._check_origin(headers)
-        elif not scope[KNOWN] and "x-api-key" in headers:
-            raise Refusal(401, "The key in the header X-API-Key is not this service's.", _WRONG_KEY)
-        elif not scope[KNOWN] and not self._is_open(scope["path"]):
-            raise Refusal(401, "This service needs a key. Send it in the header X-API-Key.", "key")
+        self._check_role(scope)
         if not takes_body:
             return
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._limits.body:
             raise too_large(self._limits.body)
 
-    def _bears_key(self, headers: Headers) -> bool:
-        given = headers.get("x-api-key")
-        return given is not None and self._key is not None and hmac.compare_digest(_digest(given), self._key)
+    @staticmethod
+    def _check_role(scope: Scope) -> None:
+        demand, caller = demand_of(scope["method"], scope["path"]), scope[CALLER]
+        if demand == "nothing":
+            return
+        if caller is None:
+            raise Refusal(401, "This service needs a key. Send it in the header X-API-Key.", "key")
+        if demand != "any key" and not caller.may(demand):
+            roles = " and ".join(sorted(caller.roles))
+            raise Refusal(
+                403, f"This takes a key with the role {demand}, and this one has {roles}. Ask for another.", "role"
+            )
 
     def _check_origin(self, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -146,10 +140,6 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != host:
             raise Refusal(403, "This request comes from another web page, and no key says that it may.", "origin")
-
-    @staticmethod
-    def _is_open(path: str) -> bool:
-        return path in OPEN or path.startswith("/page/")
 
     async def _run(self, scope: Scope, body: Body, reply: "_Reply") -> None:
         """Run the application until it is done or the client has gone.
@@ -219,15 +209,6 @@ class _Reply:
         await self._send(message)
 
 
-def route_of(path: str) -> str:
-    """A path as `/metrics` names it: few enough names, whatever strangers ask for."""
-    one = _OF_ONE.fullmatch(path)
-    name = f"/{one[1]}/{{id}}{one[2] or ''}" if one else path
-    if name in _ROUTES:
-        return name
-    return "/page" if path == "/docs/style.css" or path.startswith("/page/") else "other"
-
-
 def _has_body(headers: Headers) -> bool:
     return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
@@ -238,6 +219,5 @@ def _name(host: str) -> str:
     return (name if colon and port.isdecimal() else host).lower()
 
 
-def _digest(key: str) -> bytes:
-    # Of one length whatever the key's, which is all that a comparison in constant time would tell.
-    return hashlib.sha256(key.encode()).digest()
+def _closing() -> Refusal:
+    return Refusal(503, "The service is shutting down. Try again in a while.", "closing", {"Retry-After": "10"})

@@ -18,7 +18,9 @@ TheService = Annotated[Service, Depends(_service)]
 
 
 def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route, for `/openapi.json`."""
+    """The errors of a route, for `/openapi.json`; where a key may be wrong, it may also lack the role."""
+    if 401 in statuses:
+        statuses = (*{*statuses, 403, 429},)
     return {status: {"model": Failure, "description": HTTPStatus(status).phrase} for status in sorted(statuses)}
 
 

@@ -10,6 +10,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import HANDLED_SIGNALS
 
+from mgts_trt.access.key_ring import KeyRing
 from mgts_trt.errors import MgtsError
 from mgts_trt.machine.signals import is_ignored
 from mgts_trt.service.app import make_app
@@ -20,7 +21,7 @@ HEAD_SECONDS = 10.0
 _BACKLOG = 2048
 
 
-def serve(service: Service, listener: socket.socket, *, key: str | None = None) -> None:
+def serve(service: Service, listener: socket.socket, *, keys: KeyRing | None = None, proxy: str | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C, unless one is ignored; then let running requests finish.
 
     While they do, new ones get 503. A second signal ends at once. Signals are heeded in the main thread alone.
@@ -28,10 +29,12 @@ def serve(service: Service, listener: socket.socket, *, key: str | None = None) 
     Args:
         service: It stays open.
         listener: From `listen`.
-        key: What requests must bear in the header X-API-Key; None: nothing.
+        keys: Of which requests must bear one in the header X-API-Key; None: nothing.
+        proxy: Address of a proxy whose header X-Forwarded-For is believed.
     """
     host = str(listener.getsockname()[0])
-    app = make_app(service, key=key, hosts=("localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host))
+    hosts = ("localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host)
+    app = make_app(service, keys=keys, hosts=hosts, proxy=proxy)
     config = _Config(
         app,
         http=_Protocol,

@@ -40,7 +40,7 @@ def test_help(run, words: list[str]) -> None:
     assert "<bool>" not in out
     for example in re.findall(r"Example: (mgts-trt .*(?:\n .*)*?)\n\s*\n", out):
         assert fault(example.split()) is None
-    if words and not {"gallery", "bundle", "plugins"} & set(words):
+    if words and not {"gallery", "bundle", "plugins", "keys"} & set(words):
         assert f"Example: mgts-trt {words[0]} " in out
 
 

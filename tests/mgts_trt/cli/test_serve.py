@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mgts_trt.access.key_file import add_key, revoke_key
 from mgts_trt.errors import MgtsError
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_bundle import make_tiny_bundle
@@ -56,16 +57,30 @@ def test_a_key_that_can_be_guessed(refuse, tmp_path: Path) -> None:
     said = refuse("--key-file", tmp_path / "key")
     assert "has 15 characters, at least 16 are expected" in said
     assert "openssl rand" in said
+    (tmp_path / "key").write_text("password" * 4)
+    assert "can be guessed: it repeats itself" in refuse("--key-file", tmp_path / "key")
+
+
+def test_a_file_of_keys_that_is_open_to_others_or_empty(refuse, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MGTS_API_KEY", raising=False)
+    path = tmp_path / "keys.json"
+    assert "There is no file of keys" in refuse("--keys", path)
+    add_key(path, "desk", ["search"])
+    path.chmod(0o604)
+    assert f"chmod 600 {path}" in refuse("--keys", path)
+    path.chmod(0o600)
+    revoke_key(path, "desk")
+    assert "There is no key in" in refuse("--keys", path)
 
 
 def test_a_key_that_others_may_read(tmp_path: Path, capsys) -> None:
     from mgts_trt.cli.serve import _find_key
 
     path = tmp_path / "key"
-    path.write_text("k" * 16)
+    path.write_text("a-key-of-some-length")
     for mode, told in ((0o644, True), (0o640, True), (0o600, False), (0o400, False)):
         path.chmod(mode)
-        assert _find_key(path) == "k" * 16
+        assert _find_key(path) == "a-key-of-some-length"
         assert (f"chmod 600 {path}" in " ".join(capsys.readouterr().err.split())) is told
 
 
@@ -133,7 +148,7 @@ def test_the_memory_of_the_pipeline_is_bounded(monkeypatch, bundle: Path, option
             super().__init__(search, on_people, prepare, depth)
 
     monkeypatch.setattr(core, "Dispatcher", Noted)
-    monkeypatch.setattr(server, "serve", lambda service, listener, key: opened.append(service.search))
+    monkeypatch.setattr(server, "serve", lambda service, listener, keys, proxy: opened.append(service.search))
     words = ["mgts-trt", "serve", "--bundle", str(bundle), "--threads", "1", "--port", "0", *options]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:

@@ -1,0 +1,1 @@
+"""Who may use a gallery: keys with roles, kept as hashes."""

@@ -1,0 +1,51 @@
+"""What each route demands of who asks, in one place; and what `/metrics` calls it."""
+
+import re
+from typing import Literal, TypeAlias
+
+from mgts_trt.access.key_file import Role
+
+Demand: TypeAlias = Role | Literal["nothing", "any key"]
+
+DEMANDS: dict[str, Demand] = {
+    "GET /": "nothing",
+    "GET /page": "nothing",  # the page's files, which say nothing about pictures or people
+    "GET /docs": "nothing",
+    "GET /openapi.json": "nothing",
+    "GET /healthz": "nothing",  # and says how much the gallery holds to who bears a key alone
+    "GET /readyz": "nothing",
+    "GET /metrics": "any key",
+    "POST /detect": "search",
+    "POST /embed": "search",
+    "POST /search": "search",
+    "GET /people": "search",
+    "GET /people/{id}/thumbnail": "search",
+    "GET /people/{id}/scene": "search",
+    "GET /sightings": "search",
+    "GET /sightings/{id}": "search",
+    "GET /sightings/{id}/people": "search",
+    "GET /sightings/{id}/thumbnail": "search",
+    "GET /cameras": "search",
+    "GET /sources": "search",
+    "POST /index": "index",
+    "DELETE /sources": "forget",
+}
+"""By method and route. A route that is not here is not served: a test asks for each."""
+
+_PATHS = frozenset(route.partition(" ")[2] for route in DEMANDS)
+_OF_ONE = re.compile(r"/(people|sightings)/[^/]+(/[a-z]+)?")
+"""Paths of somebody, or of a sighting, by their ids."""
+
+
+def route_of(path: str) -> str:
+    """A path as `/metrics` names it: few enough names, whatever strangers ask for."""
+    one = _OF_ONE.fullmatch(path)
+    name = f"/{one[1]}/{{id}}{one[2] or ''}" if one else path
+    if name in _PATHS:
+        return name
+    return "/page" if path == "/docs/style.css" or path.startswith("/page/") else "other"
+
+
+def demand_of(method: str, path: str) -> Demand:
+    """What a request demands. What no route takes, any key may ask for, and is told so."""
+    return DEMANDS.get(f"{method} {route_of(path)}", "any key")
