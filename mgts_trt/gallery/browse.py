@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mgts_trt._typing import Floats
+from mgts_trt.gallery.chosen_rows import read_rows
 from mgts_trt.gallery.filters import Filter
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.tables import ABOUT, Person, embeddings_of, people_of
@@ -125,18 +126,11 @@ def people_page(gallery: "Gallery", where: Filter | None = None, *, offset: int 
     Raises:
         GalleryError: It cannot be read.
     """
-    from lancedb.query import ColumnOrdering
-
     with explained("read", gallery.url):
         table, _ = gallery.tables
-        query = table.search().select(list(ABOUT))
-        total = None
-        if where is not None and where.conditions:
-            condition = where.expression()
-            query = query.where(condition)
-            total = condition.to_sql()
-        order = [ColumnOrdering(column_name=name, ascending=True, nulls_first=False) for name in _ORDER]
-        rows = retried(query.order_by(order).offset(offset).limit(limit).to_arrow)
+        condition = where.expression() if where is not None and where.conditions else None
+        rows = read_rows(table, ABOUT, condition, order=_ORDER, offset=offset, limit=limit)
+        total = condition.to_sql() if condition is not None else None
         return Page(people_of(rows), int(retried(lambda: table.count_rows(total))))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from mgts_trt._typing import Floats
+from mgts_trt.gallery.chosen_rows import read_rows
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.tables import ABOUT, SIGHTING, Person, embeddings_of, people_of
 
@@ -59,5 +60,4 @@ def _rows(gallery: "Gallery", ids: Collection[str], columns: list[str]) -> Any:
     from lancedb.expr import col
 
     with explained("read", gallery.url):
-        table, _ = gallery.tables
-        return retried(table.search().where(col("id").isin(sorted(ids))).select(columns).to_arrow)
+        return read_rows(gallery.tables[0], columns, col("id").isin(sorted(ids)))

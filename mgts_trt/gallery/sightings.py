@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mgts_trt._typing import Floats
 from mgts_trt.gallery import vector_index
+from mgts_trt.gallery.chosen_rows import read_rows
 from mgts_trt.gallery.filters import Filter
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.sighting import Sighting
@@ -104,7 +105,7 @@ def frames_of(gallery: "Gallery", sighting_id: str) -> list[Person]:
         return []
     with explained("read", gallery.url):
         people, _ = gallery.tables
-        rows = retried(people.search().where(col(SIGHTING).isin([sighting_id])).select(list(ABOUT)).to_arrow)
+        rows = read_rows(people, ABOUT, col(SIGHTING).isin([sighting_id]))
     # A stream counts its frames anew whenever it is opened.
     return sorted(people_of(rows), key=lambda person: (person.time or 0.0, person.number))
 
@@ -121,20 +122,15 @@ def sightings_of(gallery: "Gallery", where: Filter | None = None, *, limit: int 
     Raises:
         GalleryError: The gallery cannot be read.
     """
-    from lancedb.query import ColumnOrdering
-
     table = gallery.sightings
     if table is None:
         return SightingsPage([], 0)
     with explained("read", gallery.url):
-        query, condition = table.search().select(_columns(gallery)), None
-        if where is not None and where.conditions:
-            query = query.where(where.of_sightings())
-            condition = where.of_sightings().to_sql()
-        names = ("source", "first_time", "first_number", "id")
-        order = [ColumnOrdering(column_name=name, ascending=True, nulls_first=False) for name in names]
-        rows = retried(query.order_by(order).offset(offset).limit(limit).to_arrow)
-        return SightingsPage(sightings_from(rows), int(retried(lambda: table.count_rows(condition))))
+        condition = where.of_sightings() if where is not None and where.conditions else None
+        order = ("source", "first_time", "first_number", "id")
+        rows = read_rows(table, _columns(gallery), condition, order=order, offset=offset, limit=limit)
+        total = condition.to_sql() if condition is not None else None
+        return SightingsPage(sightings_from(rows), int(retried(lambda: table.count_rows(total))))
 
 
 def store_sightings(gallery: "Gallery", sightings: "list[Sighting]") -> None:
