@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.privacy import keep_gallery_private
 from mgts_trt.urls import file_path, masked, url_fault, without_login
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ def is_local(location: str) -> bool:
 
 
 def connect(location: str) -> Any:
-    """The LanceDB database at a location; a local folder is made.
+    """The LanceDB database at a location; a local folder is made, its owner's alone.
 
     Raises:
         GalleryError: LanceDB is not installed, or cannot connect.
@@ -65,6 +66,8 @@ def connect(location: str) -> Any:
             f"A gallery needs the package lancedb, which is not installed ({error}): pip install 'mgts-trt[gallery]'"
         ) from error
     with explained("open", location):
+        if is_local(location):
+            keep_gallery_private(Path(location))
         session = lancedb.Session(metadata_cache_size_bytes=_METADATA_BYTES)
         # Every read looks for what others wrote meanwhile.
         return lancedb.connect(location, read_consistency_interval=timedelta(0), session=session)
