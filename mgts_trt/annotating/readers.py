@@ -10,6 +10,7 @@ from mgts_trt.annotating.inputs import Input
 from mgts_trt.annotating.webcam import webcam_frames
 from mgts_trt.errors import ImageError, MgtsError, SourceError
 from mgts_trt.gallery.frame import Frame
+from mgts_trt.gallery.indexing.cameras import Cameras
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Picture, Read, Recounted, ahead
 from mgts_trt.gallery.indexing.reading_threads import ReadingThreads
@@ -29,6 +30,7 @@ def read_in_threads(
     every: int,
     live: LiveOptions,
     given_up: Container[str],
+    cameras: Cameras | None = None,
 ) -> ReadingThreads:
     """Read inputs into a channel: `Picture`s whose frames have the `key` of their input as source, and `Failure`s.
 
@@ -38,12 +40,16 @@ def read_in_threads(
         every: Of a video, webcam or stream every n-th frame is taken.
         live: How long to watch webcams and streams.
         given_up: Keys of videos whose further frames nobody wants.
+        cameras: Takes the state of each stream.
     """
+    cameras = cameras or Cameras()
     files = [each for each in inputs if not each.is_live]
     tasks: list[Callable[[], None]] = []
     for each in inputs:
         if each.kind == "stream":
-            tasks.append(partial(read_stream, Source(each.location, "stream"), channel, every=every, live=live))
+            source = Source(each.location, "stream")
+            camera = cameras.add(source)
+            tasks.append(partial(read_stream, source, channel, every=every, live=live, camera=camera))
         elif each.kind == "webcam":
             tasks.append(partial(_read_webcam, each, channel, every, live))
     if files:

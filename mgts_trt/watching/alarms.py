@@ -1,30 +1,22 @@
-"""From frames to alarms: people are followed, compared with those watched for, and told once a track."""
+"""Whom to tell of: people compared with those watched for, and told once a track."""
 
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mgts_trt.annotating.inputs import Input
-from mgts_trt.annotating.readers import read_in_threads
-from mgts_trt.errors import ImageError, MgtsError
+from mgts_trt.errors import MgtsError
 from mgts_trt.evaluation.likeness import Likeness
-from mgts_trt.gallery.indexing.channel import Channel
-from mgts_trt.gallery.indexing.pictures_read import PicturesRead
-from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
-from mgts_trt.gallery.indexing.sources import Source
+from mgts_trt.gallery.frame import Frame
+from mgts_trt.gallery.indexing.reading import Picture
 from mgts_trt.gallery.question import Question
-from mgts_trt.machine.files import file_sha256
+from mgts_trt.gallery.tables import person_id
 from mgts_trt.pictures.image import crop, encode_image
 from mgts_trt.runtime.people import People
-from mgts_trt.runtime.pipeline import PersonSearch
-from mgts_trt.tracking.tracker import Tracker
+from mgts_trt.tracking.tracker import TrackerOptions
 from mgts_trt.watching.alarm_journal import AlarmJournal
-
-_ROOM = 4
 
 
 @dataclass(frozen=True)
@@ -35,30 +27,42 @@ class Watched:
     question: Question
 
 
-@dataclass
-class WatchReport:
-    """What has been done.
+@dataclass(frozen=True)
+class Alarm:
+    """What is to be told.
 
     Attributes:
-        frames: Searched.
-        people: In them.
-        alarms: Raised.
-        failures: What could not be read or searched.
-        interrupted: Whether it was stopped before the sources ended.
+        id: 32 hexadecimal digits: the same whenever the same frame is searched for the same person.
+        place: The person and the place that the cool-down is of.
+        time: By the clock of the place.
+        event: What is told, but for the crop, as JSON takes it.
+        jpeg: The crop.
     """
 
-    frames: int = 0
-    people: int = 0
-    alarms: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    interrupted: bool = False
+    id: str
+    place: str
+    time: float
+    event: dict[str, object]
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass
+class _Place:
+    """A live camera, or a file: what was decided there."""
+
+    name: tuple[str, ...]
+    last: dict[str, float] = field(default_factory=dict)
+    """When the last alarm was for each person, by the clock of the place."""
+    decided: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When the sighting of a person that was decided on was seen last."""
 
 
 class Alarms:
     """Decides, frame by frame, whom to tell of.
 
-    A person is told of once a track, in its first frame that is alike enough. A track that becomes so within
-    `cool_down` seconds of an alarm for the same person and camera is not told of.
+    A person is told of once a sighting, in its first frame that is alike enough. One that becomes so within `cool_down`
+    seconds of an alarm for the same person and camera, or in the same video, is not told of. Photos have neither
+    sightings nor times: each tells of a person once, or, without a cool-down, of everybody in it who is alike.
 
     Args:
         watched: At least one.
@@ -68,6 +72,8 @@ class Alarms:
         curve: Tells the false-match rate of a likeness, if the bundle is calibrated.
         cool_down: Seconds, by the frames' times.
         crops: Folder for the crops, as JPEG files; without, they are in the alarms, base64.
+        gallery: Where the people that alarms name are found, if anywhere.
+        silence: Seconds after which a sighting is over.
     """
 
     def __init__(
@@ -80,154 +86,108 @@ class Alarms:
         curve: Likeness | None = None,
         cool_down: float = 60.0,
         crops: Path | None = None,
+        gallery: str | None = None,
+        silence: float = TrackerOptions().patience,
     ) -> None:
         self._watched, self._least, self._journal, self._emit = watched, least, journal, emit
-        self._curve, self._cool_down, self._crops = curve, cool_down, crops
-        self._trackers: dict[str, Tracker] = {}
-        self._content: dict[str, str] = {}
-        self._decided: dict[tuple[str, str], set[int]] = {}
-        self._last: dict[tuple[str, str], float] = {}
+        self._curve, self._cool_down, self._crops, self._gallery = curve, cool_down, crops, gallery
+        self._silence = silence
+        self._cameras: dict[tuple[str, ...], _Place] = {}
+        self._file = _Place(())
+        self.raised = 0
 
-    def add(self, source: Source, picture: Picture, people: People) -> int:
-        """Follow the people of a frame; the number of alarms it raised."""
-        frame, name = picture.frame, source.name
-        time = frame.time or 0.0
-        update = self._trackers.setdefault(name, Tracker()).update(time, people)
-        raised = 0
-        for watched in self._watched:
-            decided = self._decided.setdefault((watched.name, name), set())
-            if len(people):
-                likeness = watched.question.likeness(people.embeddings)
-                for row in (-likeness).argsort(kind="stable"):
-                    track = int(update.tracks[row])
-                    if likeness[row] >= self._least and track not in decided:
-                        decided.add(track)
-                        raised += self._decide(source, picture, people, int(row), track, watched, float(likeness[row]))
-            decided.difference_update(update.ended)
-        return raised
+    def find(self, picture: Picture, people: People, sightings: Sequence[str], *, live: bool) -> list[Alarm]:
+        """Whom to tell of in a frame.
+
+        Args:
+            picture: The frame; one file comes after the other.
+            people: N of them.
+            sightings: N ids, of the sighting that each belongs to; or none at all, for a photo.
+            live: Whether it is of a live stream.
+        """
+        frame, found = picture.frame, list[Alarm]()
+        time, place = frame.time or 0.0, self._place(frame, live)
+        for watched in self._watched if len(people) else ():
+            likeness = watched.question.likeness(people.embeddings)
+            for row in map(int, (-likeness).argsort(kind="stable")):
+                sighting = watched.name, sightings[row] if sightings else person_id(frame.key, row)
+                decided, alike = sighting in place.decided, likeness[row] >= self._least
+                if decided or alike:
+                    place.decided[sighting] = time
+                if alike and not decided:
+                    found += self._decide(picture, people, row, sightings, watched.name, place, float(likeness[row]))
+        for over in [key for key, seen in place.decided.items() if time - seen > self._silence + 1.0]:
+            del place.decided[over]
+        return found
+
+    def tell(self, alarms: Sequence[Alarm]) -> None:
+        """Hand alarms on, and keep that they were.
+
+        Raises:
+            MgtsError: A crop, or the journal, cannot be written.
+        """
+        for alarm in alarms:
+            event = dict(alarm.event)
+            if self._crops is None:
+                event["crop"] = base64.b64encode(alarm.jpeg).decode()
+            else:
+                file = self._crops / f"{alarm.id}.jpg"
+                try:
+                    file.write_bytes(alarm.jpeg)
+                except OSError as error:
+                    raise MgtsError(
+                        f"Cannot write {file}: {error.strerror}. Name another folder with --crops."
+                    ) from error
+                event["crop_file"] = str(file)
+            self._emit(event)
+            self._journal.note(alarm.id, alarm.place, alarm.time)
+            self.raised += 1
+
+    def _place(self, frame: Frame, live: bool) -> _Place:
+        # Videos have clocks of their own; live cameras share that of the world.
+        if live:
+            name: tuple[str, ...] = (frame.camera or frame.source,)
+            return self._cameras.setdefault(name, _Place(name))
+        name = frame.source, frame.sha256
+        if self._file.name != name:  # the file before is over
+            self._file = _Place(name)
+        return self._file
 
     def _decide(
         self,
-        source: Source,
         picture: Picture,
         people: People,
         row: int,
-        track: int,
-        watched: Watched,
+        sightings: Sequence[str],
+        name: str,
+        where: _Place,
         likeness: float,
-    ) -> bool:
-        frame, live = picture.frame, source.kind == "stream"
-        time = frame.time or 0.0
-        camera = source.camera or source.name
-        place = json.dumps([watched.name, camera])
-        sha256 = "" if live else self._sha256(source)
-        told = json.dumps([watched.name, source.name, sha256, frame.number, time if live else None, track])
-        alarm = hashlib.sha256(told.encode()).hexdigest()[:32]
-        # Videos have clocks of their own; live cameras share that of the world, also with earlier runs.
-        last = self._journal.last(place) if live else self._last.get((watched.name, source.name))
+    ) -> list[Alarm]:
+        frame = picture.frame
+        time, person = frame.time or 0.0, person_id(frame.key, row)
+        place = json.dumps([name, *where.name])
+        last = where.last.get(name, self._journal.last(place))
         if last is not None and 0 <= time - last < self._cool_down:
-            return False
-        self._last[watched.name, source.name] = time
-        if not live and self._journal.was_told(alarm):
-            return False
-        jpeg = encode_image(crop(picture.image, people.boxes[row]), ".jpg", source.name)
+            return []
+        where.last[name] = time
+        alarm = hashlib.sha256(json.dumps([name, person]).encode()).hexdigest()[:32]
+        if self._journal.was_told(alarm):
+            return []
         event: dict[str, object] = {
             "id": alarm,
-            "person": watched.name,
+            "person": name,
             "likeness": round(likeness, 6),
             "false_match_rate": self._curve.far(likeness) if self._curve else None,
-            "source": source.name,
-            "sha256": sha256,
+            "source": frame.source,
+            "sha256": frame.sha256,
             "number": frame.number,
             "time": frame.time,
-            "camera": source.camera,
-            "track": track,
+            "camera": frame.camera,
+            "gallery": self._gallery,
+            "row": person,
+            "sighting": sightings[row] if sightings else None,
             "box": [round(float(value), 2) for value in people.boxes[row]],
             "score": round(float(people.scores[row]), 6),
         }
-        if self._crops is None:
-            event["crop"] = base64.b64encode(jpeg).decode()
-        else:
-            file = self._crops / f"{alarm}.jpg"
-            try:
-                file.write_bytes(jpeg)
-            except OSError as error:
-                raise MgtsError(f"Cannot write {file}: {error.strerror}. Name another folder with --crops.") from error
-            event["crop_file"] = str(file)
-        self._emit(event)
-        self._journal.note(alarm=None if live else alarm, place=place if live else None, time=time)
-        return True
-
-    def _sha256(self, source: Source) -> str:
-        if source.name not in self._content:
-            try:
-                self._content[source.name] = "" if "://" in source.location else file_sha256(Path(source.location))
-            except OSError:  # it has gone since it was read: its name tells it then
-                self._content[source.name] = ""
-        return self._content[source.name]
-
-
-def watch(
-    search: PersonSearch,
-    sources: Sequence[Source],
-    alarms: Alarms,
-    *,
-    every: int = 1,
-    live: LiveOptions | None = None,
-    stop: threading.Event | None = None,
-    on_note: Callable[[str], None] = lambda _: None,
-) -> WatchReport:
-    """Search sources until they end or `stop` is set; one that is bad costs itself alone.
-
-    Args:
-        search: An open pipeline.
-        sources: Files are read in order, streams side by side.
-        alarms: Takes what is found.
-        every: Of videos and streams, every n-th frame.
-        live: How long to watch streams.
-        stop: When set, no more is read.
-        on_note: Called with what the user may want to know at once.
-
-    Raises:
-        MgtsError: An alarm cannot be written.
-        BackendError: The backend fails.
-    """
-    report, stop = WatchReport(), stop or threading.Event()
-    known = {source.name: source for source in sources}
-    read = Channel[Read](max(_ROOM, search.batch_size), stop)
-    inputs = [Input(source.location, source.kind, Path("watched")) for source in sources]
-    readers = read_in_threads(inputs, read, every=every, live=live or LiveOptions(), given_up=())
-    pictures = _Watching(read, report, on_note)
-    try:
-        for found in search.stream(pictures, errors="return"):
-            picture = pictures.flying.popleft()
-            if isinstance(found, ImageError):
-                report.failures.append(Failure(picture.frame.source, found))
-            elif isinstance(found, Exception):
-                raise found
-            else:
-                report.frames += 1
-                report.people += len(found)
-                report.alarms += alarms.add(known[picture.frame.source], picture, found)
-    finally:
-        read.close()
-        readers.finish()
-    readers.check()
-    report.interrupted = stop.is_set()
-    return report
-
-
-class _Watching(PicturesRead):
-    """The pictures among what is read; the rest is told."""
-
-    def __init__(self, read: Channel[Read], report: WatchReport, on_note: Callable[[str], None]) -> None:
-        super().__init__(read)
-        self._report, self._on_note = report, on_note
-
-    def told(self, item: Read) -> None:
-        """See `PicturesRead`."""
-        match item:
-            case Failure():
-                self._report.failures.append(item)
-            case Note():
-                self._on_note(item.text)
+        jpeg = encode_image(crop(picture.image, people.boxes[row]), ".jpg", frame.source)
+        return [Alarm(alarm, place, time, event, jpeg)]

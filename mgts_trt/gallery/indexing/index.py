@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
 from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.commits import Commits
@@ -73,6 +74,16 @@ class IndexReport:
         return self.frames / self.seconds if self.seconds else 0.0
 
 
+class Onlooker(Protocol):
+    """Looks on, in the thread that writes, at what a gallery takes in."""
+
+    def saw(self, picture: Picture, entry: Entry) -> bool:
+        """Take a frame and its people, before they are stored; True has them stored at once."""
+
+    def stored(self) -> None:
+        """Take note that all frames so far are stored."""
+
+
 def index(
     search: PersonSearch,
     sources: Sequence[Source],
@@ -89,6 +100,7 @@ def index(
     on_progress: Callable[[IndexReport], None] = lambda _: None,
     on_note: Callable[[str], None] = lambda _: None,
     on_warm_up: Callable[[int, int], None] = lambda done, total: None,
+    onlooker: Onlooker | None = None,
 ) -> IndexReport:
     """Search pictures, videos and live streams, and store who is in them.
 
@@ -118,6 +130,7 @@ def index(
             searched.
         on_warm_up: See `PersonSearch.warm_up`, which comes before the first picture that is searched.
         on_note: Called with what the user may want to know at once, such as a stream that broke.
+        onlooker: Sees each frame as it is stored. What it raises ends the run.
 
     Returns:
         What was done; `frames` and `people` are stored.
@@ -135,7 +148,7 @@ def index(
     cameras = cameras or Cameras()
     readers = _read_in_threads(sources, gallery, read, every, live, cameras, search.batch_size)
     followers = Followers(gallery, live.silence)
-    writer = _Writer(gallery, followers, thumbnails, batch, latency, optimise, stop)
+    writer = _Writer(gallery, followers, thumbnails, batch, latency, optimise, stop, onlooker)
 
     def tell() -> None:
         report.cameras = cameras.states()
@@ -259,8 +272,9 @@ class _Writer:
         latency: float,
         optimise: bool,
         stop: threading.Event,
+        onlooker: Onlooker | None,
     ) -> None:
-        self._gallery, self._followers = gallery, followers
+        self._gallery, self._followers, self._onlooker = gallery, followers, onlooker
         self._stop, self._optimise = stop, gallery.optimise if optimise else None
         self._commits = Commits(gallery, self._optimise)
         self._thumbnails, self._batch, self._latency = thumbnails, batch, latency
@@ -300,6 +314,8 @@ class _Writer:
                 if not entries:
                     due = time.monotonic() + self._latency
                 entries.append(self._followers.name(self._entry(*item)))
+                if self._onlooker and self._onlooker.saw(item[0], entries[-1]):
+                    due = 0.0
             ended = item is None and self._channel.ended and self._channel.empty
             if ended:
                 self._followers.finish()
@@ -322,5 +338,7 @@ class _Writer:
         else:
             self._gallery.store_sightings(sightings)
         self._followers.stored()
+        if self._onlooker:
+            self._onlooker.stored()
         self.frames += len(entries)
         self.people += sum(len(entry.people) for entry in entries)
