@@ -42,7 +42,7 @@ PathFinder.find_spec = find_known
 '''
 EXTRAS = {
     "anyio", "av", "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx",
-    "onnxscript", "PIL", "polygraphy", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray",
+    "onnxscript", "paho", "PIL", "polygraphy", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray",
     "safetensors", "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "trackers",
     "trackeval", "uvicorn",
 }  # fmt: skip

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,16 @@ from mgts_trt.cli.outputs import make_folder
 from mgts_trt.cli.stopping import stopping
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.errors import MgtsError
+from mgts_trt.urls import without_login
 
 SECRET = "MGTS_WEBHOOK_SECRET"
 """Environment variable of the key that signs what is posted."""
+
+PASSWORD = "MGTS_MQTT_PASSWORD"
+"""Environment variable of the password for the MQTT broker."""
+
+OFF = "off"
+"""For --state: nothing is kept."""
 
 
 def watch(
@@ -43,8 +51,19 @@ def watch(
     cool_down: Annotated[
         float, typer.Option(min=0.0, metavar="S", help="No second alarm for a person and camera within S seconds.")
     ] = 60.0,
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            "--gallery", "-g", help="Keep everybody seen in a gallery, as index does; alarms name them there."
+        ),
+    ] = None,
     state: Annotated[
-        Path | None, typer.Option(help="A file that keeps what was told, so that a restart does not tell it again.")
+        str | None,
+        typer.Option(
+            metavar="FILE|off",
+            help="What was told is kept here, so that a restart does not tell it again; by default in the gallery's "
+            "folder, or the user's for state.",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Append alarms to this file, not to standard output.")
@@ -56,6 +75,16 @@ def watch(
     secret: Annotated[
         Path | None, typer.Option(help=f"File of the key that signs what is posted; by default ${SECRET}.")
     ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST/TOPIC",
+            help="Publish alarms, and how cameras are doing: HOST[:PORT]/TOPIC, mqtt://USER@HOST/TOPIC or mqtts://….",
+        ),
+    ] = None,
+    mqtt_password: Annotated[
+        Path | None, typer.Option(help=f"File of the password for the MQTT broker; by default ${PASSWORD}.")
+    ] = None,
     camera: Annotated[str | None, typer.Option(help="Name of the camera.")] = None,
     camera_pattern: Annotated[
         str | None, typer.Option(metavar="REGEX", help="The first group of this, found in the path, names the camera.")
@@ -64,6 +93,12 @@ def watch(
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of each live stream, N frames.")] = None,
     duration: Annotated[
         float | None, typer.Option(min=0.0, metavar="S", help="Watch each live stream for S seconds.")
+    ] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Give a live stream up that brings no frame in N attempts; otherwise never."
+        ),
     ] = None,
     bundle: BundleOption = None,
     mode: ModeOption = None,
@@ -75,14 +110,21 @@ def watch(
     """Watch photos, videos and streams for people, and raise an alarm when one is seen: a line of JSON each."""
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.likeness import Likeness, least_cosine
+    from mgts_trt.gallery import Gallery, Space
+    from mgts_trt.gallery.indexing.cameras import Cameras
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
     from mgts_trt.gallery.probe import find_probe, parse_query
     from mgts_trt.gallery.question import Question
+    from mgts_trt.gallery.store import stored_mode
     from mgts_trt.runtime.pipeline import PersonSearch
     from mgts_trt.watching.alarm_journal import AlarmJournal
     from mgts_trt.watching.alarms import Alarms, Watched
-    from mgts_trt.watching.alarms import watch as run_watch
+    from mgts_trt.watching.delivery import Delivery
+    from mgts_trt.watching.mqtt import Mqtt
+    from mgts_trt.watching.mqtt_address import MqttAddress
+    from mgts_trt.watching.watch import watch as run_watch
+    from mgts_trt.watching.watch import watch_into
     from mgts_trt.watching.webhook import Webhook
 
     names = name or wanted
@@ -91,12 +133,14 @@ def watch(
     if (far is None) == (likeness is None):
         raise MgtsError("From when on is an alarm to be raised? Give one of --far, such as 1e-4, and --likeness.")
     found = find_sources(sources, camera=camera, camera_pattern=camera_pattern)
-    journal, key = AlarmJournal(state), _key(secret)
+    address = MqttAddress.parse(mqtt) if mqtt else None
+    key, password = _secret("key", secret, SECRET), _secret("password", mqtt_password, PASSWORD).decode()
     if webhook and not key:
         warn(f"what is posted is not signed. Put a key into ${SECRET}, or name its file with --secret.")
     if crops:
         make_folder(crops)
     opened = Bundle.open(find_bundle(bundle))
+    mode = mode or (stored_mode(gallery) if gallery else None)
     with ExitStack() as stack:
         search = stack.enter_context(
             PersonSearch(opened, mode=mode, backend=backend, precision=precision, threads=threads)
@@ -112,49 +156,93 @@ def watch(
             Watched(each, Question.of([find_probe(search, *parse_query(text)) for text in texts]))
             for each, texts in probes.items()
         ]
+        store = None
+        if gallery is not None:
+            store = stack.enter_context(Gallery.create(gallery, Space.of(opened, search.mode)))
         try:
             lines = stack.enter_context(json_file.open("a", encoding="utf-8")) if json_file else sys.stdout
         except OSError as error:
             raise MgtsError(
                 f"Cannot write {json_file}: {error.strerror}. Name a file in a folder that exists."
             ) from error
-        hook = Webhook(webhook, key) if webhook else None
+        journal = AlarmJournal(_state(state, [*names, *wanted], sources, gallery))
+        stack.callback(journal.close)
+        deliveries: list[Delivery] = []
+        cameras = Cameras()
+        if webhook:
+            deliveries.append(Webhook(webhook, key))
+        if address:
+            broker = Mqtt(address, password, found, on_note=warn)
+            deliveries.append(broker)
+            cameras = Cameras(broker.camera_changed)
 
         def emit(alarm: dict[str, object]) -> None:
             line = json.dumps(alarm)
             print(line, file=lines, flush=True)
-            if hook:
-                hook.put(line.encode())
+            for delivery in deliveries:
+                delivery.put(line.encode())
 
-        alarms = Alarms(watched, likeness, journal, emit, curve=curve, cool_down=cool_down, crops=crops)
+        live = LiveOptions(limit, duration, attempts=attempts)
+        alarms = Alarms(
+            watched,
+            likeness,
+            journal,
+            emit,
+            curve=curve,
+            cool_down=cool_down,
+            crops=crops,
+            gallery=None if store is None else without_login(store.url),
+            silence=live.silence,
+        )
         stop, signals = stack.enter_context(stopping())
+        run = run_watch if store is None else partial(watch_into, store)
         try:
-            live = LiveOptions(limit, duration)
-            report = run_watch(search, found, alarms, every=every, live=live, stop=stop, on_note=warn)
+            report = run(search, found, alarms, every=every, live=live, cameras=cameras, stop=stop, on_note=warn)
         finally:
-            if hook:
-                hook.close()
+            for delivery in deliveries:
+                delivery.close()
         for failure in report.failures:
             warn(f"not watched: {failure.error}")
-        if hook and hook.lost:
-            warn(f"{hook.lost} of {hook.lost + hook.delivered} alarms could not be delivered to the webhook.")
-        seen = f"{frames_of(report.frames)} with {people_of(report.people)} watched"
-        typer.echo(f"{seen}, {report.alarms:,} alarm{'s' * (report.alarms != 1)}", err=True)
+        for delivery in deliveries:
+            if delivery.lost:
+                alarms_in_all = f"{delivery.lost:,} of {delivery.lost + delivery.delivered:,} alarms"
+                warn(f"{alarms_in_all} could not be delivered to {delivery.name}.")
+        there = f", {report.skipped:,} were in the gallery already and not searched" * bool(report.skipped)
+        seen = f"{frames_of(report.frames)} with {people_of(report.people)} watched{there}"
+        typer.echo(f"{seen}, {alarms.raised:,} alarm{'s' * (alarms.raised != 1)}", err=True)
         notice_untrained(opened.manifest)
     if signals:
         raise typer.Exit(128 + signals[0])
-    if report.failures and not report.frames:
+    if report.failures and not report.frames + report.skipped:
         raise MgtsError("Nothing was watched: all sources failed, as said above.")
 
 
-def _key(file: Path | None) -> bytes:
-    """The key that signs, without the line break at its end; empty if there is none."""
+def _state(named: str | None, people: list[str], sources: list[str], gallery: str | None) -> Path | None:
+    """The file that keeps what was told; None where none is to."""
+    from mgts_trt.watching.state_place import default_state
+
+    if named == OFF:
+        return None
+    if named is not None:
+        return Path(named)
+    file = default_state(people, sources, gallery)
     if file is None:
-        return os.environ.get(SECRET, "").encode()
+        warn("this user has no folder for state: a restart tells again what was told. Name a file with --state.")
+    else:
+        typer.echo(f"what is told is kept in {file}, and not told again; --state names another file, or off", err=True)
+    return file
+
+
+def _secret(what: str, file: Path | None, variable: str) -> bytes:
+    """A key or password, without the line break at its end; empty if there is none."""
+    if file is None:
+        return os.environ.get(variable, "").encode()
     try:
-        key = file.read_bytes().strip()
+        secret = file.read_bytes().strip()
     except OSError as error:
-        raise MgtsError(f"Cannot read the key {file}: {error.strerror}. Check the path and its permissions.") from error
-    if not key:
-        raise MgtsError(f"The key {file} is empty. Write one into it.")
-    return key
+        raise MgtsError(
+            f"Cannot read the {what} {file}: {error.strerror}. Check the path and its permissions."
+        ) from error
+    if not secret:
+        raise MgtsError(f"The {what} {file} is empty. Write one into it.")
+    return secret
