@@ -123,8 +123,8 @@ def watch(
     from mgts_trt.watching.delivery import Delivery
     from mgts_trt.watching.mqtt import Mqtt
     from mgts_trt.watching.mqtt_address import MqttAddress
-    from mgts_trt.watching.watch import watch as run_watch
-    from mgts_trt.watching.watch import watch_into
+    from mgts_trt.watching.watch_sources import watch as run_watch
+    from mgts_trt.watching.watch_sources import watch_into
     from mgts_trt.watching.webhook import Webhook
 
     names = name or wanted

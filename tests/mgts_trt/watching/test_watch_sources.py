@@ -17,7 +17,7 @@ from mgts_trt.pictures.decoding import decode_image
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.watching.alarm_journal import AlarmJournal
 from mgts_trt.watching.alarms import Alarms, Watched
-from mgts_trt.watching.watch import watch, watch_into
+from mgts_trt.watching.watch_sources import watch, watch_into
 from tests.helpers.camera_scenes import scene, write_video
 from tests.helpers.old_galleries import write_format_2
 from tests.helpers.tiny_bundle import make_tiny_bundle
