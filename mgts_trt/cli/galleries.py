@@ -1,8 +1,9 @@
 """`mgts-trt gallery`: look after a gallery."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,23 +13,61 @@ from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.urls import without_login
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mgts_trt.gallery.cameras_held import CameraHeld
+
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
+_CLOCK = 1e8
+"""Unix seconds in 1973."""
+
 gallery_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a gallery: info, forget, upgrade, …")
 
 
 @gallery_app.command(cls=Command)
 def info(gallery: GalleryArgument, json_file: JsonOption = None) -> None:
-    """Show what a gallery holds, and for which model."""
+    """Show what a gallery holds, of which cameras and for which model, and which live streams are being indexed."""
     from mgts_trt.gallery import Gallery
+    from mgts_trt.gallery.cameras_held import cameras_held
+    from mgts_trt.gallery.indexing.cameras import CameraState, told_in_words
+    from mgts_trt.gallery.watched import watched
 
     with Gallery.open(gallery) as opened:
         summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json", exclude_none=True)
+        cameras = cameras_held(opened)
+    streams = watched(gallery)
     if json_file:
-        write_json(json_file, json.dumps({"gallery": without_login(gallery), **summary, "space": space}, indent=2))
+        whole = {"gallery": without_login(gallery), **summary, "space": space}
+        whole |= {"cameras": [asdict(each) for each in cameras], "streams": [asdict(each) for each in streams]}
+        write_json(json_file, json.dumps(whole, indent=2))
     shown = table("gallery", without_login(gallery))
     for name, value in {**summary, **space}.items():
         shown.add_row(name, _told(name, value))
     out.print(shown)
+    if any(each.camera is not None for each in cameras):
+        out.print(_camera_table(cameras))
+    for each in streams:
+        process = f"process {each.process}" if each.running else f"process {each.process} was killed"
+        state = CameraState.from_dict(each.state)
+        out.print(f"stream {state.name}: {told_in_words(state)} ({process})")
+
+
+def _camera_table(cameras: "Sequence[CameraHeld]") -> "Table":
+    shown = table("camera", ">frames", ">people", ">sightings", "first", "last")
+    for each in cameras:
+        counts = [f"{count:,}" if count is not None else "–" for count in (each.frames, each.people, each.sightings)]
+        shown.add_row(each.camera or "(none)", *counts, *(_moment(time) for time in (each.first, each.last)))
+    return shown
+
+
+def _moment(seconds: float | None) -> str:
+    """No video is as long as a clock's time."""
+    from mgts_trt.gallery.indexing.cameras import clock_time
+
+    if seconds is None:
+        return "–"
+    return clock_time(seconds) if seconds > _CLOCK else f"{seconds:,.1f} s"
 
 
 def _told(name: str, value: object) -> str:

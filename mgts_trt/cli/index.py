@@ -114,6 +114,7 @@ def index(
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
     from mgts_trt.gallery.store import stored_mode
+    from mgts_trt.gallery.watched import told_beside
     from mgts_trt.machine.files import place_kind
     from mgts_trt.pictures.folders import Found
     from mgts_trt.runtime.modes import default_mode
@@ -140,6 +141,7 @@ def index(
         Gallery.create(gallery, Space.of(opened, mode)) as store,
         stopping(alone=not workers) as (stop, signals),
         nullcontext() if metrics is None else exposed(cameras, metrics),
+        told_beside(gallery, cameras.as_dicts) if any(source.kind == "stream" for source in found) else nullcontext(),
     ):
         if store.sightings is None:
             warn(

@@ -9,6 +9,7 @@ from mgts_trt.gallery.lance import connect, explained, retried
 from mgts_trt.gallery.retracking import is_tracked, retrack, settle
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.gallery.tables import SIGHTING, SIGHTINGS, sighting_field, sightings_schema
+from mgts_trt.gallery.watched import is_watched
 from mgts_trt.pictures.kinds import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def upgrade(url: str | Path, *, on_progress: Callable[[int, int], None] = lambda
     """Give a gallery of an older format its sightings; one of this format, those that a cut-off run left undone.
 
     Rows stay as they are, but for the sighting that each belongs to. Cut off at any moment and called again, it goes
-    on. Nobody else may index a live stream into the gallery meanwhile: its open sightings would be closed.
+    on. Live streams that another process is indexing are left to it: its open sightings would be closed.
 
     Args:
         url: See `Gallery.open`.
@@ -44,7 +45,7 @@ def upgrade(url: str | Path, *, on_progress: Callable[[int, int], None] = lambda
         if old.sightings is None:
             _add_to(old)
     with Gallery.open(url) as gallery:
-        followed = _followed(gallery)
+        followed = [(source, sha256) for source, sha256 in _followed(gallery) if sha256 or not is_watched(url, source)]
         made = 0
         for done, (source, sha256) in enumerate(followed, 1):
             if _is_without(gallery, source, sha256):

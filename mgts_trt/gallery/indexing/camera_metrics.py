@@ -1,12 +1,12 @@
 """How live cameras are doing, for Prometheus: over HTTP, or in a file."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from mgts_trt.errors import MgtsError
 from mgts_trt.gallery.indexing.cameras import Cameras
+from mgts_trt.machine.repeating import repeating
 
 _EVERY = 5.0
 """Seconds between two writings of a file."""
@@ -82,20 +82,5 @@ def exposed(cameras: Cameras, where: str) -> Iterator[None]:
         write_to_textfile(where, registry)
     except OSError as error:
         raise told from error
-    ended = threading.Event()
-
-    def write() -> None:
-        while True:
-            last = ended.wait(_EVERY)
-            with suppress(OSError):  # a full disk costs a writing, never the run
-                write_to_textfile(where, registry)
-            if last:
-                return
-
-    writing = threading.Thread(target=write, name="metrics")
-    writing.start()
-    try:
+    with repeating(lambda: write_to_textfile(where, registry), _EVERY, "metrics"):
         yield
-    finally:
-        ended.set()
-        writing.join()

@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypeAlias
 
+from mgts_trt._typing import Self
 from mgts_trt.gallery.indexing.sources import Source
 
 Standing: TypeAlias = Literal["opening", "up", "down", "ended"]
@@ -44,6 +45,11 @@ class CameraState:
         """What to call it: its name, or else its URL."""
         return self.camera or self.source
 
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Self:
+        """From what `Cameras.as_dicts` gave, here or in another version: what is not known is left out."""
+        return cls(**{field.name: told[field.name] for field in fields(cls) if field.name in told})
+
 
 class Cameras:
     """The states of several cameras. Threads may read and write at once.
@@ -70,6 +76,10 @@ class Cameras:
         now = time.time()
         with self._lock:
             return [replace(state, told=now) for state in self._states.values()]
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The same, as JSON takes them."""
+        return [asdict(state) for state in self.states()]
 
     def update(self, key: str, change: Callable[[CameraState], CameraState]) -> CameraState:
         """Replace a camera's state by what a function makes of it."""
@@ -129,10 +139,10 @@ def up_of(states: Iterable[CameraState]) -> int:
 
 def told_in_words(state: CameraState) -> str:
     """`up since 2026-11-28 21:03:11, last frame 21:14:03; 1,234 frames taken, 12 dropped, 1 restart`, in local time."""
-    since = _clock(state.since)
+    since = clock_time(state.since)
     parts = [f"{state.standing} since {since}"]
     if state.last_frame is not None:
-        last = _clock(state.last_frame)
+        last = clock_time(state.last_frame)
         parts.append(f"last frame {last[11:] if last[:10] == since[:10] else last}")
     counts = [f"{state.taken:,} {'frame' if state.taken == 1 else 'frames'} taken", f"{state.dropped:,} dropped"]
     counts += [f"{state.restarts:,} {'restart' if state.restarts == 1 else 'restarts'}"]
@@ -140,5 +150,6 @@ def told_in_words(state: CameraState) -> str:
     return f"{told}; {state.error}" if state.error else told
 
 
-def _clock(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
+    """Unix seconds as local date and time, `2026-11-28 21:03:11`."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

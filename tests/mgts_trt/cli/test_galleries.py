@@ -308,6 +308,52 @@ def test_ctrl_c_writes_what_is_in_flight(bundle: Path, tmp_path: Path) -> None:
     assert f"{_stored(gallery)} frames with" in out
 
 
+def test_several_cameras_and_how_they_are_doing(run, bundle: Path, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    with camera(pause=0.05) as door, camera(frames=4, pause=0.05) as yard:
+        pattern = f":({door.server.server_port}|{yard.server.server_port})/"
+        command = [
+            "index",
+            "-b",
+            bundle,
+            door.url,
+            yard.url,
+            "-g",
+            gallery,
+            "--camera-pattern",
+            pattern,
+            "--threads",
+            "1",
+        ]
+        with subprocess.Popen(
+            [sys.executable, "-m", "mgts_trt", *command, "--threads", "1"], cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            told = []
+            while process.poll() is None and not (len(told) == 2 and all(each["state"]["taken"] for each in told)):
+                time.sleep(0.2)
+                told = (
+                    json.loads(run("gallery", "info", gallery, "--json", "-")[1])["streams"] if _stored(gallery) else []
+                )
+            shown = run("gallery", "info", gallery)[1]
+            process.kill()
+        assert {each["state"]["source"] for each in told} == {door.url, yard.url}
+        assert all(each["running"] and each["process"] == process.pid for each in told)
+        assert re.search(rf"stream {door.server.server_port}: up since .* 0 restarts \(process {process.pid}\)", shown)
+        assert f"(process {process.pid} was killed)" in run("gallery", "info", gallery)[1]
+        code, out, err = run(*command, "--duration", 1)
+        assert code == 0, err
+        assert out.count("frames taken") == 2
+    about = json.loads(run("gallery", "info", gallery, "--json", "-")[1])
+    assert about["streams"] == []
+    ports = sorted(str(each.server.server_port) for each in (door, yard))
+    assert [each["camera"] for each in about["cameras"]] == ports
+    assert sum(each["people"] for each in about["cameras"]) == about["people"]
+    assert sum(each["sightings"] for each in about["cameras"]) == about["sightings"]
+    assert all(each["frames"] and each["last"] > each["first"] > 1e9 for each in about["cameras"])
+    assert re.search(rf"{ports[0]} \d+ \d+ \d+ 20\d\d-", run("gallery", "info", gallery)[1])
+
+
 def _stored(gallery: Path) -> int:
     """Frames in a gallery that another process may be making."""
     from mgts_trt.errors import GalleryError

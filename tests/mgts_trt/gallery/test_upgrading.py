@@ -7,6 +7,7 @@ from mgts_trt.gallery import Entry, Gallery, Person, Sighting, retracking, upgra
 from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.sightings import frames_of, search_sightings, sighting, sightings_of
 from mgts_trt.gallery.upgrading import upgrade
+from mgts_trt.gallery.watched import told_beside
 from tests.helpers.old_galleries import write_format_2
 from tests.helpers.stored_people import SPACE, content, entry, unit
 from tests.helpers.walkers import agree, sightings_held, stored_in_batches, walk
@@ -121,3 +122,21 @@ def test_who_opened_it_before_goes_on_writing(place: Path) -> None:
     with Gallery.open(place) as gallery:
         agree(gallery, "/late.mp4")
         agree(gallery, VIDEO)
+
+
+def test_a_stream_that_is_being_indexed_is_left_to_who_indexes_it(tmp_path: Path) -> None:
+    place = tmp_path / "g"
+    with Gallery.create(place, SPACE) as gallery:
+        followers = Followers(gallery, 5.0)
+        stored_in_batches(gallery, followers, walk(2, 40, STREAM, "", start=1.7e9))
+
+        def still_open() -> int:
+            return sum(not row["closed"] for row in sightings_held(gallery)[0].values())
+
+        before = still_open()
+        assert before
+        with told_beside(place, lambda: [{"source": STREAM}]):
+            upgrade(place)
+            assert still_open() == before
+        upgrade(place)
+        assert still_open() == 0
