@@ -22,7 +22,7 @@ const matches = new Cards($("matches"), $("card"), service, (cards, i) => detail
 const timeline = new Timeline($("timeline-lanes"), (i) =>
   detail.open(matches, i, shownProbe(), (last) => timeline.focus(last) || matches.focus(last)),
 );
-const refined = new Refined($("refined"), again);
+const refined = new Refined($("refined"), service, again);
 const gallery = new GalleryView(service, {
   onOpen: (cards, i) => detail.open(cards, i, null),
   onChange: () => remember(),
@@ -339,8 +339,7 @@ async function showProbe({ photo, box, person }, signal) {
   $("probe").hidden = !photo || !photos.crop(box, $("probe"));
   if (!person) return;
   try {
-    const kind = person.startsWith("s-") ? "sightings" : "people";
-    const bitmap = await service.picture(`/${kind}/${encodeURIComponent(person)}/thumbnail`, signal);
+    const bitmap = await service.portrait(person, signal);
     copyCanvas(bitmap, $("probe"));
     bitmap.close();
     $("probe").hidden = false;

@@ -1,21 +1,23 @@
 // Who else is looked for, and who is not meant: people of the gallery, added to a search and taken away again.
 
-import { make } from "./dom.js";
+import { copyCanvas, make } from "./dom.js";
 
 const MOST = 7; // of each kind; with the one first looked for as many as the service takes
 const WORDS = { also: "Also like", not: "Not" };
 
 export class Refined {
   #list;
+  #service;
   #onChange;
   #ids = { also: [], not: [] };
 
   /**
    * @param {HTMLUListElement} list
+   * @param {Service} service
    * @param {() => void} onChange Called when somebody was added or taken away.
    */
-  constructor(list, onChange) {
-    [this.#list, this.#onChange] = [list, onChange];
+  constructor(list, service, onChange) {
+    [this.#list, this.#service, this.#onChange] = [list, service, onChange];
   }
 
   get ids() {
@@ -51,7 +53,8 @@ export class Refined {
   #show() {
     const chips = Object.entries(WORDS).flatMap(([kind, word]) =>
       this.#ids[kind].map((id, i) => {
-        const button = make("button", { type: "button", textContent: `${word} person ${i + 1} ✕` });
+        const picture = make("canvas", { hidden: true });
+        const button = make("button", { type: "button" }, picture, `${word} person ${i + 1} ✕`);
         button.setAttribute("aria-label", `Take away: ${word.toLowerCase()} person ${i + 1}`);
         button.title = id;
         button.addEventListener("click", () => {
@@ -60,10 +63,22 @@ export class Refined {
           (this.#list.querySelector("button") ?? document.querySelector("#search button")).focus();
           this.#onChange();
         });
+        this.#draw(id, picture);
         return make("li", {}, button);
       }),
     );
     this.#list.replaceChildren(...chips);
     this.#list.hidden = !chips.length;
+  }
+
+  async #draw(id, canvas) {
+    try {
+      const bitmap = await this.#service.portrait(id);
+      copyCanvas(bitmap, canvas);
+      bitmap.close();
+      canvas.hidden = false;
+    } catch {
+      // The gallery may keep no picture of them.
+    }
   }
 }

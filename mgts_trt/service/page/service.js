@@ -85,6 +85,12 @@ export class Service {
     });
   }
 
+  /** GET the small picture of a person or of a sighting, by its id. */
+  async portrait(id, signal) {
+    const kind = id.startsWith("s-") ? "sightings" : "people";
+    return this.picture(`/${kind}/${encodeURIComponent(id)}/thumbnail`, signal);
+  }
+
   /** GET a picture, decoded. It is fetched rather than named in an <img>, which could not send the key. */
   async picture(path, signal) {
     return createImageBitmap(await this.#fetch(path, { signal }, (response) => response.blob()));

@@ -1,5 +1,6 @@
 // When and where matches were seen: a lane a camera, a bar a sighting, which opens it.
 
+import { baseName } from "./cards.js";
 import { make } from "./dom.js";
 import { formatTime, isClock, localTime } from "./times.js";
 
@@ -34,9 +35,9 @@ export class Timeline {
     const clock = seen.filter(({ start }) => isClock(start));
     const videos = seen.filter(({ start }) => !isClock(start));
     this.#element.replaceChildren(
-      ...(clock.length ? [this.#makeGroup("By the clock", clock, ({ match }) => nameOf(match))] : []),
+      ...(clock.length ? [this.#makeGroup("By the clock", clock, ({ match }) => [nameOf(match)])] : []),
       ...(videos.length
-        ? [this.#makeGroup("Into the videos", videos, ({ match }) => `${nameOf(match)}, ${lastPart(match.source)}`)]
+        ? [this.#makeGroup("Into the videos", videos, ({ match }) => [nameOf(match), baseName(match.source)])]
         : []),
     );
     const first = this.#bars.get(Math.min(...this.#bars.keys()));
@@ -52,9 +53,9 @@ export class Timeline {
 
   #makeGroup(title, seen, laneOf) {
     const axis = axisOf(seen);
-    const lanes = grouped(seen, laneOf);
+    const lanes = grouped(seen, (each) => JSON.stringify(laneOf(each)));
     const group = make("div", { className: "lanes" }, make("h4", { textContent: title }));
-    for (const name of [...lanes.keys()].sort()) group.append(this.#makeLane(name, lanes.get(name), axis));
+    for (const key of [...lanes.keys()].sort()) group.append(this.#makeLane(JSON.parse(key), lanes.get(key), axis));
     const ticks = make("div", { className: "ticks" });
     ticks.setAttribute("aria-hidden", "true"); // the bars tell their times
     for (const { at, text } of axis.ticks) {
@@ -66,7 +67,8 @@ export class Timeline {
     return group;
   }
 
-  #makeLane(name, seen, axis) {
+  #makeLane(names, seen, axis) {
+    const name = names.join(", ");
     const bars = make("div", { className: "lane-bars" });
     const rows = []; // where the last bar of each row ends
     const ordered = seen.sort((one, other) => one.start - other.start);
@@ -86,10 +88,10 @@ export class Timeline {
       }),
     );
     bars.style.setProperty("--rows", rows.length);
-    const lane = make("div", { className: "lane" }, make("span", { className: "lane-name", textContent: name }), bars);
+    const lines = names.map((textContent) => make("span", { textContent }));
+    const lane = make("div", { className: "lane" }, make("span", { className: "lane-name", title: name }, ...lines), bars);
     lane.setAttribute("role", "group");
     lane.setAttribute("aria-label", `Camera ${name}`);
-    lane.firstChild.title = name;
     return lane;
   }
 
@@ -155,5 +157,3 @@ function grouped(items, keyOf) {
   for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), item]);
   return groups;
 }
-
-const lastPart = (source) => source.split(/[\\/]/).filter(Boolean).pop() ?? source;

@@ -44,6 +44,8 @@ def test_a_lane_for_each_camera_and_a_bar_for_each_sighting(visit: Visit, red: s
     page = visit(at=red)
     searched(page)
     assert [len(bars(page, lane)) for lane in ("door", "yard", "hall")] == [2, 1, 2]
+    assert page.locator("#far-field").is_hidden()
+    assert "not calibrated" in page.locator("#calibration").text_content()
     # A photo, which has no from–to, is ranked and has no bar.
     ranks = page.locator(".match .rank").all_text_contents()
     (photo,) = set(ranks) - set(page.locator(".sighting-bar").all_text_contents())
@@ -131,6 +133,8 @@ def test_further_probes_and_who_is_not_meant(visit: Visit, red: str):
     page.get_by_role("button", name="This is not them").click()
     searched(page, 4)
     assert page.locator("#refined button").count() == 2
+    page.locator("#refined li canvas").nth(1).wait_for()  # each with a picture of whom it means
+    page.locator("#refined li canvas").nth(0).wait_for()
     other = visit(at=page.evaluate("location.hash"))
     searched(other, 4)
     assert other.locator("#refined button").count() == 2
@@ -161,6 +165,8 @@ def test_nothing_is_cut(visit: Visit, red: str, width: int, scheme: str):
         assert box["x"] >= lane["x"] - 1
         assert box["x"] + box["width"] <= lane["x"] + lane["width"] + 1
         assert min(box["width"], box["height"]) >= 24  # WCAG 2.2, 2.5.8
+    for name in page.locator(".lane-name span").all():
+        assert name.evaluate("(line) => line.scrollWidth <= line.clientWidth"), name.text_content()
     for ticks in page.locator(".ticks").all():
         boxes = [tick.bounding_box() for tick in ticks.locator("span").all()]
         assert all(one["x"] + one["width"] < other["x"] for one, other in pairwise(boxes))
