@@ -61,7 +61,16 @@ the operators, of which `stages` has the references and `runtime/operators` the 
 SPANS = {
     "tests/docs": set(),
     "tests/helpers": set(),
-    "tests/mgts_trt/service": {"api", "roles", "bad_values", "load", "page", "page_gallery", "page_sightings"},
+    "tests/mgts_trt/service": {
+        "api",
+        "roles",
+        "bad_values",
+        "load",
+        "page",
+        "page_gallery",
+        "page_rates",
+        "page_sightings",
+    },
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/plugins": {"plugins"},
     "tests/mgts_trt/runtime": {"batch", "lowerings_on_gpu", "pipeline_on_gpu"},
