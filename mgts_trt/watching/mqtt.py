@@ -25,6 +25,8 @@ _KEEPALIVE = 15
 """Seconds of silence after which a connection is tested; a broker takes a process for dead after one and a half."""
 _FAREWELL = 2.0
 """Seconds that saying goodbye may take."""
+_NO_REASON = "Unspecified error"
+"""What paho-mqtt says where the broker said nothing."""
 _LOGIN = ("Bad user name or password", "Not authorized")
 """Refusals that a password may cure."""
 
@@ -164,7 +166,8 @@ class Mqtt(Delivery):
         if self._up:
             self._up = False
             if reason.is_failure:
-                self._note_down(f"was lost: {reason}")
+                why = "the connection broke" if str(reason) == _NO_REASON else reason
+                self._note_down(f"was lost: {why}")
 
     def _on_publish(self, client: "Client", data: Any, number: int, reason: Any, properties: Any) -> None:
         if reason.is_failure and str(reason) not in self._refusals:

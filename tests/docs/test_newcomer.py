@@ -22,8 +22,8 @@ from tests.helpers.paths import ROOT
 
 PAGES = (
     "docs/quickstart.md", "README.md", "docs/embedding.md", "docs/examples/README.md", "docs/gallery.md",
-    "docs/service.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md", "docs/operators.md", "docs/plugins.md",
-    "docs/bundle.md", "docs/weights.md", "benchmarks/README.md", "CONTRIBUTING.md",
+    "docs/watching.md", "docs/service.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md", "docs/operators.md",
+    "docs/plugins.md", "docs/bundle.md", "docs/weights.md", "benchmarks/README.md", "CONTRIBUTING.md",
 )  # fmt: skip
 """In the order a reader may take: who set up once goes on in the same shell."""
 
