@@ -10,6 +10,8 @@ PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
 PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,320,231
 OUT    ?= out
 DIST   ?= dist
+# A process for each core, each of one thread where a library asks: two threads on one core wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .NOTPARALLEL: # two would install into one environment at once
 .PHONY: demo check test lint pictures operators browser bindings bounds format dist export-edge export-paper clean
@@ -24,16 +26,17 @@ demo: $(VENV)/.demo
 
 # --no-torch makes PyTorch unimportable, so that the same tests run where it is installed and where it is not.
 check: lint bindings
-	$(BIN)/python -m pytest --no-torch -m "not slow"
+	$(PYTEST) --no-torch -m "not slow"
 
 test: $(VENV)/.dev lint browser bindings
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/mypy --python-version 3.10 --no-warn-return-any # which cannot be run here; NumPy's newest stubs are not for it
+	# 3.10 cannot be run here; NumPy's newest stubs are not for it. Each version has a cache of its own: both at once.
+	@echo mypy, for two versions of Python; $(BIN)/mypy --python-version 3.10 --no-warn-return-any & $(BIN)/mypy; \
+	    ours=$$?; wait $$! && exit $$ours
 	$(BIN)/vermin --quiet --no-tips --target=3.10- --violations mgts_trt
 
 pictures: $(VENV)/.check
