@@ -21,7 +21,7 @@ ORDER = {
         | runtime/protocol runtime/people runtime/modes runtime/stream runtime/joint_people | runtime/gpu
         | runtime/clock runtime/host_pipeline runtime/host_joint runtime/pipeline | plugins | evaluation
         | precisions | importing importing/detectors
-        | tracking | access | gallery | gallery/indexing | annotating | watching | service | cli
+        | tracking | access | gallery gallery/disk | gallery/indexing | annotating | watching | service | cli
         | __init__ __main__
     """,
     "training": """
@@ -34,9 +34,9 @@ ORDER = {
     "benchmarks": """
         environment inputs | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots | gpu/sides | gpu/parts
         | gpu/__main__
-        | asking_quality awkward_inputs conversion_kills cpu_batches cpu_operators cpu_pytorch gallery_quality
-        gallery_search imported_detector imported_reid indexing kernel_figures manifest_flips person_search_metric
-        ray_scaling service start_up tracking training_memory
+        | asking_quality awkward_inputs conversion_kills cpu_batches cpu_operators cpu_pytorch erasure_kills
+        gallery_quality gallery_search imported_detector imported_reid indexing kernel_figures manifest_flips
+        person_search_metric ray_scaling service start_up tracking training_memory
     """,
 }
 """Of each package its rooms and files, lowest first: a file imports from its own place and those left of it."""

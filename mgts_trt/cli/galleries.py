@@ -22,7 +22,10 @@ GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gal
 _CLOCK = 1e8
 """Unix seconds in 1973."""
 
-gallery_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a gallery: info, forget, upgrade, …")
+_SHOWN = 20
+"""Files of a kind that are named."""
+
+gallery_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a gallery: info, forget, verify, …")
 
 
 @gallery_app.command(cls=Command)
@@ -95,6 +98,26 @@ def forget(
         people = opened.forget(name)
         frames = before.frames - opened.summary().frames
     out.print(f"Forgot {people_of(people)} in {frames_of(frames)} of {name}")
+
+
+@gallery_app.command(cls=Command)
+def verify(gallery: GalleryArgument, json_file: JsonOption = None) -> None:
+    """Look for damaged files, cut-off erasures, and what a killed writer left; exit with 1 where there are any."""
+    from mgts_trt.gallery.verifying import verify as look
+
+    found = look(gallery)
+    if json_file:
+        what = {"gallery": without_login(gallery), "clean": found.clean, **asdict(found)}
+        write_json(json_file, json.dumps(what, indent=2))
+    shown = table("gallery", without_login(gallery))
+    for name, value in asdict(found).items():
+        if isinstance(value, list):
+            shown.add_row(name, "\n".join(value[:_SHOWN]) + "\n…" * (len(value) > _SHOWN) or "none")
+        elif value or name != "unread":
+            shown.add_row(name.replace("_", " "), str(value))
+    out.print(shown)
+    if not found.clean:
+        raise typer.Exit(1)
 
 
 @gallery_app.command(cls=Command)

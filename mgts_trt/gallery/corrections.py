@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mgts_trt.gallery.disk.steps import reached
+from mgts_trt.gallery.erasure import will_erase_old
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.lance import explained, retried
+from mgts_trt.gallery.writing import tidy
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.store import Gallery
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
 def correct(gallery: "Gallery", told: Iterable[Frame]) -> int:
     """Give frames that are there the camera and time they are told to have now; returns how many had others.
+
+    What they had is erased when the gallery is optimised or closed: see `mgts_trt.gallery.erasure`.
 
     Args:
         gallery: Which.
@@ -27,8 +32,9 @@ def correct(gallery: "Gallery", told: Iterable[Frame]) -> int:
         return 0
     from lancedb.expr import col
 
+    tidy(gallery)
     with explained("write to", gallery.url):
-        people, frames = gallery.tables
+        frames = gallery.tables[1]
         of_sources = col("source").isin(sorted({source for source, _ in now}))
         columns = ["source", "sha256", "camera", "time", "people"]
         rows = retried(frames.search().where(of_sources).select(columns).to_arrow).to_pylist()
@@ -45,9 +51,18 @@ def correct(gallery: "Gallery", told: Iterable[Frame]) -> int:
             sources, contents = ({pair[i] for pair in pairs} for i in (0, 1))
             where = (col("source").isin(sorted(sources)) & col("sha256").isin(sorted(contents))).to_sql()
             values = {name: value for name, value in (("camera", camera), ("time", time)) if value is not None}
-            if gallery.sightings is not None and camera is not None:
-                retried(partial(gallery.sightings.update, where=where, values={"camera": camera}))
-            # Frames last: cut off before, the next call still finds them as they were.
-            for table in (people, frames):
-                retried(partial(table.update, where=where, values=values))
+            with gallery.place.guard.alone():
+                will_erase_old(gallery, where, "corrected")
+                _update(gallery, where, values)
     return count
+
+
+def _update(gallery: "Gallery", where: str, values: dict[str, str | float]) -> None:
+    people, frames = gallery.tables
+    if gallery.sightings is not None and "camera" in values:
+        reached("correct sightings")
+        retried(partial(gallery.sightings.update, where=where, values={"camera": values["camera"]}))
+    # Frames last: cut off before, the next call still finds them as they were.
+    for table in (people, frames):
+        reached(f"correct {table.name}")
+        retried(partial(table.update, where=where, values=values))

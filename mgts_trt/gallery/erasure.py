@@ -1,78 +1,320 @@
-"""Rows that are gone from the disk, too.
+"""Rows that are gone from the disk, too, whatever happens meanwhile.
 
 LanceDB marks rows as deleted and leaves their bytes in place: in files of rows until a tenth of one is deleted, in
-indices until they are made anew, in its log of transactions until older versions are removed.
+indices until they are made anew, in its log of transactions and in older versions until a clean-up that goes by the
+clock, and in files of writers that were killed for a week. So an erasure is a journal and a number of steps, each of
+which may be cut off and done again:
+
+1. The intent is written beside the tables, and reaches the disk before anything is deleted.
+2. The rows are deleted in every table; the intent no longer tells which they were.
+3. What else is in the files that held them moves to other files; indices that held them are brought up to date, and
+   those that LanceDB would only add to are dropped.
+4. Whatever the newest version does not name is removed: older versions, logs, files that nobody named.
+5. All files are read: none holds a trace of the rows.
+6. The intent is removed.
+
+Whoever writes to the gallery next finishes what was cut off; see `mgts_trt.gallery.writing`.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mgts_trt.gallery.lance import retried
+from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.disk import intents
+from mgts_trt.gallery.disk.checksums import Checksums
+from mgts_trt.gallery.disk.intents import Intent
+from mgts_trt.gallery.disk.manifests import latest
+from mgts_trt.gallery.disk.steps import reached
+from mgts_trt.gallery.disk.sweep import files_of, sweep
+from mgts_trt.gallery.disk.traces import Traces, picture_trace, unit_vectors, vector_traces
+from mgts_trt.gallery.lance import explained, retried
+from mgts_trt.gallery.opened import Opened
+from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTINGS, embeddings_of
 from mgts_trt.urls import without_login
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _FRAGMENT_BITS = 32
 """A row's address is its place in its fragment, above these bits the fragment's number."""
 
+_LOOKED_FOR = 4096
+"""Rows of a table whose traces are searched for at the end, evenly among those that go."""
 
-def forget(tables: Sequence[Any], source: str) -> list[int]:
-    """Erase all that a source brought; how many rows that were, by table.
+_NAMES, _CONTENTS = ("id", "key", "source", "camera", "sha256", "best"), ("thumbnail", "embedding")
+"""Columns that tell of a row, those that are quick to read first."""
+
+_NOTHING = "source IS NULL"
+"""Holds for no row."""
+
+
+class TracesLeftError(GalleryError):
+    """An erasure did all its steps, and files still hold what was to be erased."""
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What an erasure removed, in rows of the tables."""
+
+    people: int
+    frames: int
+    sightings: int
+
+    def __bool__(self) -> bool:
+        return bool(self.people or self.frames or self.sightings)
+
+
+def erase(gallery: Opened, conditions: Mapping[str, str], reason: str, *, later: bool = False) -> Erased:
+    """Erase rows; where there are none, nothing is written.
 
     Args:
-        tables: Of a gallery, in this order. Frames go first: cut off then, the source is not taken for done, and can be
-            forgotten again. People go last: as long as there are some, the source has a name.
+        gallery: Which.
+        conditions: Table (`PEOPLE`, `FRAMES`, `SIGHTINGS`) → SQL of the rows that go. Name all tables that have any:
+            frames without people would count as searched and empty. Sightings that stay keep what they tell of their
+            people: an embedding and a path.
+        reason: A word that the journal keeps until the end.
+        later: Delete them now, and leave their bytes to `finish`, which the gallery does when it is optimised, closed,
+            or written to by another process. Several erasures then cost as much as one.
+
+    Raises:
+        GalleryError: It cannot be read or written. Where the erasure was begun, whoever writes next goes on with it.
+    """
+    with explained("erase from", gallery.url), gallery.place.guard.alone():
+        tables, counts = _tables(gallery), dict.fromkeys((PEOPLE, FRAMES, SIGHTINGS), 0)
+        conditions = {name: condition for name, condition in conditions.items() if name in tables}
+        for name, condition in conditions.items():
+            counts[name] = int(retried(partial(tables[name].count_rows, condition)))
+        erased = Erased(counts[PEOPLE], counts[FRAMES], counts[SIGHTINGS])
+        if not erased:
+            return erased
+        traces = frozenset(trace for name, sql in conditions.items() for trace in _traces(tables[name], sql))
+        intent = Intent(reason, dict(conditions), tuple(sorted(traces)))
+        intents.write(gallery.place, intent)
+        gallery.place.owes = True
+        _delete(gallery, intent)
+    if not later:
+        finish(gallery)
+    return erased
+
+
+def will_erase_old(gallery: Opened, condition: str, reason: str) -> None:
+    """Before rows are given other values: the old ones go from the disk with the next `finish`.
+
+    Args:
+        gallery: Which; the caller has its guard alone until the rows have changed.
+        condition: SQL of the rows of `FRAMES` that change.
+        reason: See `erase`.
+    """
+    rows = retried(gallery.tables[1].search().where(condition).select(["camera"]).to_arrow)
+    traces = {(name or "").encode() for name in rows["camera"].to_pylist()}
+    intents.write(gallery.place, Intent(reason, {}, tuple(sorted(traces))))
+    gallery.place.owes = True
+
+
+def finish(gallery: Opened) -> bool:
+    """Finish the erasures that are under way, of whichever process; returns whether there were any.
+
+    Raises:
+        GalleryError: It cannot be written; or, as a `TracesLeftError`, a trace of what is to be erased is left. Then
+            they stay under way.
+    """
+    place = gallery.place
+    if not place.owes and not intents.pending(place):
+        return False
+    with explained("erase from", gallery.url), place.guard.alone():
+        if place.folder is None:
+            for table in _tables(gallery).values():
+                _rewrite(table, None)
+                _clean_up_remote(table)
+            place.owes = False
+            return True
+        intents.remove_leftovers(place)
+        under_way = list(intents.read(place))
+        for intent in under_way:
+            _delete(gallery, intent)
+        tables = _tables(gallery)
+        for name, table in tables.items():
+            _rewrite(table, _folder(gallery, name))
+        traces = Traces(trace for intent in under_way for trace in intent.traces)
+        if left := _left(gallery, traces):
+            for name, table in tables.items():
+                _drop_indices(table, [file for file in left if file.is_relative_to(_folder(gallery, name))])
+            left = _left(gallery, traces)
+        if left:
+            raise TracesLeftError(f"Something of what was erased is still in {left[0]}. Please report this defect.")
+        Checksums(place).renew()
+        for intent in under_way:
+            intents.end(place, intent)
+        place.owes = False
+    return bool(under_way)
+
+
+def of_source(source: str) -> dict[str, str]:
+    """Conditions of `erase` for all that a source brought.
+
+    Args:
         source: Its name, or its URL with a password.
     """
     from lancedb.expr import col
 
-    of_source = col("source").isin(sorted({source, without_login(source)}))
-    if not any(retried(partial(table.count_rows, of_source.to_sql())) for table in tables):
-        return [0] * len(tables)
-    return [erase(table, of_source) for table in tables]
+    condition: str = col("source").isin(sorted({source, without_login(source)})).to_sql()
+    return dict.fromkeys((FRAMES, SIGHTINGS, PEOPLE), condition)
 
 
-def remove_changed(tables: Sequence[Any], current: Mapping[str, str]) -> list[int]:
-    """Remove what sources brought when their files had another content; how many rows that were, by table.
+def of_changed(gallery: Opened, current: Mapping[str, str]) -> dict[str, str]:
+    """Conditions of `erase` for what sources brought when their files had another content; none if nothing did.
 
     Args:
-        tables: See `forget`.
+        gallery: Which.
         current: Source → SHA-256 of its file as it is now.
     """
     from lancedb.expr import col
 
-    among, deleted, changed = col("source").isin(sorted(current)), [0] * len(tables), set()
-    for table in tables:  # of a frame cut off half-way there are only people
+    among, changed = col("source").isin(sorted(current)), set[str]()
+    for table in _tables(gallery).values():  # of a frame cut off half-way there are only people
         rows = retried(table.search().where(among).select(["source", "sha256"]).to_arrow)
         pairs = zip(rows["source"].to_pylist(), rows["sha256"].to_pylist(), strict=True)
         changed |= {source for source, sha256 in pairs if sha256 != current[source]}
-    for source in sorted(changed):
-        old = col("source").isin([source]) & ~col("sha256").isin([current[source]])
-        for i, table in enumerate(tables):
-            deleted[i] += int(retried(partial(table.delete, old)).num_deleted_rows)
-    return deleted
+    if not changed:
+        return {}
+    olds = [col("source").isin([each]) & ~col("sha256").isin([current[each]]) for each in sorted(changed)]
+    condition = " OR ".join(f"({old.to_sql()})" for old in olds)
+    return dict.fromkeys((FRAMES, SIGHTINGS, PEOPLE), condition)
 
 
-def erase(table: Any, condition: Any) -> int:
-    """Delete the rows of a LanceDB table that fulfil a condition, with their bytes; returns how many.
+def _tables(gallery: Opened) -> dict[str, Any]:
+    """By name, in the order of deletion.
 
-    The table is without indices afterwards, and without older versions.
+    Frames go first: cut off then, the source is not taken for done. People go last: as long as there are some, the
+    source has a name.
     """
-    query = table.search().where(condition).select([table.schema.names[0]]).with_row_id(True)
-    addresses = retried(query.to_arrow)["_rowid"].to_pylist()
-    deleted = int(retried(lambda: table.delete(condition)).num_deleted_rows) if addresses else 0
-    for fragment in sorted({address >> _FRAGMENT_BITS for address in addresses}):
-        # What else the fragment holds moves to another, and its file is no longer needed.
-        inside = f"_rowid >= {fragment << _FRAGMENT_BITS} AND _rowid < {(fragment + 1) << _FRAGMENT_BITS}"
-        retried(partial(table.update, where=inside, values_sql={"source": "source"}))
-    # The log of the last commit stays, and this one does not tell the condition. Where there are no rows any more, log
-    # and indices may still tell of them, and are renewed all the same.
-    retried(lambda: table.delete("source IS NULL"))
+    people, frames = gallery.tables
+    sightings = {} if gallery.sightings is None else {SIGHTINGS: gallery.sightings}
+    return {FRAMES: frames, **sightings, PEOPLE: people}
+
+
+def _folder(gallery: Opened, name: str) -> Path:
+    assert gallery.place.folder is not None
+    return gallery.place.folder / f"{name}.lance"
+
+
+def _delete(gallery: Opened, intent: Intent) -> None:
+    if not intent.conditions:
+        return
+    for name, table in _tables(gallery).items():
+        if condition := intent.conditions.get(name):
+            reached(f"delete {name}")
+            retried(partial(table.delete, condition))
+    intents.rows_gone(gallery.place, intent)
+
+
+def _rewrite(table: Any, folder: Path | None) -> None:
+    """Move what lies beside deleted rows to other files, renew what holds them, and leave one version."""
+    if folder is None:
+        addresses = retried(table.search().select([table.schema.names[0]]).with_row_id(True).to_arrow)["_rowid"]
+        partly, known = sorted({int(address) >> _FRAGMENT_BITS for address in addresses.to_pylist()}), set[str]()
+    else:
+        before = latest(folder)
+        partly, known = list(before.deleted_in), set(before.indices)
+    if partly:
+        reached(f"rewrite {table.name}")
+        inside = (f"(_rowid >= {n << _FRAGMENT_BITS} AND _rowid < {(n + 1) << _FRAGMENT_BITS})" for n in partly)
+        retried(partial(table.update, where=" OR ".join(inside), values_sql={"source": "source"}))
+    reached(f"update indices of {table.name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        if folder is None:
+            for index in table.list_indices():
+                retried(partial(table.drop_index, index.name))
+        retried(table.optimize)
+    if folder is None:
+        return
+    now = latest(folder).indices
+    for index_name in sorted({index for part, index in now.items() if part in known}):
+        reached(f"drop {table.name}.{index_name}")
+        retried(partial(table.drop_index, index_name))
+    _last_word(table, folder)
+
+
+def _last_word(table: Any, folder: Path) -> None:
+    """The log of the last commit stays, and this one tells of nobody."""
+    reached(f"last commit of {table.name}")
+    retried(lambda: table.delete(_NOTHING))
+    if latest(folder).deleted_in:
+        raise GalleryError(f"LanceDB left deleted rows in {folder}. Please report this as a defect.")
+    sweep(folder, versions_too=True)
+
+
+def _drop_indices(table: Any, left: list[Path]) -> None:
+    """Drop all indices where one holds a trace: a partition of one embedding has it for its centre."""
+    if not any("_indices" in file.parts for file in left):
+        return
+    folder = left[0]
+    while folder.suffix != ".lance" or not (folder / "_versions").is_dir():
+        folder = folder.parent
     for index in table.list_indices():
+        reached(f"drop {table.name}.{index.name}")
         retried(partial(table.drop_index, index.name))
+    _last_word(table, folder)
+
+
+def _clean_up_remote(table: Any) -> None:
+    from datetime import timedelta
+
     with warnings.catch_warnings():
         # It warns of taking older versions away from other processes; those read again, see `retried`.
         warnings.simplefilter("ignore", UserWarning)
+        retried(lambda: table.delete(_NOTHING))
         retried(partial(table.optimize, cleanup_older_than=timedelta(0)))
-    return deleted
+
+
+def _left(gallery: Opened, traces: Traces) -> list[Path]:
+    """Files that hold traces of what no row holds."""
+    reached("verify")
+    place, found = gallery.place, dict[Path, set[bytes]]()
+    for table in place.tables():
+        for file in files_of(table):
+            if within := traces.within_file(table / file):
+                found[table / file] = within
+    if not found:
+        return []
+    suspects = Traces(trace for within in found.values() for trace in within)
+    kept = set[bytes]()  # by rows that stay: copies of a picture, or names that contain the name
+    for columns in (_NAMES, _CONTENTS):
+        for table in _tables(gallery).values():
+            if len(kept) < len(suspects) and (here := [name for name in columns if name in table.schema.names]):
+                for rows in table.search().select(here).to_batches(1024):
+                    kept |= suspects.within(b"\0".join(_told(rows, whole=True)))
+    return [file for file, within in found.items() if within - kept]
+
+
+def _traces(table: Any, condition: str) -> Iterator[bytes]:
+    """What tells of the rows that fulfil a condition."""
+    total = int(retried(lambda: table.count_rows(condition)))
+    step, at = max(1, total // _LOOKED_FOR), 0
+    columns = [name for name in (*_NAMES, *_CONTENTS) if name in table.schema.names]
+    for rows in table.search().where(condition).select(columns).to_batches(1024):
+        yield from _told(rows.take(list(range(-at % step, len(rows), step))))
+        at += len(rows)
+
+
+def _told(rows: "pa.RecordBatch", *, whole: bool = False) -> Iterator[bytes]:
+    """What rows tell, column by column: traces of it, or the whole."""
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([rows])
+    for column in table.column_names:
+        if column == "embedding":
+            vectors = embeddings_of(table)
+            yield from (vectors.tobytes(), unit_vectors(vectors).tobytes()) if whole else vector_traces(vectors)
+        elif column == "thumbnail":
+            pictures = table[column].to_pylist()
+            yield from pictures if whole else map(picture_trace, pictures)
+        elif column == "best":
+            yield from (person.encode() for people in table[column].to_pylist() for person in people)
+        else:
+            yield from {str(value).encode() for value in table[column].to_pylist() if value}

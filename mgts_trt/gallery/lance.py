@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.disk.checksums import damaged
+from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.privacy import keep_gallery_private
 from mgts_trt.urls import file_path, masked, url_fault, without_login
 
@@ -106,3 +108,12 @@ def explained(doing: str, location: str) -> Iterator[None]:
         )
         # The cause is shown with it, and must not tell a password either.
         raise explanation from (error if masked(str(error), location) == str(error) else None)
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # LanceDB's, of data it did not expect; it is no Exception
+            raise
+        wrong = [] if not is_local(location) else damaged(Place(location)).files
+        which = f"the file {Path(location) / wrong[0]} is damaged" if wrong else "what it holds is damaged"
+        raise GalleryError(
+            f"Cannot {doing} the gallery {location}: {which}. Restore it from a copy; `mgts-trt gallery verify` tells "
+            "of every file."
+        ) from error

@@ -25,6 +25,7 @@ from mgts_trt.gallery.tables import (
     sighting_rows,
     tracked_row,
 )
+from mgts_trt.gallery.writing import writing
 from mgts_trt.runtime.people import People
 from mgts_trt.stages import Letterbox
 
@@ -55,7 +56,7 @@ def retrack(gallery: "Gallery", source: str, sha256: str) -> None:
     """
     if gallery.sightings is None:
         return
-    with explained("write to", gallery.url):
+    with writing(gallery):
         people, frames = gallery.tables
         follower, renamed, frames_done = Follower(), list[tuple[str, str]](), 0
         for frame, seen in _frames_in_order(gallery, source, sha256):
@@ -81,7 +82,7 @@ def mark_tracked(gallery: "Gallery", source: str, sha256: str, frames: int) -> N
     Raises:
         GalleryError: It cannot be written.
     """
-    with explained("write to", gallery.url):
+    with writing(gallery):
         table = gallery.tables[1]
         retried(lambda: merge_by("key", table).execute(tracked_row(source, sha256, frames)))
 
@@ -125,7 +126,7 @@ def settle(gallery: "Gallery", source: str) -> int:
     table = gallery.sightings
     if table is None:
         return 0
-    with explained("write to", gallery.url):
+    with writing(gallery):
         query = table.search().where(_of(source, "")).select(["id", "first_time", "last_time", "closed"])
         known = retried(query.to_arrow).to_pylist()
         left = {row["id"] for row in known if not row["closed"]}

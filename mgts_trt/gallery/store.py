@@ -11,6 +11,9 @@ from mgts_trt._typing import Floats, Self
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.gallery import erasure, vector_index
+from mgts_trt.gallery.disk.checksums import Checksums
+from mgts_trt.gallery.disk.place import Place
+from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.filters import Filter
 from mgts_trt.gallery.lance import SCHEMES, connect, explained, is_local, locate, merge_by, retried
@@ -37,6 +40,7 @@ from mgts_trt.gallery.tables import (
     sighting_rows,
     sightings_schema,
 )
+from mgts_trt.gallery.writing import finish, logger, warn, writing
 from mgts_trt.machine.files import place_kind
 from mgts_trt.urls import without_login
 
@@ -58,6 +62,7 @@ class Gallery:
         url: Where it is: an absolute path, or a URL.
         space: Of its embeddings.
         format: 3, or less where there are no sightings: `mgts-trt gallery upgrade` makes them.
+        place, checksums: What keeps its files in order, for the files of this room.
     """
 
     def __init__(self, url: str, space: Space, people: Any, frames: Any, sightings: Any | None = None) -> None:
@@ -65,6 +70,8 @@ class Gallery:
         self.format = read_format(people.schema)
         self._tables: tuple[Any, Any] | None = (people, frames)
         self._sightings = sightings
+        self.place = Place(url)
+        self.checksums = Checksums(self.place)
 
     @classmethod
     def create(cls, url: str | Path, space: Space) -> Self:
@@ -81,7 +88,7 @@ class Gallery:
         if is_gallery(location):
             return cls.open(location, space)
         database = connect(location)
-        with explained("make", location):
+        with explained("make", location), Place(location).guard.shared():
             # The table that tells the space comes last: where it is, the gallery is whole.
             schemas = {FRAMES: frames_schema(), SIGHTINGS: sightings_schema(space), PEOPLE: people_schema(space)}
             for name, schema in schemas.items():
@@ -120,7 +127,9 @@ class Gallery:
             held = read_space(location, people.schema.metadata)
         if space is not None:
             held.require_same(space, what=f"The gallery {location}")
-        return cls(location, held, people, frames, sightings)
+        opened = cls(location, held, people, frames, sightings)
+        warn(opened)
+        return opened
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +139,11 @@ class Gallery:
 
     def close(self) -> None:
         """Let go of files and caches. Closing twice is harmless; a closed gallery raises `GalleryError`."""
+        if self._tables and self.place.owes:
+            try:
+                finish(self)
+            except GalleryError as error:
+                logger.warning("%s What is left is erased when the gallery is written to next.", error)
         self._tables = None
 
     def add(self, entries: Sequence[Entry], sightings: Sequence[Sighting] = ()) -> None:
@@ -155,24 +169,28 @@ class Gallery:
         if not pending:
             self.store_sightings(sightings)
             return
-        with explained("write to", self.url):
+        with writing(self):
             rows = people_rows(pending, self.space, sightings=self._sightings is not None)
             of_pending = _is_in("frame", pending)
             left = retried(lambda: self._people.count_rows(of_pending.to_sql()))
             if left:  # by a call that was cut off: people found again are replaced, the others removed
                 merge = merge_by("id", self._people).when_not_matched_by_source_delete(of_pending)
+                reached("replace people")
                 retried(lambda: merge.execute(rows))
             elif rows.num_rows:
+                reached("add people")
                 retried(lambda: merge_by("id", self._people).execute(rows))
             # Rows first: from them, sightings can be made again.
             self.store_sightings(sightings)
+            reached("add frames")
             retried(lambda: merge_by("key", self._frames).execute(frame_rows(pending)))
 
     def store_sightings(self, sightings: Sequence[Sighting]) -> None:
         """Store sightings, in place of those with the same ids; a gallery that has none leaves them out."""
         if sightings and self._sightings is not None:
-            with explained("write to", self.url):
+            with writing(self):
                 rows, table = sighting_rows(sightings, self.space), self._sightings
+                reached("add sightings")
                 retried(lambda: merge_by("id", table).execute(rows))
 
     def done(self, keys: Collection[str]) -> set[str]:
@@ -199,7 +217,7 @@ class Gallery:
 
     def end_video(self, source: str, sha256: str, frames: int) -> None:
         """Remember how many frames a video with this content has, now that it has been decoded to its end."""
-        with explained("write to", self.url):
+        with writing(self):
             retried(lambda: merge_by("key", self._frames).execute(end_row(source, sha256, frames)))
 
     def search(
@@ -256,32 +274,37 @@ class Gallery:
     def forget(self, source: str) -> int:
         """Erase all that a source brought, and return how many people that were.
 
-        The files that held it and the indices are made anew without it, which takes as long as making them did, and the
-        gallery's older versions are removed.
+        The files that held it are written anew without it, and the gallery's older versions are removed. Cut off, it is
+        finished by whoever writes to the gallery next: see `mgts_trt.gallery.erasure`.
         """
-        with explained("write to", self.url):
-            erased = erasure.forget(self._frames_first, source)
-            if any(erased):
-                retried(lambda: vector_index.optimise(*self.tables, self._sightings))
-        return erased[-1]
+        finish(self)  # what another process left half done, which may be of this very source
+        erased = erasure.erase(self, erasure.of_source(source), "forget")
+        if erased:
+            self.optimise()
+        return erased.people
 
     def remove_changed(self, current: Mapping[str, str]) -> int:
-        """Remove what sources brought when their files had another content, and return how many people that were.
+        """Erase what sources brought when their files had another content, and return how many people that were.
+
+        They are gone at once, and their bytes when the gallery is optimised or closed: see `erasure.erase`.
 
         Args:
             current: Source → SHA-256 of its file as it is now.
         """
         if not current:
             return 0
-        with explained("write to", self.url):
-            return erasure.remove_changed(self._frames_first, current)[-1]
+        with explained("read", self.url):
+            old = erasure.of_changed(self, current)
+        return erasure.erase(self, old, "changed", later=True).people if old else 0
 
     def optimise(self) -> None:
         """Gather small files into large ones, and make the indices or bring them up to date.
 
         Worth calling after much was added. What was added since is found, too, only slower.
         """
-        with explained("optimise", self.url):
+        finish(self)
+        with writing(self, "optimise"):
+            reached("optimise")
             retried(lambda: vector_index.optimise(*self.tables, self._sightings))
 
     def count(self, where: Filter | None = None) -> int:
@@ -314,11 +337,6 @@ class Gallery:
     def sightings(self) -> Any | None:
         """LanceDB's table `sightings`, likewise; None where the gallery has none."""
         return self._sightings if self.tables else None
-
-    @property
-    def _frames_first(self) -> list[Any]:
-        people, frames = self.tables
-        return [frames, *([] if self._sightings is None else [self._sightings]), people]
 
     def _check_entry(self, entry: Entry) -> None:
         people, source = entry.people, entry.frame.source

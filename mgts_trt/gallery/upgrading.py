@@ -10,6 +10,7 @@ from mgts_trt.gallery.retracking import is_tracked, retrack, settle
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.gallery.tables import SIGHTING, SIGHTINGS, sighting_field, sightings_schema
 from mgts_trt.gallery.watched import is_watched
+from mgts_trt.gallery.writing import writing
 from mgts_trt.pictures.kinds import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def upgrade(url: str | Path, *, on_progress: Callable[[int, int], None] = lambda
 
 def _add_to(gallery: Gallery) -> None:
     """What the format has besides; the column comes last, and tells the format."""
-    with explained("upgrade", gallery.url):
+    with writing(gallery, "upgrade"):
         database = connect(gallery.url)
         schema = sightings_schema(gallery.space)
         retried(partial(database.create_table, SIGHTINGS, schema=schema, exist_ok=True))

@@ -16,6 +16,7 @@ import pytest
 from mgts_trt.pictures.image import read_image
 from tests.helpers.camera_scenes import camera, scene, silent_camera, write_scenes, write_video
 from tests.helpers.paths import ROOT
+from tests.helpers.stored_people import SPACE, entry
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 pytest.importorskip("lancedb")
@@ -409,3 +410,21 @@ def test_it_is_ended_while_a_camera_says_nothing(bundle: Path, tmp_path: Path, s
     assert "terminate" not in err
     assert "Traceback" not in err
     assert ("Interrupted" in out) == (signals == 1)
+
+
+def test_verify(run, tmp_path: Path) -> None:
+    from mgts_trt.gallery import Gallery
+
+    with Gallery.create(tmp_path / "g", SPACE) as gallery:
+        gallery.add([entry(3)])
+    code, out, err = run("gallery", "verify", tmp_path / "g", "--json", tmp_path / "v.json")
+    assert (code, err) == (0, "")
+    assert "orphans none" in out
+    assert json.loads((tmp_path / "v.json").read_text())["clean"] is True
+    (tmp_path / "g/people.lance/data/left.lance").write_bytes(b"of a writer that was killed")
+    code, out, _ = run("gallery", "verify", tmp_path / "g", "--json", tmp_path / "v.json")
+    assert code == 1
+    assert "people.lance/data/left.lance" in out
+    found = json.loads((tmp_path / "v.json").read_text())
+    assert (found["clean"], found["orphans"]) == (False, ["people.lance/data/left.lance"])
+    assert run("gallery", "verify", tmp_path)[0] == 2

@@ -1,0 +1,101 @@
+"""Files of tables that no version names: found, and removed."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.disk.manifests import FOLDERS, Manifest, latest, read_manifest, versions
+from mgts_trt.gallery.disk.steps import reached
+
+_HINT = "_versions/latest_version_hint.json"
+
+
+def files_of(table: Path) -> Iterator[str]:
+    """Files that LanceDB keeps for a table, as paths in its folder."""
+    for folder in FOLDERS:
+        for path in (table / folder).rglob("*"):
+            if not path.is_dir():
+                yield path.relative_to(table).as_posix()
+
+
+def orphans(table: Path, *, of: Iterable[Manifest] | None = None) -> list[str]:
+    """Files that no version of a table names, as paths in its folder, in order.
+
+    A writer's files are among them until it has committed: see `Guard.alone`.
+
+    Args:
+        table: Its folder.
+        of: The versions; by default, all there are.
+
+    Raises:
+        GalleryError: A manifest is damaged.
+    """
+    named = list(map(read_manifest, versions(table)) if of is None else of)
+    newest = named[0].files if named else frozenset[str]()
+    left = [file for file in files_of(table) if file not in newest and file != _HINT]
+    return sorted(file for file in left if not any(manifest.names(file) for manifest in named))
+
+
+def missing(table: Path) -> list[str]:
+    """Files that the newest version of a table names and that are not there."""
+    there = set(files_of(table))
+    folders = {"/".join(file.split("/")[:2]) for file in there}
+    without_suffix = {file.rpartition(".")[0] for file in there if file.startswith("_deletions/")}
+    return sorted(latest(table).files - there - folders - without_suffix - _told_inside(table))
+
+
+def sweep(table: Path, *, versions_too: bool) -> int:
+    """Remove the files of a table that no version names; returns how many. For who has the gallery alone.
+
+    Args:
+        table: Its folder.
+        versions_too: Remove all versions but the newest, with what they alone name.
+
+    Raises:
+        GalleryError: The newest version names a file that is not there. Then nothing was removed.
+        OSError: A file cannot be removed.
+    """
+    newest = latest(table)
+    if lost := missing(table):
+        raise GalleryError(f"The file {table / lost[0]} is missing: the gallery is damaged. Restore it from a copy.")
+    going = orphans(table, of=[newest] if versions_too else None)
+    if versions_too and going:
+        _let_reach_the_disk(table, newest)
+    # Manifests first, the oldest first: cut off half-way, none names a file that is gone.
+    for file in sorted(going, key=lambda name: (not name.startswith("_versions/"), name), reverse=False):
+        reached(f"remove {table.stem}/{file.split('/')[0]}")
+        with suppress(FileNotFoundError):
+            (table / file).unlink()
+    for folder in {(table / file).parent for file in going if file.startswith("_indices/")}:
+        with suppress(OSError):
+            folder.rmdir()
+    for name in FOLDERS:
+        if going and (table / name).is_dir():
+            sync(table / name)
+    return len(going)
+
+
+def sync(path: Path) -> None:
+    """Let a file's bytes, or a folder's names, reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _let_reach_the_disk(table: Path, newest: Manifest) -> None:
+    """LanceDB does not: a power cut must not find the old files gone and the new ones empty."""
+    for file in files_of(table):
+        if newest.names(file):
+            sync(table / file)
+    for name in FOLDERS:
+        if (table / name).is_dir():
+            sync(table / name)
+
+
+def _told_inside(table: Path) -> set[str]:
+    """Logs of transactions: a manifest holds its own besides, and does without the file."""
+    return {file for file in latest(table).files if file.startswith("_transactions/")}

@@ -1,0 +1,28 @@
+"""What the files under `Gallery` need of one that is open."""
+
+from typing import Any, Protocol
+
+from mgts_trt.gallery.disk.checksums import Checksums
+from mgts_trt.gallery.disk.place import Place
+
+
+class Opened(Protocol):
+    """A `Gallery`, seen from below.
+
+    Attributes:
+        url: Where it is.
+        place: Its folder, and who writes in it.
+        checksums: Of its files.
+    """
+
+    url: str
+    place: Place
+    checksums: Checksums
+
+    @property
+    def tables(self) -> tuple[Any, Any]:
+        """LanceDB's tables `people` and `frames`."""
+
+    @property
+    def sightings(self) -> Any | None:
+        """LanceDB's table `sightings`; None where the gallery has none."""

@@ -1,0 +1,76 @@
+"""What every writer of a gallery does before and after a commit."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mgts_trt.gallery import erasure
+from mgts_trt.gallery.disk import intents
+from mgts_trt.gallery.disk.steps import reached
+from mgts_trt.gallery.disk.sweep import sweep
+from mgts_trt.gallery.lance import explained
+from mgts_trt.gallery.opened import Opened
+
+logger = logging.getLogger("mgts_trt.gallery")
+
+
+@contextmanager
+def writing(gallery: Opened, doing: str = "write to") -> Iterator[None]:
+    """Write to a gallery beside other writers, while nobody erases; what was committed gets its checksums.
+
+    The first time, erasures that another process left half done are finished, and files that a killed one left are
+    removed. A thread may write inside of what it writes.
+
+    Args:
+        gallery: Which.
+        doing: What errors say was being done: see `explained`.
+
+    Raises:
+        GalleryError: It cannot be written.
+    """
+    with explained(doing, gallery.url):
+        tidy(gallery)
+        with gallery.place.guard.shared():
+            yield
+            if gallery.place.folder is not None:
+                reached("record checksums")
+                gallery.checksums.record()
+
+
+def tidy(gallery: Opened) -> None:
+    """Clear up after others, once in a process's use of a gallery.
+
+    Raises:
+        GalleryError: An erasure that was cut off cannot be finished.
+    """
+    place = gallery.place
+    if place.looked or place.folder is None or place.guard.held:
+        return
+    finish(gallery)
+    place.looked = True
+    with place.guard.alone(wait=False) as alone:
+        if alone:  # else whoever writes now has files that no version names yet
+            for table in place.tables():
+                sweep(table, versions_too=False)
+
+
+def finish(gallery: Opened) -> None:
+    """Finish the erasures that are under way. One that leaves something behind is told, and keeps nobody from writing.
+
+    Raises:
+        GalleryError: One cannot be finished.
+    """
+    try:
+        erasure.finish(gallery)
+    except erasure.TracesLeftError as error:
+        logger.error("%s", error)
+
+
+def warn(gallery: Opened) -> None:
+    """Tell a reader of an erasure that was cut off."""
+    if intents.pending(gallery.place):
+        logger.warning(
+            "An erasure from %s is under way or was cut off; what it is to erase may still be found. Whoever writes to "
+            "the gallery next finishes it: mgts-trt gallery optimise.",
+            gallery.url,
+        )
