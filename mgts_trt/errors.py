@@ -63,6 +63,10 @@ class AccessError(MgtsError):
     """Keys that cannot be read or written, are open to others, or can be guessed."""
 
 
+class AuditError(MgtsError):
+    """A log of who did what that cannot be read or written."""
+
+
 class FilterError(GalleryError):
     """A filter of a gallery that cannot be read."""
 

@@ -1,1 +1,1 @@
-"""Who may use a gallery: keys with roles, kept as hashes."""
+"""Who may use a gallery, and who did: keys with roles, kept as hashes; a log."""
