@@ -138,9 +138,12 @@ class AuditLog:
     def _end(self) -> Head:
         """Where the next entry goes; what a killed writer left is told in an entry of its own before."""
         head = read_head(self.folder)
-        if head is not None and _size(self.folder / head.file) == head.size:
-            if not _size(self.folder / file_name(head.number + 1)):  # a file that was begun, and the head not written
-                return head
+        if (
+            head is not None
+            and _size(self.folder / head.file) == head.size
+            and not _size(self.folder / file_name(head.number + 1))  # a file that was begun, and the head not written
+        ):
+            return head
         return self._recover(head)
 
     def _recover(self, head: Head | None) -> Head:

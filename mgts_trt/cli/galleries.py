@@ -10,6 +10,7 @@ import typer
 from mgts_trt.cli.console import out, progress, table
 from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.recorded import recorded
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.urls import without_login
 
@@ -95,7 +96,8 @@ def forget(
     with Gallery.open(gallery) as opened:
         name = find_source(opened, source)
         before = opened.summary()
-        people = opened.forget(name)
+        with recorded(opened.url, "forget", changes=True, subjects={"source": [name]}) as done:
+            people = done.rows = opened.forget(name)
         frames = before.frames - opened.summary().frames
     out.print(f"Forgot {people_of(people)} in {frames_of(frames)} of {name}")
 

@@ -8,6 +8,7 @@ import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.recorded import recorded
 from mgts_trt.cli.stopping import stopping
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.errors import MgtsError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from mgts_trt.gallery.indexing.index import IndexReport
 
 _SHOWN_FAILURES = 20
+_MARKED = 64
+"""Sources that the log has marks of, as they were named."""
 
 
 def index(
@@ -139,6 +142,7 @@ def index(
             opened, mode=mode, backend=backend, precision=precision, threads=threads, batch_size=batch
         ) as pipeline,
         Gallery.create(gallery, Space.of(opened, mode)) as store,
+        recorded(store.url, "index", changes=True, subjects={"source": sources[:_MARKED]}) as done,
         stopping(alone=not workers) as (stop, signals),
         nullcontext() if metrics is None else exposed(cameras, metrics),
         told_beside(gallery, cameras.as_dicts) if any(source.kind == "stream" for source in found) else nullcontext(),
@@ -195,6 +199,7 @@ def index(
                     stop=stop,
                     on_progress=on_progress,
                 )
+        done.rows = report.people
         if len(report.failures) == 1 == len(found) and not report.frames + report.skipped:
             raise report.failures[0].error
         for sentence in beside.told:

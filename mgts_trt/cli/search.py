@@ -12,6 +12,7 @@ from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
+from mgts_trt.cli.recorded import recorded
 from mgts_trt.counts import people_of
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.urls import without_login
@@ -107,9 +108,11 @@ def search(
         probes, negatives = ([find_probe(pipeline, *each) for each in part] for part in (asked, others))
         question = Question.of(probes, negatives, include_own=include_own)
         if stored:
-            ranking = rank_gallery(
-                stored, question, top=top, where=chosen, exact=exact, frames=frames, again=rerank, least=least
-            )
+            with recorded(stored.url, "search", probes=[photo for photo, _ in asked]) as done:
+                ranking = rank_gallery(
+                    stored, question, top=top, where=chosen, exact=exact, frames=frames, again=rerank, least=least
+                )
+                done.rows = len(ranking.matches)
             names = short_names([match.source for match in ranking.matches])
             compared = _told(ranking) + f" in the gallery {without_login(gallery[0])}"
             compared += f", where {where}" if where else ""

@@ -1,6 +1,7 @@
 """`mgts-trt serve`: the service on the command line."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +19,12 @@ from mgts_trt.cli.options import (
     PrecisionOption,
     ThreadsOption,
 )
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import AuditError, MgtsError
 
 if TYPE_CHECKING:
+    from mgts_trt.access.audit_log import AuditLog
+    from mgts_trt.access.key_file import StoredKey
+    from mgts_trt.access.key_ring import KeyRing
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.gallery import Gallery
 
@@ -100,7 +104,8 @@ def serve(
                 pictures_in_flight=pictures_in_flight,
             ) as search,
         ):
-            service = Service(search, stored, limits=limits, key_needed=ring is not None)
+            audit = None if stored is None else _open_audit(stored.url, ring)
+            service = Service(search, stored, limits=limits, key_needed=ring is not None, audit=audit)
             name = f"[{host}]" if ":" in host else host
             out.print(
                 f"Serving on http://{name}:{listener.getsockname()[1]}/ (mode {chosen}, {search.runtime.backend} on "
@@ -144,6 +149,31 @@ def _find_key(path: Path | None) -> str | None:
     if path is not None and path.stat().st_mode & 0o077:
         warn(f"others on this machine may read the key in {path}; keep them out with: chmod 600 {path}")
     return key
+
+
+def _open_audit(url: str, ring: "KeyRing | None") -> "AuditLog":
+    """The gallery's log, with the beginning of the service in it, and from now on each change of its keys.
+
+    Raises:
+        AuditError: It cannot be written.
+    """
+    from mgts_trt.gallery.audit_place import audit_log, this_user
+
+    log = audit_log(url)
+
+    def told(keys: "Sequence[StoredKey]") -> dict[str, list[str]]:
+        return {key.name: list(key.roles) for key in keys}
+
+    def changed(keys: "Sequence[StoredKey]") -> None:
+        try:
+            log.record({"by": "service"}, "keys", keys=told(keys), sync=True)
+        except AuditError as error:
+            warn(str(error))  # and requests are refused until it can be written again
+
+    log.record(this_user(), "serve", keys=None if ring is None else told(ring.keys), sync=True)
+    if ring is not None:
+        ring.on_change = changed
+    return log
 
 
 def _open_gallery(bundle: "Bundle", url: str | None, mode: Mode | None) -> "tuple[Gallery | None, Mode]":

@@ -13,6 +13,7 @@ import typer
 from mgts_trt.cli.console import find_bundle, notice_untrained, warn
 from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
 from mgts_trt.cli.outputs import make_folder
+from mgts_trt.cli.recorded import recorded
 from mgts_trt.cli.stopping import stopping
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.errors import MgtsError
@@ -159,6 +160,7 @@ def watch(
         store = None
         if gallery is not None:
             store = stack.enter_context(Gallery.create(gallery, Space.of(opened, search.mode)))
+            stack.enter_context(recorded(store.url, "watch", changes=True, probes=[parse_query(w)[0] for w in wanted]))
         try:
             lines = stack.enter_context(json_file.open("a", encoding="utf-8")) if json_file else sys.stdout
         except OSError as error:

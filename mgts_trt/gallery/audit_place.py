@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pwd
 from pathlib import Path
 
 from mgts_trt.access.audit_log import AuditLog
@@ -25,3 +26,14 @@ def audit_log(url: str | Path) -> AuditLog:
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     name = hashlib.sha256(without_login(location).encode()).hexdigest()[:16]
     return AuditLog(state / "mgts-trt" / "audit" / name)
+
+
+def this_user() -> dict[str, str]:
+    """Who runs this process, as logs have it; of an administrator, also who they were before."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    before = os.environ.get("SUDO_USER")
+    return {"by": "user", "name": name, **({"sudo": before} if before and not number else {})}

@@ -6,7 +6,7 @@ from mgts_trt.machine.private import keep_private, make_private
 
 AUDIT = "_audit"
 """Folder in a gallery that holds the log of who did what."""
-_OWN = (AUDIT, "_keeping")
+_OWN = ("*.lance", "_*", "watched", "alarms-*.jsonl")
 
 
 def keep_gallery_private(folder: Path) -> None:
@@ -22,6 +22,6 @@ def keep_gallery_private(folder: Path) -> None:
         make_private(folder)
         return
     entries = list(folder.iterdir())
-    own = [entry for entry in entries if entry.suffix == ".lance" or entry.name in _OWN]
+    own = [entry for entry in entries if any(entry.match(pattern) for pattern in _OWN)]
     for each in [folder] if len(own) == len(entries) else own:
         keep_private(each)

@@ -16,6 +16,7 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.service import browsing, routes, searching, sighting_routes
 from mgts_trt.service.api_page import STYLE, describe
 from mgts_trt.service.api_page import page as reference_page
+from mgts_trt.service.auditing import Auditor
 from mgts_trt.service.core import Service
 from mgts_trt.service.faults import fault_of
 from mgts_trt.service.guard import Guard
@@ -54,6 +55,7 @@ def make_app(
         limits=service.limits,
         turnstile=service.turnstile,
         metrics=service.metrics,
+        auditor=Auditor(service.audit),
         identity=Identity(keys, proxy),
         hosts=hosts,
     )

@@ -14,6 +14,7 @@ from mgts_trt._typing import Image
 from mgts_trt.gallery import Person
 from mgts_trt.gallery.browse import people_page
 from mgts_trt.gallery.indexing.scene import Scene
+from mgts_trt.service.auditing import TheDeed
 from mgts_trt.service.core import Service
 from mgts_trt.service.fields import read_filter
 from mgts_trt.service.limits import MOST_MATCHES, SCENE_SIDE
@@ -33,6 +34,7 @@ Limit = Annotated[int, Query(ge=1, le=MOST_MATCHES, description="How many to giv
 @router.get("/people", responses=failures(400, 401, 404, 503), tags=["gallery"])
 async def people(
     service: TheService,
+    deed: TheDeed,
     camera: Annotated[str | None, Query(max_length=1024, description="Those of this camera alone")] = None,
     source: Annotated[str | None, Query(max_length=1024, description="Those of this source alone")] = None,
     since: Annotated[float | None, Query(description="Those of this time or later, in seconds")] = None,
@@ -44,6 +46,7 @@ async def people(
     """The people of the gallery, page by page, by source and frame."""
     conditions = read_filter(where, camera=camera, source=source, since=since, until=until)
     page = await asyncio.to_thread(people_page, service.gallery, conditions, offset=offset, limit=limit)
+    deed.rows = len(page.people)
     return PeoplePage(people=[GalleryPerson(**about(person)) for person in page.people], total=page.total)
 
 
@@ -88,15 +91,18 @@ async def scene(
 
 
 @router.get("/cameras", responses=failures(401, 404, 503), tags=["gallery"])
-async def cameras(service: TheService) -> Cameras:
+async def cameras(service: TheService, deed: TheDeed) -> Cameras:
     """The gallery's cameras, and when they saw whom."""
     seen = await asyncio.to_thread(service.overview)
-    return Cameras(cameras=[SeenCamera(**asdict(camera)) for camera in seen.cameras()])
+    found = seen.cameras()
+    deed.rows = len(found)
+    return Cameras(cameras=[SeenCamera(**asdict(camera)) for camera in found])
 
 
 @router.get("/sources", responses=failures(400, 401, 404, 503), tags=["gallery"])
 async def sources(
     service: TheService,
+    deed: TheDeed,
     containing: Annotated[str, Query(max_length=300, description="Those whose names contain this")] = "",
     offset: Offset = 0,
     limit: Limit = 24,
@@ -104,18 +110,22 @@ async def sources(
     """The pictures, videos and streams the gallery holds people of, page by page, by name."""
     seen = await asyncio.to_thread(service.overview)
     page, total = await asyncio.to_thread(seen.sources, containing, offset=offset, limit=limit)
+    deed.rows = len(page)
     return SourcesPage(sources=[SeenSource(**asdict(source)) for source in page], total=total)
 
 
 @router.delete("/sources", responses=failures(400, 401, 403, 404, 429, 503, 504), tags=["gallery"])
 async def forget(
-    service: TheService, source: Annotated[str, Query(max_length=4096, description="Its name, as GET /sources has it")]
+    service: TheService,
+    deed: TheDeed,
+    source: Annotated[str, Query(max_length=4096, description="Its name, as GET /sources has it")],
 ) -> Forgotten:
     """Erase all that a source brought, for good; the source itself stays as it is.
 
     The gallery's files are written anew without it. What takes longer than a request may goes on all the same.
     """
-    return Forgotten(source=source, people=await asyncio.to_thread(service.forget, source))
+    deed.rows = await asyncio.to_thread(service.forget, source)
+    return Forgotten(source=source, people=deed.rows)
 
 
 def about(person: Person) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from mgts_trt.access.audit_log import AuditLog
 from mgts_trt.gallery.browse import Overview, overview
 from mgts_trt.gallery.indexing.scene import SceneReader
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -36,12 +37,19 @@ class Service:
         gallery: Of the pipeline's space, or None; it stays open, too.
         limits: Of requests.
         key_needed: What `/healthz` says of it.
+        audit: Log of what is done with the gallery; None keeps none.
     """
 
     def __init__(
-        self, search: PersonSearch, gallery: "Gallery | None" = None, *, limits: Limits, key_needed: bool = False
+        self,
+        search: PersonSearch,
+        gallery: "Gallery | None" = None,
+        *,
+        limits: Limits,
+        key_needed: bool = False,
+        audit: AuditLog | None = None,
     ) -> None:
-        self.search, self.limits, self.key_needed = search, limits, key_needed
+        self.search, self.limits, self.key_needed, self.audit = search, limits, key_needed, audit
         self._gallery = gallery
         self.turnstile = Turnstile()
         self.metrics = Metrics(

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import anyio
 from fastapi.responses import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mgts_trt.service.auditing import Auditor
 from mgts_trt.service.body import Body, too_large, too_slow
 from mgts_trt.service.counters import Metrics
 from mgts_trt.service.identity import CALLER, Identity
@@ -44,6 +45,7 @@ class Guard:
         limits: Of requests.
         turnstile: Counts them.
         metrics: Told of each.
+        auditor: Records what is done.
         identity: Whose a request is. Where there are no keys, it must come from this machine's own pages or from no
             page at all.
         hosts: Names the service goes by where no key guards it: a name of the attacker's own that resolves to this
@@ -57,11 +59,12 @@ class Guard:
         limits: Limits,
         turnstile: Turnstile,
         metrics: Metrics,
+        auditor: Auditor,
         identity: Identity,
         hosts: Collection[str],
     ) -> None:
         self._app, self._limits, self._turnstile, self._metrics = app, limits, turnstile, metrics
-        self._identity = identity
+        self._identity, self._auditor = identity, auditor
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +99,8 @@ class Guard:
             self._check(scope, takes_body)
             if takes_body:
                 visit.enter()
+            await self._auditor.begin(scope)
+            reply.before_start = lambda status: self._auditor.end(scope, status)
             await self._run(scope, body, reply)
         except Refusal as refusal:
             visit.leave()
@@ -178,16 +183,31 @@ class _Reply:
 
     Attributes:
         status: Of the answer; 0 before it begins.
+        before_start: Called with the status before the answer begins; what it refuses with is answered instead.
         before_end: Called before the last of the answer goes out, perhaps twice: who has it all may ask again at once.
     """
 
     def __init__(self, send: Send, body: Body) -> None:
         self._send, self._body = send, body
         self.status = 0
+        self.before_start: Callable[[int], Awaitable[None]] = _nothing
         self.before_end: Callable[[], None] = lambda: None
-        self._early = False
+        self._early = self._replaced = False
 
     async def __call__(self, message: Message) -> None:
+        if self._replaced:
+            return
+        if message["type"] == "http.response.start":
+            try:
+                await self.before_start(message["status"])
+            except Refusal as refusal:
+                self._replaced = True
+                response = answer(refusal.status_code, refusal.detail, refusal.headers)
+                await response({"type": "http"}, self._body, self._pass)
+                return
+        await self._pass(message)
+
+    async def _pass(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self._early = self._body.pending
@@ -207,6 +227,10 @@ class _Reply:
             self.before_end()
             self._body.answered = True
         await self._send(message)
+
+
+async def _nothing(status: int) -> None:
+    pass
 
 
 def _has_body(headers: Headers) -> bool:

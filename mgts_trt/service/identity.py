@@ -14,6 +14,8 @@ from mgts_trt.service.refusal import Refusal
 
 CALLER = "mgts_trt.caller"
 """In a request's scope: its `Caller`; None where it bears no key and the service needs one."""
+ADDRESS = "mgts_trt.address"
+"""In a request's scope: the address it comes from, whatever proxy it came through."""
 ANYBODY = Caller("", frozenset(ROLES))
 """Whoever asks a service without keys."""
 GUESS_SECONDS = 1.0
@@ -42,14 +44,15 @@ class Identity:
         return self._keys is not None
 
     async def find(self, scope: Scope) -> Caller | None:
-        """Whose a request is; None if it bears no key and one is needed.
+        """Whose a request is; None if it bears no key and one is needed. Its address is in the scope then.
 
         Raises:
             Refusal: 401, the key is wrong; 429, too many wrong ones came.
         """
+        scope[ADDRESS] = address = self._address(scope)
         if self._keys is None:
             return ANYBODY
-        key, address = Headers(scope=scope).get("x-api-key"), self._address(scope)
+        key = Headers(scope=scope).get("x-api-key")
         if key is None:
             return None
         if self._keys.stored(key):

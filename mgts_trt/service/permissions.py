@@ -46,6 +46,11 @@ def route_of(path: str) -> str:
     return "/page" if path == "/docs/style.css" or path.startswith("/page/") else "other"
 
 
+def id_in(path: str) -> str | None:
+    """The id of a person or sighting that a path names."""
+    return path.split("/")[2] if _OF_ONE.fullmatch(path) else None
+
+
 def demand_of(method: str, path: str) -> Demand:
     """What a request demands. What no route takes, any key may ask for, and is told so."""
     return DEMANDS.get(f"{method} {route_of(path)}", "any key")

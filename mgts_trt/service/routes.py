@@ -15,6 +15,7 @@ from mgts_trt.errors import ImageError
 from mgts_trt.gallery import Frame, Space, entry_of
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.runtime.people import People
+from mgts_trt.service.auditing import TheDeed
 from mgts_trt.service.core import Service
 from mgts_trt.service.dispatcher import Job
 from mgts_trt.service.fields import file_name, read_boxes, read_name
@@ -57,6 +58,7 @@ async def embed(
 @router.post("/index", responses={**PICTURE_FAILURES, **failures(404)}, tags=["gallery"])
 async def index(
     service: TheService,
+    deed: TheDeed,
     images: Annotated[list[UploadFile], File(description="One or several pictures")],
     camera: Annotated[str | None, Form(description="Name of the camera that took them", examples=["3"])] = None,
     time: Annotated[float | None, Form(description="When, in seconds", examples=[1542988800.0])] = None,
@@ -78,6 +80,7 @@ async def index(
     gallery = service.gallery
     names = [file_name(image.filename) for image in images]
     hashes = await asyncio.to_thread(lambda: [sha256_of(image) for image in images])
+    deed.subjects["source"] = sorted({source} if source else set(names))
     frames = [Frame(source or name, 0, sha256, time, camera) for name, sha256 in zip(names, hashes, strict=True)]
     done = await asyncio.to_thread(gallery.done, {frame.key for frame in frames})
     await asyncio.to_thread(correct, gallery, [frame for frame in frames if frame.key in done])
@@ -98,6 +101,7 @@ async def index(
             people += result[0]
             written.append(asyncio.wrap_future(result[1]))
     await asyncio.gather(*written)
+    deed.rows = people
     return Indexed(indexed=len({frame.key for frame in frames}) - len(failed), people=people, failures=failed)
 
 

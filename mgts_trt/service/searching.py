@@ -1,6 +1,7 @@
 """The route that ranks the gallery."""
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.lookup import holds_sightings
 from mgts_trt.gallery.question import Question
 from mgts_trt.gallery.sighting import Sighting
+from mgts_trt.service.auditing import TheDeed
 from mgts_trt.service.browsing import about
 from mgts_trt.service.fields import read_filter, read_places
 from mgts_trt.service.limits import FURTHEST_MATCH, MOST_MATCHES, MOST_PROBES
@@ -22,6 +24,7 @@ from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.routing import PICTURE_FAILURES, TheService, failures
 from mgts_trt.service.schemas import Calibration, Match, Matches, SeenSighting
 from mgts_trt.service.sighting_routes import about_sighting, best_of
+from mgts_trt.service.uploads import sha256_of
 
 router = APIRouter()
 
@@ -32,6 +35,7 @@ SEVERAL = f" Up to {MOST_PROBES}"
 @router.post("/search", responses={**PICTURE_FAILURES, **failures(404)}, tags=["gallery"])
 async def search(
     service: TheService,
+    deed: TheDeed,
     image: Annotated[
         list[UploadFile] | None,
         File(max_length=MOST_PROBES, description=f"The probe's picture.{SEVERAL} of one person"),
@@ -143,6 +147,9 @@ async def search(
     )
     if not len(wanted):
         raise Refusal(400, "A probe is expected: an image, an embedding, or a person of the gallery.", "field")
+    deed.probes = await asyncio.to_thread(_hashes, wanted)
+    if wanted.people:
+        deed.subjects["person"] = list(wanted.people)
     likeness = Likeness.of(service.search.bundle, service.search.mode)
     least = None if far is None else least_cosine(likeness, far, service.search.mode)
     by_frames = frames or not await asyncio.to_thread(holds_sightings, gallery)
@@ -167,6 +174,7 @@ async def search(
 
     matches, people = await asyncio.gather(asyncio.to_thread(rank), asyncio.to_thread(gallery.count))
     persons = [each.person for each in probes if each.person is not None]
+    deed.rows = len(matches[:top])
     return Matches(
         probe=next(iter(persons), None),
         probes=persons,
@@ -176,6 +184,12 @@ async def search(
         more=len(matches) > top and offset + top <= FURTHEST_MATCH,
         matches=matches[:top],
     )
+
+
+def _hashes(asked: Asked) -> list[str]:
+    """SHA-256 of the pictures and embeddings of the probe."""
+    texts = [hashlib.sha256(each.encode()).hexdigest() for each in asked.embeddings]
+    return [*map(sha256_of, asked.images), *texts]
 
 
 def _said(values: Sequence[str] | None) -> list[str]:

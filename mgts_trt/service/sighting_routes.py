@@ -12,6 +12,7 @@ from mgts_trt.gallery import Gallery, Person
 from mgts_trt.gallery.lookup import people_by_id
 from mgts_trt.gallery.sighting import BEST, Sighting
 from mgts_trt.gallery.sightings import frames_of, sighting, sightings_of
+from mgts_trt.service.auditing import TheDeed
 from mgts_trt.service.browsing import JPEG, Id, Limit, Offset, about
 from mgts_trt.service.fields import read_filter
 from mgts_trt.service.refusal import Refusal
@@ -24,6 +25,7 @@ router = APIRouter()
 @router.get("/sightings", responses=failures(400, 401, 404, 503), tags=["sightings"])
 async def sightings(
     service: TheService,
+    deed: TheDeed,
     camera: Annotated[str | None, Query(max_length=1024, description="Those of this camera alone")] = None,
     source: Annotated[str | None, Query(max_length=1024, description="Those of this source alone")] = None,
     since: Annotated[float | None, Query(description="Those that ended at this time or later, in seconds")] = None,
@@ -38,6 +40,7 @@ async def sightings(
     def read() -> SightingsPage:
         page = sightings_of(service.gallery, conditions, limit=limit, offset=offset)
         best = best_of(service.gallery, page.sightings)
+        deed.rows = len(page.sightings)
         return SightingsPage(
             sightings=[SeenSighting(**about_sighting(each, best)) for each in page.sightings], total=page.total
         )
@@ -58,12 +61,15 @@ async def one(service: TheService, sighting_id: Id) -> WholeSighting:
 
 
 @router.get("/sightings/{id}/people", responses=failures(400, 401, 404, 503), tags=["sightings"])
-async def people(service: TheService, sighting_id: Id, offset: Offset = 0, limit: Limit = 24) -> PeoplePage:
+async def people(
+    service: TheService, deed: TheDeed, sighting_id: Id, offset: Offset = 0, limit: Limit = 24
+) -> PeoplePage:
     """The person of a sighting frame by frame, in order of time, page by page."""
 
     def read() -> PeoplePage:
         found = frames_of(service.gallery, sighting_id) or _frames_of_known(service.gallery, sighting_id)
         page = found[offset : offset + limit]
+        deed.rows = len(page)
         return PeoplePage(people=[GalleryPerson(**about(person)) for person in page], total=len(found))
 
     return await asyncio.to_thread(read)

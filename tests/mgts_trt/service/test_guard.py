@@ -4,6 +4,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
+from mgts_trt.service.auditing import Auditor
 from mgts_trt.service.counters import Metrics
 from mgts_trt.service.guard import Guard
 from mgts_trt.service.identity import Identity
@@ -35,6 +36,7 @@ def test_a_place_is_free_before_the_answer_ends() -> None:
         limits=Limits(100, 100, 1, 1, 5.0),
         turnstile=turnstile,
         metrics=metrics,
+        auditor=Auditor(None),
         identity=Identity(None),
         hosts=["localhost"],
     )
