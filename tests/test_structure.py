@@ -32,9 +32,9 @@ ORDER = {
         errors | onnx_file | graphs | references | exporter | __main__
     """,
     "benchmarks": """
-        environment inputs | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots | gpu/sides | gpu/parts
-        | gpu/__main__
-        | asking_quality awkward_inputs conversion_kills cpu_batches cpu_operators cpu_pytorch erasure_kills
+        environment inputs loopback_cameras | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots
+        | gpu/sides | gpu/parts | gpu/__main__
+        | asking_quality awkward_inputs cameras conversion_kills cpu_batches cpu_operators cpu_pytorch erasure_kills
         gallery_quality gallery_search imported_detector imported_reid indexing kernel_figures manifest_flips
         person_search_metric ray_scaling service start_up tracking training_memory
     """,
