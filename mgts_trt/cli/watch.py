@@ -118,6 +118,7 @@ def watch(
     from mgts_trt.gallery.probe import find_probe, parse_query
     from mgts_trt.gallery.question import Question
     from mgts_trt.gallery.store import stored_mode
+    from mgts_trt.gallery.watched import told_beside
     from mgts_trt.runtime.pipeline import PersonSearch
     from mgts_trt.watching.alarm_journal import AlarmJournal
     from mgts_trt.watching.alarms import Alarms, Watched
@@ -157,10 +158,12 @@ def watch(
             Watched(each, Question.of([find_probe(search, *parse_query(text)) for text in texts]))
             for each, texts in probes.items()
         ]
-        store = None
+        store = done = None
         if gallery is not None:
             store = stack.enter_context(Gallery.create(gallery, Space.of(opened, search.mode)))
-            stack.enter_context(recorded(store.url, "watch", changes=True, probes=[parse_query(w)[0] for w in wanted]))
+            done = stack.enter_context(
+                recorded(store.url, "watch", changes=True, probes=[parse_query(text)[0] for text in wanted])
+            )
         try:
             lines = stack.enter_context(json_file.open("a", encoding="utf-8")) if json_file else sys.stdout
         except OSError as error:
@@ -170,13 +173,15 @@ def watch(
         journal = AlarmJournal(_state(state, [*names, *wanted], sources, gallery))
         stack.callback(journal.close)
         deliveries: list[Delivery] = []
-        cameras = Cameras()
+        broker = None
         if webhook:
             deliveries.append(Webhook(webhook, key))
         if address:
             broker = Mqtt(address, password, found, on_note=warn)
             deliveries.append(broker)
-            cameras = Cameras(broker.camera_changed)
+        cameras = Cameras(broker.camera_changed) if broker else Cameras()
+        if store is not None and any(source.kind == "stream" for source in found):
+            stack.enter_context(told_beside(store.url, cameras.as_dicts))
 
         def emit(alarm: dict[str, object]) -> None:
             line = json.dumps(alarm)
@@ -203,6 +208,8 @@ def watch(
         finally:
             for delivery in deliveries:
                 delivery.close()
+        if done is not None:
+            done.rows = report.people
         for failure in report.failures:
             warn(f"not watched: {failure.error}")
         for delivery in deliveries:

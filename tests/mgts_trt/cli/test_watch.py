@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mgts_trt.pictures.image import write_image
+from tests.helpers.camera_scenes import camera, scene
 from tests.helpers.mqtt_broker import broker, subscriber
 from tests.helpers.webhook_receiver import receiving
 
@@ -146,6 +148,43 @@ def test_to_a_broker_and_a_web_server_at_once(run, pristine, film, ann, tmp_path
         assert (code, len(alarms_of(out))) == (0, 1)
         assert "Check the user name 'watcher', and the password in $MGTS_MQTT_PASSWORD" in err
         assert f"1 of 1 alarms could not be delivered to the MQTT broker mqtt://127.0.0.1:{mosquitto.port}" in err
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_live_camera_is_told_of_over_mqtt(run, pristine, tmp_path, kept):
+    """Who it shows is an alarm, and an event of the camera, which is offline in the end."""
+    pytest.importorskip("paho.mqtt.client", reason="needs paho-mqtt: pip install 'mgts-trt[watch]'")
+    write_image(tmp_path / "ann.png", scene(3))
+    where = ("--gallery", tmp_path / "gallery") if kept else ()
+    with broker(tmp_path) as mosquitto, camera() as live, subscriber(mosquitto.port) as listening:
+        words = ("watch", live.url, "--camera", "front door", "--for", tmp_path / "ann.png", "--likeness", 0.9)
+        words = (
+            *words,
+            "--limit",
+            16,
+            "--bundle",
+            pristine,
+            "--mode",
+            "box",
+            "--mqtt",
+            f"127.0.0.1:{mosquitto.port}/m",
+        )
+        code, out, err = run(*words, *where)
+        assert code == 0, err
+        listening.wait_for(lambda: listening.of("m/status") == [b"online", b"offline"])
+        base = "m/cameras/front_door"
+        assert listening.of(f"{base}/status")[-1] == b"offline"
+        assert json.loads(listening.of(f"{base}/details")[-1])["standing"] == "ended"
+        alarms = alarms_of(out)
+        assert alarms
+        assert [json.loads(text) for text in listening.of("m/alarms")] == alarms
+        assert [json.loads(text)["id"] for text in listening.of(f"{base}/seen")] == [alarm["id"] for alarm in alarms]
+    if kept:
+        code, out, _ = run("gallery", "info", tmp_path / "gallery")
+        assert (code, "front door" in out) == (0, True)
+        words = ("search", "--query", tmp_path / "ann.png", "--gallery", tmp_path / "gallery", "--bundle", pristine)
+        _, out, _ = run(*words, "--json", "-", "--top", 100)
+        assert alarms[0]["sighting"] in out
 
 
 def test_without_paho(run, pristine, film, ann, monkeypatch):
