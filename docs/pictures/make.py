@@ -21,6 +21,9 @@ SAMPLES = HERE / "samples"
 BUNDLE = HERE.parents[1] / "bundle"
 STREET = SAMPLES / "17790319373_bd19b24cfc_k.jpg"
 AISLE = SAMPLES / "store_aisle"
+YARD = SAMPLES / "one_by_one"
+CLIP = HERE / "clips" / "one_by_one.mp4"
+"""Three of the people in `YARD`, one after the other: a frame every two seconds."""
 PROBE = f"{AISLE / '0000.jpg'}@240,63,320,231"
 PAGE = {"width": 1440, "height": 900}
 """Pixels of the browser's window."""
@@ -39,12 +42,12 @@ def draw_people(out: Path) -> None:
 
 
 def photograph_page(out: Path) -> None:
-    """The service's page with a person picked, in front of a gallery of all samples."""
+    """The service's page with a person picked, in front of a gallery of a clip, in which they pass, and of photos."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         gallery = Path(folder, "gallery")
-        cameras = {"shop": [AISLE], "yard": [SAMPLES / "one_by_one"], "street": sorted(SAMPLES.glob("*.jpg"))}
+        cameras = {"shop": [AISLE], "yard": [CLIP], "street": sorted(SAMPLES.glob("*.jpg"))}
         for camera, pictures in cameras.items():
             run("index", "--bundle", BUNDLE, *pictures, "--gallery", gallery, "--camera", camera)
         command = [sys.executable, "-m", "mgts_trt", "serve", "--bundle", BUNDLE, "--gallery", gallery, "--port", "0"]
@@ -58,9 +61,10 @@ def photograph_page(out: Path) -> None:
                 sys.exit(f"The service did not start: {' '.join(map(str, command))}")
             page = browser.new_page(viewport=PAGE)
             page.goto(address[0])
-            page.set_input_files("#file", AISLE / "0036.jpg")
+            page.set_input_files("#file", YARD / "0260.jpg")
             page.locator(".box").first.click(timeout=60_000)
             page.locator(".match canvas").first.wait_for(timeout=60_000)
+            page.locator(".sighting-bar").first.wait_for()
             page.wait_for_load_state("networkidle")
             page.screenshot(path=out, type="jpeg", quality=88)
         finally:
