@@ -1,65 +1,62 @@
-"""Why a live stream shows nothing: asked of its server, since a decoder does not tell."""
+"""Why a live stream cannot be opened, in words: by FFmpeg's error, and else by a call at its door."""
 
-import http.client
+import errno
 import socket
-import ssl
-import urllib.error
-import urllib.request
-from urllib.parse import SplitResult, urlsplit
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
 _PATIENCE = 3.0
-"""Seconds to wait for an answer."""
+"""Seconds to wait for somebody to take the call."""
 
-_PORTS = {"rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
+_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322, "rtmp": 1935, "rtmps": 443}
 
 
-def why_silent(url: str) -> str:
-    """Half a sentence that says why a stream cannot be opened; without user name and password.
+class Silence(NamedTuple):
+    """Why a stream cannot be opened."""
 
-    It asks without them, so that a camera that locks after wrong passwords is brought no closer to it.
+    why: str
+    """Half a sentence, without user name and password."""
+    refused: bool = False
+    """Whether it is its login that was not accepted."""
+
+
+def why_silent(url: str, error: Exception) -> Silence:
+    """What an error of PyAV at the opening of a stream means.
+
+    Its server is not asked again with user name and password: a camera that locks after wrong ones is brought no
+    closer to it.
     """
+    import av.error as ffmpeg
+
+    parts = urlsplit(url)
+    if isinstance(error, ffmpeg.HTTPUnauthorizedError):
+        given = "@" in parts.netloc
+        return Silence("its user name or password is wrong" if given else "it wants a user name and a password", True)
+    if isinstance(error, ffmpeg.HTTPForbiddenError):
+        return Silence("it does not let this user in, or nobody for a while after wrong passwords", True)
+    if isinstance(error, ffmpeg.HTTPNotFoundError):
+        return Silence("there is nothing of this path")
+    if isinstance(error, ffmpeg.HTTPServerError):
+        return Silence("its server is out of order, or has no room for another viewer (5xx)")
+    if isinstance(error, ffmpeg.HTTPClientError):
+        return Silence("its server refuses it, as some do when there are too many viewers (4xx)")
+    if isinstance(error, ffmpeg.ProtocolNotFoundError) or parts.scheme not in _PORTS:
+        return Silence("nothing comes from there, or no video")
+    if getattr(error, "errno", None) == errno.EPROTONOSUPPORT:
+        return Silence("it does not send by this transport; choose the other with --rtsp-transport tcp or udp")
+    return Silence(_at_its_door(url))
+
+
+def _at_its_door(url: str) -> str:
+    """Whether somebody takes a call there."""
     try:
         parts = urlsplit(url)
-        bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-        if parts.scheme in ("http", "https"):
-            return _of_status(_http_status(bare), parts)
-        if parts.scheme not in _PORTS:
-            return "nothing comes from there, or no video"
-        with socket.create_connection((parts.hostname or "", parts.port or _PORTS[parts.scheme]), _PATIENCE) as there:
-            return _of_status(_rtsp_status(there, bare) if parts.scheme == "rtsp" else None, parts)
+        with socket.create_connection((parts.hostname or "", parts.port or _PORTS[parts.scheme]), _PATIENCE):
+            return "something answers there, but sends no video that can be read"
     except TimeoutError:
         return "nobody answers there"
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(reason, socket.gaierror):
-            return "its host is not known, or the network is down"
-        if isinstance(reason, ssl.SSLError):
-            return "its certificate or encryption is not accepted"
-        told = (reason.strerror if isinstance(reason, OSError) else None) or "no connection"
+    except socket.gaierror:
+        return "its host is not known, or the network is down"
+    except (OSError, ValueError) as error:
+        told = (error.strerror if isinstance(error, OSError) else None) or "no connection"
         return f"nobody answers there ({told.lower()})"
-
-
-def _http_status(url: str) -> int:
-    try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-
-
-def _rtsp_status(connection: socket.socket, url: str) -> int | None:
-    """Of a DESCRIBE; None if there is none, or what answers is no RTSP server."""
-    connection.settimeout(_PATIENCE)
-    connection.sendall(f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n".encode())
-    line = connection.makefile("rb").readline(256).split()
-    return int(line[1]) if len(line) > 1 and line[0].startswith(b"RTSP/") and line[1].isdigit() else None
-
-
-def _of_status(status: int | None, parts: SplitResult) -> str:
-    if status in (401, 403):
-        given = parts.username is not None
-        return "its user name or password is wrong" if given else "it wants a user name and a password"
-    if status in (404, 410, 454):
-        return "there is nothing of this path"
-    return "something answers there, but sends no video that can be read"

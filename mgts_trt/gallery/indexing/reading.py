@@ -16,7 +16,8 @@ from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import LONGEST_WAIT, count_frames, video_frames
+from mgts_trt.gallery.indexing.stream import LONGEST_WAIT, Transport
+from mgts_trt.gallery.indexing.video import count_frames, video_frames
 from mgts_trt.gallery.retracking import is_tracked, retrack
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
@@ -105,6 +106,8 @@ class LiveOptions(NamedTuple):
     """Seconds without a frame until it counts as down."""
     silence: float = TrackerOptions().patience
     """Seconds without a person after which their sighting ends."""
+    transport: Transport = "tcp"
+    """How the frames of RTSP come, see `stream_frames`."""
 
 
 def count_expected(sources: Sequence[Source], every: int) -> int | None:

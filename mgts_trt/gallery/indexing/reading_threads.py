@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.reading import Read
-from mgts_trt.gallery.indexing.video import LONGEST_WAIT
+from mgts_trt.gallery.indexing.stream import LONGEST_WAIT
 
 
 class ReadingThreads:
@@ -43,7 +43,7 @@ class ReadingThreads:
     def finish(self) -> None:
         """Wait for the threads, of which one may hear nothing of a camera for as long as `LONGEST_WAIT`.
 
-        None may come back from OpenCV while Python ends: Python would unwind it through C++, which calls abort.
+        None may come back from FFmpeg while Python ends: Python would unwind it through C++, which calls abort.
         """
         deadline = time.monotonic() + LONGEST_WAIT + 2.0
         for thread in self._threads:

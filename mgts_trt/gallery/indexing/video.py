@@ -1,4 +1,4 @@
-"""Frames of video files and live streams, through OpenCV's FFmpeg."""
+"""Frames of video files, through OpenCV's FFmpeg."""
 
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -13,9 +13,6 @@ from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.container import read_structure
 from mgts_trt.pictures.decoding import silent_opencv
 
-LONGEST_WAIT = 10.0
-"""Seconds to wait for a stream to open, or for its next frame: without one for so long, it counts as down."""
-
 _LOST = 0.95
 """Of the frames a container announces: with fewer, a gap in its structure is taken for the reason."""
 
@@ -24,7 +21,7 @@ class VideoFrame(NamedTuple):
     """One frame."""
 
     number: int
-    """From 0; in a live stream, since it was opened."""
+    """From 0."""
     seconds: float
     """From the start, by the container."""
     image: Image
@@ -76,48 +73,18 @@ def video_frames(path: str, wanted: Callable[[int], bool]) -> Generator[VideoFra
         return number
 
 
-def stream_frames(url: str, patience: float = LONGEST_WAIT) -> Iterator[VideoFrame]:
-    """Frames of a stream as they come, until it breaks or ends, or none comes for a while.
-
-    The iterator's end does not tell why; a stream that cannot be opened has no frame.
-
-    Args:
-        url: Of the stream.
-        patience: Seconds to wait for it to open, and for each frame.
-
-    Raises:
-        SourceError: What is there is a recording.
-    """
-    with opened_video(url, patience) as capture:
-        number = 0
-        if (announced := _announced(capture)) > 1:  # 1: a picture, which may be another at the next attempt
-            raise SourceError(
-                f"{url} is a recording of {announced:,} frames, not a live stream. Download it, and name the file."
-            )
-        while capture.grab():
-            if (image := retrieve(capture)) is not None:
-                yield VideoFrame(number, capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3, image)
-            number += 1
-
-
 @contextmanager
-def opened_video(location: str, patience: float = LONGEST_WAIT) -> Iterator[cv2.VideoCapture]:
-    """A video file or stream, for as long as the block lasts; whether it could be opened shows with its first frame.
-
-    Args:
-        location: Path or URL.
-        patience: Seconds to wait for a stream to open, and for each frame.
-    """
+def opened_video(path: str) -> Iterator[cv2.VideoCapture]:
+    """A video file, for as long as the block lasts; whether it could be opened shows with its first frame."""
     # What FFmpeg prints of its own accord is raised as errors here; -8 is its AV_LOG_QUIET.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Where nothing moves some videos have no frames for a while, only sound; after 4096 packets of it OpenCV would take
     # the video for ended.
     os.environ.setdefault("OPENCV_FFMPEG_READ_ATTEMPTS", str(2**31 - 1))
-    # A file on a slow disk has not ended. 0 is without limit.
-    timeout = int(patience * 1000) if "://" in location else 0
-    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, timeout, cv2.CAP_PROP_READ_TIMEOUT_MSEC, timeout]
+    # Without limit: a file on a slow disk has not ended.
+    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 0, cv2.CAP_PROP_READ_TIMEOUT_MSEC, 0]
     with silent_opencv():
-        capture = cv2.VideoCapture(location, cv2.CAP_FFMPEG, timeouts)
+        capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, timeouts)
     try:
         yield capture
     finally:

@@ -5,7 +5,9 @@ import http.client
 import math
 import time
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
@@ -14,11 +16,11 @@ from mgts_trt.errors import SourceError
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.cameras import Camera, Cameras
 from mgts_trt.gallery.indexing.channel import Channel
-from mgts_trt.gallery.indexing.diagnosis import why_silent
+from mgts_trt.gallery.indexing.diagnosis import Silence
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
 from mgts_trt.gallery.indexing.sources import Source
+from mgts_trt.gallery.indexing.stream import Stalled, StreamEnd, stream_frames
 from mgts_trt.gallery.indexing.stream_clock import StreamClock
-from mgts_trt.gallery.indexing.video import stream_frames
 
 _COMPARED = 32
 """Frames of an opening that are compared with those of the one before."""
@@ -44,6 +46,9 @@ def read_stream(
 ) -> None:
     """Watch a live stream; one that breaks, stalls or cannot be opened is tried again, as often as it takes.
 
+    One that never took the login it was given is given up at once: many cameras lock out who goes on with a wrong
+    password. One that took it before is tried again, but seldom.
+
     A picture on a web server that is the same at every attempt, and a recording that has been played, are at their end,
     which is noted. It never waits for room: a new frame takes the place of the oldest that still waits, so that what is
     searched is always recent. Frames are numbered through all openings, and their times never go back, see
@@ -63,6 +68,7 @@ def read_stream(
         watch.run()
     except SourceError as error:
         camera.ended(str(error))
+        channel.tell(Note(f"{source.name} is given up"))
         channel.tell(Failure(source.name, error))
     else:
         camera.ended(watch.end)
@@ -90,8 +96,8 @@ class _Watch:
         seen, live, pauses = self._seen, self._live, self._live.pauses
         attempt = failed = unchanged = 0
         while not self._channel.ended:
-            stalled = self._read_opening()
-            if stalled is None:
+            end = self._read_opening()
+            if end is None:
                 return
             seen.end()
             if self._new and (seen.repeats == _REPEATS or (seen.openings == 1 and _has_length(self._source.location))):
@@ -103,13 +109,16 @@ class _Watch:
             if unchanged == _UNCHANGED:
                 self._note_end("shows one picture, which does not change: it is taken for its end.")
                 return
-            what = self._what_happened(stalled)
+            what = self._what_happened(end)
             self._camera.down(f"It {what}.")
             if failed == live.attempts:
                 raise _lost(self._source.name, seen.frames, failed, what)
-            pause = pauses[min(attempt, len(pauses) - 1)]
+            refused = isinstance(end, Silence) and end.refused
+            if refused and not seen.frames:
+                raise _locked_out(self._source.name, what)
+            pause = pauses[-1 if refused else min(attempt, len(pauses) - 1)]
             if attempt < len(pauses):
-                rhythm = "every" if 0 < attempt == len(pauses) - 1 else "in"
+                rhythm = "every" if refused or 0 < attempt == len(pauses) - 1 else "in"
                 self._channel.tell(Note(f"{self._source.name} {what}; trying again {rhythm} {pause:g} s"))
             left = math.inf if live.duration is None else max(self._start + live.duration - time.monotonic(), 0.0)
             if self._channel.pause(min(pause, left)):
@@ -120,18 +129,21 @@ class _Watch:
                 return
             attempt += 1
 
-    def _read_opening(self) -> bool | None:
-        """Take frames until the stream breaks: whether it stalled; None where nothing more is to be read."""
+    def _read_opening(self) -> StreamEnd | None:
+        """Take frames until the stream breaks, and tell why it did; None where nothing more is to be read."""
         self._brought = self._new = 0
-        last = time.monotonic()
-        for found in stream_frames(self._source.location, self._live.patience):
-            last = time.monotonic()
-            self._brought += 1
-            if self._channel.ended or self._is_over():
-                return None
-            if self._seen.add(found.image) and not self._take(found.image):
-                return None
-        return self._brought > 0 and time.monotonic() - last >= 0.9 * self._live.patience
+        frames = stream_frames(self._source.location, self._live.patience, self._live.transport)
+        with closing(frames):
+            while True:
+                try:
+                    image = next(frames)
+                except StopIteration as end:
+                    return cast(StreamEnd, end.value)
+                self._brought += 1
+                if self._channel.ended or self._is_over():
+                    return None
+                if self._seen.add(image) and not self._take(image):
+                    return None
 
     def _take(self, image: Image) -> bool:
         """Hand on a frame, if it is one of those wanted; False where no more is to be read."""
@@ -151,10 +163,14 @@ class _Watch:
         self._camera.took(1 - gone, gone)
         return self._live.limit is None or self._taken < self._live.limit
 
-    def _what_happened(self, stalled: bool) -> str:
-        if self._new:
-            return f"brought no frame for {self._live.patience:g} s" if stalled else f"broke after {self._new:,} frames"
-        return "shows the same picture" if self._brought else f"cannot be opened: {why_silent(self._source.location)}"
+    def _what_happened(self, end: StreamEnd) -> str:
+        if isinstance(end, Silence):
+            return f"cannot be opened: {end.why}"
+        if self._brought and not self._new:
+            return "shows the same picture"
+        if isinstance(end, Stalled):
+            return f"brought no frame for {self._live.patience:g} s"
+        return f"broke after {self._new:,} frames"
 
     def _note_end(self, why: str) -> None:
         self.end = f"It {why}"
@@ -233,6 +249,13 @@ def _has_length(url: str) -> bool:
             return answer.headers["Content-Length"] is not None and kind.startswith(("video/", "application/octet-"))
     except (OSError, ValueError, http.client.HTTPException):  # a password is needed, or it has gone
         return False
+
+
+def _locked_out(name: str, what: str) -> SourceError:
+    return SourceError(
+        f"The stream {name} {what}. It is not tried again, since many cameras lock out who goes on with a wrong one. "
+        "Write rtsp://USER:PASSWORD@HOST/PATH, with %40 for @, %3A for : and %2F for / in user name and password."
+    )
 
 
 def _lost(name: str, frames: int, attempts: int, what: str) -> SourceError:

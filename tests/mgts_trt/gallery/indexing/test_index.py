@@ -387,7 +387,8 @@ def test_a_stream_that_is_gone(search: PersonSearch, gallery: Gallery, tmp_path:
     sources = find_sources([url, str(tmp_path / "in")])
     report = index(search, sources, gallery, live=LiveOptions(pauses=(0.01, 0.01), attempts=3), on_note=notes.append)
     assert report.frames == 3
-    assert len(notes) == 2
+    assert len(notes) == 3
+    assert notes[-1] == f"{url} is given up"
     (failure,) = report.failures
     assert isinstance(failure.error, SourceError)
     assert "cannot be opened (3 attempts)" in str(failure.error)
