@@ -14,6 +14,9 @@ BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "onnxruntime-cuda", "ten
 FlavourChoice = Literal["auto", "tensorrt", "tensorrt_rtx"]
 """Of TensorRT; `auto` is the one that supports the GPU, see `plans.installed`."""
 
+Transport = Literal["tcp", "udp"]
+"""How the frames of an RTSP stream come."""
+
 Lowering = Literal["graph", "kernel", "plugin"]
 """How a plan computes the operators of the domain `mgts`: as layers of the `graph`, by a `kernel` between two engines,
 or by a `plugin` inside the engine."""

@@ -14,6 +14,7 @@ from mgts_trt.cli.options import (
     PrecisionOption,
     ThreadsOption,
     TopOption,
+    TransportOption,
 )
 from mgts_trt.cli.outputs import make_folder
 from mgts_trt.cli.stopping import stopping
@@ -57,6 +58,7 @@ def detect(
     duration: Annotated[
         float | None, typer.Option(min=0.0, metavar="S", help="Watch each webcam and stream for S seconds.")
     ] = None,
+    rtsp_transport: TransportOption = "tcp",
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 1 if a picture is damaged, or something was not read or written."),
@@ -102,7 +104,7 @@ def detect(
                 wanted=wanted,
                 every=every,
                 top=people,
-                live=LiveOptions(limit, duration),
+                live=LiveOptions(limit, duration, transport=rtsp_transport),
                 stop=stop,
                 on_progress=on_progress,
                 on_note=warn,

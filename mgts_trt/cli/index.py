@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import (
+    BackendOption,
+    BundleOption,
+    FlavourOption,
+    ModeOption,
+    PrecisionOption,
+    ThreadsOption,
+    TransportOption,
+)
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.cli.stopping import stopping
 from mgts_trt.counts import frames_of, people_of
@@ -46,6 +54,7 @@ def index(
     duration: Annotated[
         float | None, typer.Option(min=0.0, metavar="S", help="Watch each live stream for S seconds.")
     ] = None,
+    rtsp_transport: TransportOption = "tcp",
     silence: Annotated[
         float | None,
         typer.Option(
@@ -133,7 +142,7 @@ def index(
     opened = Bundle.open(folder)
     mode = mode or stored_mode(gallery) or default_mode(opened)
     cameras = Cameras()
-    live = LiveOptions(limit, duration, attempts=attempts)
+    live = LiveOptions(limit, duration, attempts=attempts, transport=rtsp_transport)
     live = live if silence is None else live._replace(silence=silence)
     with (
         nullcontext()

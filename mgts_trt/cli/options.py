@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.choices import Backend, FlavourChoice, LoweringChoice, Mode
+from mgts_trt.choices import Backend, FlavourChoice, LoweringChoice, Mode, Transport
 
 BundleArgument = Annotated[
     Path | None,
@@ -36,6 +36,13 @@ MaxPeopleOption = Annotated[
 InFlightOption = Annotated[
     int | None,
     typer.Option(help="On TensorRT, most pictures at once, each with memory of its own on the GPU.", min=1),
+]
+TransportOption = Annotated[
+    Transport,
+    typer.Option(
+        "--rtsp-transport",
+        help="How frames of rtsp:// streams come; tcp loses none, and gives way to udp where a camera knows no other.",
+    ),
 ]
 TopOption = Annotated[
     int | None, typer.Option("--people", help="Take the N best detections, whatever their score.", min=1)

@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import (
+    BackendOption,
+    BundleOption,
+    FlavourOption,
+    ModeOption,
+    PrecisionOption,
+    ThreadsOption,
+    TransportOption,
+)
 from mgts_trt.cli.outputs import make_folder
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.cli.stopping import stopping
@@ -95,6 +103,7 @@ def watch(
     duration: Annotated[
         float | None, typer.Option(min=0.0, metavar="S", help="Watch each live stream for S seconds.")
     ] = None,
+    rtsp_transport: TransportOption = "tcp",
     attempts: Annotated[
         int | None,
         typer.Option(
@@ -189,7 +198,7 @@ def watch(
             for delivery in deliveries:
                 delivery.put(line.encode())
 
-        live = LiveOptions(limit, duration, attempts=attempts)
+        live = LiveOptions(limit, duration, attempts=attempts, transport=rtsp_transport)
         alarms = Alarms(
             watched,
             likeness,

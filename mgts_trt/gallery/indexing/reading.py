@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from mgts_trt._typing import Image
+from mgts_trt.choices import Transport
 from mgts_trt.errors import ImageError, MgtsError, SourceError
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.stream import LONGEST_WAIT, Transport
+from mgts_trt.gallery.indexing.stream import LONGEST_WAIT
 from mgts_trt.gallery.indexing.video import count_frames, video_frames
 from mgts_trt.gallery.retracking import is_tracked, retrack
 from mgts_trt.gallery.store import Gallery

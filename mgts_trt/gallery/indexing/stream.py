@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from mgts_trt._typing import Image
+from mgts_trt.choices import Transport
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.diagnosis import Silence, why_silent
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT = 10.0
 """Seconds to wait for a stream to open, or for its next frame: without one for so long, it counts as down."""
-
-Transport: TypeAlias = Literal["tcp", "udp"]
 
 _RTSP = ("rtsp://", "rtsps://")
 
