@@ -15,9 +15,9 @@ from mgts_trt.errors import ImageError, MgtsError, SourceError
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.live_stream import LONGEST_WAIT
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.stream import LONGEST_WAIT
 from mgts_trt.gallery.indexing.video import count_frames, video_frames
 from mgts_trt.gallery.retracking import is_tracked, retrack
 from mgts_trt.gallery.store import Gallery

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.live_stream import LONGEST_WAIT
 from mgts_trt.gallery.indexing.reading import Read
-from mgts_trt.gallery.indexing.stream import LONGEST_WAIT
 
 
 class ReadingThreads:

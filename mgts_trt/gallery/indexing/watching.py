@@ -17,9 +17,9 @@ from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.cameras import Camera, Cameras
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.diagnosis import Silence
+from mgts_trt.gallery.indexing.live_stream import Stalled, StreamEnd, stream_frames
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.stream import Stalled, StreamEnd, stream_frames
 from mgts_trt.gallery.indexing.stream_clock import StreamClock
 
 _COMPARED = 32

@@ -7,7 +7,7 @@ import pytest
 
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.diagnosis import Silence
-from mgts_trt.gallery.indexing.stream import Broken, Stalled, StreamEnd, stream_frames
+from mgts_trt.gallery.indexing.live_stream import Broken, Stalled, StreamEnd, stream_frames
 from tests.helpers.h264 import number_of
 from tests.helpers.rtsp_camera import RtspCamera, rtsp_camera
 
