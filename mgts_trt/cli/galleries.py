@@ -92,8 +92,11 @@ def forget(
     """Remove everybody a picture, video or stream brought, for good."""
     from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.source_names import find_source
+    from mgts_trt.gallery.writing import finish
 
     with Gallery.open(gallery) as opened:
+        if finish(opened):
+            out.print("Finished an erasure that was cut off")
         name = find_source(opened, source)
         before = opened.summary()
         with recorded(opened.url, "forget", changes=True, subjects={"source": [name]}) as done:

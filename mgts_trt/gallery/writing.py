@@ -54,16 +54,19 @@ def tidy(gallery: Opened) -> None:
                 sweep(table, versions_too=False)
 
 
-def finish(gallery: Opened) -> None:
-    """Finish the erasures that are under way. One that leaves something behind is told, and keeps nobody from writing.
+def finish(gallery: Opened) -> bool:
+    """Finish the erasures that are under way; returns whether there were any.
+
+    One that leaves something behind is told, and keeps nobody from writing.
 
     Raises:
         GalleryError: One cannot be finished.
     """
     try:
-        erasure.finish(gallery)
+        return erasure.finish(gallery)
     except erasure.TracesLeftError as error:
         logger.error("%s", error)
+        return True
 
 
 def warn(gallery: Opened) -> None:

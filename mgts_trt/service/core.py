@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mgts_trt.access.audit_log import AuditLog
 from mgts_trt.gallery.browse import Overview, overview
 from mgts_trt.gallery.indexing.scene import SceneReader
+from mgts_trt.gallery.writing import finish
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.service.counters import Metrics
 from mgts_trt.service.dispatcher import DEPTH, Dispatcher, Job
@@ -140,6 +141,7 @@ class Service:
             Refusal: 404, the gallery has nothing of it.
         """
         with self._forgetting:
+            finish(self.gallery)  # else the source may seem to be gone already
             if not overview(self.gallery).has(source):
                 raise Refusal(
                     404, "The gallery has nothing of such a source. GET /sources lists what it has.", "unknown"

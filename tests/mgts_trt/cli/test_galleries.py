@@ -428,3 +428,27 @@ def test_verify(run, tmp_path: Path) -> None:
     found = json.loads((tmp_path / "v.json").read_text())
     assert (found["clean"], found["orphans"]) == (False, ["people.lance/data/left.lance"])
     assert run("gallery", "verify", tmp_path)[0] == 2
+
+
+def test_forget_finishes_what_was_cut_off(run, tmp_path: Path, monkeypatch) -> None:
+    from mgts_trt.gallery import Gallery
+    from mgts_trt.gallery.disk import steps
+
+    with Gallery.create(tmp_path / "g", SPACE) as gallery:
+        gallery.add([entry(3), entry(2, source="/b.mp4")])
+
+    def full(step: str) -> None:
+        if step == "rewrite people":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(steps, "on_step", full)
+    code, _, err = run("gallery", "forget", tmp_path / "g", "/b.mp4")
+    assert code == 2
+    assert "No space left on device" in err
+    monkeypatch.undo()
+    code, out, err = run("gallery", "forget", tmp_path / "g", "/b.mp4")
+    assert "Finished an erasure that was cut off" in out
+    assert code == 2
+    assert "/b.mp4" in err  # which is gone
+    assert run("gallery", "verify", tmp_path / "g")[0] == 0
+    assert not any(b"/b.mp4" in path.read_bytes() for path in (tmp_path / "g").rglob("*") if path.is_file())
