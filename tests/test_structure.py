@@ -64,6 +64,7 @@ SPANS = {
     "tests/mgts_trt/service": {
         "api",
         "roles",
+        "schema",
         "bad_values",
         "load",
         "page",

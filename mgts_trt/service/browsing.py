@@ -53,7 +53,7 @@ async def people(
 @router.get(
     "/people/{id}/thumbnail",
     response_class=Response,
-    responses={200: {**JPEG, "description": "JPEG"}, **failures(401, 404, 503)},
+    responses={200: {**JPEG, "description": "JPEG"}, **failures(400, 401, 404, 503)},
     tags=["gallery"],
 )
 async def thumbnail(service: TheService, person_id: Id) -> Response:

@@ -59,7 +59,7 @@ async def embed(
 async def index(
     service: TheService,
     deed: TheDeed,
-    images: Annotated[list[UploadFile], File(description="One or several pictures")],
+    images: Annotated[list[UploadFile], File(min_length=1, description="One or several pictures")],
     camera: Annotated[str | None, Form(description="Name of the camera that took them", examples=["3"])] = None,
     time: Annotated[float | None, Form(description="When, in seconds", examples=[1542988800.0])] = None,
     source: Annotated[

@@ -48,7 +48,7 @@ async def sightings(
     return await asyncio.to_thread(read)
 
 
-@router.get("/sightings/{id}", responses=failures(401, 404, 503), tags=["sightings"])
+@router.get("/sightings/{id}", responses=failures(400, 401, 404, 503), tags=["sightings"])
 async def one(service: TheService, sighting_id: Id) -> WholeSighting:
     """A sighting, and its path."""
 
