@@ -1,7 +1,5 @@
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +15,7 @@ from mgts_trt.gallery.indexing.reading import LiveOptions
 from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, write_scenes, write_video
-from tests.helpers.paths import ROOT
+from tests.helpers.indexing_runs import indexing
 from tests.helpers.stored_people import content
 from tests.helpers.video_files import announcing, live_muxed, sounding_first, write_film
 from tests.helpers.walkers import agree, sightings_held
@@ -219,25 +217,17 @@ def test_only_what_cannot_be_read(search: PersonSearch, gallery: Gallery, tmp_pa
 def test_killed_twenty_times(search: PersonSearch, gallery: Gallery, tmp_path: Path) -> None:
     write_scenes(tmp_path / "in", range(200))
     write_video(tmp_path / "in" / "a.avi", range(200, 230))
-    command = [sys.executable, "-c", _INDEX, str(search.bundle.root), str(tmp_path / "in"), str(tmp_path / "killed")]
-    chance = random.Random(0)
-
-    def start() -> subprocess.Popen:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
-
+    given, chance = (search.bundle.root, tmp_path / "in", tmp_path / "killed"), random.Random(0)
     kills = 0
     for _ in range(20):
-        with start() as process:
-            # A byte a picture searched; most runs die between commits, in them, or between people and frames.
-            enough = len(process.stdout.read(chance.randint(1, 14)))
+        with indexing(*given) as run:
+            # Told of each picture searched; most runs die between commits, in them, or between people and frames.
+            assert run.read(chance.randint(1, 14))
             time.sleep(chance.uniform(0, 0.05))
-            process.kill()
-        assert enough
-        kills += process.returncode == -9
+            kills += run.kill() == -9
     assert kills == 20
-    with start() as process:
-        process.stdout.read()
-    assert process.returncode == 0
+    with indexing(*given) as run:
+        assert run.end() == 0
 
     index(search, find_sources([str(tmp_path / "in")]), gallery)
     with Gallery.open(tmp_path / "killed", gallery.space) as killed:
@@ -245,25 +235,6 @@ def test_killed_twenty_times(search: PersonSearch, gallery: Gallery, tmp_path: P
         assert sightings_held(killed) == sightings_held(gallery)
         agree(killed, str(tmp_path / "in" / "a.avi"))
         assert killed.summary().frames == gallery.summary().frames == 230
-
-
-_INDEX = """
-import sys
-from mgts_trt import PersonSearch
-from mgts_trt.gallery import Gallery, Space
-from mgts_trt.gallery.indexing.index import index
-from mgts_trt.gallery.indexing.reading import LiveOptions
-from mgts_trt.gallery.indexing.sources import find_sources
-bundle, folder, gallery, *silence = sys.argv[1:]
-live = LiveOptions(silence=float(silence[0])) if silence else None
-with PersonSearch.open(bundle, mode="none", threads=1) as search:
-    with Gallery.create(gallery, Space.of(search.bundle, "none")) as store:
-        def tell(report):
-            sys.stdout.write("." * (report.frames > tell.frames)), sys.stdout.flush()
-            tell.frames = report.frames
-        tell.frames = 0
-        index(search, find_sources([folder]), store, batch=4, latency=0.05, live=live, on_progress=tell)
-"""
 
 
 KILLS = 3
@@ -275,14 +246,11 @@ def test_a_stream_killed_time_and_again(search: PersonSearch, tmp_path: Path) ->
     place, chance = tmp_path / "killed", random.Random(0)
     closed, people = dict[str, dict](), 0
     with camera(pause=0.02) as live:
-        command = [sys.executable, "-c", _INDEX, str(search.bundle.root), live.url, str(place), "0.2"]
         for _ in range(KILLS):
-            with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
-                enough = len(process.stdout.read(chance.randint(12, 40)))
+            with indexing(search.bundle.root, live.url, place, silence=0.2) as run:
+                assert run.read(chance.randint(12, 40))
                 time.sleep(chance.uniform(0, 0.1))
-                process.kill()
-            assert enough
-            assert process.returncode == -9
+                assert run.kill() == -9
             with Gallery.open(place) as gallery:
                 held, rows = sightings_held(gallery)
                 assert len(rows) == gallery.count() >= people
