@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgts_trt._typing import Image
+from mgts_trt.annotating.blurring import Blur, Blurring
 from mgts_trt.annotating.inputs import Input
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.choices import Mode
+from mgts_trt.errors import MgtsError
 from mgts_trt.gallery.indexing.reading import Picture
 from mgts_trt.pictures.draw import draw_people
 from mgts_trt.pictures.image import write_image
@@ -28,15 +30,24 @@ class Wanted:
 
     Attributes:
         draw: Annotated pictures and videos.
-        masks: Masks in what is drawn; None draws them in photos alone.
-        embeddings: Embeddings in the JSON; None puts them into that of photos alone.
+        masks: Masks in what is drawn; None draws them in photos alone, and never where people are hidden.
+        embeddings: Embeddings in the JSON; None puts them into that of photos alone, if nobody is hidden.
         track: Numbers of tracks, for all but photos.
+        blur: Whom to hide in what is drawn.
+
+    Raises:
+        MgtsError: Masks are to be drawn of people who are hidden.
     """
 
     draw: bool = True
     masks: bool | None = None
     embeddings: bool | None = None
     track: bool = True
+    blur: Blur | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks and self.blur:
+            raise MgtsError("Masks show the outlines of people who are to be hidden. Ask for one of the two.")
 
 
 def fitting_mode(bundle: Bundle, inputs: Sequence[Input], wanted: Wanted, precision: str) -> Mode:
@@ -63,12 +74,19 @@ def write_photo(each: Input, out: Path, picture: Picture, people: People, wanted
     numbers, drawn = each.results(out)
     numbers.parent.mkdir(parents=True, exist_ok=True)
     found = people.to_dict()
-    found["people"] = _rows(people, wanted.embeddings is not False)
+    embeddings = wanted.blur is None if wanted.embeddings is None else wanted.embeddings
+    shown: Image | None = None
+    alone: int | None = None
+    if wanted.blur:
+        shown, alone = Blurring(wanted.blur).hide(picture.image, people)
+    found["people"] = _rows(people, embeddings, wanted.blur, alone)
     text = json.dumps({"file": each.source, "damage": picture.damage, **found}, indent=1)
     numbers.write_text(text + "\n", encoding="utf-8")
     if wanted.draw:
-        image = picture.image
-        shown = people.draw(image) if wanted.masks is not False else draw_people(image, people.boxes, people.scores)
+        if shown is None and wanted.masks is not False:
+            shown = people.draw(picture.image)
+        else:
+            shown = draw_people(picture.image if shown is None else shown, people.boxes, people.scores)
         write_image(drawn, shown)
 
 
@@ -91,7 +109,8 @@ class Film:
         # By lines, so that whoever reads along finds whole ones.
         self._lines = numbers.open("w", encoding="utf-8", buffering=1)
         self._recording: Recording | None = None
-        self._tracker = Tracker() if wanted.track else None
+        self._tracker = Tracker() if wanted.track or wanted.blur else None
+        self._blurring = Blurring(wanted.blur) if wanted.blur else None
         self._seen: set[int] = set()
 
     @property
@@ -111,10 +130,15 @@ class Film:
         tracks = None
         if self._tracker is not None:
             tracks = [int(track) for track in self._tracker.update(seconds, people).tracks]
-            self._seen.update(tracks)
+        alone: int | None = None
+        if self._blurring is not None:
+            image, alone = self._blurring.hide(image, people, seconds, tracks)
+        if not self._wanted.track:
+            tracks = None
+        self._seen.update(tracks or ())
         height, width = image.shape[:2]
         line = {"source": self._input.source, "number": frame.number, "time": frame.time}
-        rows = _rows(people, bool(self._wanted.embeddings))
+        rows = _rows(people, bool(self._wanted.embeddings), self._wanted.blur, alone)
         if tracks is not None:
             rows = [{**row, "track": track} for row, track in zip(rows, tracks, strict=True)]
         text = json.dumps({**line, "image": {"height": height, "width": width}, "people": rows})
@@ -149,6 +173,8 @@ class Film:
         )
 
 
-def _rows(people: People, embeddings: bool) -> list[dict[str, Any]]:
+def _rows(people: People, embeddings: bool, blur: Blur | None, alone: int | None) -> list[dict[str, Any]]:
     rows: Any = people.to_dict()["people"]
+    if blur:
+        rows = [{**row, "hidden": place != alone} for place, row in enumerate(rows)]
     return [row if embeddings else {name: row[name] for name in row if name != "embedding"} for row in rows]

@@ -73,6 +73,9 @@ def search(
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     sheet: PictureOption = None,
+    blur_others: Annotated[
+        bool, typer.Option("--blur-others", help="On the sheet, cover everybody in the crops but whom they are of.")
+    ] = False,
     json_file: JsonOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a scene is damaged or not read.")] = False,
 ) -> None:
@@ -90,6 +93,8 @@ def search(
     from mgts_trt.gallery.source_names import short_names
     from mgts_trt.runtime.pipeline import PersonSearch
 
+    if blur_others and sheet is None:
+        raise MgtsError("--blur-others is for the sheet, and none is drawn. Name its file with --sheet.")
     asked, others = [[parse_query(text) for text in texts or ()] for texts in (query, negative)]
     chosen = parse_filter(where) if where is not None else None
     opened = Bundle.open(find_bundle(bundle))
@@ -105,19 +110,29 @@ def search(
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
         curve = Likeness.of(opened, pipeline.mode)
         least = None if far is None else least_cosine(curve, far, pipeline.mode)
-        probes, negatives = ([find_probe(pipeline, *each) for each in part] for part in (asked, others))
+        probes, negatives = (
+            [find_probe(pipeline, *each, hide_others=blur_others) for each in part] for part in (asked, others)
+        )
         question = Question.of(probes, negatives, include_own=include_own)
         if stored:
             with recorded(stored.url, "search", probes=[photo for photo, _ in asked]) as done:
                 ranking = rank_gallery(
-                    stored, question, top=top, where=chosen, exact=exact, frames=frames, again=rerank, least=least
+                    stored,
+                    question,
+                    top=top,
+                    where=chosen,
+                    exact=exact,
+                    frames=frames,
+                    again=rerank,
+                    least=least,
+                    hide_others=blur_others,
                 )
                 done.rows = len(ranking.matches)
             names = short_names([match.source for match in ranking.matches])
             compared = _told(ranking) + f" in the gallery {without_login(gallery[0])}"
             compared += f", where {where}" if where else ""
         else:
-            ranking = _rank_scenes(pipeline, question, scenes, top, least)
+            ranking = _rank_scenes(pipeline, question, scenes, top, least, blur_others)
             names = [str(scenes[Path(match.source)]) for match in ranking.matches]
             there = len(scenes) - ranking.own
             compared = f"{people_of(ranking.people)} in {there - len(ranking.failures)} of {there} scenes compared"
@@ -192,13 +207,26 @@ def _scenes(places: Sequence[str]) -> tuple[dict[Path, Path], list[str]]:
 
 
 def _rank_scenes(
-    pipeline: "PersonSearch", question: "Question", scenes: dict[Path, Path], top: int, least: float | None
+    pipeline: "PersonSearch",
+    question: "Question",
+    scenes: dict[Path, Path],
+    top: int,
+    least: float | None,
+    hide_others: bool,
 ) -> "Ranking":
     from mgts_trt.gallery.ranking import rank
 
     with progress() as bar:
         task = bar.add_task("searching", total=len(scenes))
-        return rank(pipeline, question, scenes, top=top, least=least, on_scene=lambda _: bar.advance(task))
+        return rank(
+            pipeline,
+            question,
+            scenes,
+            top=top,
+            least=least,
+            hide_others=hide_others,
+            on_scene=lambda _: bar.advance(task),
+        )
 
 
 def _print_ranking(probes: Sequence["Probe"], matches: Sequence["Match"], names: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mgts_trt._typing import Floats
+from mgts_trt.gallery.bystanders import hide_in_thumbnail, others_of
 from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.lookup import embeddings_by_id, people_by_id
@@ -96,14 +97,21 @@ def compared(gallery: "Gallery", where: Filter | None = None, *, frames: bool = 
         )
 
 
-def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person]) -> list[Match]:
+def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person], *, hide_others: bool = False) -> list[Match]:
     """What `ask` found, with pictures: of a sighting those of its best frames.
+
+    Args:
+        gallery: Where.
+        found: What `ask` found.
+        hide_others: Whether to cover everybody else in the pictures.
 
     Raises:
         GalleryError: The gallery cannot be read.
     """
     ids = {name for each in found if isinstance(each, Sighting) for name in each.best}
     best = people_by_id(gallery, ids)
+    single = [each for each in found if isinstance(each, Person)]
+    others = others_of(gallery, [*best.values(), *single]) if hide_others else {}
     matches = []
     for each in found:
         stay, shown = None, [each] if isinstance(each, Person) else [best[name] for name in each.best if name in best]
@@ -111,7 +119,12 @@ def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person]) -> list[M
             if not shown:  # forgotten meanwhile
                 continue
             stay = Stay(each.id, each.start, each.end, each.first, each.last, each.frames, each.closed)
-        crops = [decode_image(person.thumbnail, "thumbnail") for person in shown if person.thumbnail]
+        crops = [
+            hide_in_thumbnail(crop, person.box, others[person.id]) if hide_others else crop
+            for person in shown
+            if person.thumbnail
+            for crop in [decode_image(person.thumbnail, "thumbnail")]
+        ]
         person = shown[0]
         matches.append(
             Match(

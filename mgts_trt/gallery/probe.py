@@ -10,6 +10,7 @@ import numpy as np
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.errors import QueryError
+from mgts_trt.gallery.bystanders import crop_probe_alone
 from mgts_trt.machine.files import place_kind
 from mgts_trt.pictures.decoding import decode_image
 from mgts_trt.pictures.image import crop, read_file
@@ -110,8 +111,14 @@ def box_text(box: Floats) -> str:
     return ",".join(f"{value:.0f}" for value in box.tolist())
 
 
-def find_probe(search: PersonSearch, source: Path, where: Where = None) -> Probe:
+def find_probe(search: PersonSearch, source: Path, where: Where = None, *, hide_others: bool = False) -> Probe:
     """The person looked for: in the box; or, of the people detected, the nearest to the point, or the largest.
+
+    Args:
+        search: An open pipeline.
+        source: The photo.
+        where: Who in it.
+        hide_others: Whether to cover everybody else in the probe's crop; in a box, people are detected for that.
 
     Raises:
         QueryError: A person is to be detected, and there is nobody.
@@ -129,7 +136,10 @@ def find_probe(search: PersonSearch, source: Path, where: Where = None) -> Probe
             )
         row = pick_person(people, where)
     box = people.boxes[row]
-    return Probe(source, box, people.embeddings[row], crop(image, box), hashlib.sha256(data).hexdigest())
+    shown = crop(image, box)
+    if hide_others:
+        shown = crop_probe_alone(image, search(image) if where is not None and len(where) == 4 else people, box)
+    return Probe(source, box, people.embeddings[row], shown, hashlib.sha256(data).hexdigest())
 
 
 def pick_person(people: People, point: tuple[float, float] | None = None) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mgts_trt._typing import Image
 from mgts_trt.errors import ImageError, MgtsError, QueryError
 from mgts_trt.gallery.asking import ask, compared, matches_of
+from mgts_trt.gallery.bystanders import crop_alone
 from mgts_trt.gallery.filters import Filter
 from mgts_trt.gallery.match import Match
 from mgts_trt.gallery.probe import Probe
@@ -52,6 +53,7 @@ def rank(
     top: int = 10,
     include_own: bool = False,
     least: float | None = None,
+    hide_others: bool = False,
     on_scene: Callable[[Path], None] = lambda _: None,
 ) -> Ranking:
     """Everybody in the scenes compared with the probe; a scene that cannot be read costs itself alone.
@@ -65,6 +67,7 @@ def rank(
         top: How many matches to keep, at least 1. Among equals the earlier goes first.
         include_own: Compare with the people of the probes' own photos, too; of a `Question`, it says itself.
         least: Keep no match that is less alike.
+        hide_others: Cover everybody else in the matches' crops.
         on_scene: Called before each scene.
 
     Raises:
@@ -89,7 +92,8 @@ def rank(
             if (least is not None and likeness < least) or (len(best) == top and likeness <= best[0][0]):
                 continue
             box = people.boxes[row]
-            match = Match(likeness, str(path), box, float(people.scores[row]), crop(image, box))
+            shown = crop_alone(image, people, row) if hide_others else crop(image, box)
+            match = Match(likeness, str(path), box, float(people.scores[row]), shown)
             (heapq.heappush if len(best) < top else heapq.heapreplace)(best, (likeness, -count, match))
     matches = [match for _, _, match in sorted(best, key=lambda item: item[:2], reverse=True)]
     return Ranking(matches, count, read.failures, read.own, read.damaged)
@@ -151,6 +155,7 @@ def rank_gallery(
     frames: bool = False,
     again: bool = False,
     least: float | None = None,
+    hide_others: bool = False,
 ) -> Ranking:
     """The sightings of a gallery, and the people in its photos, compared with the probe.
 
@@ -164,6 +169,7 @@ def rank_gallery(
         frames: Compare with everybody in every frame, instead of with sightings.
         again: Rank the best again, by who is alike to whom.
         least: Give no match that is less alike.
+        hide_others: Cover everybody else in the matches' crops.
 
     Raises:
         GalleryError: See `Gallery.search`.
@@ -173,4 +179,4 @@ def rank_gallery(
     if least is not None:
         found = [each for each in found if (each.likeness or 0.0) >= least]
     people, sightings = compared(gallery, where, frames=frames)
-    return Ranking(matches_of(gallery, found), people, [], sightings=sightings)
+    return Ranking(matches_of(gallery, found, hide_others=hide_others), people, [], sightings=sightings)

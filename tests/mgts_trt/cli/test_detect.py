@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from mgts_trt.gallery.indexing.video import video_frames
+from mgts_trt.pictures.hiding import COVER
+from mgts_trt.pictures.image import read_image
 from tests.helpers.camera_scenes import camera, write_video
 from tests.helpers.paths import ROOT
 
@@ -247,3 +249,45 @@ def test_interrupted_it_leaves_whole_files(pristine: Path, tmp_path: Path, numbe
     assert [frame.seconds for frame in frames] == pytest.approx(
         [line["time"] - told[0]["time"] for line in told], abs=0.2
     )
+
+
+def _covered(path: Path) -> list[bool]:
+    """Whether the cells that people stand in are."""
+    picture = read_image(path).astype(int)
+    return [bool(np.abs(picture[24:58, x + 9 : x + 23] - COVER).max() <= 12) for x in (0, 96)]
+
+
+def test_everybody_is_hidden_but_the_one_asked_for(run, pristine: Path, tmp_path: Path) -> None:
+    folder, image = tmp_path / "in", np.full((128, 192, 3), 60, np.uint8)
+    folder.mkdir()
+    image[:64, :32], image[:64, 96:128] = 255, (255, 255, 0)
+    whole = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+    secret = b"Exif\0\0" + b"where it was taken"
+    (folder / "a.jpg").write_bytes(whole[:2] + b"\xff\xe1" + (len(secret) + 2).to_bytes(2, "big") + secret + whole[2:])
+    words = ("detect", folder, "-b", pristine, "-o", tmp_path / "out")
+    drawn = tmp_path / "out" / "a.jpg.people.jpg"
+    query = f"{folder}/a.jpg@100,5"
+    for options, covered in (
+        ((), [False, False]),
+        (("--blur",), [True, True]),
+        (("--blur-others", query, "--likeness", 0.99), [True, False]),
+    ):
+        code, _, err = run(*words, *options)
+        assert code == 0, err
+        assert _covered(drawn) == covered
+        assert b"where it was taken" not in drawn.read_bytes()
+        people = json.loads((tmp_path / "out" / "a.jpg.json").read_text())["people"]
+        assert ("embedding" in people[0]) == (not options)
+        assert sorted(row["box"][0] for row in people if row.get("hidden")) == [
+            x for x, hidden in zip((0, 96), covered, strict=True) if hidden
+        ]
+    for options, message in (
+        (("--blur", "--blur-others", query, "--far", 1e-3), "Give one of them"),
+        (("--blur-others", query), "Give one of --far"),
+        (("--blur-others", query, "--far", 1e-3), "not calibrated"),
+        (("--likeness", 0.5), "Name that person"),
+        (("--blur", "--people", 3), "would not be covered"),
+        (("--blur", "--masks"), "outlines of people"),
+    ):
+        code, _, err = run(*words, *options)
+        assert (code, message in err) == (2, True), err

@@ -8,6 +8,7 @@ import pytest
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.manifest import FalseMatches, write_manifest
+from mgts_trt.pictures.hiding import COVER
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 ANN, BOB = ((255, 255, 255), (255, 255, 0))
@@ -117,3 +118,18 @@ def test_in_a_gallery_of_sightings(run, pristine, photos, tmp_path):
     assert code == 0
     assert "2 sightings and 2 people of photos in the gallery" in " ".join(out.split())
     assert "0:00:00.0–0:00:01.0" in out
+
+
+def test_a_sheet_without_bystanders(run, pristine, photos, tmp_path):
+    """In the tiny bundle nobody overlaps; a box that is named may."""
+    asked = ("search", "--query", f"{photos}/1.png@0,0,60,40", "--bundle", pristine, "--mode", "none")
+    shown = {}
+    for name, words in (("all", ()), ("alone", ("--blur-others",))):
+        code, _, err = run(*asked, "--gallery", photos, "--sheet", tmp_path / f"{name}.png", *words)
+        assert code == 0, err
+        shown[name] = cv2.imread(str(tmp_path / f"{name}.png"))[..., ::-1]
+    covered = {name: int((picture == COVER).all(2).sum()) for name, picture in shown.items()}
+    assert covered["alone"] > 1_000
+    assert covered["all"] < 50
+    code, _, err = run(*asked, "--gallery", photos, "--blur-others")
+    assert (code, "Name its file with --sheet" in err) == (2, True)
