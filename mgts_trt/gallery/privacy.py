@@ -6,7 +6,7 @@ from mgts_trt.machine.private import keep_private, make_private
 
 AUDIT = "_audit"
 """Folder in a gallery that holds the log of who did what."""
-_OWN = ("*.lance", "_*", "watched", "alarms-*.jsonl")
+_OWN = ("*.lance", "_*", "watched", "alarms-*.jsonl", ".alarms-*.lock")
 
 
 def keep_gallery_private(folder: Path) -> None:

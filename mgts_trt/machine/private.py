@@ -26,8 +26,7 @@ def make_private(folder: Path) -> None:
     """
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, exist_ok=True)  # a file in its place is an error, and stays as it is
     keep_private(folder)
 
 
@@ -38,12 +37,15 @@ def keep_private(folder: Path) -> None:
     the owner comes past the folder. What belongs to another user, or lies on a disk that is read only, stays as it is.
 
     Args:
-        folder: Links in it are left alone; a link in its place is followed.
+        folder: Or a single file. Links in it are left alone; a link in its place is followed.
     """
     if _is_private(folder):
         return
     with suppress(OSError):
         if folder.stat().st_uid != os.geteuid():
+            return
+        if not folder.is_dir():
+            folder.chmod(0o600)
             return
         folder.chmod(0o700)  # first: from then on nobody else comes in
         for parent, _, files in os.walk(folder):

@@ -70,3 +70,13 @@ def test_what_cannot_be_changed_stays(tmp_path: Path, monkeypatch) -> None:
     keep_private(tmp_path / "g")
     keep_private(tmp_path / "none")
     assert 0o666 in modes(tmp_path / "g")
+
+
+def test_a_file_is_its_owners_alone_and_none_is_taken_for_a_folder(tmp_path: Path) -> None:
+    with umask(0o022):
+        fill(tmp_path)
+    keep_private(tmp_path / "x")
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
+    with pytest.raises(FileExistsError):
+        make_private(tmp_path / "a/x")
+    assert stat.S_IMODE((tmp_path / "a/x").stat().st_mode) == 0o644
