@@ -1,5 +1,6 @@
 """What has been told already, on disk, so that a restart does not tell it again."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -40,6 +41,8 @@ class AlarmJournal:
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._lock = path.with_name(f".{path.name}.lock").open("w")
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -188,4 +188,4 @@ class Mqtt(Delivery):
             return ""
         if self._address.user:
             return f". Check the user name {self._address.user!r}, and the password in $MGTS_MQTT_PASSWORD"
-        return ". Name the user as in mqtt://USER@HOST/TOPIC, and put the password into $MGTS_MQTT_PASSWORD"
+        return ". Name the user as in USER@HOST/TOPIC, and put the password into $MGTS_MQTT_PASSWORD"

@@ -8,7 +8,8 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.urls import url_fault
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-_FORM = "HOST[:PORT]/TOPIC, mqtt://USER@HOST/TOPIC or, encrypted, mqtts://USER@HOST/TOPIC"
+# Without a scheme before the user, which messages would leave out.
+_FORM = "HOST[:PORT]/TOPIC or USER@HOST[:PORT]/TOPIC, with mqtts:// before it for an encrypted connection"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class MqttAddress:
         if not host or port == 0:
             raise MgtsError(f"{text} names no broker. Write {_FORM}.")
         topic = unquote(parts.path).strip("/")
-        if parts.query or parts.fragment or re.search(r"[#+\x00-\x1f]", topic) or topic.startswith("$"):
+        if re.search("[#?]", rest) or re.search(r"[#+\x00-\x1f]", topic) or topic.startswith("$"):
             raise MgtsError(
                 f"Nothing can be published under the topic of {text}: such a topic holds no +, # or ?, nor begins "
                 "with $."

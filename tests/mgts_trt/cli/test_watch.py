@@ -92,7 +92,7 @@ def test_a_broken_source_costs_itself(run, pristine, film, ann, tmp_path):
         (("--likeness", 0.5, "--name", "Ann", "--name", "Bob"), "There are 2 --name for 1 --for"),
         (("--likeness", 0.5, "--secret", "/nowhere/key"), "Cannot read the key"),
         (("--likeness", 0.5, "--mqtt-password", "/nowhere/password"), "Cannot read the password"),
-        (("--likeness", 0.5, "--mqtt", "broker"), "names no topic"),
+        (("--likeness", 0.5, "--mqtt", "broker"), "names no topic. Write HOST[:PORT]/TOPIC or USER@HOST[:PORT]/TOPIC"),
         (("--likeness", 0.5, "--state", "/dev/null/a"), "Cannot write the journal"),
         (("--likeness", 0.5, "--json", "/nowhere/a.jsonl"), "Name a file in a folder that exists"),
     ],

@@ -78,6 +78,10 @@ def test_a_place_where_no_file_can_be(tmp_path: Path) -> None:
     (tmp_path / "no").write_text("a file")
     with pytest.raises(MgtsError, match="Cannot write the journal"):
         AlarmJournal(tmp_path / "no" / "a")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(MgtsError, match="Is a directory"):
+        AlarmJournal(tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "no"]
 
 
 def test_two_at_once_are_told(tmp_path: Path) -> None:

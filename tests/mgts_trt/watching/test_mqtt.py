@@ -102,7 +102,7 @@ def test_what_waits_for_a_broker_that_never_comes_is_counted_and_holds_nobody_up
     ("user", "password", "told"),
     [
         ("watcher", "wrong", "Check the user name 'watcher', and the password in $MGTS_MQTT_PASSWORD"),
-        ("", "", "Name the user as in mqtt://USER@HOST/TOPIC"),
+        ("", "", "Name the user as in USER@HOST/TOPIC"),
         ("watcher", "right", None),
     ],
 )

@@ -32,6 +32,8 @@ def test_what_is_understood(text: str, address: MqttAddress, shown: str) -> None
         ("broker:99999/mgts", "cannot be read"),
         ("broker:0/mgts", "names no broker"),
         ("broker/a/+/b", r"holds no \+, #"),
+        ("broker/a/#", r"holds no \+, #"),
+        ("broker/a?", r"holds no \+, #"),
         ("broker/%23", r"holds no \+, #"),
         ("broker/$SYS/x", "nor begins"),
         ("broker/mgts?x=1", "Nothing can be published"),
