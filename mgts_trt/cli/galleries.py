@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.cli.console import out, progress, table
+from mgts_trt.cli.console import out, progress, table, warn
 from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.recorded import recorded
@@ -101,8 +101,12 @@ def forget(
         before = opened.summary()
         with recorded(opened.url, "forget", changes=True, subjects={"source": [name]}) as done:
             people = done.rows = opened.forget(name)
-        frames = before.frames - opened.summary().frames
+        frames, remembers = before.frames - opened.summary().frames, opened.place.folder is not None
     out.print(f"Forgot {people_of(people)} in {frames_of(frames)} of {name}")
+    if remembers:
+        out.print("It stays out, and so do copies of its files; `mgts-trt index … --recall SOURCE` lets it in again.")
+    else:
+        warn("a gallery in a bucket does not remember what was forgotten: indexed again, it comes back.")
 
 
 @gallery_app.command(cls=Command)

@@ -77,6 +77,10 @@ def index(
             help="Tell Prometheus how live streams are doing: at a port of this machine, or in a file.",
         ),
     ] = None,
+    recall: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE", help="Let a source in that was forgotten; may be repeated."),
+    ] = None,
     thumbnails: Annotated[bool, typer.Option(help="Keep a small picture of each person.")] = True,
     backend: BackendOption = "auto",
     flavour: FlavourOption = None,
@@ -120,6 +124,7 @@ def index(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.bundle.manifest import MANIFEST
     from mgts_trt.gallery import Gallery, Space
+    from mgts_trt.gallery.forgetting import recall as let_in
     from mgts_trt.gallery.indexing.camera_metrics import exposed
     from mgts_trt.gallery.indexing.cameras import Cameras, up_of
     from mgts_trt.gallery.indexing.index import index as run_index
@@ -156,6 +161,9 @@ def index(
         nullcontext() if metrics is None else exposed(cameras, metrics),
         told_beside(gallery, cameras.as_dicts) if any(source.kind == "stream" for source in found) else nullcontext(),
     ):
+        for source in recall or []:
+            if not let_in(store, source):
+                warn(f"--recall {without_login(source)}: the gallery was not told to forget it.")
         if store.sightings is None:
             warn(
                 f"the gallery has format {store.format}, without sightings: people are found frame by frame. "
@@ -235,6 +243,7 @@ def _print_report(report: "IndexReport", gallery: str) -> None:
     parts = [f"{frames_of(report.frames)} with {people_of(report.people)} indexed"]
     parts += [f"{report.skipped:,} were there already"] * bool(report.skipped)
     parts += [f"{report.corrected:,} are of another camera now"] * bool(report.corrected)
+    parts += [f"{report.left_out:,} left out, as forgotten (--recall SOURCE lets in)"] * bool(report.left_out)
     parts += [f"{report.dropped:,} of live streams passed over"] * bool(report.dropped)
     parts += [f"{len(report.damaged):,} of damaged files"] * bool(report.damaged)
     parts += [f"{len(report.failures):,} failed and will be tried again next time"] * bool(report.failures)

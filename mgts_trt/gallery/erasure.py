@@ -6,7 +6,8 @@ clock, and in files of writers that were killed for a week. So an erasure is a j
 which may be cut off and done again:
 
 1. The intent is written beside the tables, and reaches the disk before anything is deleted.
-2. The rows are deleted in every table; the intent no longer tells which they were.
+2. What is forgotten gets its tombstone. The rows are deleted in every table; the intent no longer tells which they
+   were.
 3. What else is in the files that held them moves to other files; indices that held them are brought up to date, and
    those that LanceDB would only add to are dropped.
 4. Whatever the newest version does not name is removed: older versions, logs, files that nobody named.
@@ -17,7 +18,7 @@ Whoever writes to the gallery next finishes what was cut off; see `mgts_trt.gall
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,7 +69,14 @@ class Erased:
         return bool(self.people or self.frames or self.sightings)
 
 
-def erase(gallery: Opened, conditions: Mapping[str, str], reason: str, *, later: bool = False) -> Erased:
+def erase(
+    gallery: Opened,
+    conditions: Mapping[str, str],
+    reason: str,
+    *,
+    later: bool = False,
+    keep_out: tuple[str, Collection[str]] | None = None,
+) -> Erased:
     """Erase rows; where there are none, nothing is written.
 
     Args:
@@ -79,6 +87,7 @@ def erase(gallery: Opened, conditions: Mapping[str, str], reason: str, *, later:
         reason: A word that the journal keeps until the end.
         later: Delete them now, and leave their bytes to `finish`, which the gallery does when it is optimised, closed,
             or written to by another process. Several erasures then cost as much as one.
+        keep_out: The name of a source, and the SHA-256 of its files, that stay out from now on.
 
     Raises:
         GalleryError: It cannot be read or written. Where the erasure was begun, whoever writes next goes on with it.
@@ -92,7 +101,8 @@ def erase(gallery: Opened, conditions: Mapping[str, str], reason: str, *, later:
         if not erased:
             return erased
         traces = frozenset(trace for name, sql in conditions.items() for trace in _traces(tables[name], sql))
-        intent = Intent(reason, dict(conditions), tuple(sorted(traces)))
+        stone = None if keep_out is None else gallery.place.tombstones.make(*keep_out)
+        intent = Intent(reason, dict(conditions), tuple(sorted(traces)), stone)
         intents.write(gallery.place, intent)
         gallery.place.owes = True
         _delete(gallery, intent)
@@ -203,6 +213,9 @@ def _folder(gallery: Opened, name: str) -> Path:
 
 
 def _delete(gallery: Opened, intent: Intent) -> None:
+    if intent.stone is not None:
+        reached("put up the tombstone")
+        gallery.place.tombstones.add(intent.stone)
     if not intent.conditions:
         return
     for name, table in _tables(gallery).items():

@@ -7,14 +7,11 @@ over HTTP. A path that is no UTF-8 is held as a `file://` URL.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.lance import explained, retried
+from mgts_trt.gallery.opened import Opened
 from mgts_trt.urls import file_path, without_login
-
-if TYPE_CHECKING:
-    from mgts_trt.gallery.store import Gallery
 
 _LISTED = 5
 """Sources an error names."""
@@ -27,7 +24,7 @@ def short_names(sources: Sequence[str]) -> list[str]:
     return [os.path.relpath(source, base) if source in paths else source for source in sources]
 
 
-def find_source(gallery: "Gallery", text: str) -> str:
+def find_source(gallery: Opened, text: str) -> str:
     """The name of the one source that a text stands for.
 
     Args:
@@ -39,7 +36,7 @@ def find_source(gallery: "Gallery", text: str) -> str:
         GalleryError: The gallery has none such, or several; or it cannot be read.
     """
     names = _names(gallery)
-    for candidate in _readings(text):
+    for candidate in readings(text):
         if candidate in names:
             return candidate
     ending = sorted(name for name in names if name.endswith(f"/{text}"))
@@ -53,8 +50,8 @@ def find_source(gallery: "Gallery", text: str) -> str:
     )
 
 
-def _readings(text: str) -> list[str]:
-    """What a text may stand for, the likeliest first."""
+def readings(text: str) -> list[str]:
+    """What a text may stand for, the likeliest first; see `find_source`."""
     path = file_path(text) if text.startswith("file:") else text
     readings = [text, without_login(text)]
     if "\0" not in path:
@@ -63,7 +60,7 @@ def _readings(text: str) -> list[str]:
     return readings
 
 
-def _names(gallery: "Gallery") -> set[str]:
+def _names(gallery: Opened) -> set[str]:
     names = set[str]()
     with explained("read", gallery.url):
         for table in gallery.tables:  # of a frame cut off half-way there are only people

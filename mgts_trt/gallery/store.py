@@ -10,7 +10,7 @@ import numpy as np
 from mgts_trt._typing import Floats, Self
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
-from mgts_trt.gallery import erasure, vector_index
+from mgts_trt.gallery import erasure, forgetting, vector_index
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
@@ -150,7 +150,7 @@ class Gallery:
         """Store frames and the people in them.
 
         A frame is done once all its people are stored: if this is cut off, the same call again stores what is missing
-        and nothing twice. Frames done before are left as they are.
+        and nothing twice. Frames done before are left as they are, and those of forgotten sources are left out.
 
         Args:
             entries: Any number; they are written in one commit of people and one of frames, each whole or not at all.
@@ -163,13 +163,14 @@ class Gallery:
         """
         for entry in entries:
             self._check_entry(entry)
-        by_key = {entry.frame.key: entry for entry in entries}
-        done = self.done(by_key)
-        pending = {key: entry for key, entry in by_key.items() if key not in done}
-        if not pending:
-            self.store_sightings(sightings)
-            return
         with writing(self):
+            entries = self.place.tombstones.let_in(entries, lambda each: (each.frame.source, each.frame.sha256))
+            by_key = {entry.frame.key: entry for entry in entries}
+            done = self.done(by_key)
+            pending = {key: entry for key, entry in by_key.items() if key not in done}
+            if not pending:
+                self.store_sightings(sightings)
+                return
             rows = people_rows(pending, self.space, sightings=self._sightings is not None)
             of_pending = _is_in("frame", pending)
             left = retried(lambda: self._people.count_rows(of_pending.to_sql()))
@@ -187,8 +188,10 @@ class Gallery:
 
     def store_sightings(self, sightings: Sequence[Sighting]) -> None:
         """Store sightings, in place of those with the same ids; a gallery that has none leaves them out."""
-        if sightings and self._sightings is not None:
-            with writing(self):
+        if not sightings or self._sightings is None:
+            return
+        with writing(self):
+            if sightings := self.place.tombstones.let_in(sightings, lambda each: (each.source, each.sha256)):
                 rows, table = sighting_rows(sightings, self.space), self._sightings
                 reached("add sightings")
                 retried(lambda: merge_by("id", table).execute(rows))
@@ -275,11 +278,9 @@ class Gallery:
         """Erase all that a source brought, and return how many people that were.
 
         The files that held it are written anew without it, and the gallery's older versions are removed. Cut off, it is
-        finished by whoever writes to the gallery next: see `mgts_trt.gallery.erasure`.
+        finished by whoever writes to the gallery next: see `mgts_trt.gallery.erasure`. It stays out: see `forgetting`.
         """
-        finish(self)  # what another process left half done, which may be of this very source
-        erased = erasure.erase(self, erasure.of_source(source), "forget")
-        if erased:
+        if erased := forgetting.forget(self, source):
             self.optimise()
         return erased.people
 

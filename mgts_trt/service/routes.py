@@ -55,7 +55,7 @@ async def embed(
     return await service.run(job)
 
 
-@router.post("/index", responses={**PICTURE_FAILURES, **failures(404)}, tags=["gallery"])
+@router.post("/index", responses={**PICTURE_FAILURES, **failures(404, 409)}, tags=["gallery"])
 async def index(
     service: TheService,
     deed: TheDeed,
@@ -82,6 +82,8 @@ async def index(
     hashes = await asyncio.to_thread(lambda: [sha256_of(image) for image in images])
     deed.subjects["source"] = sorted({source} if source else set(names))
     frames = [Frame(source or name, 0, sha256, time, camera) for name, sha256 in zip(names, hashes, strict=True)]
+    if any(gallery.place.tombstones.cover(frame.source, frame.sha256) for frame in frames):
+        raise Refusal(409, "Somebody asked for one of these pictures to be forgotten, so it is not taken.", "forgotten")
     done = await asyncio.to_thread(gallery.done, {frame.key for frame in frames})
     await asyncio.to_thread(correct, gallery, [frame for frame in frames if frame.key in done])
 

@@ -11,6 +11,7 @@ from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.disk.sweep import sync
+from mgts_trt.gallery.disk.tombstones import Tombstone
 from mgts_trt.machine.files import replace_file
 
 _SUFFIX = ".erasure"
@@ -24,12 +25,14 @@ class Intent:
         reason: A word for whoever reads of it: `forget`, `changed`.
         conditions: Table → SQL of the rows that are to go; empty once they are gone.
         traces: What must not be found in any file afterwards.
+        stone: What keeps the source out from then on; None where nothing does.
         name: Of the file.
     """
 
     reason: str
     conditions: dict[str, str]
     traces: tuple[bytes, ...] = ()
+    stone: Tombstone | None = None
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -82,7 +85,10 @@ def read(place: Place) -> Iterator[Intent]:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             traces = tuple(base64.b64decode(trace) for trace in told["traces"])
-            yield Intent(str(told["reason"]), dict(told["conditions"]), traces, path.name.removesuffix(_SUFFIX))
+            about = told.get("stone")
+            stone = None if about is None else Tombstone(str(about["name"]), tuple(about["contents"]))
+            name = path.name.removesuffix(_SUFFIX)
+            yield Intent(str(told["reason"]), dict(told["conditions"]), traces, stone, name)
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryError(
                 f"The file {path} tells of an erasure that was cut off, and is damaged. Remove it, and forget again "

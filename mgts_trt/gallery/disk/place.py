@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mgts_trt.gallery.disk.tombstones import Tombstones
 from mgts_trt.gallery.disk.writers import Guard
 
 KEEPING = "_keeping"
@@ -15,12 +16,14 @@ class Place:
         folder: None of a gallery that is no folder: then there are no locks, checksums or journals.
         guard: Who writes.
         looked: Whether this process has looked for erasures that another left half done.
+        tombstones: What stays out because it was forgotten.
         owes: Whether it has deleted rows whose bytes are to be erased later.
     """
 
     def __init__(self, location: str) -> None:
         self.folder = None if "://" in location else Path(location)
         self.guard = Guard(self.keeping)
+        self.tombstones = Tombstones(self.keeping)
         self.looked, self.owes = False, False
 
     @property

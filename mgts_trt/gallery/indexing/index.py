@@ -17,6 +17,7 @@ from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import (
     Corrected,
     Failure,
+    LeftOut,
     LiveOptions,
     Note,
     Picture,
@@ -47,6 +48,7 @@ class IndexReport:
         people: In them.
         skipped: Frames the gallery had already.
         corrected: Frames the gallery had already, but of another camera than is told now.
+        left_out: Pictures, videos and streams that the gallery was told to forget.
         dropped: Frames of live streams that came faster than they could be searched.
         cameras: How each live stream is doing, in the order of the sources.
         failures: Pictures, videos and streams that could not be read; they are tried again next time.
@@ -60,6 +62,7 @@ class IndexReport:
     people: int = 0
     skipped: int = 0
     corrected: int = 0
+    left_out: int = 0
     dropped: int = 0
     cameras: Sequence[CameraState] = ()
     failures: list[Failure] = field(default_factory=list)
@@ -229,6 +232,8 @@ class _Pictures(PicturesRead):
                 report.failures.append(item)
             case Skipped():
                 report.skipped += item.frames
+            case LeftOut():
+                report.left_out += item.sources
             case Corrected():
                 report.corrected += item.frames
             case Recounted() if report.expected is not None:
@@ -249,7 +254,8 @@ def _read_in_threads(
 ) -> ReadingThreads:
     """One for all files, and one for each live stream."""
     files = [source for source in sources if source.kind != "stream"]
-    streams = [source for source in sources if source.kind == "stream"]
+    asked = [source for source in sources if source.kind == "stream"]
+    streams = gallery.place.tombstones.let_in(asked, lambda source: (source.name, ""))
     room = max(1, together // max(1, len(streams)))  # no more frames of each wait than are searched at once
     tasks = [
         partial(read_stream, source, channel, every=every, live=live, camera=cameras.add(source), room=room)
@@ -257,7 +263,13 @@ def _read_in_threads(
     ]
     if files:
         tasks.append(partial(read_files, files, gallery, channel, every=every))
+    if len(streams) < len(asked):
+        tasks.append(partial(_tell, channel, LeftOut(len(asked) - len(streams))))
     return ReadingThreads(tasks, channel)
+
+
+def _tell(channel: Channel[Read], item: Read) -> None:
+    channel.tell(item)
 
 
 class _Writer:

@@ -324,6 +324,7 @@ def _add(total: IndexReport, part: IndexReport) -> None:
     total.people += part.people
     total.skipped += part.skipped
     total.corrected += part.corrected
+    total.left_out += part.left_out
     total.failures += part.failures
     total.damaged += part.damaged
 

@@ -68,6 +68,13 @@ class Skipped:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Pictures, videos or streams that the gallery was told to forget."""
+
+    sources: int
+
+
+@dataclass(frozen=True)
 class Corrected:
     """Frames the gallery has already, of which another camera is told now."""
 
@@ -89,7 +96,7 @@ class Note:
     text: str
 
 
-Read: TypeAlias = Picture | Failure | Skipped | Corrected | Recounted | Note
+Read: TypeAlias = Picture | Failure | Skipped | LeftOut | Corrected | Recounted | Note
 
 
 class LiveOptions(NamedTuple):
@@ -125,7 +132,8 @@ def _count_announced(source: Source, every: int) -> int:
 def read_files(sources: Sequence[Source], gallery: Gallery, channel: Channel[Read], *, every: int) -> None:
     """Read pictures and videos, in order, but for what the gallery has.
 
-    A file with another content than the gallery knows is read, and its old people are removed from the gallery.
+    A file with another content than the gallery knows is read, and its old people are removed from the gallery. Those
+    that were forgotten are left out.
 
     Args:
         sources: No streams.
@@ -169,6 +177,10 @@ def _read_pictures(
                 yield item
             else:
                 loaded.append(item)
+        known = len(loaded)
+        loaded = list(gallery.place.tombstones.let_in(loaded, lambda item: (item.source.name, item.sha256)))
+        if len(loaded) < known:
+            yield LeftOut(known - len(loaded))
         gallery.remove_changed({item.source.name: item.sha256 for item in loaded})
         done = gallery.done([item.frame.key for item in loaded])
         new = [item for item in loaded if item.frame.key not in done]
@@ -210,6 +222,9 @@ def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
     except OSError as error:
         why = f"Cannot read {source.name}: {error.strerror}. Check the path and its permissions."
         yield Failure(source.name, SourceError(why))
+        return
+    if gallery.place.tombstones.cover(source.name, sha256):
+        yield LeftOut(1)
         return
     gallery.remove_changed({source.name: sha256})
 

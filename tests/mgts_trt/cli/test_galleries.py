@@ -95,6 +95,30 @@ def test_index_search_and_look_after(run, bundle: Path, tmp_path: Path) -> None:
     assert "has nothing of" in err
 
 
+def test_what_was_forgotten_stays_out_until_it_is_recalled(run, bundle: Path, tmp_path: Path) -> None:
+    folder, gallery = tmp_path / "in", tmp_path / "gallery"
+    write_scenes(folder, range(3))
+    write_video(folder / "film.avi", range(4, 8))
+    index = ["index", "-b", bundle, folder, "-g", gallery, "--threads", 1]
+    assert run(*index)[0] == 0
+    for source in ("0001.png", "film.avi"):
+        code, out, err = run("gallery", "forget", gallery, folder / source)
+        assert (code, "It stays out" in out) == (0, True), err
+    shutil.copy(folder / "0001.png", folder / "copy.png")
+    code, out, _ = run(*index)
+    assert code == 0
+    assert "0 frames with 0 people indexed, 2 were there already, 3 left out, as forgotten" in out
+    code, out, err = run(*index, "--recall", folder / "film.avi", "--recall", folder / "0002.png")
+    assert code == 0
+    assert "0002.png: the gallery was not told to forget it" in err
+    assert "4 frames with" in out
+    assert "2 left out, as forgotten" in out
+    (folder / "0001.png").rename(folder / "renamed.png")
+    assert "5 were there already" not in run(*index)[1]
+    assert "2 frames with" in run(*index, "--recall", folder / "renamed.png")[1]  # by its content
+    assert run("gallery", "verify", gallery)[0] == 0
+
+
 def test_an_older_gallery_is_upgraded(run, bundle: Path, tmp_path: Path) -> None:
     from mgts_trt.gallery import Entry, Space
     from mgts_trt.runtime.pipeline import PersonSearch

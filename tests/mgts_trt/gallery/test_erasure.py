@@ -112,7 +112,9 @@ def stop_at(monkeypatch, name: str, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("gallery", ["indexed"], indirect=True)
-@pytest.mark.parametrize("step", ["delete frames", "delete people", "rewrite people", "remove people/data", "end"])
+@pytest.mark.parametrize(
+    "step", ["put up the tombstone", "delete frames", "delete people", "rewrite people", "remove people/data", "end"]
+)
 def test_an_erasure_that_was_cut_off_is_finished_by_the_next_writer(gallery, monkeypatch, step) -> None:
     secrets = traces(gallery, FORGOTTEN)
     kept = {row for row in content(gallery) if row[1] != FORGOTTEN}
@@ -127,6 +129,8 @@ def test_an_erasure_that_was_cut_off_is_finished_by_the_next_writer(gallery, mon
     assert held(gallery.url, secrets) == []
     assert verify(gallery.url).clean
     assert gallery.forget(FORGOTTEN) == 0
+    gallery.add(walk(2, 20, FORGOTTEN, "4" * 64))
+    assert set(content(gallery)) == kept, "it stays out"
 
 
 @pytest.mark.parametrize("gallery", ["indexed"], indirect=True)

@@ -15,6 +15,7 @@ import pytest
 
 from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery import Frame, Gallery, Space, entry_of, parse_filter, tables, vector_index
+from mgts_trt.gallery.forgetting import recall
 from mgts_trt.gallery.lance import locate, retried
 from mgts_trt.gallery.store import is_gallery
 from tests.helpers.paths import ROOT
@@ -293,6 +294,9 @@ def test_forgets_a_source(gallery, place, monkeypatch, indexed) -> None:
     assert [holds(place, trace) for trace in traces] == [False] * 5
     assert gallery.summary().indexed == (401 if indexed else 0)
     assert gallery.search(unit(1, rows=1)[0])[0].number == 1
+    gallery.add([forgotten])
+    assert gallery.count() == 401
+    assert recall(gallery, "/a'.jpg") == 1
     gallery.add([forgotten])
     assert gallery.count() == 404
 

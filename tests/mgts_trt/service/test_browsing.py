@@ -155,6 +155,11 @@ def test_forget(client: httpx.Client, name: str) -> None:
     assert client.get("/sources").json()["total"] == before
     again = client.delete("/sources", params={"source": name})
     assert (again.status_code, "nothing of such a source" in again.json()["error"]) == (404, True)
+    refused = client.post("/index", files=files, data={"source": "elsewhere"})
+    assert (refused.status_code, "to be forgotten" in refused.json()["error"]) == (409, True)
+    other = {"images": ("x.png", picture((1, 3), seed=seed + 1))}
+    assert client.post("/index", files=other, data={"source": name}).json()["indexed"] == 1
+    client.delete("/sources", params={"source": name}).raise_for_status()
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])

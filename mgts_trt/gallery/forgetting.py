@@ -1,0 +1,49 @@
+"""Sources that are forgotten: erased, and kept out from then on; and let in again."""
+
+from pathlib import Path
+
+from mgts_trt.gallery import erasure
+from mgts_trt.gallery.erasure import Erased
+from mgts_trt.gallery.lance import explained, retried
+from mgts_trt.gallery.opened import Opened
+from mgts_trt.gallery.source_names import readings
+from mgts_trt.gallery.writing import finish
+from mgts_trt.machine.files import file_sha256
+from mgts_trt.urls import without_login
+
+
+def forget(gallery: Opened, source: str) -> Erased:
+    """Erase all that a source brought; neither it nor a copy of its files is indexed again until `recall`.
+
+    A gallery in a bucket remembers nobody: there, a source that is indexed again comes back.
+
+    Args:
+        gallery: Which.
+        source: Its name in the gallery.
+
+    Raises:
+        GalleryError: See `erasure.erase`.
+    """
+    finish(gallery)  # what another process left half done, which may be of this very source
+    conditions, contents = erasure.of_source(source), set[str]()
+    with explained("read", gallery.url):
+        for table in (*gallery.tables, *([] if gallery.sightings is None else [gallery.sightings])):
+            query = table.search().where(conditions[table.name]).select(["sha256"])
+            contents |= set(retried(query.to_arrow)["sha256"].to_pylist())
+    return erasure.erase(gallery, conditions, "forget", keep_out=(without_login(source), contents))
+
+
+def recall(gallery: Opened, source: str) -> int:
+    """Let a source in that was forgotten; returns how many there were of that name, or of that content.
+
+    Args:
+        gallery: Which.
+        source: Its name as it was in the gallery; or a path or URL as `index` takes it.
+
+    Raises:
+        GalleryError: It cannot be written.
+    """
+    path = Path(source)
+    content = file_sha256(path) if "://" not in source and path.is_file() else ""
+    with explained("write to", gallery.url), gallery.place.guard.alone():
+        return sum(gallery.place.tombstones.lift(name, content) for name in dict.fromkeys(readings(source)))
