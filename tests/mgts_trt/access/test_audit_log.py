@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -118,6 +120,39 @@ def test_a_writer_that_is_killed_at_any_byte_of_an_entry(folder: Path, rotated: 
         assert bool(report.notes) == torn, (cut, report)
         assert list(read_log(folder))[-1].fields["rows"] == 1
         assert report.entries == 3 + there + 2 + (torn or lost)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from mgts_trt.access.audit_log import AuditLog
+
+log = AuditLog(Path(sys.argv[1]), most_bytes=3000)
+while True:
+    print(log.record({"by": "key"}, "search"), flush=True)
+"""
+
+
+def test_writers_that_are_killed_lose_nothing_that_was_recorded(folder: Path) -> None:
+    recorded = 0
+    for _ in range(2):
+        writers = [
+            subprocess.Popen([sys.executable, "-c", WRITER, folder], stdout=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        for count, writer in enumerate(writers, 20):
+            for _ in range(count):
+                recorded = max(recorded, int(writer.stdout.readline()))
+            writer.kill()
+        for writer in writers:
+            writer.wait()
+            rest = writer.stdout.read().splitlines()
+            recorded = max([recorded, *(int(line) for line in rest[:-1])])
+            writer.stdout.close()
+    fill(folder, 1, most_bytes=3000)
+    report = check_log(folder)
+    assert report.faults == []
+    assert report.entries >= recorded >= 60
 
 
 @pytest.mark.parametrize("harm", ["remove", "garbage", "empty"])
