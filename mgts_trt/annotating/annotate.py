@@ -86,7 +86,7 @@ def annotate(
         top: See `PersonSearch.__call__`.
         live: How long to watch webcams and streams; without it, until they end or `stop`.
         stop: When set, no more is read; what is in flight is written, and all files are whole. A camera that says
-            nothing delays the return by ten seconds at most.
+            nothing delays the return by `live.patience` at most.
         on_progress: Called after each picture, with the report so far.
         on_note: Called with what the user may want to know at once, such as a stream that broke.
 

@@ -54,7 +54,7 @@ def read_in_threads(
             tasks.append(partial(_read_webcam, each, channel, every, live))
     if files:
         tasks.append(partial(_read_files, files, channel, every, given_up))
-    return ReadingThreads(tasks, channel)
+    return ReadingThreads(tasks, channel, live.patience)
 
 
 def _read_files(files: Sequence[Input], channel: Channel[Read], every: int, given_up: Container[str]) -> None:

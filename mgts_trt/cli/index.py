@@ -12,6 +12,7 @@ from mgts_trt.cli.options import (
     BundleOption,
     FlavourOption,
     ModeOption,
+    PatienceOption,
     PrecisionOption,
     ThreadsOption,
     TransportOption,
@@ -55,6 +56,7 @@ def index(
         float | None, typer.Option(min=0.0, metavar="S", help="Watch each live stream for S seconds.")
     ] = None,
     rtsp_transport: TransportOption = "tcp",
+    patience: PatienceOption = 10.0,
     silence: Annotated[
         float | None,
         typer.Option(
@@ -147,7 +149,7 @@ def index(
     opened = Bundle.open(folder)
     mode = mode or stored_mode(gallery) or default_mode(opened)
     cameras = Cameras()
-    live = LiveOptions(limit, duration, attempts=attempts, transport=rtsp_transport)
+    live = LiveOptions(limit, duration, attempts=attempts, patience=patience, transport=rtsp_transport)
     live = live if silence is None else live._replace(silence=silence)
     with (
         nullcontext()

@@ -44,6 +44,14 @@ TransportOption = Annotated[
         help="How frames of rtsp:// streams come; tcp loses none, and gives way to udp where a camera knows no other.",
     ),
 ]
+PatienceOption = Annotated[
+    float,
+    typer.Option(
+        min=0.1,
+        metavar="S",
+        help="A live stream that brings no frame for S seconds counts as down, and is opened anew.",
+    ),
+]
 TopOption = Annotated[
     int | None, typer.Option("--people", help="Take the N best detections, whatever their score.", min=1)
 ]

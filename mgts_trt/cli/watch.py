@@ -16,6 +16,7 @@ from mgts_trt.cli.options import (
     BundleOption,
     FlavourOption,
     ModeOption,
+    PatienceOption,
     PrecisionOption,
     ThreadsOption,
     TransportOption,
@@ -104,6 +105,7 @@ def watch(
         float | None, typer.Option(min=0.0, metavar="S", help="Watch each live stream for S seconds.")
     ] = None,
     rtsp_transport: TransportOption = "tcp",
+    patience: PatienceOption = 10.0,
     attempts: Annotated[
         int | None,
         typer.Option(
@@ -198,7 +200,7 @@ def watch(
             for delivery in deliveries:
                 delivery.put(line.encode())
 
-        live = LiveOptions(limit, duration, attempts=attempts, transport=rtsp_transport)
+        live = LiveOptions(limit, duration, attempts=attempts, patience=patience, transport=rtsp_transport)
         alarms = Alarms(
             watched,
             likeness,

@@ -128,7 +128,7 @@ def index(
         latency: Seconds until what has been searched is written, even if a batch is not full.
         optimise: Whether to optimise the gallery now and then, and at the end.
         stop: When set, no more is read; what is in flight is written. A camera that says nothing delays the return by
-            ten seconds at most.
+            `live.patience` at most.
         on_progress: Called after each picture, with the report so far; `frames` and `people` then count what has been
             searched.
         on_warm_up: See `PersonSearch.warm_up`, which comes before the first picture that is searched.
@@ -265,7 +265,7 @@ def _read_in_threads(
         tasks.append(partial(read_files, files, gallery, channel, every=every))
     if len(streams) < len(asked):
         tasks.append(partial(_tell, channel, LeftOut(len(asked) - len(streams))))
-    return ReadingThreads(tasks, channel)
+    return ReadingThreads(tasks, channel, live.patience)
 
 
 def _tell(channel: Channel[Read], item: Read) -> None:

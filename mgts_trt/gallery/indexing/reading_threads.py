@@ -15,10 +15,13 @@ class ReadingThreads:
     Args:
         tasks: Each reads something into the channel, and ends once that has ended.
         channel: Closed after the last of them, and when one fails.
+        patience: Seconds that one may hear nothing of a camera.
     """
 
-    def __init__(self, tasks: Sequence[Callable[[], None]], channel: Channel[Read]) -> None:
-        self._channel = channel
+    def __init__(
+        self, tasks: Sequence[Callable[[], None]], channel: Channel[Read], patience: float = LONGEST_WAIT
+    ) -> None:
+        self._channel, self._patience = channel, patience
         self._error: Exception | None = None
         self._lock, self._left = threading.Lock(), len(tasks)
         # Daemons, since one may wait long for a name server, where nothing else can end it.
@@ -41,11 +44,11 @@ class ReadingThreads:
                     self._channel.close()
 
     def finish(self) -> None:
-        """Wait for the threads, of which one may hear nothing of a camera for as long as `LONGEST_WAIT`.
+        """Wait for the threads, of which one may hear nothing of a camera for as long as its patience.
 
         None may come back from FFmpeg while Python ends: Python would unwind it through C++, which calls abort.
         """
-        deadline = time.monotonic() + LONGEST_WAIT + 2.0
+        deadline = time.monotonic() + self._patience + 2.0
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
 

@@ -48,6 +48,16 @@ def test_a_wrong_password_is_what_is_told(run, pristine: Path, photo: Path, tmp_
     _keeps_secrets(camera, out + err, tmp_path)
 
 
+@pytest.mark.parametrize("command", ["index", "watch"])
+def test_the_patience_with_a_stalled_camera(run, pristine: Path, photo: Path, tmp_path: Path, command: str) -> None:
+    with rtsp_camera((96, 64)) as camera:
+        camera.stalled.set()
+        line = words(command, camera.url, pristine, photo, tmp_path)
+        code, _, err = run(*line, "--patience", 0.3, "--attempts", 1)
+    assert code == 2
+    assert f"The stream {camera.url} cannot be opened (1 attempt)" in err
+
+
 def _keeps_secrets(camera: RtspCamera, said: str, place: Path) -> None:
     told = said.encode() + written(place)
     assert camera.url.encode() in told
