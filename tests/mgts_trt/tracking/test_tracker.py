@@ -39,6 +39,21 @@ def test_walkers_who_cross_keep_their_tracks_at_any_rate(rate: int) -> None:
     assert alone(tracks_of(PASSING, np.arange(0, 8, 1 / rate)))
 
 
+@pytest.mark.parametrize("rate", [25, 10, 5])
+def test_two_who_look_alike_cross_and_one_is_hidden_meanwhile(rate: int) -> None:
+    """Of the one behind nothing is seen for a while; motion tells who comes out on which side."""
+    front, behind = Walker(1, (100, 240), (90, 0)), Walker(2, (700, 240), (-90, 0), hidden=(2.9, 3.8))
+    alike = [look(1), 0.6 * look(1) + 0.8 * look(2)]
+    tracker, tracks = Tracker(), [set[int](), set[int]()]
+    for time in np.arange(0, 6.5, 1 / rate):
+        there = [i for i, each in enumerate((front, behind)) if each.visible(time)]
+        boxes = [(front, behind)[i].box(time) for i in there]
+        update = tracker.update(time, people_of(boxes, [0.95] * len(there), [alike[i] for i in there]))
+        for track, i in zip(update.tracks.tolist(), there, strict=True):
+            tracks[i].add(track)
+    assert alone(tracks)
+
+
 @st.composite
 def walkers(draw: st.DrawFn) -> list[Walker]:
     """A few who are there from the start, cross as they like, and are hidden for up to three seconds."""
