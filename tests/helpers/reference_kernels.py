@@ -8,6 +8,7 @@ import numpy as np
 from mgts_trt.stages import Letterbox, dominant_instance, expand_boxes, paint_instances
 from mgts_trt.stages.align_rois import align_rois
 from mgts_trt.stages.nms import nms
+from mgts_trt.stages.nv12 import YuvMatrix, nv12_to_rgb
 from mgts_trt.stages.ps_assemble import ps_assemble
 from tests.helpers.simulated import SimulatedDevice
 
@@ -17,6 +18,7 @@ TYPES = ((np.float32, "f32"), (np.float16, "f16"))
 def register_kernels(device: SimulatedDevice) -> None:
     """Let a device run every launch that `mgts_trt.runtime.gpu.kernels` and `mgts_trt.runtime.operators` make."""
     device.kernel("letterbox", letterbox, reads=[0], writes=[9], extents=used_by_letterbox)
+    device.kernel("nv12_to_rgb", to_rgb, reads=[0, 2], writes=[13], extents=used_by_nv12_to_rgb)
     device.kernel("select_people", select_people, reads=[0, 1], writes=[7, 8, 9], extents=used_by_select_people)
     device.kernel("paint_instances", paint, reads=[0, 1, 2], writes=[7], extents=used_by_paint)
     device.kernel("separate_people", separate_people, reads=[0, 1, 2], writes=[8, 9, 10], extents=used_by_separate)
@@ -47,6 +49,26 @@ def letterbox(image, pitch, height, width, content_height, content_width, red, g
     assert (geometry.content_hw, pitch) == ((content_height, content_width), 3 * width)
     picture = view(image, np.uint8, height, width, 3)
     view(canvas, np.uint8, hc, wc, 3)[...] = geometry.apply(picture, (int(red), int(green), int(blue)))
+
+
+def to_rgb(luma, pitch, chroma, chroma_pitch, height, width, turns, *matrix_and_rgb):
+    *matrix, rgb = matrix_and_rgb
+    bright = np.lib.stride_tricks.as_strided(luma, (height, width), (pitch, 1))
+    halves = (-(-height // 2), -(-width // 2), 2)
+    colour = np.lib.stride_tricks.as_strided(chroma, halves, (chroma_pitch, 2, 1))
+    picture = nv12_to_rgb(bright, colour, YuvMatrix(*map(int, matrix)), int(turns))
+    view(rgb, np.uint8, *picture.shape)[...] = picture
+
+
+def used_by_nv12_to_rgb(launch):
+    _, pitch, _, chroma_pitch, height, width, *_ = map(int_or_none, launch.arguments)
+    rows, columns = -(-height // 2), -(-width // 2)
+    luma, chroma = pitch * (height - 1) + width, chroma_pitch * (rows - 1) + 2 * columns
+    return {0: luma, 2: chroma, 13: 3 * height * width}
+
+
+def int_or_none(argument):
+    return None if hasattr(argument, "address") else int(argument)
 
 
 def select_people(boxes, scores, rows, threshold, height, width, most, people, people_scores, count):

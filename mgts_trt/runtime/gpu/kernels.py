@@ -11,6 +11,7 @@ import numpy as np
 from mgts_trt.errors import BackendError
 from mgts_trt.runtime.cuda.launch import Argument, Launch, Pointer
 from mgts_trt.stages.letterbox import Letterbox
+from mgts_trt.stages.nv12 import YuvMatrix
 
 MAX_INSTANCES = 1023
 """Rows the mask net may have: `separate_people` holds a counter for each in shared memory."""
@@ -41,6 +42,41 @@ def letterbox(
         image, *_ints(pitch, *geometry.image_hw, *geometry.content_hw, *pad), canvas, *_ints(height, width)
     )  # fmt: skip
     return Launch("letterbox", "letterbox.cu", _tiles(height, width), (_TILE_W, _TILE_H, 1), 0, arguments)
+
+
+def nv12_to_rgb(
+    image_hw: tuple[int, int],
+    luma: Pointer,
+    luma_pitch: int,
+    chroma: Pointer,
+    chroma_pitch: int,
+    matrix: YuvMatrix,
+    turns: int,
+    rgb: Pointer,
+) -> Launch:
+    """A decoder's frame in RGB: `stages.nv12.nv12_to_rgb`, bit for bit.
+
+    Args:
+        image_hw: Height and width of the frame as it was decoded.
+        luma: uint8 [H, W].
+        luma_pitch: Bytes from one row of it to the next, at least W.
+        chroma: uint8 [⌈H / 2⌉, ⌈W / 2⌉, 2].
+        chroma_pitch: Bytes from one row of it to the next, at least 2 · ⌈W / 2⌉.
+        matrix: Of the video.
+        turns: Quarters the frame is turned by, clockwise: 0, 1, 2 or 3.
+        rgb: uint8 [H, W, 3], or [W, H, 3] for 1 and 3; written whole.
+    """
+    height, width = image_hw
+    if luma_pitch < width or chroma_pitch < width + width % 2 or turns not in range(4):
+        raise BackendError(
+            f"A frame of NV12 that is {width} pixels wide has rows of at least {width} and {width + width % 2} bytes, "
+            f"and is turned by 0 to 3 quarters; these are {luma_pitch}, {chroma_pitch} and {turns}."
+        )
+    arguments: tuple[Argument, ...] = (
+        luma, *_ints(luma_pitch), chroma, *_ints(chroma_pitch, height, width, turns, *matrix), rgb
+    )  # fmt: skip
+    tiles = _tiles(*((width, height) if turns % 2 else (height, width)))
+    return Launch("nv12_to_rgb", "nv12_to_rgb.cu", tiles, (_TILE_W, _TILE_H, 1), 0, arguments)
 
 
 def select_people(

@@ -11,6 +11,7 @@ from mgts_trt.runtime.gpu import kernels
 from mgts_trt.stages import Letterbox, expand_boxes
 from mgts_trt.stages import paint_instances as reference_paint
 from mgts_trt.stages import person_patches as reference_patches
+from mgts_trt.stages.nv12 import YuvMatrix, nv12_to_rgb
 from tests.helpers.machines import junk
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -19,8 +20,14 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 @pytest.mark.parametrize(
     ("source", "name", "value"),
     [
-        *((source, "TILE_W", kernels._TILE_W) for source in ("letterbox", "paint_instances", "person_patches")),
-        *((source, "TILE_H", kernels._TILE_H) for source in ("letterbox", "paint_instances", "person_patches")),
+        *(
+            (source, "TILE_W", kernels._TILE_W)
+            for source in ("letterbox", "nv12_to_rgb", "paint_instances", "person_patches")
+        ),
+        *(
+            (source, "TILE_H", kernels._TILE_H)
+            for source in ("letterbox", "nv12_to_rgb", "paint_instances", "person_patches")
+        ),
         *((source, "THREADS", kernels._THREADS) for source in ("select_people", "person_patches")),
         ("person_patches", "MAX_INSTANCES", kernels.MAX_INSTANCES),
     ],
@@ -77,6 +84,30 @@ class TestLetterbox:
     def test_rows_that_overlap_are_refused(self):
         with pytest.raises(BackendError, match=r"10 pixels wide cannot be 29 bytes apart.*at least 30"):
             kernels.letterbox(Letterbox((8, 10), (8, 10)), Pointer(1), 29, Pointer(1))
+
+
+class TestNv12ToRgb:
+    @pytest.mark.parametrize("turns", range(4))
+    @pytest.mark.parametrize(("image_hw", "pitches"), [((64, 96), (96, 96)), ((33, 51), (64, 60)), ((1, 1), (1, 2))])
+    def test_is_the_reference_bit_for_bit(self, machine, image_hw, pitches, turns):
+        rng, (height, width) = np.random.default_rng(turns), image_hw
+        luma = rng.integers(0, 256, (height, pitches[0]), dtype=np.uint8)
+        chroma = rng.integers(0, 256, (-(-height // 2), pitches[1]), dtype=np.uint8)
+        shape = (width, height, 3) if turns % 2 else (height, width, 3)
+        halves = chroma[:, : width + width % 2].reshape(len(chroma), -1, 2)
+        for full in (False, True):
+            matrix, rgb = YuvMatrix.of(1, full=full), machine.put(junk(shape, np.uint8))
+            planes = machine.put(luma), pitches[0], machine.put(chroma), pitches[1]
+            machine.run(kernels.nv12_to_rgb(image_hw, *planes, matrix, turns, rgb))
+            expected = nv12_to_rgb(luma[:, :width], halves, matrix, turns)
+            np.testing.assert_array_equal(machine.get(rgb), expected)
+
+    @pytest.mark.parametrize(("pitches", "turns"), [((9, 10), 0), ((10, 9), 0), ((10, 10), 4)])
+    def test_rows_that_overlap_and_odd_turns_are_refused(self, pitches, turns):
+        with pytest.raises(BackendError, match="10 pixels wide has rows of at least 10 and 10 bytes"):
+            kernels.nv12_to_rgb(
+                (8, 10), Pointer(1), pitches[0], Pointer(1), pitches[1], YuvMatrix.of(1, full=False), turns, Pointer(1)
+            )
 
 
 class TestSelectPeople:
