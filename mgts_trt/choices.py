@@ -23,3 +23,6 @@ or by a `plugin` inside the engine."""
 
 LoweringChoice = Literal["auto", "graph", "kernel", "plugin"]
 """What may be asked for; `plans.lowering` says what `auto` is."""
+
+DecodeChoice = Literal["auto", "gpu", "cpu"]
+"""What decodes videos; `gallery.indexing.decoder_choice` says what `auto` is."""

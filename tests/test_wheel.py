@@ -44,7 +44,7 @@ EXTRAS = {
     "anyio", "av", "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx",
     "onnxscript", "paho", "PIL", "polygraphy", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray",
     "safetensors", "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "trackers",
-    "trackeval", "uvicorn",
+    "trackeval", "uvicorn", "PyNvVideoCodec",
 }  # fmt: skip
 """What the extras bring, by the names they are imported by."""
 OPTIONAL = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]

@@ -9,8 +9,10 @@ from pathlib import Path
 from mgts_trt.annotating.inputs import Input
 from mgts_trt.annotating.readers import no_memory, read_in_threads
 from mgts_trt.annotating.results import Film, Wanted, write_photo
+from mgts_trt.choices import DecodeChoice
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.decoder_choice import choose_decoder
 from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read, Recounted, count_expected
 from mgts_trt.gallery.indexing.sources import Source
@@ -69,6 +71,7 @@ def annotate(
     *,
     wanted: Wanted | None = None,
     every: int = 1,
+    decode: DecodeChoice = "auto",
     top: int | None = None,
     live: LiveOptions | None = None,
     stop: threading.Event | None = None,
@@ -83,6 +86,7 @@ def annotate(
         out: Folder of results, see `Input.results`.
         wanted: What to write; by default as `Wanted` has it.
         every: Of videos, webcams and streams, every n-th frame is searched and written.
+        decode: What decodes videos, see `choose_decoder`.
         top: See `PersonSearch.__call__`.
         live: How long to watch webcams and streams; without it, until they end or `stop`.
         stop: When set, no more is read; what is in flight is written, and all files are whole. A camera that says
@@ -92,17 +96,18 @@ def annotate(
 
     Raises:
         ModuleNotFoundError: Videos are to be drawn, and the package av is not installed.
-        BackendError: The backend fails.
+        BackendError: The GPU is to decode and cannot, or the backend fails.
         MgtsError: The results of a webcam or stream cannot be written. What was found before is whole in both cases.
     """
     wanted, live = wanted or Wanted(), live or LiveOptions()
     if wanted.draw and any(each.is_film for each in inputs):
         import mgts_trt.annotating.mp4  # noqa: F401  # before anything is searched for nothing
     start, stop = time.monotonic(), stop or threading.Event()
+    decoder = choose_decoder(decode, search, any(each.kind == "video" for each in inputs), on_note)
     report = Report(expected=_expected(inputs, every))
     read = Channel[Read](max(_ROOM, search.batch_size), stop)
     writer = _Writer(inputs, out, wanted)
-    readers = read_in_threads(inputs, read, every=every, live=live, given_up=writer.given_up)
+    readers = read_in_threads(inputs, read, every=every, live=live, given_up=writer.given_up, decode=decoder)
 
     def tell() -> None:
         report.seconds = time.monotonic() - start

@@ -16,7 +16,7 @@ from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Picture, Rea
 from mgts_trt.gallery.indexing.reading_threads import ReadingThreads
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import count_frames, video_frames
+from mgts_trt.gallery.indexing.video import Decoder, count_frames, decode_on_cpu, video_frames
 from mgts_trt.gallery.indexing.watching import read_stream
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.pictures.decoding import decode_picture
@@ -31,6 +31,7 @@ def read_in_threads(
     live: LiveOptions,
     given_up: Container[str],
     cameras: Cameras | None = None,
+    decode: Decoder = decode_on_cpu,
 ) -> ReadingThreads:
     """Read inputs into a channel: `Picture`s whose frames have the `key` of their input as source, and `Failure`s.
 
@@ -41,6 +42,7 @@ def read_in_threads(
         live: How long to watch webcams and streams.
         given_up: Keys of videos whose further frames nobody wants.
         cameras: Takes the state of each stream.
+        decode: What decodes videos.
     """
     cameras = cameras or Cameras()
     files = [each for each in inputs if not each.is_live]
@@ -53,17 +55,19 @@ def read_in_threads(
         elif each.kind == "webcam":
             tasks.append(partial(_read_webcam, each, channel, every, live))
     if files:
-        tasks.append(partial(_read_files, files, channel, every, given_up))
+        tasks.append(partial(_read_files, files, channel, every, given_up, decode))
     return ReadingThreads(tasks, channel, live.patience)
 
 
-def _read_files(files: Sequence[Input], channel: Channel[Read], every: int, given_up: Container[str]) -> None:
+def _read_files(
+    files: Sequence[Input], channel: Channel[Read], every: int, given_up: Container[str], decode: Decoder
+) -> None:
     workers = min(4, available_cores())
     with ThreadPoolExecutor(workers, "read") as pool:
         for kind, run in groupby(files, key=lambda each: each.kind):
             items: Iterator[Read]
             if kind == "video":
-                items = (item for each in run for item in _read_video(each, every, given_up))
+                items = (item for each in run for item in _read_video(each, every, given_up, decode))
             else:
                 items = ahead(pool, _read_picture, run, workers)
             if not all(channel.put(item) for item in items):
@@ -81,11 +85,11 @@ def _read_picture(each: Input) -> Read:
         return Failure(each.key, no_memory(each))
 
 
-def _read_video(each: Input, every: int, given_up: Container[str]) -> Iterator[Read]:
+def _read_video(each: Input, every: int, given_up: Container[str], decode: Decoder) -> Iterator[Read]:
     announced = len(range(0, count_frames(each.location), every))
     read = 0
     try:
-        for found in video_frames(each.location, lambda number: number % every == 0):
+        for found in video_frames(each.location, lambda number: number % every == 0, decode):
             if each.key in given_up:
                 break
             read += 1

@@ -15,6 +15,7 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.gallery.indexing.reading import Picture
 from mgts_trt.pictures.draw import draw_people
 from mgts_trt.pictures.image import write_image
+from mgts_trt.runtime.cuda.picture import on_host
 from mgts_trt.runtime.modes import default_mode, held_modes
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.session.tuned import FASTEST
@@ -78,15 +79,15 @@ def write_photo(each: Input, out: Path, picture: Picture, people: People, wanted
     shown: Image | None = None
     alone: int | None = None
     if wanted.blur:
-        shown, alone = Blurring(wanted.blur).hide(picture.image, people)
+        shown, alone = Blurring(wanted.blur).hide(picture.pixels, people)
     found["people"] = _rows(people, embeddings, wanted.blur, alone)
     text = json.dumps({"file": each.source, "damage": picture.damage, **found}, indent=1)
     numbers.write_text(text + "\n", encoding="utf-8")
     if wanted.draw:
         if shown is None and wanted.masks is not False:
-            shown = people.draw(picture.image)
+            shown = people.draw(picture.pixels)
         else:
-            shown = draw_people(picture.image if shown is None else shown, people.boxes, people.scores)
+            shown = draw_people(picture.pixels if shown is None else shown, people.boxes, people.scores)
         write_image(drawn, shown)
 
 
@@ -125,14 +126,14 @@ class Film:
             OSError: The line cannot be written.
             MgtsError: The video cannot be.
         """
-        frame, image = picture.frame, picture.image
+        frame, image = picture.frame, picture.image  # which comes down only where it is drawn
         seconds = frame.time if frame.time is not None else float(frame.number)
         tracks = None
         if self._tracker is not None:
             tracks = [int(track) for track in self._tracker.update(seconds, people).tracks]
         alone: int | None = None
         if self._blurring is not None:
-            image, alone = self._blurring.hide(image, people, seconds, tracks)
+            image, alone = self._blurring.hide(picture.pixels, people, seconds, tracks)
         if not self._wanted.track:
             tracks = None
         self._seen.update(tracks or ())
@@ -148,7 +149,7 @@ class Film:
                 from mgts_trt.annotating.mp4 import Recording
 
                 self._recording = Recording(self._drawn, (height, width))
-            self._recording.add(seconds, self._draw(image, people, tracks))
+            self._recording.add(seconds, self._draw(on_host(image), people, tracks))
 
     def close(self) -> None:
         """Write what is left; the files are whole then."""

@@ -10,6 +10,7 @@ from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, w
 from mgts_trt.cli.options import (
     BackendOption,
     BundleOption,
+    DecodeOption,
     FlavourOption,
     ModeOption,
     PrecisionOption,
@@ -50,6 +51,7 @@ def detect(
     flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    decode: DecodeOption = "auto",
     draw: Annotated[bool, typer.Option(help="Write annotated pictures and videos.")] = True,
     masks: Annotated[bool | None, typer.Option(help="Draw masks; by default in photos alone.")] = None,
     embeddings: Annotated[
@@ -128,6 +130,7 @@ def detect(
                 out_folder,
                 wanted=wanted,
                 every=every,
+                decode=decode,
                 top=people,
                 live=LiveOptions(limit, duration, transport=rtsp_transport),
                 stop=stop,

@@ -41,6 +41,7 @@ def examine(bundle_path: Path | None = None) -> list[Finding]:
         *_guarded("system", _system),
         *_guarded("GPU", gpu_findings),
         *_guarded("TensorRT", tensorrt_findings),
+        *_guarded("video", _video),
         *_guarded("cache", _cache),
         *_guarded("ONNX Runtime", _onnxruntime),
         *_guarded("OpenCV", _opencv),
@@ -89,6 +90,18 @@ def _opencv() -> Iterator[Finding]:
 
 def _simplejpeg() -> Iterator[Finding]:
     return _package("simplejpeg", lambda: importlib.import_module("simplejpeg"), "simplejpeg")
+
+
+def _video() -> Iterator[Finding]:
+    """What decodes videos, where there is a choice."""
+    if not find_gpus():
+        return
+    from mgts_trt.gallery.indexing.nvdec import load_nvdec
+
+    try:
+        yield Finding("video", "ok", f"decoded on the GPU, by PyNvVideoCodec {load_nvdec().__version__}")
+    except BackendError as error:
+        yield Finding("video", "info", f"decoded on the CPU: {error}")
 
 
 def _package(

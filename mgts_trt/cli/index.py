@@ -10,6 +10,7 @@ from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, w
 from mgts_trt.cli.options import (
     BackendOption,
     BundleOption,
+    DecodeOption,
     FlavourOption,
     ModeOption,
     PatienceOption,
@@ -88,6 +89,7 @@ def index(
     flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    decode: DecodeOption = "auto",
     batch: Annotated[
         int | None,
         typer.Option(
@@ -191,6 +193,7 @@ def index(
                     found,
                     store,
                     every=every,
+                    decode=decode,
                     thumbnails=thumbnails,
                     live=live,
                     cameras=cameras,
@@ -214,6 +217,7 @@ def index(
                     precision=precision,
                     batch_size=batch,
                     every=every,
+                    decode=decode,
                     thumbnails=thumbnails,
                     stop=stop,
                     on_progress=on_progress,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mgts_trt.choices import Backend, FlavourChoice, LoweringChoice, Mode, Transport
+from mgts_trt.choices import Backend, DecodeChoice, FlavourChoice, LoweringChoice, Mode, Transport
 
 BundleArgument = Annotated[
     Path | None,
@@ -22,6 +22,10 @@ BundleOption = Annotated[
 ]
 BackendOption = Annotated[
     Backend, typer.Option(help="auto takes TensorRT where it can run, else ONNX Runtime: on a GPU if it can.")
+]
+DecodeOption = Annotated[
+    DecodeChoice,
+    typer.Option(help="What decodes videos; auto takes the GPU (NVDEC) where TensorRT runs and NVDEC decodes them."),
 ]
 OpsOption = Annotated[
     LoweringChoice,

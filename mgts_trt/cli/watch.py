@@ -14,6 +14,7 @@ from mgts_trt.cli.console import find_bundle, notice_untrained, warn
 from mgts_trt.cli.options import (
     BackendOption,
     BundleOption,
+    DecodeOption,
     FlavourOption,
     ModeOption,
     PatienceOption,
@@ -118,6 +119,7 @@ def watch(
     flavour: FlavourOption = None,
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
+    decode: DecodeOption = "auto",
 ) -> None:
     """Watch photos, videos and streams for people, and raise an alarm when one is seen: a line of JSON each."""
     from mgts_trt.bundle.bundle import Bundle
@@ -215,7 +217,17 @@ def watch(
         stop, signals = stack.enter_context(stopping())
         run = run_watch if store is None else partial(watch_into, store)
         try:
-            report = run(search, found, alarms, every=every, live=live, cameras=cameras, stop=stop, on_note=warn)
+            report = run(
+                search,
+                found,
+                alarms,
+                every=every,
+                decode=decode,
+                live=live,
+                cameras=cameras,
+                stop=stop,
+                on_note=warn,
+            )
         finally:
             for delivery in deliveries:
                 delivery.close()

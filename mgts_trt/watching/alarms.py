@@ -189,5 +189,5 @@ class Alarms:
             "box": [round(float(value), 2) for value in people.boxes[row]],
             "score": round(float(people.scores[row]), 6),
         }
-        jpeg = encode_image(crop(picture.image, people.boxes[row]), ".jpg", frame.source)
+        jpeg = encode_image(crop(picture.pixels, people.boxes[row]), ".jpg", frame.source)
         return [Alarm(alarm, place, time, event, jpeg)]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from mgts_trt.annotating.inputs import Input
 from mgts_trt.annotating.readers import read_in_threads
+from mgts_trt.choices import DecodeChoice
 from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.indexing.cameras import Cameras
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.decoder_choice import choose_decoder
 from mgts_trt.gallery.indexing.index import index
 from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
@@ -49,6 +51,7 @@ def watch(
     alarms: Alarms,
     *,
     every: int = 1,
+    decode: DecodeChoice = "auto",
     live: LiveOptions | None = None,
     cameras: Cameras | None = None,
     stop: threading.Event | None = None,
@@ -61,6 +64,7 @@ def watch(
         sources: Files are read in order, streams side by side.
         alarms: Takes what is found.
         every: Of videos and streams, every n-th frame.
+        decode: What decodes videos, see `choose_decoder`.
         live: How long to watch streams.
         cameras: Takes the state of each live stream.
         stop: When set, no more is read.
@@ -68,13 +72,14 @@ def watch(
 
     Raises:
         MgtsError: An alarm cannot be written.
-        BackendError: The backend fails.
+        BackendError: The GPU is to decode and cannot, or the backend fails.
     """
     report, stop, live = WatchReport(), stop or threading.Event(), live or LiveOptions()
     known, tracks, digests = {source.name: source for source in sources}, Tracks(live.silence), _Digests()
     read = Channel[Read](max(_ROOM, search.batch_size), stop)
     inputs = [Input(source.location, source.kind, Path("watched")) for source in sources]
-    readers = read_in_threads(inputs, read, every=every, live=live, given_up=(), cameras=cameras)
+    decoder = choose_decoder(decode, search, any(each.kind == "video" for each in inputs), on_note)
+    readers = read_in_threads(inputs, read, every=every, live=live, given_up=(), cameras=cameras, decode=decoder)
     pictures = _Watching(read, report, on_note)
     try:
         for found in search.stream(pictures, errors="return"):
@@ -106,6 +111,7 @@ def watch_into(
     alarms: Alarms,
     *,
     every: int = 1,
+    decode: DecodeChoice = "auto",
     live: LiveOptions | None = None,
     cameras: Cameras | None = None,
     stop: threading.Event | None = None,
@@ -118,7 +124,7 @@ def watch_into(
     Raises:
         GalleryError: It is of another space, has no sightings, or cannot be read or written.
         MgtsError: An alarm cannot be written.
-        BackendError: The backend fails.
+        BackendError: The GPU is to decode and cannot, or the backend fails.
     """
     if gallery.sightings is None:
         raise GalleryError(
@@ -131,6 +137,7 @@ def watch_into(
         sources,
         gallery,
         every=every,
+        decode=decode,
         live=live,
         cameras=cameras,
         stop=stop,

@@ -48,6 +48,7 @@ class SimulatedDevice:
 
     ordinal = 0
     sm = "sm_86"
+    context = 0x4000
 
     def __init__(self, seed: int = 0) -> None:
         self.random = random.Random(seed)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from mgts_trt.choices import DecodeChoice
 from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
 from mgts_trt.gallery.indexing.cameras import Cameras, CameraState
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.decoder_choice import choose_decoder
 from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import (
@@ -29,6 +31,7 @@ from mgts_trt.gallery.indexing.reading import (
 )
 from mgts_trt.gallery.indexing.reading_threads import ReadingThreads
 from mgts_trt.gallery.indexing.sources import Source
+from mgts_trt.gallery.indexing.video import Decoder
 from mgts_trt.gallery.indexing.watching import read_stream
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
@@ -93,6 +96,7 @@ def index(
     gallery: Gallery,
     *,
     every: int = 1,
+    decode: DecodeChoice = "auto",
     thumbnails: bool = True,
     live: LiveOptions | None = None,
     cameras: Cameras | None = None,
@@ -121,6 +125,7 @@ def index(
         sources: See `find_sources`.
         gallery: Of the pipeline's space.
         every: Of videos and live streams, every n-th frame is taken.
+        decode: What decodes videos, see `choose_decoder`.
         thumbnails: Whether to keep a small picture of each person.
         live: How long to watch live streams; without it, until they end or `stop`.
         cameras: Takes the state of each live stream, for who wants to look at it meanwhile.
@@ -140,16 +145,18 @@ def index(
 
     Raises:
         GalleryError: The gallery is of another space, or cannot be read or written.
-        BackendError: The backend fails. What was searched before is stored in both cases, as far as it can be.
+        BackendError: The GPU is to decode and cannot, or the backend fails. What was searched before is stored in both
+            cases, as far as it can be.
     """
     if every < 1:
         raise GalleryError(f"Every {every}th frame was asked for; expected 1 or more.")
     gallery.space.require_same(Space.of(search.bundle, search.mode), what=f"The gallery {gallery.url}")
+    decoder = choose_decoder(decode, search, any(source.kind == "video" for source in sources), on_note)
     start, stop, live = time.monotonic(), stop or threading.Event(), live or LiveOptions()
     report = IndexReport(expected=count_expected(sources, every))
     read = Channel[Read](max(ROOM, search.batch_size), stop)
     cameras = cameras or Cameras()
-    readers = _read_in_threads(sources, gallery, read, every, live, cameras, search.batch_size)
+    readers = _read_in_threads(sources, gallery, read, every, live, cameras, search.batch_size, decoder)
     followers = Followers(gallery, live.silence)
     writer = _Writer(gallery, followers, thumbnails, batch, latency, optimise, stop, onlooker)
 
@@ -251,6 +258,7 @@ def _read_in_threads(
     live: LiveOptions,
     cameras: Cameras,
     together: int,
+    decode: Decoder,
 ) -> ReadingThreads:
     """One for all files, and one for each live stream."""
     files = [source for source in sources if source.kind != "stream"]
@@ -262,7 +270,7 @@ def _read_in_threads(
         for source in streams
     ]
     if files:
-        tasks.append(partial(read_files, files, gallery, channel, every=every))
+        tasks.append(partial(read_files, files, gallery, channel, every=every, decode=decode))
     if len(streams) < len(asked):
         tasks.append(partial(_tell, channel, LeftOut(len(asked) - len(streams))))
     return ReadingThreads(tasks, channel, live.patience)
@@ -339,7 +347,8 @@ class _Writer:
                 return
 
     def _entry(self, picture: Picture, people: People) -> Entry:
-        entry = entry_of(picture.image, picture.frame, people, self._thumbnails)
+        shown = self._thumbnails and len(people) > 0
+        entry = entry_of(picture.pixels if shown else None, picture.frame, people, shown)
         # A batch of entries need not hold as many instance maps, which are as large as their pictures.
         return replace(entry, people=replace(people, instance_map=None))
 

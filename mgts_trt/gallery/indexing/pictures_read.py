@@ -6,6 +6,7 @@ from collections import deque
 from mgts_trt._typing import Image
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.reading import Picture, Read
+from mgts_trt.runtime.cuda.picture import DevicePicture
 from mgts_trt.runtime.stream import ReadAhead
 
 
@@ -36,7 +37,7 @@ class PicturesRead(ReadAhead):
         self._next = self._next or self._find(0.0)
         return self._next is not None
 
-    def __next__(self) -> Image:
+    def __next__(self) -> Image | DevicePicture:
         picture, self._next = self._next or self._find(None), None
         if picture is None:
             raise StopIteration

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mgts_trt.choices import Backend, Mode
+from mgts_trt.choices import Backend, DecodeChoice, Mode
 from mgts_trt.errors import BackendError, GalleryError, MgtsError, SourceError
 from mgts_trt.gallery.commits import OPTIMISE_EVERY
 from mgts_trt.gallery.indexing.channel import Channel
@@ -43,6 +43,7 @@ class _Job:
     precision: str
     threads: int
     every: int
+    decode: DecodeChoice
     thumbnails: bool
     batch_size: int | None = None
     gpu: bool = False
@@ -62,6 +63,7 @@ def index_with_ray(
     precision: str = "fp32",
     batch_size: int | None = None,
     every: int = 1,
+    decode: DecodeChoice = "auto",
     thumbnails: bool = True,
     stop: threading.Event | None = None,
     on_progress: Callable[[IndexReport], None] = lambda _: None,
@@ -91,6 +93,7 @@ def index_with_ray(
         precision: Of the models.
         batch_size: See `PersonSearch.open`, of each worker.
         every: Of videos, every n-th frame is taken.
+        decode: What decodes videos, see `choose_decoder`.
         thumbnails: Whether to keep a small picture of each person.
         stop: When set, workers are ended; what they had not yet written is done next time.
         on_progress: Called after each task, with the report so far.
@@ -119,6 +122,7 @@ def index_with_ray(
             batch_size=batch_size,
             threads=cores,
             every=every,
+            decode=decode,
             thumbnails=thumbnails,
             gpu=backend == "auto" and gpus_per_worker > 0,
         )
@@ -223,6 +227,7 @@ class _Worker:
             sources,
             self._gallery,
             every=self._job.every,
+            decode=self._job.decode,
             thumbnails=self._job.thumbnails,
             latency=math.inf,
             optimise=False,

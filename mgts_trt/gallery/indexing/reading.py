@@ -18,13 +18,14 @@ from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.live_stream import LONGEST_WAIT
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import count_frames, video_frames
+from mgts_trt.gallery.indexing.video import Decoder, VideoFrame, count_frames, decode_on_cpu, video_frames
 from mgts_trt.gallery.retracking import is_tracked, retrack
 from mgts_trt.gallery.store import Gallery
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.pictures.decoding import decode_picture
 from mgts_trt.pictures.image import read_file
+from mgts_trt.runtime.cuda.picture import DevicePicture, on_host
 from mgts_trt.tracking.tracker import TrackerOptions
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
@@ -43,13 +44,18 @@ class Picture:
 
     Attributes:
         frame: What the gallery will know it by.
-        image: uint8 [H, W, 3], RGB.
+        image: uint8 [H, W, 3], RGB; in the GPU's memory where it was decoded there.
         damage: A sentence, if its file is damaged and `image` is what could be decoded.
     """
 
     frame: Frame
-    image: Image = field(repr=False)
+    image: Image | DevicePicture = field(repr=False)
     damage: str | None = None
+
+    @property
+    def pixels(self) -> Image:
+        """`image` in host memory; it is copied there once."""
+        return on_host(self.image)
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,14 @@ def _count_announced(source: Source, every: int) -> int:
     return len(range(0, count_frames(source.location), every))
 
 
-def read_files(sources: Sequence[Source], gallery: Gallery, channel: Channel[Read], *, every: int) -> None:
+def read_files(
+    sources: Sequence[Source],
+    gallery: Gallery,
+    channel: Channel[Read],
+    *,
+    every: int,
+    decode: Decoder = decode_on_cpu,
+) -> None:
     """Read pictures and videos, in order, but for what the gallery has.
 
     A file with another content than the gallery knows is read, and its old people are removed from the gallery. Those
@@ -140,6 +153,7 @@ def read_files(sources: Sequence[Source], gallery: Gallery, channel: Channel[Rea
         gallery: Is asked what it has.
         channel: Takes what is read; reading ends when it does.
         every: Of a video every n-th frame is read.
+        decode: What decodes videos.
 
     Raises:
         GalleryError: The gallery cannot be read.
@@ -149,7 +163,7 @@ def read_files(sources: Sequence[Source], gallery: Gallery, channel: Channel[Rea
         for kind, run in groupby(sources, key=lambda source: source.kind):
             items: Iterator[Read]
             if kind == "video":
-                items = (item for source in run for item in _read_video(source, gallery, every))
+                items = (item for source in run for item in _read_video(source, gallery, every, decode))
             else:
                 items = _read_pictures(run, gallery, pool, workers)
             if not all(channel.put(item) for item in items):
@@ -216,7 +230,7 @@ def ahead(pool: ThreadPoolExecutor, function: Callable[[_T], _R], items: Iterabl
         yield running.popleft().result()
 
 
-def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
+def _read_video(source: Source, gallery: Gallery, every: int, decode: Decoder) -> Iterator[Read]:
     try:
         sha256 = file_sha256(Path(source.location))
     except OSError as error:
@@ -236,7 +250,8 @@ def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
         yield Corrected(correct(gallery, [Frame(source.name, sha256=sha256, camera=source.camera)]))
     if length is None or not done.issuperset(range(0, length, every)):
         try:
-            length = yield from _decode_video(source, sha256, lambda number: not number % every and number not in done)
+            frames = video_frames(source.location, lambda number: not number % every and number not in done, decode)
+            length = yield from _pictures_of(source, sha256, frames)
         except SourceError as error:
             yield Failure(source.name, error)
             return
@@ -246,9 +261,8 @@ def _read_video(source: Source, gallery: Gallery, every: int) -> Iterator[Read]:
     yield Recounted(len(range(0, length, every)) - _count_announced(source, every))
 
 
-def _decode_video(source: Source, sha256: str, wanted: Callable[[int], bool]) -> Generator[Read, None, int]:
-    """The wanted frames; it returns how many there are. Raises `SourceError`, see `video_frames`."""
-    frames = video_frames(source.location, wanted)
+def _pictures_of(source: Source, sha256: str, frames: Generator[VideoFrame, None, int]) -> Generator[Read, None, int]:
+    """A video's frames; it returns how many there are. Raises `SourceError`, see `video_frames`."""
     while True:
         try:
             found = next(frames)

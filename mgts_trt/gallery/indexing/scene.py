@@ -15,6 +15,7 @@ from mgts_trt.gallery.indexing.video import opened_video, retrieve, video_frames
 from mgts_trt.gallery.tables import Person
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.pictures.image import read_image
+from mgts_trt.runtime.cuda.picture import on_host
 
 _REMEMBERED = 1000
 """Files whose digests are kept."""
@@ -115,7 +116,7 @@ def _video_scene(path: Path, person: Person, offset: int) -> Scene:
         if person.time is not None and (found := _seek(path, person.time, offset)) is not None:
             return Scene(found[0], number, found[1])
         for frame in video_frames(str(path), lambda each: each == number):
-            return Scene(frame.image, frame.number, frame.seconds)
+            return Scene(on_host(frame.image), frame.number, frame.seconds)
     raise SourceError(f"The video {person.source} has no frame {number}. Name an offset nearer to 0.")
 
 

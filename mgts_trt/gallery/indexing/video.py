@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from mgts_trt._typing import Image
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.container import read_structure
 from mgts_trt.pictures.decoding import silent_opencv
+from mgts_trt.runtime.cuda.picture import DevicePicture
 
 _LOST = 0.95
 """Of the frames a container announces: with fewer, a gap in its structure is taken for the reason."""
@@ -24,8 +26,27 @@ class VideoFrame(NamedTuple):
     """From 0."""
     seconds: float
     """From the start, by the container."""
-    image: Image
-    """uint8 [H, W, 3], RGB."""
+    image: Image | DevicePicture
+    """uint8 [H, W, 3], RGB; in the GPU's memory where it was decoded there."""
+
+
+class Decoded(NamedTuple):
+    """One frame, decoded and not yet fetched."""
+
+    seconds: float
+    """From the start, by the container."""
+    image: Callable[[], Image | DevicePicture | None]
+    """Fetches it, before the next frame is asked for; None where it cannot be decoded."""
+
+
+Decoder: TypeAlias = Callable[[cv2.VideoCapture, str], Iterator[Decoded]]
+"""All frames of a capture that was just opened, in order; it is told the path."""
+
+
+def decode_on_cpu(capture: cv2.VideoCapture, path: str) -> Iterator[Decoded]:
+    """Frames as FFmpeg decodes them, in host memory; see `Decoder`."""
+    while capture.grab():
+        yield Decoded(capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3, partial(retrieve, capture))
 
 
 def count_frames(path: str) -> int:
@@ -38,7 +59,9 @@ def count_frames(path: str) -> int:
         return _announced(capture)
 
 
-def video_frames(path: str, wanted: Callable[[int], bool]) -> Generator[VideoFrame, None, int]:
+def video_frames(
+    path: str, wanted: Callable[[int], bool], decode: Decoder = decode_on_cpu
+) -> Generator[VideoFrame, None, int]:
     """The wanted frames of a video file, in order; the generator returns how many there are, wanted or not.
 
     All frames are decoded, since seeking lands on other frames in some containers. The video ends where the decoder
@@ -47,16 +70,17 @@ def video_frames(path: str, wanted: Callable[[int], bool]) -> Generator[VideoFra
     Args:
         path: The file.
         wanted: Whether to give the frame of a number.
+        decode: What decodes it.
 
     Raises:
         SourceError: It is no video; or, after its last frame, the file is cut short or has gaps.
     """
     with opened_video(path) as capture:
         number, announced = 0, _announced(capture)
-        while capture.grab():
-            if wanted(number) and (image := retrieve(capture)) is not None:
+        for found in decode(capture, path):
+            if wanted(number) and (image := found.image()) is not None:
                 # Rounded, so that it is the same on all machines.
-                yield VideoFrame(number, round(capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3, 3), image)
+                yield VideoFrame(number, round(found.seconds, 3), image)
             number += 1
         structure = read_structure(path)
         if not number and structure.ends:

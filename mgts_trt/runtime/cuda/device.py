@@ -68,6 +68,11 @@ class DeviceLayer(ArrayDevice, Protocol):
         """Compute capability: `"sm_86"`."""
         ...
 
+    @property
+    def context(self) -> int:
+        """Address of the `CUcontext`, for libraries that ask for it."""
+        ...
+
     def available_memory(self) -> int | None:
         """Bytes that can still be allocated; None if that is not known.
 

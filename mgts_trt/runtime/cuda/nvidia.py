@@ -66,6 +66,13 @@ class CudaDevice(DeviceLayer):
         """See `DeviceLayer.sm`."""
         return self._sm
 
+    @property
+    def context(self) -> int:
+        """See `DeviceLayer.context`."""
+        self.make_current()
+        with cuda_errors("asking for the GPU's context"):
+            return int(self._driver("cuCtxGetCurrent"))
+
     def available_memory(self) -> int | None:
         """See `DeviceLayer.available_memory`."""
         self.make_current()

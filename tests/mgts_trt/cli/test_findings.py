@@ -1,4 +1,5 @@
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from mgts_trt.cli import findings as module
 from mgts_trt.cli import gpu_findings
 from mgts_trt.cli.finding import Finding, report
 from mgts_trt.cli.findings import examine
+from mgts_trt.errors import BackendError
+from mgts_trt.gallery.indexing import nvdec
 from mgts_trt.machine.gpus import Gpu
 from mgts_trt.plans.builder.build import build_plan
 from mgts_trt.plans.flavour import Flavour
@@ -84,6 +87,20 @@ def test_the_plan_of_memory(tmp_path, monkeypatch):
 def test_gpus_are_listed(monkeypatch):
     pretend(monkeypatch, Machine(gpu=A4000))
     assert of("GPU", examine()) == [Finding("GPU", "ok", "NVIDIA RTX A4000 (sm_86, 16 GiB), driver 550.54")]
+
+
+def test_what_decodes_videos_is_told_where_there_is_a_choice(monkeypatch):
+    def refuse():
+        raise BackendError("The package PyNvVideoCodec does not load.")
+
+    monkeypatch.setattr("mgts_trt.cli.findings.find_gpus", list)
+    assert list(module._video()) == []
+    monkeypatch.setattr("mgts_trt.cli.findings.find_gpus", lambda: [A4000])
+    monkeypatch.setattr(nvdec, "load_nvdec", lambda: SimpleNamespace(__version__="2.2.4"))
+    assert list(module._video()) == [Finding("video", "ok", "decoded on the GPU, by PyNvVideoCodec 2.2.4")]
+    monkeypatch.setattr(nvdec, "load_nvdec", refuse)
+    told = "decoded on the CPU: The package PyNvVideoCodec does not load."
+    assert list(module._video()) == [Finding("video", "info", told)]
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_whole_video_is_decoded_once(
         live = live_muxed(film)
         file.write_bytes(live if kind == "live" else sounding_first(live, 5000))
     sources, decoded, decode = find_sources([str(file)]), [], reading.video_frames
-    monkeypatch.setattr(reading, "video_frames", lambda path, wanted: (decoded.append(path), decode(path, wanted))[1])
+    monkeypatch.setattr(reading, "video_frames", lambda path, *rest: (decoded.append(path), decode(path, *rest))[1])
     report = index(search, sources, gallery, every=3)
     assert (report.frames, report.skipped, report.expected, report.failures) == (10, 0, 10, [])
     again = index(search, sources, gallery, every=3)
