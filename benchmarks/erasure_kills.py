@@ -26,6 +26,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -51,11 +52,9 @@ from mgts_trt.stages import Letterbox
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 KEPT, FORGOTTEN, OTHER, LATER = "/films/kept-one.mp4", "/films/forgotten.mp4", "/films/other-writer.mp4", "/later.jpg"
-OLD, NEW, CONTENT = "1f" * 32, "2e" * 32, "3d" * 32
-"""Hashes of the film to be forgotten before and after it was replaced, and of all others."""
+OLD, NEW, CONTENT = "1f" * 32, "2e" * 32, "3d" * 32  # of the forgotten before and after it was replaced; of all others
 SPACE = Space(model="mgts", weights="a" * 64, mode="box", gamma=1.3, patch=(256, 128), embedding=64, preset="edge")
 DAY = 86_400
-
 _SHIM = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -155,7 +154,7 @@ def sweep(folder: Path, runs: int, seed: int) -> KillReport:
 
 
 def _plan(report: KillReport, runs: int, chance: random.Random) -> Iterator[Run]:
-    """First every step of every action, killed and with a full disk; then moments by chance."""
+    """Every step of every action, killed and with a full disk; and every third run a moment or a size by chance."""
     clocks = (0, DAY, -DAY) if report.clocks else (0,)
     every = [
         Run(action, fault, at, chance.choice(clocks), chance.random() < 0.2)
@@ -164,11 +163,13 @@ def _plan(report: KillReport, runs: int, chance: random.Random) -> Iterator[Run]
         for at in range(len(names))
     ]
     chance.shuffle(every)
-    while len(every) < runs:
-        fault, action = chance.choice(("killed", "full", "moment", "short")), chance.choice(list(ACTIONS))
-        most = {"moment": 350, "short": 40_000}.get(fault, len(report.steps[action]))
-        every.append(Run(action, fault, chance.randrange(most), chance.choice(clocks), chance.random() < 0.2))
-    yield from every[:runs]
+    for number in range(runs):
+        if number % 3 and every:
+            yield every.pop()
+        else:
+            fault, action = chance.choice(("moment", "short")), chance.choice(list(ACTIONS))
+            at = chance.randrange(350 if fault == "moment" else 40_000)
+            yield Run(action, fault, at, chance.choice(clocks), chance.random() < 0.2)
 
 
 def _try(run: Run, root: Path) -> tuple[bool, str]:
@@ -177,8 +178,8 @@ def _try(run: Run, root: Path) -> tuple[bool, str]:
     if beside == 0:
         _run_here(lambda: _write_beside(root))
     status = _child(lambda: (_arm(run), ACTIONS[run.action](root)), None if run.fault != "moment" else run.at / 1000)
-    if beside:
-        _check(os.waitpid(beside, 0)[1], "the writer beside")
+    if beside and os.waitpid(beside, 0)[1]:
+        return True, "the writer beside failed"
     stopped = status != 0
     told = root.parent / "fault"
     told.write_text("")
@@ -353,7 +354,8 @@ def _run_here(task: Callable[[], object]) -> None:
     try:
         task()
         code = 0
-    except (GalleryError, OSError):
+    except (GalleryError, OSError) as error:
+        print(error, file=sys.stderr)
         code = 2
     except BaseException:
         traceback.print_exc()
@@ -383,10 +385,9 @@ def _with_clock(folder: Path) -> None:
 
 
 def _clock() -> "ctypes.c_long | None":
-    try:
+    with suppress(ValueError):
         return ctypes.c_long.in_dll(ctypes.CDLL(None), "mgts_clock_shift")
-    except ValueError:
-        return None
+    return None
 
 
 def _shift(seconds: int) -> None:

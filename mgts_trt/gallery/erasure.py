@@ -20,6 +20,7 @@ Whoever writes to the gallery next finishes what was cut off; see `mgts_trt.gall
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.intents import Intent
 from mgts_trt.gallery.disk.manifests import latest
 from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.gallery.disk.sweep import files_of, sweep
+from mgts_trt.gallery.disk.sweep import files_of, require_whole, roll_back, sweep
 from mgts_trt.gallery.disk.traces import Traces, picture_trace, unit_vectors, vector_traces
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.opened import Opened
@@ -137,18 +138,23 @@ def finish(gallery: Opened) -> bool:
         return False
     with explained("erase from", gallery.url), place.guard.alone():
         if place.folder is None:
-            for table in _tables(gallery).values():
-                _rewrite(table, None)
-                _clean_up_remote(table)
-            place.owes = False
+            for name, table in _tables(gallery).items():
+                _rewrite_remote(table, place.partly.get(name, set()))
+            place.owes, place.partly = False, {}
             return True
         intents.remove_leftovers(place)
         under_way = list(intents.read(place))
+        tables = _tables(gallery)
+        for name in tables:
+            roll_back(_folder(gallery, name), Checksums(place).read())
         for intent in under_way:
             _delete(gallery, intent)
-        tables = _tables(gallery)
         for name, table in tables.items():
-            _rewrite(table, _folder(gallery, name))
+            try:
+                _rewrite(table, _folder(gallery, name))
+            except (GalleryError, RuntimeError, OSError):
+                roll_back(_folder(gallery, name), Checksums(place).read())  # others are to read and write meanwhile
+                raise
         traces = Traces(trace for intent in under_way for trace in intent.traces)
         if left := _left(gallery, traces):
             for name, table in tables.items():
@@ -220,37 +226,40 @@ def _delete(gallery: Opened, intent: Intent) -> None:
         return
     for name, table in _tables(gallery).items():
         if condition := intent.conditions.get(name):
+            if gallery.place.folder is None:
+                gallery.place.partly.setdefault(name, set()).update(_fragments(table, condition))
             reached(f"delete {name}")
             retried(partial(table.delete, condition))
     intents.rows_gone(gallery.place, intent)
 
 
-def _rewrite(table: Any, folder: Path | None) -> None:
+def _rewrite(table: Any, folder: Path) -> None:
     """Move what lies beside deleted rows to other files, renew what holds them, and leave one version."""
-    if folder is None:
-        addresses = retried(table.search().select([table.schema.names[0]]).with_row_id(True).to_arrow)["_rowid"]
-        partly, known = sorted({int(address) >> _FRAGMENT_BITS for address in addresses.to_pylist()}), set[str]()
-    else:
-        before = latest(folder)
-        partly, known = list(before.deleted_in), set(before.indices)
-    if partly:
-        reached(f"rewrite {table.name}")
-        inside = (f"(_rowid >= {n << _FRAGMENT_BITS} AND _rowid < {(n + 1) << _FRAGMENT_BITS})" for n in partly)
-        retried(partial(table.update, where=" OR ".join(inside), values_sql={"source": "source"}))
+    before = latest(folder)
+    _move(table, before.deleted_in)
+    require_whole(folder)
     reached(f"update indices of {table.name}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        if folder is None:
-            for index in table.list_indices():
-                retried(partial(table.drop_index, index.name))
-        retried(table.optimize)
-    if folder is None:
-        return
+    retried(table.optimize)
     now = latest(folder).indices
-    for index_name in sorted({index for part, index in now.items() if part in known}):
+    for index_name in sorted({index for part, index in now.items() if part in before.indices}):
         reached(f"drop {table.name}.{index_name}")
         retried(partial(table.drop_index, index_name))
     _last_word(table, folder)
+
+
+def _move(table: Any, fragments: Collection[int]) -> None:
+    """Move all rows of fragments to others, so that nobody needs the files."""
+    if fragments:
+        reached(f"rewrite {table.name}")
+        ends = ((number << _FRAGMENT_BITS, (number + 1) << _FRAGMENT_BITS) for number in sorted(fragments))
+        inside = " OR ".join(f"(_rowid >= {first} AND _rowid < {end})" for first, end in ends)
+        retried(partial(table.update, where=inside, values_sql={"source": "source"}))
+
+
+def _fragments(table: Any, condition: str) -> set[int]:
+    """Numbers of the fragments that hold rows which fulfil a condition."""
+    query = table.search().where(condition).select([table.schema.names[0]]).with_row_id(True)
+    return {int(address) >> _FRAGMENT_BITS for address in retried(query.to_arrow)["_rowid"].to_pylist()}
 
 
 def _last_word(table: Any, folder: Path) -> None:
@@ -275,13 +284,15 @@ def _drop_indices(table: Any, left: list[Path]) -> None:
     _last_word(table, folder)
 
 
-def _clean_up_remote(table: Any) -> None:
-    from datetime import timedelta
-
+def _rewrite_remote(table: Any, fragments: Collection[int]) -> None:
+    """What `_rewrite` does, where files are not to be seen: LanceDB removes older versions, by the clock."""
+    _move(table, fragments)
+    retried(lambda: table.delete(_NOTHING))
+    for index in table.list_indices():
+        retried(partial(table.drop_index, index.name))
     with warnings.catch_warnings():
         # It warns of taking older versions away from other processes; those read again, see `retried`.
         warnings.simplefilter("ignore", UserWarning)
-        retried(lambda: table.delete(_NOTHING))
         retried(partial(table.optimize, cleanup_older_than=timedelta(0)))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mgts_trt.gallery.disk.manifests import Manifest, latest
 from mgts_trt.gallery.disk.place import Place
-from mgts_trt.gallery.disk.sweep import files_of
+from mgts_trt.gallery.disk.sweep import files_of, require_whole
 from mgts_trt.machine.files import file_sha256, replace_file
 
 _NAME = "checksums"
@@ -38,13 +38,14 @@ class Checksums:
         """List what the newest versions name and is not listed yet. For who writes, or is alone.
 
         Raises:
-            GalleryError: A manifest is damaged.
+            GalleryError: A manifest is damaged, or a file was cut short.
             OSError: The list cannot be written.
         """
         with self._lock:
             self.read()
             lines = []
             for table in self._place.tables():
+                require_whole(table)
                 for name, path in _named(table):
                     if name not in self._listed:
                         with suppress(FileNotFoundError):  # replaced meanwhile, by a newer version

@@ -18,6 +18,7 @@ class Place:
         looked: Whether this process has looked for erasures that another left half done.
         tombstones: What stays out because it was forgotten.
         owes: Whether it has deleted rows whose bytes are to be erased later.
+        partly: Of a gallery that is no folder: table → numbers of the fragments in which it has deleted rows.
     """
 
     def __init__(self, location: str) -> None:
@@ -25,6 +26,7 @@ class Place:
         self.guard = Guard(self.keeping)
         self.tombstones = Tombstones(self.keeping)
         self.looked, self.owes = False, False
+        self.partly: dict[str, set[int]] = {}
 
     @property
     def keeping(self) -> Path | None:

@@ -1,13 +1,16 @@
 """Files of tables that no version names: found, and removed."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.disk.manifests import FOLDERS, Manifest, latest, read_manifest, versions
 from mgts_trt.gallery.disk.steps import reached
+
+_MARK = b"LANC"
+"""With which each of LanceDB's files ends."""
 
 _HINT = "_versions/latest_version_hint.json"
 
@@ -46,6 +49,49 @@ def missing(table: Path) -> list[str]:
     return sorted(latest(table).files - there - folders - without_suffix - _told_inside(table))
 
 
+def cut_short(table: Path, manifest: Manifest) -> list[str]:
+    """Files of rows that a version names and that do not end as they should.
+
+    Where a disk is full, LanceDB may name what it could not write to its end.
+    """
+    found = []
+    for file in manifest.files:
+        if file.startswith("data/") and (table / file).exists():
+            with (table / file).open("rb") as opened:
+                opened.seek(max(0, (table / file).stat().st_size - len(_MARK)))
+                found += [file] if opened.read() != _MARK else []
+    return sorted(found)
+
+
+def require_whole(table: Path) -> None:
+    """Refuse a newest version that names a file which was cut short.
+
+    Raises:
+        GalleryError: It does, and says which.
+    """
+    if broken := cut_short(table, latest(table)):
+        raise GalleryError(
+            f"The file {table / broken[0]} was cut short: the disk is or was full. Make room, and repeat."
+        )
+
+
+def roll_back(table: Path, listed: Container[str]) -> None:
+    """Remove newest versions that name a file which was cut short. For who has the gallery alone.
+
+    Args:
+        table: Its folder.
+        listed: Files with checksums, as `table.lance/path`: a version among them was whole once, and stays.
+    """
+    found = versions(table)
+    for path in found[:-1]:
+        name = f"{table.name}/_versions/{path.name}"
+        if name in listed or not cut_short(table, read_manifest(path)):
+            return
+        (table / _HINT).unlink(missing_ok=True)  # it may name this version
+        path.unlink()
+        sync(path.parent)
+
+
 def sweep(table: Path, *, versions_too: bool) -> int:
     """Remove the files of a table that no version names; returns how many. For who has the gallery alone.
 
@@ -54,12 +100,13 @@ def sweep(table: Path, *, versions_too: bool) -> int:
         versions_too: Remove all versions but the newest, with what they alone name.
 
     Raises:
-        GalleryError: The newest version names a file that is not there. Then nothing was removed.
+        GalleryError: The newest version names a file that is not there, or was cut short. Then nothing was removed.
         OSError: A file cannot be removed.
     """
     newest = latest(table)
     if lost := missing(table):
         raise GalleryError(f"The file {table / lost[0]} is missing: the gallery is damaged. Restore it from a copy.")
+    require_whole(table)
     going = orphans(table, of=[newest] if versions_too else None)
     if versions_too and going:
         _let_reach_the_disk(table, newest)

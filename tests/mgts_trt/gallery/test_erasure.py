@@ -9,6 +9,7 @@ from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import Frame, Gallery, erasure, parse_filter, vector_index
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.disk import steps
+from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.erasure import erase
 from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.retracking import retrack
@@ -237,3 +238,17 @@ def test_a_correction_leaves_no_byte_of_what_was_told_before(gallery) -> None:
     gallery.optimise()
     assert held(gallery.url, [b"the-back-door"]) == []
     assert verify(gallery.url).clean
+
+
+def test_where_files_are_not_to_be_seen_lancedb_removes_them(gallery) -> None:
+    """As in a bucket: no journal, no locks."""
+    gallery.place = Place("s3://bucket/gallery")
+    secrets = traces(gallery, FORGOTTEN)
+    kept = {row for row in content(gallery) if row[1] != FORGOTTEN}
+    assert gallery.forget(FORGOTTEN) > 0
+    assert held(gallery.url, secrets) == []
+    assert set(content(gallery)) == kept
+    old = [secret for secret in traces(gallery, KEPT) if secret != KEPT.encode()]
+    assert gallery.remove_changed({KEPT: "1" * 64}) > 0
+    gallery.close()
+    assert held(gallery.url, old) == []

@@ -5,7 +5,7 @@ import pytest
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.disk.manifests import latest, versions
-from mgts_trt.gallery.disk.sweep import files_of, missing, orphans, sweep
+from mgts_trt.gallery.disk.sweep import files_of, missing, orphans, require_whole, roll_back, sweep
 from tests.helpers.stored_people import SPACE, contents, entry, expected
 
 pytest.importorskip("lancedb")
@@ -64,3 +64,23 @@ def test_nothing_goes_where_something_is_missing(gallery) -> None:
     with pytest.raises(GalleryError, match=lost.name):
         sweep(table, versions_too=True)
     assert set(files_of(table)) == before
+
+
+def test_a_version_whose_file_was_cut_short_is_taken_back(gallery) -> None:
+    """LanceDB commits one where the disk is full."""
+    table, listed = Path(gallery.url) / "people.lance", gallery.checksums.read().copy()
+    before = latest(table)
+    require_whole(table)
+    gallery.tables[0].update(where="true", values_sql={"source": "source"})
+    [new] = [name for name in latest(table).files - before.files if name.startswith("data/")]
+    (table / new).write_bytes((table / new).read_bytes()[:100])
+    with pytest.raises(GalleryError, match="cut short"):
+        require_whole(table)
+    with pytest.raises(GalleryError, match="cut short"):
+        sweep(table, versions_too=True)
+    roll_back(table, {f"people.lance/_versions/{latest(table).path.name}"})  # it was whole when it was listed
+    assert latest(table) != before
+    roll_back(table, listed)
+    assert latest(table) == before
+    with Gallery.open(gallery.url) as again:
+        assert contents(again) == expected(ENTRIES)
