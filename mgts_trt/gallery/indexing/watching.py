@@ -170,7 +170,7 @@ class _Watch:
             return "shows the same picture"
         if isinstance(end, Stalled):
             return f"brought no frame for {self._live.patience:g} s"
-        return f"broke after {self._new:,} frames"
+        return f"broke after {self._new:,} frames" if self._new else "sent no picture that can be read"
 
     def _note_end(self, why: str) -> None:
         self.end = f"It {why}"
@@ -265,5 +265,6 @@ def _lost(name: str, frames: int, attempts: int, what: str) -> SourceError:
             f"The stream {name} broke after {frames:,} frames in all, and could not be opened again in {tried}: it "
             f"{what}. Check the camera and the network, and run the command again."
         )
-    reason = what.partition(": ")[2]
+    opening, _, reason = what.partition("cannot be opened: ")
+    reason = f"it {what}" if opening else reason
     return SourceError(f"The stream {name} cannot be opened ({tried}): {reason}. Check the URL in a player.")

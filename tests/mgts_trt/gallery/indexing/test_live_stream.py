@@ -87,7 +87,7 @@ def test_a_resolution_that_changes_in_mid_stream(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_stall(transport: str) -> None:
     with rtsp_camera() as camera:
-        frames, end = read(stream_frames(camera.url, 0.5, transport), 10**6, lambda _: camera.stalled.set())
+        frames, end = read(stream_frames(camera.url, 1.0, transport), 10**6, lambda _: camera.stalled.set())
     assert frames
     assert isinstance(end, Stalled)
 

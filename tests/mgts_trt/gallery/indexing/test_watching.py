@@ -1,12 +1,13 @@
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -16,6 +17,7 @@ from mgts_trt.gallery.indexing import watching
 from mgts_trt.gallery.indexing.camera_metrics import CameraCollector
 from mgts_trt.gallery.indexing.cameras import Cameras, CameraState
 from mgts_trt.gallery.indexing.index import IndexReport, index
+from mgts_trt.gallery.indexing.live_stream import Broken, Stalled, StreamEnd
 from mgts_trt.gallery.indexing.reading import LiveOptions
 from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.gallery.indexing.stream_clock import StreamClock
@@ -302,6 +304,21 @@ def test_boxes_follow_a_resolution_that_changes(search: PersonSearch, gallery: G
         assert round(x1) % width == 0
         assert (round(y1), round(y2)) in {(0, 2 * width), (2 * width, 4 * width)}
         assert round(x2) <= 6 * width
+
+
+@pytest.mark.parametrize(
+    ("end", "told"), [(Broken(), "it sent no picture that can be read"), (Stalled(), "it brought no frame for 7 s")]
+)
+def test_a_stream_that_opens_and_shows_nothing(
+    watch, monkeypatch: pytest.MonkeyPatch, end: StreamEnd, told: str
+) -> None:
+    def nothing(*_: object) -> Generator[np.ndarray, None, StreamEnd]:
+        yield from ()
+        return end
+
+    monkeypatch.setattr(watching, "stream_frames", nothing)
+    report, _ = watch("rtsp://camera/1", patience=7.0)
+    assert f"The stream rtsp://camera/1 cannot be opened (3 attempts): {told}. Check" in str(report.failures[0].error)
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "Digest"])
