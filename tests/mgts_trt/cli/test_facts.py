@@ -42,7 +42,8 @@ def root(tiny, tmp_path):
     return shutil.copytree(tiny, tmp_path / "bundle")
 
 
-def shown(facts, width=120):
+def shown(facts, width=1000):
+    """What the report says; at a narrow width, where a line breaks depends on the length of the paths in it."""
     console = Console(width=width)
     with console.capture() as captured:
         console.print(facts_report(facts))
@@ -175,7 +176,7 @@ def test_the_plans_of_a_bundle(root):
     assert entries[broken.name].identity is None
     text = shown(facts)
     assert "99.5% fp16, 0.5% fp32" in text
-    assert "mgts.plan is missing" in " ".join(text.split())
+    assert "mgts.plan is missing" in text
 
 
 @pytest.mark.parametrize("name", ["", "plan.json", "mgts.plan"])
