@@ -43,11 +43,11 @@ class _Job:
     precision: str
     threads: int
     every: int
-    decode: DecodeChoice
     thumbnails: bool
     batch_size: int | None = None
     gpu: bool = False
     """Whether it has a GPU, and must use it whatever `backend` is chosen."""
+    decode: DecodeChoice = "auto"
 
 
 def index_with_ray(
