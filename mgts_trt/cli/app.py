@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mgts_trt.cli import keep_times
 from mgts_trt.cli.audit import audit_app
 from mgts_trt.cli.bench import bench
 from mgts_trt.cli.build import build
@@ -67,6 +68,8 @@ FIND, PROVE, BUILD = "Find people", "Measure and check", "Bundles and plans"
 _add(detect, "detect", FIND, "photos/ --out out")
 _add(search, "search", FIND, "--query photo.jpg@240,63,320,231 --gallery my-gallery --sheet sheet.jpg")
 _add(index, "index", FIND, "photos/ clip.mp4 --gallery my-gallery --camera door")
+for each in (keep_times.policy, keep_times.expire, keep_times.sync):
+    gallery_app.command(cls=Command)(each)
 gallery_app.add_typer(audit_app, name="audit")
 app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)
 _add(watch, "watch", FIND, "rtsp://camera/live --for photo.jpg@240,63,320,231 --likeness 0.6")

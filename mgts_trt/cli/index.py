@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
+from mgts_trt.cli.keep_times import apply_policy
 from mgts_trt.cli.options import (
     BackendOption,
     BundleOption,
@@ -165,6 +166,7 @@ def index(
         nullcontext() if metrics is None else exposed(cameras, metrics),
         told_beside(gallery, cameras.as_dicts) if any(source.kind == "stream" for source in found) else nullcontext(),
     ):
+        apply_policy(store)
         for source in recall or []:
             if not let_in(store, source):
                 warn(f"--recall {without_login(source)}: the gallery was not told to forget it.")

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, warn
+from mgts_trt.cli.keep_times import apply_policy
 from mgts_trt.cli.keys import KEYS_VARIABLE
 from mgts_trt.cli.options import (
     BackendOption,
@@ -20,6 +23,7 @@ from mgts_trt.cli.options import (
     ThreadsOption,
 )
 from mgts_trt.errors import AuditError, MgtsError
+from mgts_trt.machine.repeating import repeating
 
 if TYPE_CHECKING:
     from mgts_trt.access.audit_log import AuditLog
@@ -113,12 +117,16 @@ def serve(
             )
             notice_untrained(opened.manifest)
             try:
-                run(service, listener, keys=ring, proxy=proxy)
+                with nullcontext() if stored is None else repeating(partial(apply_policy, stored), _DAY, "expire"):
+                    run(service, listener, keys=ring, proxy=proxy)
             finally:
                 service.close()
     finally:
         if stored is not None:
             stored.close()
+
+
+_DAY = 86_400.0
 
 
 def _find_key(path: Path | None) -> str | None:

@@ -119,6 +119,55 @@ def test_what_was_forgotten_stays_out_until_it_is_recalled(run, bundle: Path, tm
     assert run("gallery", "verify", gallery)[0] == 0
 
 
+def test_people_are_kept_as_long_as_the_policy_says(run, bundle: Path, tmp_path: Path) -> None:
+    from mgts_trt.gallery import Entry, Frame, Gallery
+    from mgts_trt.runtime.pipeline import PersonSearch
+
+    folder, gallery = tmp_path / "in", tmp_path / "gallery"
+    write_scenes(folder, range(3))
+    assert run("index", "-b", bundle, folder, "-g", gallery)[0] == 0
+    assert run("gallery", "policy", gallery)[1] == "people are kept for ever"
+    code, _, err = run("gallery", "expire", gallery)
+    assert (code, "No policy is set" in err) == (2, True)
+    assert run("gallery", "policy", gallery, "--keep", "30d", "--keep-camera", "door=72h")[1] == (
+        "people are kept 30 d of camera door: 3 d"
+    )
+    with PersonSearch.open(bundle, mode="none", threads=1) as search, Gallery.open(gallery) as opened:
+        found = search(scene(0))
+        days = [time.time() - days * 86400 for days in (2, 4, 31)]
+        for number, seen in enumerate(days):
+            opened.add([Entry(Frame(f"{number}.jpg", sha256=str(number) * 64, time=seen, camera="door"), found)])
+        held = opened.count()
+    err = run("index", "-b", bundle, folder, "-g", gallery)[2]
+    assert re.search(rf"erased {2 * len(found)} (people|person) whose time was over", err)
+    assert run("gallery", "expire", gallery)[1] == "Erased 0 people whose time was over"
+    assert json.loads(run("gallery", "info", gallery, "--json", "-")[1])["people"] == held - 2 * len(found)
+    for words in (["--keep", "soon"], ["--keep", "0d"], ["--keep-camera", "door"], ["--keep-camera", "=3d"]):
+        code, _, err = run("gallery", "policy", gallery, *words)
+        assert (code, "Expected" in err) == (2, True)
+
+
+def test_what_has_gone_from_its_folder_goes(run, bundle: Path, tmp_path: Path) -> None:
+    folder, gallery = tmp_path / "in", tmp_path / "gallery"
+    write_scenes(folder, range(4))
+    assert run("index", "-b", bundle, folder, "-g", gallery)[0] == 0
+    (folder / "0002.png").unlink()
+    code, out, err = run("gallery", "sync", gallery, folder, "--dry-run")
+    assert (code, out) == (0, "1 of 4 sources have gone; nothing was erased")
+    assert "0002.png" in err
+    code, out, _ = run("gallery", "sync", gallery, folder)
+    assert (code, "of 1 sources that have gone; 3 are there" in out) == (0, True)
+    assert "0 of 3 sources have gone" in run("gallery", "sync", gallery, folder, "--dry-run")[1]
+    for path in folder.iterdir():
+        path.unlink()
+    code, _, err = run("gallery", "sync", gallery, folder)
+    assert (code, "say --all-gone" in err) == (2, True)
+    assert run("gallery", "sync", gallery, folder, "--all-gone")[0] == 0
+    assert json.loads(run("gallery", "info", gallery, "--json", "-")[1])["people"] == 0
+    code, _, err = run("gallery", "sync", gallery, tmp_path / "none")
+    assert (code, "Is its disk mounted" in err) == (2, True)
+
+
 def test_an_older_gallery_is_upgraded(run, bundle: Path, tmp_path: Path) -> None:
     from mgts_trt.gallery import Entry, Space
     from mgts_trt.runtime.pipeline import PersonSearch

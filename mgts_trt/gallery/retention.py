@@ -1,0 +1,159 @@
+"""How long a gallery keeps people, and what goes when that is over; and what goes since its file has gone."""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.erasure import Erased, erase
+from mgts_trt.gallery.lance import explained, retried
+from mgts_trt.gallery.opened import Opened
+from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTING, SIGHTINGS
+from mgts_trt.machine.files import replace_file
+
+_NAME = "policy"
+
+_CLOCK = 1e8
+"""Times from here on are of a clock (1973); earlier ones are seconds into a video."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long people are kept after they were seen, by the clock of their camera.
+
+    Attributes:
+        keep: Seconds; None for ever.
+        cameras: Camera → seconds, instead of `keep`.
+    """
+
+    keep: float | None = None
+    cameras: Mapping[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.keep is not None or bool(self.cameras)
+
+
+def read_policy(gallery: Opened) -> Policy:
+    """What was set; nothing in a gallery that is no folder.
+
+    Raises:
+        GalleryError: The file is damaged.
+    """
+    path = _path(gallery)
+    if path is None or not path.exists():
+        return Policy()
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        keep = None if told["keep"] is None else float(told["keep"])
+        return Policy(keep, {str(name): float(seconds) for name, seconds in told["cameras"].items()})
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise GalleryError(f"The file {path} tells how long people are kept, and is damaged. Set it anew.") from error
+
+
+def set_policy(gallery: Opened, policy: Policy) -> None:
+    """Keep people so long from now on; `expire` does it.
+
+    Raises:
+        GalleryError: It cannot be written, or the gallery is in a bucket, whose own rules cannot be relied on for it.
+    """
+    path = _path(gallery)
+    if path is None:
+        raise GalleryError(f"The gallery {gallery.url} is no folder, and keeps no policy. Call expire with one.")
+    with explained("write to", gallery.url):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        with replace_file(path, sync=True) as temporary:
+            temporary.write_text(json.dumps({"keep": policy.keep, "cameras": dict(policy.cameras)}), encoding="utf-8")
+
+
+def expire(gallery: Opened, policy: Policy | None = None, *, now: float | None = None) -> Erased:
+    """Erase people whose time is over, as `forget` does, but that they may come again.
+
+    A sighting goes as a whole, when its last frame is too old. People in files of which no clock is known stay: they
+    follow their files, see `vanished`.
+
+    Args:
+        gallery: Which.
+        policy: By default that which was set.
+        now: Unix seconds.
+
+    Raises:
+        GalleryError: See `erase`.
+    """
+    policy, now = read_policy(gallery) if policy is None else policy, time.time() if now is None else now
+    if not policy:
+        return Erased(0, 0, 0)
+    people, _ = gallery.tables
+    over = _over(policy, "time", now)
+    conditions = {PEOPLE: over, FRAMES: over}
+    if gallery.sightings is not None:
+        with explained("read", gallery.url):
+            # Of sightings that go on, people and frames stay.
+            last = _over(policy, "last_time", now)
+            open_ = gallery.sightings.search().where(f"({_over(policy, 'first_time', now)}) AND NOT ({last})")
+            names = retried(open_.select(["id"]).to_arrow)["id"].to_pylist()
+            if names:
+                stay = f"{SIGHTING} IN ({_listed(names)})"
+                keys = retried(people.search().where(stay).select(["frame"]).to_arrow)["frame"].unique().to_pylist()
+                conditions[PEOPLE] = f"({over}) AND ({SIGHTING} IS NULL OR NOT ({stay}))"
+                conditions[FRAMES] = f"({over}) AND key NOT IN ({_listed(keys)})" if keys else over
+            conditions[SIGHTINGS] = last
+    return erase(gallery, conditions, "expire")
+
+
+def vanished(gallery: Opened, folders: Sequence[str | Path]) -> tuple[list[str], int]:
+    """Sources below some folders whose files are not there, and how many sources there are below them.
+
+    Args:
+        gallery: Which.
+        folders: They must exist: of a disk that is not mounted, all files would seem to have gone.
+
+    Raises:
+        GalleryError: A folder is not there, or the gallery cannot be read.
+    """
+    roots = [os.path.abspath(folder) for folder in folders]
+    for root in roots:
+        if not os.path.isdir(root):
+            raise GalleryError(f"There is no folder {root}. Is its disk mounted? Name folders that were indexed.")
+    with explained("read", gallery.url):
+        names = {
+            name
+            for table in gallery.tables
+            for name in retried(table.search().select(["source"]).to_arrow)["source"].unique().to_pylist()
+        }
+    below = sorted(name for name in names if any(name.startswith(os.path.join(root, "")) for root in roots))
+    return [name for name in below if not os.path.lexists(name)], len(below)
+
+
+def erase_sources(gallery: Opened, sources: Sequence[str], reason: str) -> Erased:
+    """Erase all that some sources brought; indexed again, they come back.
+
+    Raises:
+        GalleryError: See `erase`.
+    """
+    if not sources:
+        return Erased(0, 0, 0)
+    condition = f"source IN ({_listed(sources)})"
+    return erase(gallery, dict.fromkeys((FRAMES, SIGHTINGS, PEOPLE), condition), reason)
+
+
+def _over(policy: Policy, column: str, now: float) -> str:
+    """SQL that holds for what is too old by a column of times."""
+    parts = [
+        f"(camera = {_listed([name])} AND {column} < {now - seconds!r})" for name, seconds in policy.cameras.items()
+    ]
+    if policy.keep is not None:
+        others = f"(camera IS NULL OR camera NOT IN ({_listed(policy.cameras)}))" if policy.cameras else "TRUE"
+        parts.append(f"({others} AND {column} < {now - policy.keep!r})")
+    return f"{column} > {_CLOCK!r} AND ({' OR '.join(parts)})"
+
+
+def _listed(texts: Any) -> str:
+    return ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
+
+
+def _path(gallery: Opened) -> Path | None:
+    return None if gallery.place.keeping is None else gallery.place.keeping / _NAME
