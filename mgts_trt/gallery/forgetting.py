@@ -7,6 +7,7 @@ from mgts_trt.gallery.erasure import Erased
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.opened import Opened
 from mgts_trt.gallery.source_names import readings
+from mgts_trt.gallery.watched import forget_killed
 from mgts_trt.gallery.writing import finish
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.urls import without_login
@@ -30,7 +31,9 @@ def forget(gallery: Opened, source: str) -> Erased:
         for table in (*gallery.tables, *([] if gallery.sightings is None else [gallery.sightings])):
             query = table.search().where(conditions[table.name]).select(["sha256"])
             contents |= set(retried(query.to_arrow)["sha256"].to_pylist())
-    return erasure.erase(gallery, conditions, "forget", keep_out=(without_login(source), contents))
+    erased = erasure.erase(gallery, conditions, "forget", keep_out=(without_login(source), contents))
+    forget_killed(gallery.url)  # they tell the addresses of streams
+    return erased
 
 
 def recall(gallery: Opened, source: str) -> int:

@@ -104,6 +104,14 @@ def test_what_changed_takes_its_sightings_along(gallery) -> None:
     agree(gallery, FORGOTTEN)
 
 
+def test_what_a_killed_process_told_of_streams_goes_too(gallery) -> None:
+    told = Path(gallery.url) / "watched" / "1-ab.json"
+    told.parent.mkdir()
+    told.write_text(f'[{{"source": "{FORGOTTEN}"}}]')
+    gallery.forget(FORGOTTEN)
+    assert not told.exists()
+
+
 def stop_at(monkeypatch, name: str, error: BaseException) -> None:
     def on_step(step: str) -> None:
         if step == name:

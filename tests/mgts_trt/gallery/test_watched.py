@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mgts_trt.gallery.watched import is_watched, told_beside, watched
+from mgts_trt.gallery.watched import forget_killed, is_watched, told_beside, watched
 from tests.helpers.paths import ROOT
 
 DOOR, YARD = (
@@ -39,6 +39,9 @@ def test_who_was_killed_is_told_from_who_is_at_work(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     assert [(each.state, each.running) for each in watched(tmp_path)] == [(DOOR, False)]
     assert not is_watched(tmp_path, DOOR["source"])
+    with told_beside(tmp_path, lambda: [DOOR]):
+        forget_killed(tmp_path)
+        assert [each.running for each in watched(tmp_path)] == [True]
     with told_beside(tmp_path, lambda: [YARD]):
         assert [each.state for each in watched(tmp_path)] == [YARD]
 
