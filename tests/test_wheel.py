@@ -150,6 +150,7 @@ def test_the_other_holds_a_bundle_and_nothing_else(wheels: Path) -> None:
 
 def test_the_base_install_hides_all_extras() -> None:
     names = {"cuda-bindings": "cuda", "cuda-core": "cuda", "paho-mqtt": "paho", "pillow": "PIL"}
+    names["pynvvideocodec"] = "PyNvVideoCodec"
     names |= {"nvidia-cuda-nvrtc": "nvidia", "nvidia-cuda-nvrtc-cu12": "nvidia"}
     names |= {f"tensorrt-{cuda}": "tensorrt" for cuda in ("cu12", "cu13")}
     names |= {f"tensorrt-rtx-{cuda}": "tensorrt_rtx" for cuda in ("cu12", "cu13")}

@@ -93,7 +93,7 @@ def _read_video(each: Input, every: int, given_up: Container[str], decode: Decod
             if each.key in given_up:
                 break
             read += 1
-            yield Picture(Frame(each.key, found.number, time=found.seconds), found.image)
+            yield Picture(Frame(each.key, found.number, time=found.seconds, cut=found.cut), found.image)
     except SourceError as error:
         yield Failure(each.key, error)
     except MemoryError:

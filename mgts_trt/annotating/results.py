@@ -130,6 +130,8 @@ class Film:
         seconds = frame.time if frame.time is not None else float(frame.number)
         tracks = None
         if self._tracker is not None:
+            if frame.cut:
+                self._tracker.finish()
             tracks = [int(track) for track in self._tracker.update(seconds, people).tracks]
         alone: int | None = None
         if self._blurring is not None:

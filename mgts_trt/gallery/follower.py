@@ -14,7 +14,8 @@ _RATE = 25.0
 class Follower:
     """Follows a video, or a live stream.
 
-    Boxes, scores, embeddings, times and their order alone decide: what a gallery stored gives the same sightings again.
+    Boxes, scores, embeddings, times, cuts and their order alone decide: what a gallery stored gives the same sightings
+    again.
 
     Args:
         options: Of the tracker; its patience is the silence that ends a sighting.
@@ -38,6 +39,8 @@ class Follower:
     def follow(self, frame: Frame, people: People) -> list[str]:
         """The ids of the sightings that the people of the next frame belong to: one each, in their order."""
         time = frame.number / _RATE if frame.time is None else frame.time
+        if frame.cut:
+            self._close(self._tracker.finish())
         tracks, ended = self._tracker.update(time, people)
         self._close(ended)
         self.frames += 1

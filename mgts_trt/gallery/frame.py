@@ -17,6 +17,7 @@ class Frame:
         sha256: Of the file; empty for a live stream.
         time: Seconds from the start of a video; Unix seconds in a live stream; None where unknown.
         camera: A name of the camera, if there is one.
+        cut: Whether it begins another scene of its video than the frame that was read before it.
     """
 
     source: str
@@ -24,6 +25,7 @@ class Frame:
     sha256: str = ""
     time: float | None = None
     camera: str | None = None
+    cut: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", without_login(self.source))

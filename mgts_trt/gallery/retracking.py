@@ -15,6 +15,7 @@ from mgts_trt.gallery.gathering import Gathering, Row, qualities
 from mgts_trt.gallery.lance import explained, merge_by, retried
 from mgts_trt.gallery.tables import (
     ABOUT,
+    CUT,
     SIGHTING,
     TRACKED,
     Person,
@@ -179,7 +180,9 @@ def _frames_in_order(
         whole = whole & (col("time") >= lit(since))
     columns = ["key", "source", "number", "time", "camera", "sha256", "people"]
     stored = retried(frames.search().where(whole).select(columns).to_arrow)
-    told = {row.pop("key"): Frame(**row) for row in stored.to_pylist() if row.pop("people") >= 0}
+    all_rows = stored.to_pylist()
+    cuts = {row["number"] for row in all_rows if row["people"] == CUT}
+    told = {row.pop("key"): Frame(**row, cut=row["number"] in cuts) for row in all_rows if row.pop("people") >= 0}
     keys = sorted(told, key=lambda key: _order(told[key]))
     starts = [getattr(told[key], place) for key in keys[::_CHUNK]]
     at = 0

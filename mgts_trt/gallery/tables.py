@@ -31,8 +31,8 @@ PEOPLE, FRAMES, SIGHTINGS = "people", "frames", "sightings"
 SIGHTING = "sighting"
 """Column of `people`: the id of the sighting a row belongs to; null of people in photos."""
 
-ENDED, TRACKED = -1, -2
-"""People that rows of `frames` tell that are no frames: see `end_row` and `tracked_row`."""
+ENDED, TRACKED, CUT = -1, -2, -3
+"""People that rows of `frames` tell that are no frames: see `end_row`, `tracked_row` and `_cut_row`."""
 
 ABOUT = ("id", "source", "number", "time", "camera", "sha256", "box", "score", "thumbnail")
 """Columns of `people` that make a `Person`."""
@@ -199,7 +199,14 @@ def frame_rows(entries: Mapping[str, Entry]) -> "pa.Table":
         }
         for key, entry in entries.items()
     ]
+    rows += [_cut_row(entry.frame) for entry in entries.values() if entry.frame.cut]
     return pa.Table.from_pylist(rows, schema=frames_schema())
+
+
+def _cut_row(frame: Frame) -> dict[str, Any]:
+    """That a frame begins another scene of its video: sightings made anew from the rows end there again."""
+    key = Frame(frame.source, CUT - frame.number, frame.sha256).key
+    return {"key": key, "source": frame.source, "number": frame.number, "sha256": frame.sha256, "people": CUT}
 
 
 def end_row(source: str, sha256: str, frames: int) -> "pa.Table":

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -250,8 +250,9 @@ def _read_video(source: Source, gallery: Gallery, every: int, decode: Decoder) -
         yield Corrected(correct(gallery, [Frame(source.name, sha256=sha256, camera=source.camera)]))
     if length is None or not done.issuperset(range(0, length, every)):
         try:
-            frames = video_frames(source.location, lambda number: not number % every and number not in done, decode)
-            length = yield from _pictures_of(source, sha256, frames)
+            # Those that are done, too: a cut shows beside the frame before.
+            frames = video_frames(source.location, lambda number: not number % every, decode)
+            length = yield from _pictures_of(source, sha256, frames, done)
         except SourceError as error:
             yield Failure(source.name, error)
             return
@@ -261,11 +262,15 @@ def _read_video(source: Source, gallery: Gallery, every: int, decode: Decoder) -
     yield Recounted(len(range(0, length, every)) - _count_announced(source, every))
 
 
-def _pictures_of(source: Source, sha256: str, frames: Generator[VideoFrame, None, int]) -> Generator[Read, None, int]:
-    """A video's frames; it returns how many there are. Raises `SourceError`, see `video_frames`."""
+def _pictures_of(
+    source: Source, sha256: str, frames: Generator[VideoFrame, None, int], done: Collection[int]
+) -> Generator[Read, None, int]:
+    """A video's frames that are not done; it returns how many there are. Raises `SourceError`, see `video_frames`."""
     while True:
         try:
             found = next(frames)
         except StopIteration as end:
             return int(end.value)
-        yield Picture(Frame(source.name, found.number, sha256, found.seconds, source.camera), found.image)
+        if found.number not in done:
+            frame = Frame(source.name, found.number, sha256, found.seconds, source.camera, found.cut)
+            yield Picture(frame, found.image)

@@ -14,6 +14,7 @@ from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.container import read_structure
 from mgts_trt.pictures.decoding import silent_opencv
 from mgts_trt.runtime.cuda.picture import DevicePicture
+from mgts_trt.tracking.cuts import Look
 
 _LOST = 0.95
 """Of the frames a container announces: with fewer, a gap in its structure is taken for the reason."""
@@ -28,6 +29,8 @@ class VideoFrame(NamedTuple):
     """From the start, by the container."""
     image: Image | DevicePicture
     """uint8 [H, W, 3], RGB; in the GPU's memory where it was decoded there."""
+    cut: bool = False
+    """Whether another scene began since the frame given before; not told of frames in the GPU's memory."""
 
 
 class Decoded(NamedTuple):
@@ -77,10 +80,13 @@ def video_frames(
     """
     with opened_video(path) as capture:
         number, announced = 0, _announced(capture)
+        look: Look | None = None
         for found in decode(capture, path):
             if wanted(number) and (image := found.image()) is not None:
+                before, look = look, None if isinstance(image, DevicePicture) else Look(image)
+                cut = look is not None and before is not None and look.is_cut_from(before)
                 # Rounded, so that it is the same on all machines.
-                yield VideoFrame(number, round(found.seconds, 3), image)
+                yield VideoFrame(number, round(found.seconds, 3), image, cut)
             number += 1
         structure = read_structure(path)
         if not number and structure.ends:

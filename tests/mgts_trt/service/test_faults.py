@@ -20,7 +20,7 @@ def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:
     """`POST /detect` to a service whose pipeline is `run`."""
     metrics = Metrics(mode="net", backend="none", waiting=lambda: 0, running=lambda: 0)
     limits = Limits(seconds=seconds)
-    service = SimpleNamespace(limits=limits, turnstile=Turnstile(), metrics=metrics, run=run)
+    service = SimpleNamespace(limits=limits, turnstile=Turnstile(), metrics=metrics, run=run, audit=None)
 
     async def post() -> httpx.Response:
         transport = httpx.ASGITransport(make_app(service))

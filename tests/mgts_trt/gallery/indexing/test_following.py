@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from mgts_trt.gallery import Gallery, Sighting, store
@@ -12,6 +13,8 @@ from mgts_trt.gallery.indexing.reading import LiveOptions
 from mgts_trt.gallery.indexing.sources import find_sources
 from mgts_trt.gallery.retracking import retrack
 from mgts_trt.gallery.sightings import frames_of, search_sightings, sightings_of
+from mgts_trt.gallery.verifying import verify
+from mgts_trt.machine.files import file_sha256
 from mgts_trt.runtime.pipeline import PersonSearch
 from tests.helpers.camera_scenes import camera, scene, write_scenes
 from tests.helpers.stored_people import SPACE, content, entry
@@ -20,6 +23,8 @@ from tests.helpers.walkers import agree, sightings_held, stored_in_batches, walk
 pytest.importorskip("lancedb")
 
 STREAM = "rtsp://camera/1"
+ALONE = 11
+"""Of a scene with one person."""
 
 
 def write_still(path: Path, seeds: list[int], each: int) -> None:
@@ -69,6 +74,45 @@ def test_interrupted_and_of_other_steps_it_ends_the_same(
     with Gallery.create(tmp_path / "at once", gallery.space) as other:
         index(search, sources, other)
         assert sightings_held(other) == sightings_held(gallery)
+
+
+def write_cut(path: Path, background: tuple[int, int, int]) -> None:
+    """Somebody for ten frames, and then, one step aside, ten more: before a wall of this colour."""
+    image = scene(ALONE)
+    aside = np.roll(image, 16, axis=1)
+    aside = np.where(aside.min(axis=2, keepdims=True) >= 190, aside, np.uint8(background))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
+    for picture in [image] * 10 + [aside] * 10:
+        writer.write(picture[..., ::-1])
+    writer.release()
+
+
+def _index_some(search: PersonSearch, sources: list, gallery: Gallery) -> None:
+    stop = threading.Event()
+    index(search, sources, gallery, batch=2, stop=stop, on_progress=lambda now: now.frames >= 4 and stop.set())
+
+
+def test_a_cut_ends_all_sightings_however_often_it_is_interrupted(
+    search: PersonSearch, gallery: Gallery, tmp_path: Path
+) -> None:
+    for name, background in (("one.avi", (60, 60, 60)), ("cut.avi", (20, 110, 20))):
+        write_cut(tmp_path / name, background)
+    sources = find_sources([str(tmp_path / "one.avi"), str(tmp_path / "cut.avi")])
+    for frames in (13, 24, 33):
+        _index_some(search, sources, gallery)
+        assert gallery.summary().frames < frames
+    index(search, sources, gallery)
+    assert gallery.summary().frames == 40
+    for source, spans in ((sources[0].name, [(0, 19)]), (sources[1].name, [(0, 9), (10, 19)])):
+        agree(gallery, source)
+        assert [(each.first, each.last) for each in sightings_of(gallery).sightings if each.source == source] == spans
+    before = sightings_held(gallery)
+    retrack(gallery, sources[1].name, file_sha256(tmp_path / "cut.avi"))
+    assert sightings_held(gallery) == before
+    with Gallery.create(tmp_path / "at once", gallery.space) as other:
+        index(search, sources, other)
+        assert sightings_held(other) == before
+        assert verify(other.url).clean
 
 
 def test_cut_off_after_the_last_frame_it_is_made_good_next_time(
