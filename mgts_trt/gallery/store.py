@@ -40,7 +40,7 @@ from mgts_trt.gallery.tables import (
     sighting_rows,
     sightings_schema,
 )
-from mgts_trt.gallery.writing import finish, logger, warn, writing
+from mgts_trt.gallery.writing import finish, logger, renew_checksums, warn, writing
 from mgts_trt.machine.files import place_kind
 from mgts_trt.urls import without_login
 
@@ -206,10 +206,7 @@ class Gallery:
             return set(retried(query.to_arrow)["key"].to_pylist())
 
     def frames_done(self, source: str, sha256: str) -> tuple[set[int], int | None]:
-        """Of a video with this content: the numbers of the frames that are done, and how many it has.
-
-        The latter is None until `end_video` has told it.
-        """
+        """Of a video with this content: the frames that are done, and how many it has, None until `end_video` told."""
         among = _is_in("source", [without_login(source)]) & _is_in("sha256", [sha256])
         with explained("read", self.url):
             rows = retried(self._frames.search().where(among).select(["number", "people"]).to_arrow)
@@ -307,6 +304,7 @@ class Gallery:
         with writing(self, "optimise"):
             reached("optimise")
             retried(lambda: vector_index.optimise(*self.tables, self._sightings))
+        renew_checksums(self)
 
     def count(self, where: Filter | None = None) -> int:
         """How many people there are, or it holds for; quicker than the whole summary."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mgts_trt.gallery import erasure
 from mgts_trt.gallery.disk import intents
@@ -67,6 +67,13 @@ def finish(gallery: Opened) -> bool:
     except erasure.TracesLeftError as error:
         logger.error("%s", error)
         return True
+
+
+def renew_checksums(gallery: Opened) -> None:
+    """Leave files that have gone out of the list of checksums, or it grows for ever; where somebody writes, later."""
+    with suppress(OSError), gallery.place.guard.alone(wait=False) as alone:  # or the file system knows no locks
+        if alone and gallery.place.folder is not None:
+            gallery.checksums.renew()
 
 
 def warn(gallery: Opened) -> None:

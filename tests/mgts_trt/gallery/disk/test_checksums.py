@@ -1,8 +1,9 @@
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from mgts_trt.gallery import Gallery
+from mgts_trt.gallery import Gallery, vector_index
 from mgts_trt.gallery.disk.checksums import Checksums, damaged
 from mgts_trt.gallery.disk.place import Place
 from tests.helpers.stored_people import SPACE, entry
@@ -55,3 +56,19 @@ def test_of_what_is_gone_nothing_is_kept(place) -> None:
         gallery.add([entry(9)])
     assert damaged(place).files == []
     assert damaged(place).unlisted == 0
+
+
+def test_the_list_does_not_grow_for_ever(place, monkeypatch) -> None:
+    monkeypatch.setattr(vector_index, "_KEEP", timedelta(0))
+    with Gallery.open(place.folder) as gallery:
+        for number in range(8, 20):
+            gallery.add([entry(number)])
+        before = len(Checksums(place).read())
+        gallery.optimise()
+        after = Checksums(place).read()
+        assert len(after) < before / 3
+        assert all((place.folder / name).exists() for name in after)
+        with place.guard.shared():  # somebody else, by another lock
+            gallery.add([entry(20)])
+        assert gallery.checksums.read() == Checksums(place).read()
+    assert (damaged(place).files, damaged(place).unlisted) == ([], 0)
