@@ -42,6 +42,7 @@ from mgts_trt.gallery.tables import (
 )
 from mgts_trt.gallery.writing import finish, logger, renew_checksums, warn, writing
 from mgts_trt.machine.files import place_kind
+from mgts_trt.machine.main_memory import give_back
 from mgts_trt.urls import without_login
 
 
@@ -305,6 +306,7 @@ class Gallery:
             reached("optimise")
             retried(lambda: vector_index.optimise(*self.tables, self._sightings))
         renew_checksums(self)
+        give_back()  # a process that indexes for days would keep what each merge of files took
 
     def count(self, where: Filter | None = None) -> int:
         """How many people there are, or it holds for; quicker than the whole summary."""

@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 
 from mgts_trt.machine import main_memory as memory
+from tests.helpers.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -22,3 +26,37 @@ def test_available_memory(tmp_path, monkeypatch, text, expected):
 
 def test_of_this_machine():
     assert memory.available_memory() > 1 << 20
+
+
+_RETURNED = """
+import ctypes, numpy as np
+from pathlib import Path
+from mgts_trt.machine.main_memory import give_back
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) >> 8  # MiB
+
+pieces = [ctypes.create_string_buffer(60_000) for _ in range(5_000)]
+for piece in pieces:
+    ctypes.memset(piece, 1, 60_000)
+kept, full = pieces[::50], resident()
+pieces.clear()
+before = resident()
+give_back()
+print(full, before, resident())
+"""
+
+
+def test_what_was_freed_goes_back() -> None:
+    done = subprocess.run([sys.executable, "-c", _RETURNED], cwd=ROOT, capture_output=True, text=True, check=True)
+    full, before, after = map(int, done.stdout.split())
+    assert before > full - 100, "glibc keeps pieces between those in use"
+    assert after < full - 200
+
+
+def test_another_c_library(monkeypatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", missing)
+    memory.give_back()
