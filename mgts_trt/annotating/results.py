@@ -130,9 +130,7 @@ class Film:
         seconds = frame.time if frame.time is not None else float(frame.number)
         tracks = None
         if self._tracker is not None:
-            if frame.cut:
-                self._tracker.finish()
-            tracks = [int(track) for track in self._tracker.update(seconds, people).tracks]
+            tracks = [int(track) for track in self._tracker.update(seconds, people, cut=frame.cut).tracks]
         alone: int | None = None
         if self._blurring is not None:
             image, alone = self._blurring.hide(picture.pixels, people, seconds, tracks)

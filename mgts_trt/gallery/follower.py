@@ -39,9 +39,7 @@ class Follower:
     def follow(self, frame: Frame, people: People) -> list[str]:
         """The ids of the sightings that the people of the next frame belong to: one each, in their order."""
         time = frame.number / _RATE if frame.time is None else frame.time
-        if frame.cut:
-            self._close(self._tracker.finish())
-        tracks, ended = self._tracker.update(time, people)
+        tracks, ended = self._tracker.update(time, people, cut=frame.cut)
         self._close(ended)
         self.frames += 1
         good = qualities(people.boxes, people.scores)

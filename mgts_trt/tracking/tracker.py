@@ -52,7 +52,8 @@ class Update(NamedTuple):
     tracks: NDArray[np.int64]
     """[N]: the track of each person, from 0, never used again, no two of a frame the same."""
     ended: list[int]
-    """The tracks that ended by now, ascending: nobody of theirs was seen for longer than `TrackerOptions.patience`."""
+    """The tracks that ended by now, ascending: at a cut, or since nobody of theirs was seen for longer than
+    `TrackerOptions.patience`."""
 
 
 _MOMENT = 2.0
@@ -100,23 +101,25 @@ class Tracker:
         self._clock = 0.0
         """The time that never goes back: the one given, and `_ahead`."""
 
-    def update(self, time: float, people: People) -> Update:
+    def update(self, time: float, people: People, *, cut: bool = False) -> Update:
         """Name the track of everybody in the next frame.
 
         Args:
             time: Seconds, of any origin. Where it goes back, a gap is taken to lie between: appearance has to find
                 whoever is still there.
             people: N of them. With nobody, it tells which tracks ended by now.
+            cut: Whether the frame begins another scene: all tracks end before it.
 
         Raises:
             MgtsError: The time is not finite, or the embeddings are not of the length of those before.
         """
         if not np.isfinite(time):
             raise MgtsError(f"The time of a frame is a number of seconds, got {time}.")
+        before = self.finish() if cut else []
         if self._time is not None and time < self._time:
             self._ahead += self._time - time + min(_GAP, self.options.patience)
         self._time, self._clock = time, time + self._ahead
-        ended = self._end_silent()
+        ended = before + self._end_silent()
         if len(people) == 0:
             return Update(np.zeros(0, np.int64), ended)
         looks = np.asarray(people.embeddings, np.float64)

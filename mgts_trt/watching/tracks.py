@@ -40,10 +40,7 @@ class Tracks:
         if kind == "picture":
             return []
         followed = self._of(frame.source, kind)
-        if frame.cut:
-            followed.tracker.finish()
-            followed.names.clear()
-        tracks, ended = followed.tracker.update(frame.time or 0.0, people)
+        tracks, ended = followed.tracker.update(frame.time or 0.0, people, cut=frame.cut)
         for track in ended:
             del followed.names[track]
         return [
