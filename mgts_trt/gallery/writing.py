@@ -30,9 +30,10 @@ def writing(gallery: Opened, doing: str = "write to") -> Iterator[None]:
     """
     with explained(doing, gallery.url):
         tidy(gallery)
+        inside = gallery.place.guard.held
         with gallery.place.guard.shared():
             yield
-            if gallery.place.folder is not None:
+            if gallery.place.folder is not None and not inside:
                 reached("record checksums")
                 gallery.checksums.record()
 
