@@ -43,7 +43,7 @@ from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import Entry, Frame, Gallery, Sighting, Space, vector_index
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.disk import steps
-from mgts_trt.gallery.erasure import erase, of_source
+from mgts_trt.gallery.erasure import erase, of_sources
 from mgts_trt.gallery.sighting import sighting_id
 from mgts_trt.gallery.tables import person_id
 from mgts_trt.gallery.verifying import verify
@@ -240,7 +240,7 @@ def _forget(root: Path) -> None:
 def _index(root: Path) -> None:
     entries, sightings = _film(FORGOTTEN, OLD)
     with Gallery.open(root) as gallery:
-        erase(gallery, of_source(FORGOTTEN), "expired")  # which may come again
+        erase(gallery, of_sources(FORGOTTEN), "expired")  # which may come again
         gallery.add(entries[:2], sightings)
         gallery.add(entries[2:], sightings)
         gallery.end_video(FORGOTTEN, OLD, len(entries))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,8 +16,6 @@ from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from mgts_trt.gallery.cameras_held import CameraHeld
 
 GalleryArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's folder or URL.")]
 _CLOCK = 1e8
@@ -33,23 +31,25 @@ gallery_app = typer.Typer(cls=Group, no_args_is_help=True, help="Look after a ga
 def info(gallery: GalleryArgument, json_file: JsonOption = None) -> None:
     """Show what a gallery holds, of which cameras and for which model, and which live streams are being indexed."""
     from mgts_trt.gallery import Gallery
-    from mgts_trt.gallery.cameras_held import cameras_held
+    from mgts_trt.gallery.browse import overview
     from mgts_trt.gallery.indexing.cameras import CameraState, told_in_words
+    from mgts_trt.gallery.sightings import sightings_by_camera
     from mgts_trt.gallery.watched import watched
 
     with Gallery.open(gallery) as opened:
         summary, space = asdict(opened.summary()), opened.space.model_dump(mode="json", exclude_none=True)
-        cameras = cameras_held(opened)
+        seen, counts = overview(opened).cameras(), sightings_by_camera(opened)
+    cameras = [{**asdict(each), "sightings": None if counts is None else counts[each.camera]} for each in seen]
     streams = watched(gallery)
     if json_file:
         whole = {"gallery": without_login(gallery), **summary, "space": space}
-        whole |= {"cameras": [asdict(each) for each in cameras], "streams": [asdict(each) for each in streams]}
+        whole |= {"cameras": cameras, "streams": [asdict(each) for each in streams]}
         write_json(json_file, json.dumps(whole, indent=2))
     shown = table("gallery", without_login(gallery))
     for name, value in {**summary, **space}.items():
         shown.add_row(name, _told(name, value))
     out.print(shown)
-    if any(each.camera is not None for each in cameras):
+    if any(each.camera is not None for each in seen):
         out.print(_camera_table(cameras))
     for each in streams:
         process = f"process {each.process}" if each.running else f"process {each.process} was killed"
@@ -57,11 +57,12 @@ def info(gallery: GalleryArgument, json_file: JsonOption = None) -> None:
         out.print(f"stream {state.name}: {told_in_words(state)} ({process})")
 
 
-def _camera_table(cameras: "Sequence[CameraHeld]") -> "Table":
+def _camera_table(cameras: "Sequence[dict[str, Any]]") -> "Table":
     shown = table("camera", ">frames", ">people", ">sightings", "first", "last")
     for each in cameras:
-        counts = [f"{count:,}" if count is not None else "–" for count in (each.frames, each.people, each.sightings)]
-        shown.add_row(each.camera or "(none)", *counts, *(_moment(time) for time in (each.first, each.last)))
+        counts = (each[name] for name in ("frames", "people", "sightings"))
+        numbers = [f"{count:,}" if count is not None else "–" for count in counts]
+        shown.add_row(each["camera"] or "(none)", *numbers, *(_moment(each[name]) for name in ("first", "last")))
     return shown
 
 

@@ -169,15 +169,15 @@ def finish(gallery: Opened) -> bool:
     return bool(under_way)
 
 
-def of_source(source: str) -> dict[str, str]:
-    """Conditions of `erase` for all that a source brought.
+def of_sources(*sources: str) -> dict[str, str]:
+    """Conditions of `erase` for all that sources brought.
 
     Args:
-        source: Its name, or its URL with a password.
+        sources: Their names, or URLs with passwords.
     """
     from lancedb.expr import col
 
-    condition: str = col("source").isin(sorted({source, without_login(source)})).to_sql()
+    condition: str = col("source").isin(sorted({*sources, *map(without_login, sources)})).to_sql()
     return dict.fromkeys((FRAMES, SIGHTINGS, PEOPLE), condition)
 
 

@@ -26,7 +26,7 @@ def forget(gallery: Opened, source: str) -> Erased:
         GalleryError: See `erasure.erase`.
     """
     finish(gallery)  # what another process left half done, which may be of this very source
-    conditions, contents = erasure.of_source(source), set[str]()
+    conditions, contents = erasure.of_sources(source), set[str]()
     with explained("read", gallery.url):
         for table in (*gallery.tables, *([] if gallery.sightings is None else [gallery.sightings])):
             query = table.search().where(conditions[table.name]).select(["sha256"])

@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mgts_trt.errors import GalleryError
-from mgts_trt.gallery.erasure import Erased, erase
+from mgts_trt.gallery.erasure import Erased, erase, of_sources
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.opened import Opened
+from mgts_trt.gallery.source_names import names_of
 from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTING, SIGHTINGS
 from mgts_trt.machine.files import replace_file
 
@@ -83,6 +83,8 @@ def expire(gallery: Opened, policy: Policy | None = None, *, now: float | None =
     Raises:
         GalleryError: See `erase`.
     """
+    from lancedb.expr import col
+
     policy, now = read_policy(gallery) if policy is None else policy, time.time() if now is None else now
     if not policy:
         return Erased(0, 0, 0)
@@ -93,13 +95,13 @@ def expire(gallery: Opened, policy: Policy | None = None, *, now: float | None =
         with explained("read", gallery.url):
             # Of sightings that go on, people and frames stay.
             last = _over(policy, "last_time", now)
-            open_ = gallery.sightings.search().where(f"({_over(policy, 'first_time', now)}) AND NOT ({last})")
-            names = retried(open_.select(["id"]).to_arrow)["id"].to_pylist()
+            going = gallery.sightings.search().where(f"({_over(policy, 'first_time', now)}) AND NOT ({last})")
+            names = retried(going.select(["id"]).to_arrow)["id"].to_pylist()
             if names:
-                stay = f"{SIGHTING} IN ({_listed(names)})"
+                stay = col(SIGHTING).isin(names).to_sql()
                 keys = retried(people.search().where(stay).select(["frame"]).to_arrow)["frame"].unique().to_pylist()
                 conditions[PEOPLE] = f"({over}) AND ({SIGHTING} IS NULL OR NOT ({stay}))"
-                conditions[FRAMES] = f"({over}) AND key NOT IN ({_listed(keys)})" if keys else over
+                conditions[FRAMES] = f"({over}) AND NOT ({col('key').isin(keys).to_sql()})"
             conditions[SIGHTINGS] = last
     return erase(gallery, conditions, "expire")
 
@@ -118,13 +120,7 @@ def vanished(gallery: Opened, folders: Sequence[str | Path]) -> tuple[list[str],
     for root in roots:
         if not os.path.isdir(root):
             raise GalleryError(f"There is no folder {root}. Is its disk mounted? Name folders that were indexed.")
-    with explained("read", gallery.url):
-        names = {
-            name
-            for table in gallery.tables
-            for name in retried(table.search().select(["source"]).to_arrow)["source"].unique().to_pylist()
-        }
-    below = sorted(name for name in names if any(name.startswith(os.path.join(root, "")) for root in roots))
+    below = sorted(name for name in names_of(gallery) if any(name.startswith(os.path.join(root, "")) for root in roots))
     return [name for name in below if not os.path.lexists(name)], len(below)
 
 
@@ -134,25 +130,20 @@ def erase_sources(gallery: Opened, sources: Sequence[str], reason: str) -> Erase
     Raises:
         GalleryError: See `erase`.
     """
-    if not sources:
-        return Erased(0, 0, 0)
-    condition = f"source IN ({_listed(sources)})"
-    return erase(gallery, dict.fromkeys((FRAMES, SIGHTINGS, PEOPLE), condition), reason)
+    return erase(gallery, of_sources(*sources), reason) if sources else Erased(0, 0, 0)
 
 
 def _over(policy: Policy, column: str, now: float) -> str:
     """SQL that holds for what is too old by a column of times."""
-    parts = [
-        f"(camera = {_listed([name])} AND {column} < {now - seconds!r})" for name, seconds in policy.cameras.items()
-    ]
+    from lancedb.expr import col, lit
+
+    time, camera = col(column), col("camera")
+    parts = [(camera.isin([name]) & (time < lit(now - seconds))).to_sql() for name, seconds in policy.cameras.items()]
     if policy.keep is not None:
-        others = f"(camera IS NULL OR camera NOT IN ({_listed(policy.cameras)}))" if policy.cameras else "TRUE"
-        parts.append(f"({others} AND {column} < {now - policy.keep!r})")
-    return f"{column} > {_CLOCK!r} AND ({' OR '.join(parts)})"
-
-
-def _listed(texts: Any) -> str:
-    return ", ".join("'" + text.replace("'", "''") + "'" for text in texts)
+        old = (time < lit(now - policy.keep)).to_sql()
+        others = f"(camera IS NULL OR NOT ({camera.isin(sorted(policy.cameras)).to_sql()}))"
+        parts.append(f"({old} AND {others})" if policy.cameras else old)
+    return f"{(time > lit(_CLOCK)).to_sql()} AND ({' OR '.join(parts)})"
 
 
 def _path(gallery: Opened) -> Path | None:

@@ -3,6 +3,7 @@
 People in photos belong to no sighting and are found as rows, beside the sightings.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from mgts_trt._typing import Floats
@@ -133,13 +134,16 @@ def sightings_of(gallery: "Gallery", where: Filter | None = None, *, limit: int 
         return SightingsPage(sightings_from(rows), int(retried(lambda: table.count_rows(total))))
 
 
-def store_sightings(gallery: "Gallery", sightings: "list[Sighting]") -> None:
-    """Store sightings in place of those with the same ids.
+def sightings_by_camera(gallery: "Gallery") -> "Counter[str | None] | None":
+    """How many sightings there are of each camera; None in a gallery of a format without.
 
     Raises:
-        GalleryError: They cannot be written.
+        GalleryError: The gallery cannot be read.
     """
-    gallery.store_sightings(sightings)
+    if gallery.sightings is None:
+        return None
+    with explained("read", gallery.url):
+        return Counter(retried(gallery.sightings.search().select(["camera"]).to_arrow)["camera"].to_pylist())
 
 
 def _columns(gallery: "Gallery") -> list[str]:

@@ -35,7 +35,7 @@ def find_source(gallery: Opened, text: str) -> str:
     Raises:
         GalleryError: The gallery has none such, or several; or it cannot be read.
     """
-    names = _names(gallery)
+    names = names_of(gallery)
     for candidate in readings(text):
         if candidate in names:
             return candidate
@@ -60,7 +60,12 @@ def readings(text: str) -> list[str]:
     return readings
 
 
-def _names(gallery: Opened) -> set[str]:
+def names_of(gallery: Opened) -> set[str]:
+    """All of a gallery.
+
+    Raises:
+        GalleryError: It cannot be read.
+    """
     names = set[str]()
     with explained("read", gallery.url):
         for table in gallery.tables:  # of a frame cut off half-way there are only people

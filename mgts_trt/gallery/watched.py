@@ -16,6 +16,7 @@ from typing import Any
 
 from mgts_trt.gallery.lance import is_local, locate
 from mgts_trt.machine.files import replace_file
+from mgts_trt.machine.locks import locked
 from mgts_trt.machine.repeating import repeating
 
 _FOLDER = "watched"
@@ -62,8 +63,7 @@ def told_beside(gallery: str | Path, states: Callable[[], list[dict[str, Any]]])
                 temporary.write_text(json.dumps(told))
 
     folder.mkdir(exist_ok=True)
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with locked(folder, name=lock.name):
         forget_killed(location)
         try:
             with repeating(write, _EVERY, "tell of streams"):

@@ -5,7 +5,7 @@ import pytest
 
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import Gallery, Person, Sighting, parse_filter, vector_index
-from mgts_trt.gallery.sightings import frames_of, search_sightings, sighting, sightings_of, store_sightings
+from mgts_trt.gallery.sightings import frames_of, search_sightings, sighting, sightings_of
 from tests.helpers.stored_people import SPACE, entry, people_with, unit
 from tests.helpers.stored_sightings import followed
 
@@ -97,11 +97,11 @@ def test_looked_through_page_by_page(gallery) -> None:
 
 def test_the_same_sighting_again_takes_the_place_of_the_first(gallery) -> None:
     _, (first, other) = followed("/v.mp4")
-    store_sightings(gallery, [replace(first, frames=9, last=8, end=8.0)])
+    gallery.store_sightings([replace(first, frames=9, last=8, end=8.0)])
     assert sighting(gallery, first.id).frames == 9
     assert same(sighting(gallery, other.id), other)
     assert gallery.summary().sightings == 4
-    store_sightings(gallery, [])
+    gallery.store_sightings([])
 
 
 def test_what_is_refused(gallery) -> None:
