@@ -2,7 +2,6 @@
 
 import os
 import re
-import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mgts_trt.access.key_hash import hash_of, id_of, new_key, new_salt
+from mgts_trt.access.private_file import require_private
 from mgts_trt.errors import AccessError, first_fault
 from mgts_trt.machine.files import replace_file
 from mgts_trt.machine.locks import locked
@@ -59,7 +59,7 @@ def read_keys(path: Path) -> tuple[StoredKey, ...]:
     """
     try:
         with path.open("rb") as file:
-            _check_private(path, os.fstat(file.fileno()))
+            require_private(path, os.fstat(file.fileno()), "the keys")
             text = file.read()
     except FileNotFoundError as error:
         raise AccessError(
@@ -166,18 +166,4 @@ class _Change:
     def _unwritable(self, error: OSError) -> AccessError:
         return AccessError(
             f"Cannot write the keys {self._path}: {error.strerror}. Name a file in a folder that exists and is yours."
-        )
-
-
-def _check_private(path: Path, status: os.stat_result) -> None:
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & 0o077:
-        raise AccessError(
-            f"Others on this machine may read or write the keys in {path} (mode {mode:04o}, expected 0600). Keep them "
-            f"out: chmod 600 {path}"
-        )
-    if status.st_uid not in (os.geteuid(), 0):
-        raise AccessError(
-            f"The keys in {path} belong to another user of this machine (number {status.st_uid}), who could change "
-            f"them. Take them over: chown {os.geteuid()} {path}"
         )

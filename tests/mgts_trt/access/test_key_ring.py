@@ -91,5 +91,5 @@ def test_another_users_file_is_refused(path: Path, monkeypatch) -> None:
         os.chown(path, 12345, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
-    with pytest.raises(AccessError, match="belong to another user"):
+    with pytest.raises(AccessError, match="with the keys belongs to another user"):
         KeyRing(None, path)
