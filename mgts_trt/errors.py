@@ -59,6 +59,10 @@ class GalleryError(MgtsError):
     """A gallery that is missing, of another model, newer than this version, or that cannot be read or written."""
 
 
+class SealedError(GalleryError):
+    """Pictures of a gallery that are encrypted, and no key, or another one."""
+
+
 class AccessError(MgtsError):
     """Keys that cannot be read or written, are open to others, or can be guessed."""
 

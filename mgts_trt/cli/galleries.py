@@ -3,12 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mgts_trt.cli.console import out, progress, table, warn
 from mgts_trt.cli.help import Command, Group
+from mgts_trt.cli.options import GalleryKeyOption
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.counts import frames_of, people_of
@@ -78,6 +80,8 @@ def _moment(seconds: float | None) -> str:
 def _told(name: str, value: object) -> str:
     from mgts_trt.gallery.vector_index import INDEX_FROM
 
+    if name == "encrypted":
+        return "the pictures, and nothing else" if value else "nothing"
     if name == "indexed" and not value:
         return f"none: fewer than {INDEX_FROM:,} people are compared one by one"
     if name == "sightings" and value is None:
@@ -141,6 +145,24 @@ def optimise(gallery: GalleryArgument) -> None:
     out.print(f"{summary.indexed:,} of {summary.people:,} people are in the index; smaller galleries need none")
 
 
+@gallery_app.command(cls=Command, epilog="Example: mgts-trt gallery rekey my-gallery new-key --gallery-key old-key")
+def rekey(
+    gallery: GalleryArgument,
+    new_key: Annotated[Path, typer.Argument(metavar="FILE", help="Of the new key.")],
+    gallery_key: GalleryKeyOption = None,
+) -> None:
+    """Have another key open a gallery's encrypted pictures, and the old one no longer; no picture is written anew."""
+    from mgts_trt.access.master_key import read_master_key
+    from mgts_trt.gallery import Gallery
+    from mgts_trt.gallery.picture_key import rekey as run_rekey
+
+    key = read_master_key(new_key)
+    with Gallery.open(gallery) as opened, recorded(opened.url, "rekey", changes=True):
+        run_rekey(opened, key)
+    out.print(f"From now on the key in {new_key} opens the pictures in {without_login(gallery)}")
+    warn("copies of the gallery from before still open with the old key.")
+
+
 @gallery_app.command(cls=Command)
 def upgrade(gallery: GalleryArgument) -> None:
     """Give a gallery of an older version its sightings, from what it holds; nothing is lost or searched again."""
@@ -151,5 +173,6 @@ def upgrade(gallery: GalleryArgument) -> None:
         task = bar.add_task("upgrading", total=None)
         made = run_upgrade(gallery, on_progress=lambda done, total: bar.update(task, completed=done, total=total))
     was = f"was of format {made.before} and is of" if made.before < FORMAT else "is of"
+    now = max(made.before, FORMAT)
     sources = f"{made.sources:,} video{'s' * (made.sources != 1)} or streams"
-    out.print(f"{without_login(gallery)} {was} format {FORMAT}; {sources} tracked, {made.sightings:,} sightings in all")
+    out.print(f"{without_login(gallery)} {was} format {now}; {sources} tracked, {made.sightings:,} sightings in all")

@@ -13,6 +13,7 @@ from mgts_trt.cli.options import (
     BundleOption,
     DecodeOption,
     FlavourOption,
+    GalleryKeyOption,
     ModeOption,
     PatienceOption,
     PrecisionOption,
@@ -45,6 +46,7 @@ def index(
     gallery: Annotated[
         str, typer.Option("--gallery", "-g", help="Folder or URL of the gallery; made if it is not there.")
     ],
+    gallery_key: GalleryKeyOption = None,
     bundle: BundleOption = None,
     mode: ModeOption = None,
     every: Annotated[int, typer.Option(min=1, metavar="N", help="Of videos and streams, every N-th frame.")] = 1,

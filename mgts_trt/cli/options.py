@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mgts_trt.access.master_key import FILE_VARIABLE, KEY_VARIABLE
 from mgts_trt.choices import Backend, DecodeChoice, FlavourChoice, LoweringChoice, Mode, Transport
 
 BundleArgument = Annotated[
@@ -62,20 +63,31 @@ TopOption = Annotated[
 
 
 def _ask_for_flavour(context: typer.Context, choice: FlavourChoice | None) -> FlavourChoice | None:
-    """Say it to all that look for TensorRT, in this process and those it starts, while the command runs."""
-    variable = "MGTS_TRT_FLAVOUR"
-    if choice is not None and not context.resilient_parsing:
-        before = os.environ.get(variable)
-        os.environ[variable] = choice
-
-        def restore() -> None:
-            if before is None:
-                os.environ.pop(variable, None)
-            else:
-                os.environ[variable] = before
-
-        context.call_on_close(restore)
+    """Say it to all that look for TensorRT."""
+    _set(context, "MGTS_TRT_FLAVOUR", choice)
     return choice
+
+
+def _name_gallery_key(context: typer.Context, file: Path | None) -> Path | None:
+    """Say it to all that open galleries."""
+    _set(context, FILE_VARIABLE, None if file is None else str(file.absolute()))
+    return file
+
+
+def _set(context: typer.Context, variable: str, value: str | None) -> None:
+    """Set a variable, if there is a value, for this process and those it starts, while the command runs."""
+    if value is None or context.resilient_parsing:
+        return
+    before = os.environ.get(variable)
+    os.environ[variable] = value
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = before
+
+    context.call_on_close(restore)
 
 
 FlavourOption = Annotated[
@@ -84,6 +96,16 @@ FlavourOption = Annotated[
         "--flavour",
         callback=_ask_for_flavour,
         help="Which TensorRT, where both are installed; by default $MGTS_TRT_FLAVOUR, or what supports the GPU.",
+    ),
+]
+GalleryKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--gallery-key",
+        metavar="FILE",
+        callback=_name_gallery_key,
+        help="File of the key that encrypts the gallery's pictures; whether they are encrypted is settled when it is "
+        f"made. By default ${FILE_VARIABLE} names the file, or ${KEY_VARIABLE} is the key.",
     ),
 ]
 ModeOption = Annotated[

@@ -10,7 +10,15 @@ import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
-from mgts_trt.cli.options import BackendOption, BundleOption, FlavourOption, ModeOption, PrecisionOption, ThreadsOption
+from mgts_trt.cli.options import (
+    BackendOption,
+    BundleOption,
+    FlavourOption,
+    GalleryKeyOption,
+    ModeOption,
+    PrecisionOption,
+    ThreadsOption,
+)
 from mgts_trt.cli.outputs import JsonOption, PictureOption, write_json, write_picture
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.counts import people_of
@@ -41,6 +49,7 @@ def search(
         list[str],
         typer.Option("--gallery", "-g", help="A gallery made by index; or photos and folders, with no index made."),
     ],
+    gallery_key: GalleryKeyOption = None,
     bundle: BundleOption = None,
     negative: Annotated[
         list[str] | None,
@@ -105,6 +114,8 @@ def search(
                 f"{option} needs a gallery that was indexed, and {', '.join(gallery)} is none. Make one with "
                 f"`mgts-trt index`, or leave {option.split()[0]} out."
             )
+    if stored and sheet:
+        stored.encryption.require_key()
     chosen_mode = stored.space.mode if stored else mode
     scenes, unseen = ({}, []) if stored else _scenes(gallery)
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
@@ -126,6 +137,7 @@ def search(
                     again=rerank,
                     least=least,
                     hide_others=blur_others,
+                    pictures=sheet is not None,
                 )
                 done.rows = len(ranking.matches)
             names = short_names([match.source for match in ranking.matches])

@@ -17,6 +17,7 @@ from mgts_trt.cli.options import (
     BackendOption,
     BundleOption,
     FlavourOption,
+    GalleryKeyOption,
     InFlightOption,
     MaxPeopleOption,
     PrecisionOption,
@@ -40,6 +41,7 @@ def serve(
     gallery: Annotated[
         str | None, typer.Option(help="Folder or URL of the gallery; made if it is not there.", metavar="DIR")
     ] = None,
+    gallery_key: GalleryKeyOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on; one that others reach needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 8000,
     mode: Annotated[
@@ -190,8 +192,15 @@ def _open_gallery(bundle: "Bundle", url: str | None, mode: Mode | None) -> "tupl
 
     if url is None:
         return None, mode or default_mode(bundle)
+    from mgts_trt.access.master_key import key_is_named
     from mgts_trt.gallery import Gallery, Space
     from mgts_trt.gallery.store import stored_mode
 
     chosen = mode or stored_mode(url) or default_mode(bundle)
-    return Gallery.create(url, Space.of(bundle, chosen)), chosen
+    stored = Gallery.create(url, Space.of(bundle, chosen))
+    if stored.encryption and not key_is_named():
+        warn(
+            "the gallery's pictures are encrypted, and no key was given: people are found, and neither shown nor "
+            "added. Name the key's file with --gallery-key."
+        )
+    return stored, chosen

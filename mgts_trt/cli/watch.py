@@ -16,6 +16,7 @@ from mgts_trt.cli.options import (
     BundleOption,
     DecodeOption,
     FlavourOption,
+    GalleryKeyOption,
     ModeOption,
     PatienceOption,
     PrecisionOption,
@@ -68,6 +69,7 @@ def watch(
             "--gallery", "-g", help="Keep everybody seen in a gallery, as index does; alarms name them there."
         ),
     ] = None,
+    gallery_key: GalleryKeyOption = None,
     state: Annotated[
         str | None,
         typer.Option(

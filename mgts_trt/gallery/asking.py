@@ -1,5 +1,6 @@
 """A gallery asked by several probes, with whom it is not, and ranked again by who is alike to whom."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mgts_trt._typing import Floats
+from mgts_trt._typing import Floats, Image
+from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.bystanders import hide_in_thumbnail, others_of
 from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.lance import explained, retried
@@ -22,6 +24,8 @@ from mgts_trt.pictures.decoding import decode_image
 
 if TYPE_CHECKING:
     from mgts_trt.gallery.store import Gallery
+
+logger = logging.getLogger("mgts_trt.gallery")
 
 _DEEP = 2 * FIRST
 """Found for each probe before they are combined: the best by all are among the best by one."""
@@ -97,21 +101,29 @@ def compared(gallery: "Gallery", where: Filter | None = None, *, frames: bool = 
         )
 
 
-def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person], *, hide_others: bool = False) -> list[Match]:
+def matches_of(
+    gallery: "Gallery", found: Sequence[Sighting | Person], *, hide_others: bool = False, pictures: bool = True
+) -> list[Match]:
     """What `ask` found, with pictures: of a sighting those of its best frames.
+
+    A picture that cannot be read is told and left out.
 
     Args:
         gallery: Where.
         found: What `ask` found.
         hide_others: Whether to cover everybody else in the pictures.
+        pictures: Whether to give any.
 
     Raises:
         GalleryError: The gallery cannot be read.
+        SealedError: Pictures are encrypted, and there is no key, or not the gallery's.
     """
+    if pictures:
+        gallery.encryption.require_key()
     ids = {name for each in found if isinstance(each, Sighting) for name in each.best}
     best = people_by_id(gallery, ids)
     single = [each for each in found if isinstance(each, Person)]
-    others = others_of(gallery, [*best.values(), *single]) if hide_others else {}
+    others = others_of(gallery, [*best.values(), *single]) if hide_others and pictures else {}
     matches = []
     for each in found:
         stay, shown = None, [each] if isinstance(each, Person) else [best[name] for name in each.best if name in best]
@@ -121,9 +133,8 @@ def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person], *, hide_o
             stay = Stay(each.id, each.start, each.end, each.first, each.last, each.frames, each.closed)
         crops = [
             hide_in_thumbnail(crop, person.box, others[person.id]) if hide_others else crop
-            for person in shown
-            if person.thumbnail
-            for crop in [decode_image(person.thumbnail, "thumbnail")]
+            for person in (shown if pictures else ())
+            if (crop := _picture(person)) is not None
         ]
         person = shown[0]
         matches.append(
@@ -142,6 +153,15 @@ def matches_of(gallery: "Gallery", found: Sequence[Sighting | Person], *, hide_o
             )
         )
     return matches
+
+
+def _picture(person: Person) -> Image | None:
+    try:
+        jpeg = person.thumbnail
+        return decode_image(jpeg, f"the picture of {person.id}") if jpeg else None
+    except (GalleryError, ImageError) as error:
+        logger.warning("%s", error)
+        return None
 
 
 def _described(gallery: "Gallery", found: Sequence[Sighting | Person]) -> tuple[list[Sighting | Person], Floats]:

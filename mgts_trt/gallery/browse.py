@@ -131,7 +131,7 @@ def people_page(gallery: "Gallery", where: Filter | None = None, *, offset: int 
         condition = where.expression() if where is not None and where.conditions else None
         rows = read_rows(table, ABOUT, condition, order=_ORDER, offset=offset, limit=limit)
         total = condition.to_sql() if condition is not None else None
-        return Page(people_of(rows), int(retried(lambda: table.count_rows(total))))
+        return Page(people_of(rows, gallery.encryption), int(retried(lambda: table.count_rows(total))))
 
 
 def person_with_embedding(gallery: "Gallery", person_id: str) -> tuple[Person, Floats] | None:
@@ -149,7 +149,7 @@ def person_with_embedding(gallery: "Gallery", person_id: str) -> tuple[Person, F
     if not len(rows):
         return None
     embedding = embeddings_of(rows)[0]
-    return people_of(rows)[0], (embedding / np.linalg.norm(embedding)).astype(np.float32)
+    return people_of(rows, gallery.encryption)[0], (embedding / np.linalg.norm(embedding)).astype(np.float32)
 
 
 def _sums(row: dict[str, Any]) -> tuple[int, int, float | None, float | None]:

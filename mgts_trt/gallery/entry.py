@@ -7,7 +7,9 @@ import cv2
 import numpy as np
 
 from mgts_trt._typing import Floats, Image
+from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.frame import Frame
+from mgts_trt.gallery.space import Space
 from mgts_trt.pictures.image import as_image
 from mgts_trt.runtime.people import People
 
@@ -72,3 +74,44 @@ def thumbnail(image: Image, box: Floats) -> bytes:
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
     return data.tobytes()
+
+
+def check_entry(entry: Entry, url: str, space: Space) -> None:
+    """Refuse an entry that does not fit a gallery.
+
+    Args:
+        entry: To be stored.
+        url: Of the gallery.
+        space: Of the gallery.
+
+    Raises:
+        GalleryError: An embedding does not fit, or thumbnails or sightings do not pair up with people.
+    """
+    people, source = entry.people, entry.frame.source
+    if entry.thumbnails and len(entry.thumbnails) != len(people):
+        raise GalleryError(
+            f"There are {len(entry.thumbnails)} thumbnails of the {len(people)} people in {source}. Pass one each, "
+            "or none; entry_of makes them."
+        )
+    if entry.sightings and len(entry.sightings) != len(people):
+        raise GalleryError(f"There are {len(entry.sightings)} sightings of the {len(people)} people in {source}.")
+    if len(people):
+        check_embeddings(people.embeddings, f"An embedding of {source}", url, space)
+
+
+def check_embeddings(embeddings: Floats, what: str, url: str, space: Space) -> None:
+    """Refuse embeddings, [N, d], that a gallery cannot hold or search for; `what` they are begins the sentence.
+
+    Raises:
+        GalleryError: They are of another length, not finite, or all zero.
+    """
+    if embeddings.ndim != 2 or embeddings.shape[1] != space.embedding:
+        raise GalleryError(
+            f"{what} has shape {list(embeddings.shape[1:])}, but the gallery {url} holds embeddings of length "
+            f"{space.embedding}. Compute it with the bundle the gallery was made with."
+        )
+    if not np.isfinite(embeddings).all() or not embeddings.any(axis=1).all():
+        raise GalleryError(
+            f"{what} is not finite or all zero, and so like nobody. Check the model that computed it: "
+            "`mgts-trt parity` compares it with its reference."
+        )

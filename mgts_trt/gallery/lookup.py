@@ -29,7 +29,9 @@ def people_by_id(gallery: "Gallery", ids: Collection[str]) -> dict[str, Person]:
     Raises:
         GalleryError: The gallery cannot be read.
     """
-    return {person.id: person for person in people_of(_rows(gallery, ids, list(ABOUT)))} if ids else {}
+    if not ids:
+        return {}
+    return {person.id: person for person in people_of(_rows(gallery, ids, list(ABOUT)), gallery.encryption)}
 
 
 def embeddings_by_id(gallery: "Gallery", ids: Collection[str]) -> dict[str, Floats]:

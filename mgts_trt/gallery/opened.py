@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
+from mgts_trt.gallery.encryption import Encryption
 
 
 class Opened(Protocol):
@@ -13,11 +14,13 @@ class Opened(Protocol):
         url: Where it is.
         place: Its folder, and who writes in it.
         checksums: Of its files.
+        encryption: Of its pictures.
     """
 
     url: str
     place: Place
     checksums: Checksums
+    encryption: Encryption
 
     @property
     def tables(self) -> tuple[Any, Any]:

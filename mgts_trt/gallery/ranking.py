@@ -156,6 +156,7 @@ def rank_gallery(
     again: bool = False,
     least: float | None = None,
     hide_others: bool = False,
+    pictures: bool = True,
 ) -> Ranking:
     """The sightings of a gallery, and the people in its photos, compared with the probe.
 
@@ -170,13 +171,16 @@ def rank_gallery(
         again: Rank the best again, by who is alike to whom.
         least: Give no match that is less alike.
         hide_others: Cover everybody else in the matches' crops.
+        pictures: Give the matches crops, if the gallery has any.
 
     Raises:
         GalleryError: See `Gallery.search`.
+        SealedError: See `matches_of`.
     """
     question = Question.of(asked, include_own=include_own)
     found = ask(gallery, question, top=top, where=where, exact=exact, frames=frames, again=again)
     if least is not None:
         found = [each for each in found if (each.likeness or 0.0) >= least]
     people, sightings = compared(gallery, where, frames=frames)
-    return Ranking(matches_of(gallery, found, hide_others=hide_others), people, [], sightings=sightings)
+    matches = matches_of(gallery, found, hide_others=hide_others, pictures=pictures)
+    return Ranking(matches, people, [], sightings=sightings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mgts_trt._typing import Floats
+from mgts_trt.gallery.encryption import Encryption
 from mgts_trt.gallery.follower import Follower
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.gathering import Gathering, Row, qualities
@@ -190,7 +191,7 @@ def _frames_in_order(
         condition = whole if low is None else whole & (col(place) >= lit(low))
         condition = condition if high is None else condition & (col(place) < lit(high))
         query = people.search().where(condition).select([*ABOUT, "frame", SIGHTING, "embedding"])
-        here = _by_frame(retried(query.to_arrow))
+        here = _by_frame(retried(query.to_arrow), gallery.encryption)
         while at < len(keys) and (high is None or getattr(told[keys[at]], place) < high):
             seen = here.get(keys[at])
             nobody = _seen([], np.zeros((0, gallery.space.embedding), np.float32), [])
@@ -204,9 +205,9 @@ def _order(frame: Frame) -> tuple[float, int]:
     return (0.0, frame.number) if frame.sha256 else (frame.time or 0.0, frame.number)
 
 
-def _by_frame(rows: "pa.Table") -> dict[str, tuple[Frame, _Seen]]:
+def _by_frame(rows: "pa.Table", encryption: Encryption) -> dict[str, tuple[Frame, _Seen]]:
     """Rows of `people` by frame key, each frame's as they were found."""
-    persons, embeddings, sightings = people_of(rows), embeddings_of(rows), rows[SIGHTING].to_pylist()
+    persons, embeddings, sightings = people_of(rows, encryption), embeddings_of(rows), rows[SIGHTING].to_pylist()
     members = defaultdict[str, list[int]](list)
     for i, key in enumerate(rows["frame"].to_pylist()):
         members[key].append(i)

@@ -75,7 +75,7 @@ def search_sightings(
                 left=left,
                 exact=exact,
             )
-            found += people_of(rows, likeness)
+            found += people_of(rows, gallery.encryption, likeness)
     return sorted(found, key=lambda each: -(each.likeness or 0.0))[:top]
 
 
@@ -108,7 +108,7 @@ def frames_of(gallery: "Gallery", sighting_id: str) -> list[Person]:
         people, _ = gallery.tables
         rows = read_rows(people, ABOUT, col(SIGHTING).isin([sighting_id]))
     # A stream counts its frames anew whenever it is opened.
-    return sorted(people_of(rows), key=lambda person: (person.time or 0.0, person.number))
+    return sorted(people_of(rows, gallery.encryption), key=lambda person: (person.time or 0.0, person.number))
 
 
 def sightings_of(gallery: "Gallery", where: Filter | None = None, *, limit: int = 50, offset: int = 0) -> SightingsPage:

@@ -8,20 +8,24 @@ from typing import Any
 import numpy as np
 
 from mgts_trt._typing import Floats, Self
+from mgts_trt.access.master_key import master_key
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
-from mgts_trt.gallery import erasure, forgetting, vector_index
+from mgts_trt.gallery import erasure, forgetting, picture_key, vector_index
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.gallery.entry import Entry
+from mgts_trt.gallery.encryption import PLAIN, Encryption
+from mgts_trt.gallery.entry import Entry, check_embeddings, check_entry
 from mgts_trt.gallery.filters import Filter
 from mgts_trt.gallery.lance import SCHEMES, connect, explained, is_local, locate, merge_by, retried
+from mgts_trt.gallery.making import make
 from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.summary import Summary, summarise
 from mgts_trt.gallery.tables import (
     ABOUT,
+    ENCRYPTED,
     ENDED,
     FRAMES,
     PEOPLE,
@@ -31,14 +35,11 @@ from mgts_trt.gallery.tables import (
     embeddings_of,
     end_row,
     frame_rows,
-    frames_schema,
     people_of,
     people_rows,
-    people_schema,
     read_format,
     read_space,
     sighting_rows,
-    sightings_schema,
 )
 from mgts_trt.gallery.writing import finish, logger, renew_checksums, warn, writing
 from mgts_trt.machine.files import place_kind
@@ -62,12 +63,21 @@ class Gallery:
     Attributes:
         url: Where it is: an absolute path, or a URL.
         space: Of its embeddings.
-        format: 3, or less where there are no sightings: `mgts-trt gallery upgrade` makes them.
+        format: 3, or less where there are no sightings: `mgts-trt gallery upgrade` makes them; 4 with encryption.
+        encryption: Of its pictures; false where there is none.
         place, checksums: What keeps its files in order, for the files of this room.
     """
 
-    def __init__(self, url: str, space: Space, people: Any, frames: Any, sightings: Any | None = None) -> None:
-        self.url, self.space = url, space
+    def __init__(
+        self,
+        url: str,
+        space: Space,
+        people: Any,
+        frames: Any,
+        sightings: Any | None = None,
+        encryption: Encryption = PLAIN,
+    ) -> None:
+        self.url, self.space, self.encryption = url, space, encryption
         self.format = read_format(people.schema)
         self._tables: tuple[Any, Any] | None = (people, frames)
         self._sightings = sightings
@@ -75,39 +85,34 @@ class Gallery:
         self.checksums = Checksums(self.place)
 
     @classmethod
-    def create(cls, url: str | Path, space: Space) -> Self:
+    def create(cls, url: str | Path, space: Space, key: bytes | None = None) -> Self:
         """Make a gallery, or open it if it is there.
 
         Args:
             url: A folder, or a URL that LanceDB understands: `file://`, `s3://`, `gs://`, `az://`, `db://`.
             space: Of the embeddings to come.
+            key: 32 bytes under which pictures are encrypted; by default what the environment names, if it names any.
 
         Raises:
-            GalleryError: See `open`; or it cannot be made there.
+            GalleryError: See `open`; it cannot be made there; or it is there, and not encrypted under the key.
+            AccessError: The environment names a key that cannot be read, or is none.
         """
-        location = locate(url)
-        if is_gallery(location):
-            return cls.open(location, space)
-        database = connect(location)
-        with explained("make", location), Place(location).guard.shared():
-            # The table that tells the space comes last: where it is, the gallery is whole.
-            schemas = {FRAMES: frames_schema(), SIGHTINGS: sightings_schema(space), PEOPLE: people_schema(space)}
-            for name, schema in schemas.items():
-                try:
-                    retried(partial(database.create_table, name, schema=schema, exist_ok=True))
-                except (RuntimeError, ValueError) as error:
-                    if "does not match existing" not in str(error):
-                        raise
-                    break  # of another space or format: opening it says which
-        return cls.open(location, space)
+        location, key = locate(url), key or master_key()
+        if not is_gallery(location):
+            make(location, space, key)
+        opened = cls.open(location, space, key)
+        if key is not None:
+            opened.encryption.require_encrypted(location)
+        return opened
 
     @classmethod
-    def open(cls, url: str | Path, space: Space | None = None) -> Self:
+    def open(cls, url: str | Path, space: Space | None = None, key: bytes | None = None) -> Self:
         """Open a gallery that is there.
 
         Args:
             url: See `create`.
             space: Of the embeddings to be added or searched for; by default, whichever the gallery has.
+            key: See `create`. It is asked for when a picture is read or written; nothing else needs one.
 
         Raises:
             GalleryError: There is none, it is of another space or of a newer format, or LanceDB is not installed.
@@ -128,7 +133,10 @@ class Gallery:
             held = read_space(location, people.schema.metadata)
         if space is not None:
             held.require_same(space, what=f"The gallery {location}")
-        opened = cls(location, held, people, frames, sightings)
+        is_encrypted = read_format(people.schema) >= ENCRYPTED
+        read_key = partial(picture_key.read, database, location)
+        encryption = Encryption(location, read_key, key) if is_encrypted else PLAIN
+        opened = cls(location, held, people, frames, sightings, encryption)
         warn(opened)
         return opened
 
@@ -160,10 +168,10 @@ class Gallery:
 
         Raises:
             GalleryError: An embedding is of another length, not finite or zero, thumbnails or sightings do not pair up
-                with people, or it cannot be written. Then no frame of the call is done.
+                with people, there is no key for pictures, or it cannot be written. Then no frame of the call is done.
         """
         for entry in entries:
-            self._check_entry(entry)
+            check_entry(entry, self.url, self.space)
         with writing(self):
             entries = self.place.tombstones.let_in(entries, lambda each: (each.frame.source, each.frame.sha256))
             by_key = {entry.frame.key: entry for entry in entries}
@@ -172,7 +180,7 @@ class Gallery:
             if not pending:
                 self.store_sightings(sightings)
                 return
-            rows = people_rows(pending, self.space, sightings=self._sightings is not None)
+            rows = people_rows(pending, self.space, self.encryption, sightings=self._sightings is not None)
             of_pending = _is_in("frame", pending)
             left = retried(lambda: self._people.count_rows(of_pending.to_sql()))
             if left:  # by a call that was cut off: people found again are replaced, the others removed
@@ -247,12 +255,12 @@ class Gallery:
                 selective=where is not None and where.selective,
                 exact=exact,
             )
-        return people_of(rows, likeness)
+        return people_of(rows, self.encryption, likeness)
 
     def checked_probe(self, embedding: Floats, top: int) -> Floats:
         """A probe as float32 [d]; raises `GalleryError` as `search` does."""
         probe = np.asarray(embedding, np.float32)
-        self._check_embeddings(probe[None], "The probe's embedding")
+        check_embeddings(probe[None], "The probe's embedding", self.url, self.space)
         if top < 1:
             raise GalleryError(f"The {top} most similar people were asked for; expected at least 1.")
         return probe
@@ -261,7 +269,7 @@ class Gallery:
         """The person with an id, or None."""
         with explained("read", self.url):
             query = self._people.search().where(_is_in("id", [person_id])).select(list(ABOUT)).limit(1)
-            return next(iter(people_of(retried(query.to_arrow))), None)
+            return next(iter(people_of(retried(query.to_arrow), self.encryption)), None)
 
     def rows(self) -> Iterator[tuple[Person, Floats]]:
         """Everybody with their embedding, float32 [d], in no particular order."""
@@ -270,7 +278,7 @@ class Gallery:
 
             for batch in self._people.search().select([*ABOUT, "embedding"]).to_batches(1024):
                 rows = pa.Table.from_batches([batch])
-                yield from zip(people_of(rows), embeddings_of(rows), strict=True)
+                yield from zip(people_of(rows, self.encryption), embeddings_of(rows), strict=True)
 
     def forget(self, source: str) -> int:
         """Erase all that a source brought, and return how many people that were.
@@ -338,31 +346,6 @@ class Gallery:
     def sightings(self) -> Any | None:
         """LanceDB's table `sightings`, likewise; None where the gallery has none."""
         return self._sightings if self.tables else None
-
-    def _check_entry(self, entry: Entry) -> None:
-        people, source = entry.people, entry.frame.source
-        if entry.thumbnails and len(entry.thumbnails) != len(people):
-            raise GalleryError(
-                f"There are {len(entry.thumbnails)} thumbnails of the {len(people)} people in {source}. Pass one each, "
-                "or none; entry_of makes them."
-            )
-        if entry.sightings and len(entry.sightings) != len(people):
-            raise GalleryError(f"There are {len(entry.sightings)} sightings of the {len(people)} people in {source}.")
-        if len(people):
-            self._check_embeddings(people.embeddings, f"An embedding of {source}")
-
-    def _check_embeddings(self, embeddings: Floats, what: str) -> None:
-        length = self.space.embedding
-        if embeddings.ndim != 2 or embeddings.shape[1] != length:
-            raise GalleryError(
-                f"{what} has shape {list(embeddings.shape[1:])}, but the gallery {self.url} holds embeddings of length "
-                f"{length}. Compute it with the bundle the gallery was made with."
-            )
-        if not np.isfinite(embeddings).all() or not embeddings.any(axis=1).all():
-            raise GalleryError(
-                f"{what} is not finite or all zero, and so like nobody. Check the model that computed it: "
-                "`mgts-trt parity` compares it with its reference."
-            )
 
 
 def is_gallery(url: str | Path) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mgts_trt.gallery import vector_index
 from mgts_trt.gallery.lance import is_local, retried
+from mgts_trt.gallery.tables import ENCRYPTED
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Summary:
         indexed: People in the vector index; the others are compared one by one.
         sightings: How many; None in a gallery of format 2 or earlier, which has none.
         format: Of the gallery.
+        encrypted: Whether pictures are.
     """
 
     people: int
@@ -29,6 +31,7 @@ class Summary:
     indexed: int
     sightings: int | None
     format: int
+    encrypted: bool
 
 
 def summarise(people: Any, frames: Any, sightings: Any | None, *, url: str, made_in: int) -> Summary:
@@ -45,6 +48,7 @@ def summarise(people: Any, frames: Any, sightings: Any | None, *, url: str, made
         indexed=vector_index.indexed(people),
         sightings=None if sightings is None else sightings.count_rows(),
         format=made_in,
+        encrypted=made_in >= ENCRYPTED,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from mgts_trt._typing import Floats
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.encryption import PLAIN, Encryption
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.sighting import Sighting
@@ -18,11 +19,11 @@ from mgts_trt.urls import without_login
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 3
-"""The gallery format this version writes and the newest it reads.
+FORMAT, ENCRYPTED = 3, 4
+"""The gallery formats this version writes: without encrypted pictures, and with. The latter is the newest it reads.
 
 In format 1 a space told less; up to format 2 there were no sightings. A gallery that was upgraded to format 3 has the
-column `SIGHTING`, and keeps the number it was made with.
+column `SIGHTING`, and keeps the number it was made with. Whether pictures are encrypted is settled when it is made.
 """
 
 PEOPLE, FRAMES, SIGHTINGS = "people", "frames", "sightings"
@@ -54,7 +55,8 @@ class Person:
         sha256: Of the file.
         box: float32 [4], xyxy, pixels of the picture.
         score: The detector's, 0 … 1.
-        thumbnail: JPEG of the box's content, at most 192 × 192 pixels; empty if not kept.
+        stored: The picture as the gallery has it: a JPEG, or what `encryption` made of it; empty if not kept.
+        encryption: The gallery's.
     """
 
     id: str
@@ -66,16 +68,33 @@ class Person:
     sha256: str
     box: Floats
     score: float
-    thumbnail: bytes = field(repr=False)
+    stored: bytes = field(repr=False)
+    encryption: Encryption = field(default=PLAIN, repr=False, compare=False)
+
+    @property
+    def has_thumbnail(self) -> bool:
+        """Whether a picture was kept; whoever has no key knows that, too."""
+        return bool(self.stored)
+
+    @property
+    def thumbnail(self) -> bytes:
+        """JPEG of the box's content, at most 192 × 192 pixels; empty if not kept.
+
+        Raises:
+            SealedError: It is encrypted, and there is no key, or not the gallery's.
+            GalleryError: It was encrypted, and is damaged or another person's.
+        """
+        return self.encryption.decrypt(self.id, self.stored)
 
 
-def people_schema(space: Space) -> "pa.Schema":
+def people_schema(space: Space, encrypted: bool = False) -> "pa.Schema":
     """Of `people`; it carries the gallery's format and space, so that table and space appear in one step."""
     import pyarrow as pa
 
+    told = {"format": ENCRYPTED if encrypted else FORMAT, "space": space.model_dump(mode="json", exclude_none=True)}
     return pa.schema(
         [
-            _key("id"),
+            key_field("id"),
             pa.field("frame", pa.string(), nullable=False),
             *_frame_columns(),
             pa.field("box", pa.list_(pa.float32(), 4), nullable=False),
@@ -84,7 +103,7 @@ def people_schema(space: Space) -> "pa.Schema":
             pa.field("embedding", pa.list_(pa.float32(), space.embedding), nullable=False),
             sighting_field(),
         ],
-        metadata={_METADATA: json.dumps({"format": FORMAT, "space": space.model_dump(mode="json", exclude_none=True)})},
+        metadata={_METADATA: json.dumps(told)},
     )
 
 
@@ -95,11 +114,21 @@ def sighting_field() -> "pa.Field":
     return pa.field(SIGHTING, pa.string())
 
 
+def key_field(name: str) -> "pa.Field":
+    """A primary key: two writers that insert the same value conflict, and the later one merges again.
+
+    Without it, LanceDB takes both rows.
+    """
+    import pyarrow as pa
+
+    return pa.field(name, pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key:position": "1"})
+
+
 def frames_schema() -> "pa.Schema":
     """Of `frames`: those whose people are all stored; and of videos, where they end and what has been tracked."""
     import pyarrow as pa
 
-    return pa.schema([_key("key"), *_frame_columns(), pa.field("people", pa.int32(), nullable=False)])
+    return pa.schema([key_field("key"), *_frame_columns(), pa.field("people", pa.int32(), nullable=False)])
 
 
 def sightings_schema(space: Space) -> "pa.Schema":
@@ -108,7 +137,7 @@ def sightings_schema(space: Space) -> "pa.Schema":
 
     return pa.schema(
         [
-            _key("id"),
+            key_field("id"),
             *(field for field in _frame_columns() if field.name in ("source", "camera", "sha256")),
             pa.field("first_time", pa.float64()),
             pa.field("last_time", pa.float64()),
@@ -133,10 +162,10 @@ def read_space(location: str, metadata: Mapping[bytes, bytes] | None) -> Space:
     """
     try:
         data = json.loads((metadata or {})[_METADATA])
-        if data["format"] > FORMAT:
+        if data["format"] > ENCRYPTED:
             raise GalleryError(
-                f"The gallery {location} has format {data['format']}; this version of mgts-trt reads up to {FORMAT}. "
-                "Upgrade mgts-trt, or index the pictures into a new gallery."
+                f"The gallery {location} has format {data['format']}; this version of mgts-trt reads up to "
+                f"{ENCRYPTED}. Upgrade mgts-trt, or index the pictures into a new gallery."
             )
         return Space.model_validate(data["space"])
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -151,7 +180,9 @@ def read_format(people: "pa.Schema") -> int:
     return max(made_with, 3) if SIGHTING in people.names else made_with
 
 
-def people_rows(entries: Mapping[str, Entry], space: Space, sightings: bool = True) -> "pa.Table":
+def people_rows(
+    entries: Mapping[str, Entry], space: Space, encryption: Encryption, sightings: bool = True
+) -> "pa.Table":
     """The rows of `people` that entries, by frame key, bring; without their sightings for a gallery that has none."""
     import pyarrow as pa
 
@@ -161,9 +192,10 @@ def people_rows(entries: Mapping[str, Entry], space: Space, sightings: bool = Tr
         frame, people = entry.frame, entry.people
         embeddings.append(people.embeddings)
         for i in range(len(people)):
-            thumbnail = entry.thumbnails[i] if entry.thumbnails else b""
+            person = person_id(key, i)
+            thumbnail = encryption.encrypt(person, entry.thumbnails[i]) if entry.thumbnails else b""
             sighting = entry.sightings[i] if entry.sightings else None
-            seen = (person_id(key, i), frame.source, frame.number, frame.time, frame.camera, frame.sha256)
+            seen = (person, frame.source, frame.number, frame.time, frame.camera, frame.sha256)
             values = (key, *seen, people.boxes[i].tolist(), float(people.scores[i]), thumbnail, sighting)
             for column, value in zip(columns.values(), values, strict=True):
                 column.append(value)
@@ -259,7 +291,7 @@ def sighting_ids(renamed: Sequence[tuple[str, str]]) -> "pa.Table":
     import pyarrow as pa
 
     rows = [{"id": row, SIGHTING: sighting} for row, sighting in renamed]
-    return pa.Table.from_pylist(rows, schema=pa.schema([_key("id"), sighting_field()]))
+    return pa.Table.from_pylist(rows, schema=pa.schema([key_field("id"), sighting_field()]))
 
 
 def sightings_from(rows: "pa.Table", likeness: Floats | None = None) -> list[Sighting]:
@@ -296,14 +328,15 @@ def embeddings_of(rows: "pa.Table") -> Floats:
     return np.asarray(flat, np.float32).reshape(len(rows), column.type.list_size)
 
 
-def people_of(rows: "pa.Table", likeness: Floats | None = None) -> list[Person]:
-    """Rows of `people`, with the cosines [N] of a search."""
+def people_of(rows: "pa.Table", encryption: Encryption, likeness: Floats | None = None) -> list[Person]:
+    """Rows of `people` of a gallery with this encryption, with the cosines [N] of a search."""
     return [
         Person(
             likeness=None if likeness is None else float(np.clip(likeness[i], -1, 1)),
+            encryption=encryption,
             **{**row, "source": without_login(row["source"]), "box": np.array(row["box"], np.float32)},
         )
-        for i, row in enumerate(rows.select(list(ABOUT)).to_pylist())
+        for i, row in enumerate(rows.select(list(ABOUT)).rename_columns({"thumbnail": "stored"}).to_pylist())
     ]
 
 
@@ -317,13 +350,3 @@ def _frame_columns() -> list["pa.Field"]:
         pa.field("camera", pa.string()),
         pa.field("sha256", pa.string(), nullable=False),
     ]
-
-
-def _key(name: str) -> "pa.Field":
-    """A primary key: two writers that insert the same value conflict, and the later one merges again.
-
-    Without it, LanceDB takes both rows.
-    """
-    import pyarrow as pa
-
-    return pa.field(name, pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key:position": "1"})

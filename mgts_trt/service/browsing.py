@@ -59,7 +59,7 @@ async def people(
 async def thumbnail(service: TheService, person_id: Id) -> Response:
     """The picture of a person of the gallery."""
     person = await asyncio.to_thread(service.gallery.person, person_id)
-    if person is None or not person.thumbnail:
+    if person is None or not person.has_thumbnail:
         raise Refusal(404, "There is no thumbnail of such a person in the gallery.", "unknown")
     return Response(person.thumbnail, media_type="image/jpeg")  # no browser keeps it: who is forgotten is to be gone
 
@@ -139,7 +139,7 @@ def about(person: Person) -> dict[str, Any]:
         "time": person.time,
         "box": [round(float(value), 2) for value in person.box],
         "score": round(person.score, 6),
-        "thumbnail": f"{address}/thumbnail" if person.thumbnail else None,
+        "thumbnail": f"{address}/thumbnail" if person.has_thumbnail else None,
         "scene": f"{address}/scene",
     }
 

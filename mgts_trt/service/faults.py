@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from mgts_trt.errors import FilterError, GalleryError, ImageError, MgtsError, QueryError, SourceError
+from mgts_trt.errors import FilterError, GalleryError, ImageError, MgtsError, QueryError, SealedError, SourceError
 
 
 class Fault(NamedTuple):
@@ -24,6 +24,12 @@ _FAULTS: dict[type[MgtsError], Fault] = {
     FilterError: Fault(400, "field"),
     QueryError: Fault(400, "field"),
     SourceError: Fault(404, "scene"),
+    SealedError: Fault(
+        503,
+        "sealed",
+        "The gallery's pictures are encrypted, and the service was given no key that opens them. Whoever runs it can "
+        "name it one.",
+    ),
     GalleryError: Fault(503, "gallery", "The gallery cannot be read or written now. The service's log says why."),
     MgtsError: Fault(503, "pipeline", "Pictures cannot be searched now. The service's log says why."),
 }

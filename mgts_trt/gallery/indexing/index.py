@@ -144,13 +144,15 @@ def index(
         What was done; `frames` and `people` are stored.
 
     Raises:
-        GalleryError: The gallery is of another space, or cannot be read or written.
+        GalleryError: The gallery is of another space, cannot be read or written, or its key for pictures is missing.
         BackendError: The GPU is to decode and cannot, or the backend fails. What was searched before is stored in both
             cases, as far as it can be.
     """
     if every < 1:
         raise GalleryError(f"Every {every}th frame was asked for; expected 1 or more.")
     gallery.space.require_same(Space.of(search.bundle, search.mode), what=f"The gallery {gallery.url}")
+    if thumbnails:
+        gallery.encryption.require_key()
     decoder = choose_decoder(decode, search, any(source.kind == "video" for source in sources), on_note)
     start, stop, live = time.monotonic(), stop or threading.Event(), live or LiveOptions()
     report = IndexReport(expected=count_expected(sources, every))

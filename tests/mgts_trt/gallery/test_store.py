@@ -162,11 +162,12 @@ def test_what_cannot_be_opened(place, tmp_path, monkeypatch) -> None:
     foreign.create_table("frames", [{"name": "x"}])
     with pytest.raises(GalleryError, match="mgts-trt did not write"):
         Gallery.open(tmp_path / "foreign")
-    monkeypatch.setattr(tables, "FORMAT", 4)
+    for name in ("FORMAT", "ENCRYPTED"):
+        monkeypatch.setattr(tables, name, 5)
     Gallery.create(place, SPACE)
     monkeypatch.undo()
     assert is_gallery(place)
-    with pytest.raises(GalleryError, match="has format 4; this version of mgts-trt reads up to 3"):
+    with pytest.raises(GalleryError, match="has format 5; this version of mgts-trt reads up to 4"):
         Gallery.open(place)
 
 
