@@ -17,15 +17,14 @@ which may be cut off and done again:
 Whoever writes to the gallery next finishes what was cut off; see `mgts_trt.gallery.writing`.
 """
 
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.bucket import NOTHING, leave_one_version
 from mgts_trt.gallery.disk import intents
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.intents import Intent
@@ -49,9 +48,6 @@ _LOOKED_FOR = 4096
 
 _NAMES, _CONTENTS = ("id", "key", "source", "camera", "sha256", "best"), ("thumbnail", "embedding")
 """Columns that tell of a row, those that are quick to read first."""
-
-_NOTHING = "source IS NULL"
-"""Holds for no row."""
 
 
 class TracesLeftError(GalleryError):
@@ -139,7 +135,8 @@ def finish(gallery: Opened) -> bool:
     with explained("erase from", gallery.url), place.guard.alone():
         if place.folder is None:
             for name, table in _tables(gallery).items():
-                _rewrite_remote(table, place.partly.get(name, set()))
+                _move(table, place.partly.get(name, set()))
+                leave_one_version(table)
             place.owes, place.partly = False, {}
             return True
         intents.remove_leftovers(place)
@@ -265,7 +262,7 @@ def _fragments(table: Any, condition: str) -> set[int]:
 def _last_word(table: Any, folder: Path) -> None:
     """The log of the last commit stays, and this one tells of nobody."""
     reached(f"last commit of {table.name}")
-    retried(lambda: table.delete(_NOTHING))
+    retried(lambda: table.delete(NOTHING))
     if latest(folder).deleted_in:
         raise GalleryError(f"LanceDB left deleted rows in {folder}. Please report this as a defect.")
     sweep(folder, versions_too=True)
@@ -282,18 +279,6 @@ def _drop_indices(table: Any, left: list[Path]) -> None:
         reached(f"drop {table.name}.{index.name}")
         retried(partial(table.drop_index, index.name))
     _last_word(table, folder)
-
-
-def _rewrite_remote(table: Any, fragments: Collection[int]) -> None:
-    """What `_rewrite` does, where files are not to be seen: LanceDB removes older versions, by the clock."""
-    _move(table, fragments)
-    retried(lambda: table.delete(_NOTHING))
-    for index in table.list_indices():
-        retried(partial(table.drop_index, index.name))
-    with warnings.catch_warnings():
-        # It warns of taking older versions away from other processes; those read again, see `retried`.
-        warnings.simplefilter("ignore", UserWarning)
-        retried(partial(table.optimize, cleanup_older_than=timedelta(0)))
 
 
 def _left(gallery: Opened, traces: Traces) -> list[Path]:
