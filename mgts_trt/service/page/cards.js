@@ -110,9 +110,10 @@ export class Cards {
       const bitmap = await this.#service.picture(person.thumbnail, signal);
       copyCanvas(bitmap, canvas);
       bitmap.close();
-    } catch {
+    } catch (error) {
       // A list without one of its pictures is a list still.
       frame.classList.add("missing");
+      frame.title = error.message;
     }
     frame.classList.remove("loading");
   }

@@ -1,3 +1,4 @@
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 pytest.importorskip("lancedb", reason="needs the extra gallery")
 
+from mgts_trt.access.master_key import KEY_VARIABLE
 from mgts_trt.gallery import Frame, Gallery, Space, entry_of
 from mgts_trt.gallery.indexing.video import video_frames
 from mgts_trt.machine.files import file_sha256
@@ -179,3 +181,35 @@ def test_with_a_key_nothing_is_seen_or_forgotten_without_it(tmp_path: Path) -> N
             assert client.request(method, path).status_code == 401, path
             known = client.request(method, path, headers={"X-API-Key": key["MGTS_API_KEY"]})
             assert known.status_code == (404 if "x" in path else 200), path
+
+
+def test_encrypted_pictures_are_shown_with_the_key_alone(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="needs the extra encryption")
+    key, bundle = {KEY_VARIABLE: secrets.token_hex(32)}, make_tiny_bundle(tmp_path / "b")
+    options = ("--gallery", tmp_path / "gallery")
+    with (
+        serving(tmp_path, *options, bundle=bundle, environment=key) as running,
+        running.client() as client,
+    ):
+        client.post("/index", files={"images": ("sent.png", picture((0, 1)))}).raise_for_status()
+        (shown,) = people(client)
+        jpeg = client.get(shown.thumbnail).raise_for_status().content
+        assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+    stored = b"".join(file.read_bytes() for file in (tmp_path / "gallery").rglob("*") if file.is_file())
+    assert jpeg[:20] not in stored
+    assert jpeg[-40:] not in stored
+    with serving(tmp_path, *options, bundle=bundle) as running, running.client() as client:
+        assert people(client) == [shown]
+        found = client.post("/search", files={"image": ("a.png", picture((0, 1)))}, data={"include_own": "true"})
+        assert found.raise_for_status().json()["matches"]
+        said = "The gallery's pictures are encrypted, and the service was given no key that opens them."
+        refused = [
+            client.get(shown.thumbnail),
+            client.post("/index", files={"images": ("other.png", picture((0, 2)))}),
+        ]
+        assert [answer.status_code for answer in refused] == [503, 503]
+        assert all(answer.json()["error"].startswith(said) for answer in refused)
+        assert people(client) == [shown]
+        assert "no key was given: people are found, and neither shown nor added" in " ".join(
+            running.log.read_text().split()
+        )

@@ -1,5 +1,6 @@
 import os
 import pickle
+import secrets
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mgts_trt.access.master_key import read_master_key
 from mgts_trt.errors import BackendError, BundleError, ClusterError, GalleryError, SourceError
 from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.indexing import ray_index
@@ -123,7 +125,12 @@ def test_stopped_and_continued(ray, search: PersonSearch, gallery: Gallery, tmp_
 
 @pytest.mark.slow
 def test_the_command_in_a_cluster_of_its_own(search: PersonSearch, tmp_path: Path) -> None:
+    """Its workers have the key of the gallery's pictures from the command."""
     installed_ray()
+    pytest.importorskip("cryptography", reason="needs the extra encryption")
+    key = tmp_path / "key"
+    key.write_text(secrets.token_hex(32))
+    key.chmod(0o600)
     write_scenes(tmp_path / "in", range(6))
     command = [
         sys.executable,
@@ -138,7 +145,7 @@ def test_the_command_in_a_cluster_of_its_own(search: PersonSearch, tmp_path: Pat
     ]
     environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "--mode", "box", "--workers", "2", "--threads", "1"],
+        [*command, "--mode", "box", "--workers", "2", "--threads", "1", "--gallery-key", key],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -146,8 +153,10 @@ def test_the_command_in_a_cluster_of_its_own(search: PersonSearch, tmp_path: Pat
     assert "weights are untrained" in done.stderr
     # Not a word of Ray's own.
     assert "ray" not in done.stderr.lower().replace(str(tmp_path).lower(), "")
-    with Gallery.open(tmp_path / "g") as gallery:
+    with Gallery.open(tmp_path / "g", key=read_master_key(key)) as gallery:
         assert gallery.summary().frames == 6
+        assert {person.thumbnail[:2] for person, _ in gallery.rows()} == {b"\xff\xd8"}
+        assert {person.stored[:1] for person, _ in gallery.rows()} == {b"\x01"}
 
 
 class Death(BaseException):
