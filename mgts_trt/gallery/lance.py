@@ -13,6 +13,7 @@ from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.disk.checksums import damaged
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.privacy import keep_gallery_private
+from mgts_trt.machine.main_memory import give_back
 from mgts_trt.urls import file_path, masked, url_fault, without_login
 
 T = TypeVar("T")
@@ -73,6 +74,14 @@ def connect(location: str) -> Any:
         session = lancedb.Session(metadata_cache_size_bytes=_METADATA_BYTES)
         # Every read looks for what others wrote meanwhile.
         return lancedb.connect(location, read_consistency_interval=timedelta(0), session=session)
+
+
+def give_back_memory() -> None:
+    """Give memory that was freed back to the system; Arrow keeps what it took for rows on their way, glibc for all."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    give_back()
 
 
 def retried(call: Callable[[], T]) -> T:

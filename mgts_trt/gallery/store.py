@@ -18,7 +18,7 @@ from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.encryption import PLAIN, Encryption
 from mgts_trt.gallery.entry import Entry, check_embeddings, check_entry
 from mgts_trt.gallery.filters import Filter
-from mgts_trt.gallery.lance import SCHEMES, connect, explained, is_local, locate, merge_by, retried
+from mgts_trt.gallery.lance import SCHEMES, connect, explained, give_back_memory, is_local, locate, merge_by, retried
 from mgts_trt.gallery.making import make
 from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.gallery.space import Space
@@ -43,7 +43,6 @@ from mgts_trt.gallery.tables import (
 )
 from mgts_trt.gallery.writing import finish, logger, renew_checksums, warn, writing
 from mgts_trt.machine.files import place_kind
-from mgts_trt.machine.main_memory import give_back
 from mgts_trt.urls import without_login
 
 
@@ -314,7 +313,7 @@ class Gallery:
             reached("optimise")
             retried(lambda: vector_index.optimise(*self.tables, self._sightings))
         renew_checksums(self)
-        give_back()  # a process that indexes for days would keep what each merge of files took
+        give_back_memory()  # a process that indexes for days would keep what each merge of files took
 
     def count(self, where: Filter | None = None) -> int:
         """How many people there are, or it holds for; quicker than the whole summary."""
