@@ -75,6 +75,10 @@ class FilterError(GalleryError):
     """A filter of a gallery that cannot be read."""
 
 
+class ProtocolError(MgtsError):
+    """A request of the inference protocol that cannot be read, or that does not fit the model it asks."""
+
+
 class LabelError(MgtsError):
     """A labelled set that is missing, malformed, or does not fit its pictures."""
 

@@ -21,7 +21,8 @@ ORDER = {
         | runtime/protocol runtime/people runtime/modes runtime/stream runtime/joint_people | runtime/gpu
         | runtime/clock runtime/host_pipeline runtime/host_joint runtime/pipeline | plugins | evaluation
         | precisions | importing importing/detectors
-        | tracking | access | gallery gallery/disk | gallery/indexing | annotating | watching | service | cli
+        | tracking | access | gallery gallery/disk | gallery/indexing | annotating | watching | open_inference | service
+        | cli
         | __init__ __main__
     """,
     "training": """

@@ -25,6 +25,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             operation["responses"].pop("422", None)
             if "401" in operation["responses"]:
                 operation["security"] = [{"key": []}, {}]
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                description["components"]["schemas"] |= content["schema"].pop("$defs", {})
     components = description["components"]
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
@@ -61,11 +63,12 @@ def _operation(method: str, path: str, operation: dict[str, Any], description: d
         for status, answer in operation["responses"].items()
     ]
     asked = _schema(operation.get("requestBody", {}))
+    body = "JSON" if "application/json" in operation.get("requestBody", {}).get("content", {}) else "Form fields"
     named = [_row(each["name"], each, each["required"]) for each in operation.get("parameters", ())]
     return (
         f"<section><h2><code>{method} {escape(path)}</code></h2><p>{escape(operation['description'])}</p>"
         f"{'<h3>In the address</h3><ul>' + ''.join(named) + '</ul>' if named else ''}"
-        f"{'<h3>Form fields</h3>' + _fields(asked, description) if asked else ''}"
+        f"{f'<h3>{body}</h3>' + _fields(asked, description) if asked else ''}"
         f"<h3>Answers</h3><ul>{''.join(answers)}</ul></section>"
     )
 

@@ -2,7 +2,16 @@
 
 from typing import NamedTuple
 
-from mgts_trt.errors import FilterError, GalleryError, ImageError, MgtsError, QueryError, SealedError, SourceError
+from mgts_trt.errors import (
+    FilterError,
+    GalleryError,
+    ImageError,
+    MgtsError,
+    ProtocolError,
+    QueryError,
+    SealedError,
+    SourceError,
+)
 
 
 class Fault(NamedTuple):
@@ -23,6 +32,7 @@ _FAULTS: dict[type[MgtsError], Fault] = {
     ImageError: Fault(400, "picture"),
     FilterError: Fault(400, "field"),
     QueryError: Fault(400, "field"),
+    ProtocolError: Fault(400, "protocol"),
     SourceError: Fault(404, "scene"),
     SealedError: Fault(
         503,

@@ -27,23 +27,34 @@ DEMANDS: dict[str, Demand] = {
     "GET /sightings/{id}/thumbnail": "search",
     "GET /cameras": "search",
     "GET /sources": "search",
+    "GET /v2": "any key",
+    "GET /v2/health/live": "nothing",
+    "GET /v2/health/ready": "nothing",
+    "GET /v2/models/{model}": "any key",
+    "GET /v2/models/{model}/ready": "nothing",
+    "POST /v2/models/{model}/infer": "search",
+    "GET /v2/models/{model}/versions/{version}": "any key",
+    "GET /v2/models/{model}/versions/{version}/ready": "nothing",
+    "POST /v2/models/{model}/versions/{version}/infer": "search",
     "POST /index": "index",
     "DELETE /sources": "forget",
 }
 """By method and route. A route that is not here is not served: a test asks for each."""
 
 _PATHS = frozenset(route.partition(" ")[2] for route in DEMANDS)
+_WITH_NAMES = {path: re.compile(re.sub(r"\{[a-z]+\}", "[^/]+", path)) for path in sorted(_PATHS) if "{" in path}
+"""Paths in which somebody or something is named."""
 _OF_ONE = re.compile(r"/(people|sightings)/[^/]+(/[a-z]+)?")
 """Paths of somebody, or of a sighting, by their ids."""
 
 
 def route_of(path: str) -> str:
     """A path as `/metrics` names it: few enough names, whatever strangers ask for."""
-    one = _OF_ONE.fullmatch(path)
-    name = f"/{one[1]}/{{id}}{one[2] or ''}" if one else path
-    if name in _PATHS:
-        return name
-    return "/page" if path == "/docs/style.css" or path.startswith("/page/") else "other"
+    if path in _PATHS and path not in _WITH_NAMES:
+        return path
+    if path == "/docs/style.css" or path.startswith("/page/"):
+        return "/page"
+    return next((name for name, form in _WITH_NAMES.items() if form.fullmatch(path)), "other")
 
 
 def id_in(path: str) -> str | None:

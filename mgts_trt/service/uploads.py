@@ -51,7 +51,16 @@ def decode_upload(data: bytes, name: str, most_pixels: int) -> Image:
     """
     if not data:
         raise ImageError(f"{name} is empty (0 bytes), but a picture is expected.")
-    width, height = _size(data, name)
+    check_size(name, *_size(data, name), most_pixels)
+    return decode_image(data, name)
+
+
+def check_size(name: str, width: int, height: int, most_pixels: int) -> None:
+    """Refuse a picture that is too large.
+
+    Raises:
+        Refusal: 413, it has more pixels.
+    """
     if width * height > most_pixels:
         raise Refusal(
             413,
@@ -59,7 +68,6 @@ def decode_upload(data: bytes, name: str, most_pixels: int) -> Image:
             "Scale it down first.",
             "pixels",
         )
-    return decode_image(data, name)
 
 
 def _size(data: bytes, name: str) -> tuple[int, int]:

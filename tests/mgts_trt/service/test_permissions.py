@@ -1,3 +1,4 @@
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -22,7 +23,9 @@ def requests(app: FastAPI) -> set[tuple[str, str]]:
     described = {(method.upper(), path) for path, item in describe(app)["paths"].items() for method in item}
     others = {(method, route.path) for route in app.routes if isinstance(route, Route) for method in route.methods}
     mounts = {("GET", f"{route.path}/app.js") for route in app.routes if isinstance(route, Mount)}
-    return {(method, path.replace("{id}", "0f-1")) for method, path in described | others | mounts if method != "HEAD"}
+    return {
+        (method, re.sub(r"{[a-z]+}", "0f-1", path)) for method, path in described | others | mounts if method != "HEAD"
+    }
 
 
 def without_role(app: FastAPI) -> set[str]:
@@ -45,7 +48,9 @@ def test_a_route_without_a_role_is_found(method: str, path: str) -> None:
 
 def test_only_the_page_the_description_and_what_says_nothing_is_open() -> None:
     assert {route for route, demand in DEMANDS.items() if demand == "nothing"} == {
-        "GET /", "GET /page", "GET /docs", "GET /openapi.json", "GET /healthz", "GET /readyz"
+        "GET /", "GET /page", "GET /docs", "GET /openapi.json", "GET /healthz", "GET /readyz",
+        "GET /v2/health/live", "GET /v2/health/ready", "GET /v2/models/{model}/ready",
+        "GET /v2/models/{model}/versions/{version}/ready",
     }  # fmt: skip
 
 

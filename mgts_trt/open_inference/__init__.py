@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, version 2: the models a bundle is there, their tensors, and how these travel."""
