@@ -17,11 +17,11 @@ which may be cut off and done again:
 Whoever writes to the gallery next finishes what was cut off; see `mgts_trt.gallery.writing`.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.bucket import NOTHING, leave_one_version
@@ -54,6 +54,17 @@ class TracesLeftError(GalleryError):
     """An erasure did all its steps, and files still hold what was to be erased."""
 
 
+class KeptOut(NamedTuple):
+    """What is not indexed again; see `Tombstones.make`."""
+
+    source: str
+    """Its name; empty where it may be."""
+    contents: Collection[str] = ()
+    """SHA-256 of its files."""
+    sightings: Collection[str] = ()
+    """Ids of those that may be going on."""
+
+
 @dataclass(frozen=True)
 class Erased:
     """What an erasure removed, in rows of the tables."""
@@ -72,7 +83,7 @@ def erase(
     reason: str,
     *,
     later: bool = False,
-    keep_out: tuple[str, Collection[str]] | None = None,
+    keep_out: Iterable[KeptOut] = (),
 ) -> Erased:
     """Erase rows; where there are none, nothing is written.
 
@@ -84,7 +95,7 @@ def erase(
         reason: A word that the journal keeps until the end.
         later: Delete them now, and leave their bytes to `finish`, which the gallery does when it is optimised, closed,
             or written to by another process. Several erasures then cost as much as one.
-        keep_out: The name of a source, and the SHA-256 of its files, that stay out from now on.
+        keep_out: What stays out from now on.
 
     Raises:
         GalleryError: It cannot be read or written. Where the erasure was begun, whoever writes next goes on with it.
@@ -98,8 +109,8 @@ def erase(
         if not erased:
             return erased
         traces = frozenset(trace for name, sql in conditions.items() for trace in _traces(tables[name], sql))
-        stone = None if keep_out is None else gallery.place.tombstones.make(*keep_out)
-        intent = Intent(reason, dict(conditions), tuple(sorted(traces)), stone)
+        stones = tuple(stone for each in keep_out if (stone := gallery.place.tombstones.make(*each)))
+        intent = Intent(reason, dict(conditions), tuple(sorted(traces)), stones)
         intents.write(gallery.place, intent)
         gallery.place.owes = True
         _delete(gallery, intent)
@@ -216,9 +227,9 @@ def _folder(gallery: Opened, name: str) -> Path:
 
 
 def _delete(gallery: Opened, intent: Intent) -> None:
-    if intent.stone is not None:
+    if intent.stones:
         reached("put up the tombstone")
-        gallery.place.tombstones.add(intent.stone)
+        gallery.place.tombstones.add(*intent.stones)
     if not intent.conditions:
         return
     for name, table in _tables(gallery).items():

@@ -1,5 +1,7 @@
 """One source followed frame by frame: which sighting everybody belongs to."""
 
+from collections.abc import Sequence
+
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.gathering import Gathering, Row, qualities
 from mgts_trt.gallery.sighting import Sighting
@@ -36,8 +38,14 @@ class Follower:
         """Whether a sighting is open."""
         return bool(self._open)
 
-    def follow(self, frame: Frame, people: People) -> list[str]:
-        """The ids of the sightings that the people of the next frame belong to: one each, in their order."""
+    def follow(self, frame: Frame, people: People, rows: Sequence[str] | None = None) -> list[str]:
+        """The ids of the sightings that the people of the next frame belong to: one each, in their order.
+
+        Args:
+            frame: The next.
+            people: Of it.
+            rows: Ids of their rows; by default those of a frame of which nobody was forgotten.
+        """
         time = frame.number / _RATE if frame.time is None else frame.time
         tracks, ended = self._tracker.update(time, people, cut=frame.cut)
         self._close(ended)
@@ -45,7 +53,8 @@ class Follower:
         good = qualities(people.boxes, people.scores)
         ids, key = list[str](), frame.key
         for i, track in enumerate(tracks.tolist()):
-            row = Row(person_id(key, i), people.boxes[i], float(people.scores[i]), people.embeddings[i], float(good[i]))
+            its_id = person_id(key, i) if rows is None else rows[i]
+            row = Row(its_id, people.boxes[i], float(people.scores[i]), people.embeddings[i], float(good[i]))
             gathering = self._open.get(track)
             if gathering is None:
                 gathering = self._open[track] = Gathering(frame, row, time)

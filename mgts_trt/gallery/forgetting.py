@@ -1,9 +1,10 @@
-"""Sources that are forgotten: erased, and kept out from then on; and let in again."""
+"""Sources and people that are forgotten: erased, and kept out from then on; and sources let in again."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mgts_trt.gallery import erasure
-from mgts_trt.gallery.erasure import Erased
+from mgts_trt.gallery.erasure import Erased, KeptOut
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.opened import Opened
 from mgts_trt.gallery.source_names import readings
@@ -11,6 +12,10 @@ from mgts_trt.gallery.watched import forget_killed
 from mgts_trt.gallery.writing import finish
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.urls import without_login
+
+if TYPE_CHECKING:
+    from mgts_trt.gallery.choosing import Chosen
+    from mgts_trt.gallery.store import Gallery
 
 
 def forget(gallery: Opened, source: str) -> Erased:
@@ -31,8 +36,25 @@ def forget(gallery: Opened, source: str) -> Erased:
         for table in (*gallery.tables, *([] if gallery.sightings is None else [gallery.sightings])):
             query = table.search().where(conditions[table.name]).select(["sha256"])
             contents |= set(retried(query.to_arrow)["sha256"].to_pylist())
-    erased = erasure.erase(gallery, conditions, "forget", keep_out=(without_login(source), contents))
+    erased = erasure.erase(gallery, conditions, "forget", keep_out=[KeptOut(without_login(source), contents)])
     forget_killed(gallery.url)  # they tell the addresses of streams
+    return erased
+
+
+def forget_chosen(gallery: "Gallery", chosen: "Chosen") -> Erased:
+    """Erase who was chosen, with all frames and sightings of theirs, and gather what is left.
+
+    Args:
+        gallery: Which.
+        chosen: By `choose`.
+
+    Raises:
+        GalleryError: See `erasure.erase`.
+    """
+    erased = erasure.erase(gallery, chosen.conditions, "forget", keep_out=chosen.keep_out)
+    if erased:
+        forget_killed(gallery.url)
+        gallery.optimise()
     return erased
 
 

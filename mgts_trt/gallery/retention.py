@@ -17,7 +17,7 @@ from mgts_trt.machine.files import replace_file
 
 _NAME = "policy"
 
-_CLOCK = 1e8
+CLOCK = 1e8
 """Times from here on are of a clock (1973); earlier ones are seconds into a video."""
 
 
@@ -143,7 +143,7 @@ def _over(policy: Policy, column: str, now: float) -> str:
         old = (time < lit(now - policy.keep)).to_sql()
         others = f"(camera IS NULL OR NOT ({camera.isin(sorted(policy.cameras)).to_sql()}))"
         parts.append(f"({old} AND {others})" if policy.cameras else old)
-    return f"{(time > lit(_CLOCK)).to_sql()} AND ({' OR '.join(parts)})"
+    return f"{(time > lit(CLOCK)).to_sql()} AND ({' OR '.join(parts)})"
 
 
 def _path(gallery: Opened) -> Path | None:

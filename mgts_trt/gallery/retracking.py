@@ -63,7 +63,7 @@ def retrack(gallery: "Gallery", source: str, sha256: str) -> None:
         follower, renamed, frames_done = Follower(), list[tuple[str, str]](), 0
         for frame, seen in _frames_in_order(gallery, source, sha256):
             frames_done += seen.done
-            ids = follower.follow(frame, seen.people)
+            ids = follower.follow(frame, seen.people, seen.rows)
             renamed += [(row, new) for row, old, new in zip(seen.rows, seen.sightings, ids, strict=True) if old != new]
         follower.finish()
         # Sightings first: rows still without one are found as rows, and tell that this is to be done again.

@@ -4,6 +4,7 @@ People in photos belong to no sighting and are found as rows, beside the sightin
 """
 
 from collections import Counter
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from mgts_trt._typing import Floats
@@ -85,13 +86,22 @@ def sighting(gallery: "Gallery", sighting_id: str) -> Sighting | None:
     Raises:
         GalleryError: The gallery cannot be read.
     """
+    return sightings_by_id(gallery, [sighting_id]).get(sighting_id)
+
+
+def sightings_by_id(gallery: "Gallery", ids: Collection[str]) -> dict[str, Sighting]:
+    """The sightings with these ids; those that there are not are left out.
+
+    Raises:
+        GalleryError: The gallery cannot be read.
+    """
     from lancedb.expr import col
 
-    if gallery.sightings is None:
-        return None
+    if gallery.sightings is None or not ids:
+        return {}
     with explained("read", gallery.url):
-        query = gallery.sightings.search().where(col("id").isin([sighting_id])).select(_columns(gallery)).limit(1)
-        return next(iter(sightings_from(retried(query.to_arrow))), None)
+        query = gallery.sightings.search().where(col("id").isin(sorted(ids))).select(_columns(gallery)).limit(len(ids))
+        return {each.id: each for each in sightings_from(retried(query.to_arrow))}
 
 
 def frames_of(gallery: "Gallery", sighting_id: str) -> list[Person]:

@@ -179,7 +179,8 @@ class Gallery:
             if not pending:
                 self.store_sightings(sightings)
                 return
-            rows = people_rows(pending, self.space, self.encryption, sightings=self._sightings is not None)
+            left_out = self.place.tombstones.cover_sighting
+            rows = people_rows(pending, self.space, self.encryption, self._sightings is not None, left_out)
             of_pending = _is_in("frame", pending)
             left = retried(lambda: self._people.count_rows(of_pending.to_sql()))
             if left:  # by a call that was cut off: people found again are replaced, the others removed
@@ -199,7 +200,7 @@ class Gallery:
         if not sightings or self._sightings is None:
             return
         with writing(self):
-            if sightings := self.place.tombstones.let_in(sightings, lambda each: (each.source, each.sha256)):
+            if sightings := self.place.tombstones.let_in(sightings, lambda each: (each.source, each.sha256, each.id)):
                 rows, table = sighting_rows(sightings, self.space), self._sightings
                 reached("add sightings")
                 retried(lambda: merge_by("id", table).execute(rows))

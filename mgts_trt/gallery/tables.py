@@ -1,7 +1,7 @@
 """The three tables of a gallery, `people`, `frames` and `sightings`: their columns, and their rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -181,20 +181,34 @@ def read_format(people: "pa.Schema") -> int:
 
 
 def people_rows(
-    entries: Mapping[str, Entry], space: Space, encryption: Encryption, sightings: bool = True
+    entries: Mapping[str, Entry],
+    space: Space,
+    encryption: Encryption,
+    sightings: bool = True,
+    left_out: Callable[[str | None], bool] = lambda _: False,
 ) -> "pa.Table":
-    """The rows of `people` that entries, by frame key, bring; without their sightings for a gallery that has none."""
+    """The rows of `people` that entries, by frame key, bring.
+
+    Args:
+        entries: By frame key.
+        space: Of their embeddings.
+        encryption: Of their pictures.
+        sightings: Whether the gallery has any.
+        left_out: Of people of which sightings there are to be no rows.
+    """
     import pyarrow as pa
 
     columns: dict[str, list[Any]] = {name: [] for name in ("frame", *ABOUT, SIGHTING)}
     embeddings = [np.zeros((0, space.embedding), np.float32)]
     for key, entry in entries.items():
         frame, people = entry.frame, entry.people
-        embeddings.append(people.embeddings)
-        for i in range(len(people)):
+        of_people: Sequence[str | None] = entry.sightings or [None] * len(people)
+        kept = [i for i, sighting in enumerate(of_people) if not left_out(sighting)]
+        embeddings.append(people.embeddings[kept])
+        for i in kept:
             person = person_id(key, i)
             thumbnail = encryption.encrypt(person, entry.thumbnails[i]) if entry.thumbnails else b""
-            sighting = entry.sightings[i] if entry.sightings else None
+            sighting = of_people[i]
             seen = (person, frame.source, frame.number, frame.time, frame.camera, frame.sha256)
             values = (key, *seen, people.boxes[i].tolist(), float(people.scores[i]), thumbnail, sighting)
             for column, value in zip(columns.values(), values, strict=True):

@@ -11,7 +11,7 @@ from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.disk.sweep import sync
-from mgts_trt.gallery.disk.tombstones import Tombstone
+from mgts_trt.gallery.disk.tombstones import Tombstone, read_tombstone
 from mgts_trt.machine.files import replace_file
 
 _SUFFIX = ".erasure"
@@ -25,14 +25,14 @@ class Intent:
         reason: A word for whoever reads of it: `forget`, `changed`.
         conditions: Table → SQL of the rows that are to go; empty once they are gone.
         traces: What must not be found in any file afterwards.
-        stone: What keeps the source out from then on; None where nothing does.
+        stones: What keeps sources out from then on.
         name: Of the file.
     """
 
     reason: str
     conditions: dict[str, str]
     traces: tuple[bytes, ...] = ()
-    stone: Tombstone | None = None
+    stones: tuple[Tombstone, ...] = ()
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
 
@@ -85,10 +85,10 @@ def read(place: Place) -> Iterator[Intent]:
         try:
             told = json.loads(path.read_text(encoding="utf-8"))
             traces = tuple(base64.b64decode(trace) for trace in told["traces"])
-            about = told.get("stone")
-            stone = None if about is None else Tombstone(str(about["name"]), tuple(about["contents"]))
+            of_older = [told["stone"]] if told.get("stone") else []  # an older version put up one at most
+            stones = tuple(map(read_tombstone, told.get("stones", of_older)))
             name = path.name.removesuffix(_SUFFIX)
-            yield Intent(str(told["reason"]), dict(told["conditions"]), traces, stone, name)
+            yield Intent(str(told["reason"]), dict(told["conditions"]), traces, stones, name)
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryError(
                 f"The file {path} tells of an erasure that was cut off, and is damaged. Remove it, and forget again "
