@@ -13,7 +13,6 @@ from mgts_trt.cli.help import Command, Group
 from mgts_trt.cli.options import GalleryKeyOption
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.recorded import recorded
-from mgts_trt.counts import frames_of, people_of
 from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
@@ -87,31 +86,6 @@ def _told(name: str, value: object) -> str:
     if name == "sightings" and value is None:
         return "none in this format: `mgts-trt gallery upgrade` makes them"
     return f"{value:,}" if isinstance(value, int) else "unknown" if value is None else str(value)
-
-
-@gallery_app.command(cls=Command)
-def forget(
-    gallery: GalleryArgument,
-    source: Annotated[str, typer.Argument(help="The picture, video or stream, as search shows it.")],
-) -> None:
-    """Remove everybody a picture, video or stream brought, for good."""
-    from mgts_trt.gallery import Gallery
-    from mgts_trt.gallery.source_names import find_source
-    from mgts_trt.gallery.writing import finish
-
-    with Gallery.open(gallery) as opened:
-        if finish(opened):
-            out.print("Finished an erasure that was cut off")
-        name = find_source(opened, source)
-        before = opened.summary()
-        with recorded(opened.url, "forget", changes=True, subjects={"source": [name]}) as done:
-            people = done.rows = opened.forget(name)
-        frames, remembers = before.frames - opened.summary().frames, opened.place.folder is not None
-    out.print(f"Forgot {people_of(people)} in {frames_of(frames)} of {name}")
-    if remembers:
-        out.print("It stays out, and so do copies of its files; `mgts-trt index … --recall SOURCE` lets it in again.")
-    else:
-        warn("a gallery in a bucket does not remember what was forgotten: indexed again, it comes back.")
 
 
 @gallery_app.command(cls=Command)

@@ -33,6 +33,7 @@ def recorded(
     changes: bool = False,
     subjects: Mapping[str, Sequence[str]] | None = None,
     probes: Sequence[Path] = (),
+    more: Mapping[str, object] | None = None,
 ) -> Iterator[Done]:
     """Do something with a gallery, and record it: what changes it before it is begun, and everything once it is done.
 
@@ -45,11 +46,13 @@ def recorded(
         changes: Whether it changes the gallery.
         subjects: See `AuditLog.record`.
         probes: Photos of the probe.
+        more: What else is told, in clear.
     """
     from mgts_trt.gallery.audit_place import audit_log
 
     log, done = audit_log(url), Done()
-    told: dict[str, Any] = {"subjects": subjects, "probes": [sha for each in probes if (sha := _sha256(each))] or None}
+    hashes = [sha for each in probes if (sha := _sha256(each))]
+    told: dict[str, Any] = {**(more or {}), "subjects": subjects, "probes": hashes or None}
     if changes:
         _record(log, what, stage="begun", **told)
     try:

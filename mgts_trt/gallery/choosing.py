@@ -1,4 +1,4 @@
-"""Who is to be forgotten, by likeness, camera, time or source: looked at first, and what goes with them.
+"""Who is to be forgotten, by likeness, camera, time or source: looked at first, and then erased with all of theirs.
 
 Nobody is taken apart: who was followed goes as a whole, with all frames and the sighting's embedding and path, as soon
 as the sighting or any frame of it is chosen. Everybody is compared, one by one, without an index.
@@ -13,7 +13,7 @@ import numpy as np
 
 from mgts_trt._typing import Floats
 from mgts_trt.errors import QueryError
-from mgts_trt.gallery.erasure import KeptOut
+from mgts_trt.gallery.erasure import Erased, KeptOut, erase
 from mgts_trt.gallery.filters import Condition, Filter, Operator
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.lookup import people_by_id
@@ -22,6 +22,7 @@ from mgts_trt.gallery.retention import CLOCK
 from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.gallery.sightings import sightings_by_id
 from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTING, SIGHTINGS, Person, embeddings_of
+from mgts_trt.gallery.watched import forget_killed
 from mgts_trt.gallery.whole_files import KeptFrames, frames_within
 
 if TYPE_CHECKING:
@@ -181,6 +182,23 @@ def shown(gallery: "Gallery", chosen: Chosen, most: int) -> list[Sighting | Pers
     found: dict[str, Sighting | Person] = {**people_by_id(gallery, [each for each in ids if not each.startswith("s-")])}
     found |= sightings_by_id(gallery, [each for each in ids if each.startswith("s-")])
     return [replace(found[each], likeness=chosen.likeness.get(each)) for each in ids if each in found]
+
+
+def forget_chosen(gallery: "Gallery", chosen: Chosen) -> Erased:
+    """Erase who was chosen, with all frames and sightings of theirs, and gather what is left.
+
+    Args:
+        gallery: Which.
+        chosen: By `choose`.
+
+    Raises:
+        GalleryError: See `erase`.
+    """
+    erased = erase(gallery, chosen.conditions, "forget", keep_out=chosen.keep_out)
+    if erased:
+        forget_killed(gallery.url)
+        gallery.optimise()
+    return erased
 
 
 def _some(gallery: "Gallery", chosen: Chosen, most: int) -> list[str]:

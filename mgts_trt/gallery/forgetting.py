@@ -1,7 +1,6 @@
-"""Sources and people that are forgotten: erased, and kept out from then on; and sources let in again."""
+"""Sources that are forgotten: erased, and kept out from then on; and let in again."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mgts_trt.gallery import erasure
 from mgts_trt.gallery.erasure import Erased, KeptOut
@@ -12,10 +11,6 @@ from mgts_trt.gallery.watched import forget_killed
 from mgts_trt.gallery.writing import finish
 from mgts_trt.machine.files import file_sha256
 from mgts_trt.urls import without_login
-
-if TYPE_CHECKING:
-    from mgts_trt.gallery.choosing import Chosen
-    from mgts_trt.gallery.store import Gallery
 
 
 def forget(gallery: Opened, source: str) -> Erased:
@@ -38,23 +33,6 @@ def forget(gallery: Opened, source: str) -> Erased:
             contents |= set(retried(query.to_arrow)["sha256"].to_pylist())
     erased = erasure.erase(gallery, conditions, "forget", keep_out=[KeptOut(without_login(source), contents)])
     forget_killed(gallery.url)  # they tell the addresses of streams
-    return erased
-
-
-def forget_chosen(gallery: "Gallery", chosen: "Chosen") -> Erased:
-    """Erase who was chosen, with all frames and sightings of theirs, and gather what is left.
-
-    Args:
-        gallery: Which.
-        chosen: By `choose`.
-
-    Raises:
-        GalleryError: See `erasure.erase`.
-    """
-    erased = erasure.erase(gallery, chosen.conditions, "forget", keep_out=chosen.keep_out)
-    if erased:
-        forget_killed(gallery.url)
-        gallery.optimise()
     return erased
 
 

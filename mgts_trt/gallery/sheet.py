@@ -25,12 +25,14 @@ def ranking_sheet(
     *,
     negatives: Sequence[Probe] = (),
     columns: int = 6,
+    ranked: bool = True,
 ) -> Image:
     """The probe or probes, then their matches as a picture: uint8 [H, W, 3], RGB (Fig. 7).
 
     Below each match stand its rank and similarity, also as a bar from 0 to 1; the source's name; the camera or, where
     none is known, the folder; and the time where it is known, of a sighting from when to when. A sighting shows up to
-    three crops. Probes have a frame and a tag, and so have those whom it is not.
+    three crops. Probes have a frame and a tag, and so have those whom it is not. Of matches
+    that are not `ranked`, since nobody was looked for, neither rank nor similarity is told.
     """
     probes = [probe] if isinstance(probe, Probe) else probe
     cards = [
@@ -43,9 +45,9 @@ def ranking_sheet(
         cards.append(
             Card(
                 _beside(_shown(match.crop), match.more),
-                [(f"#{place}", f"similarity {match.likeness:.3f}"), _name(match.source)],
+                [*([(f"#{place}", f"similarity {match.likeness:.3f}")] if ranked else []), _name(match.source)],
                 [*notes, match.time] if match.time else notes,
-                bar=match.likeness,
+                bar=match.likeness if ranked else None,
             )
         )
     return picture_grid(cards, columns=columns)

@@ -6,10 +6,9 @@ import pytest
 
 from mgts_trt.errors import GalleryError, QueryError
 from mgts_trt.gallery import Gallery
-from mgts_trt.gallery.choosing import Choice, choose, shown
+from mgts_trt.gallery.choosing import Choice, choose, forget_chosen, shown
 from mgts_trt.gallery.disk.tombstones import Tombstones
 from mgts_trt.gallery.erasure import Erased
-from mgts_trt.gallery.forgetting import forget_chosen
 from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.question import Question
 from mgts_trt.gallery.retracking import retrack
@@ -106,7 +105,7 @@ def test_of_too_many_the_least_alike_are_shown_too(gallery: Gallery) -> None:
 def test_it_is_not_searched_again_and_does_not_come_back(gallery: Gallery) -> None:
     forget_chosen(gallery, choose(gallery, ask()))
     before = content(gallery)
-    entries, sightings = followed(CLIP, (1, 2), camera=None)
+    entries, _ = followed(CLIP, (1, 2), camera=None)
     (photo, *_), _ = followed("/anna.jpg", (1,), camera="door", sha256="a" * 64, start=NOW - 2 * DAY)
     gallery.add(entries, [])
     gallery.add([replace(photo, sightings=())])
