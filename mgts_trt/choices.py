@@ -25,4 +25,4 @@ LoweringChoice = Literal["auto", "graph", "kernel", "plugin"]
 """What may be asked for; `plans.lowering` says what `auto` is."""
 
 DecodeChoice = Literal["auto", "gpu", "cpu"]
-"""What decodes videos; `gallery.indexing.decoder_choice` says what `auto` is."""
+"""What decodes videos and live streams; `gallery.indexing.decoder_choice` says what `auto` is."""

@@ -12,7 +12,7 @@ from mgts_trt.annotating.results import Film, Wanted, write_photo
 from mgts_trt.choices import DecodeChoice
 from mgts_trt.errors import ImageError, MgtsError
 from mgts_trt.gallery.indexing.channel import Channel
-from mgts_trt.gallery.indexing.decoder_choice import choose_decoder
+from mgts_trt.gallery.indexing.decoder_choice import choose_decoders
 from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read, Recounted, count_expected
 from mgts_trt.gallery.indexing.sources import Source
@@ -86,7 +86,7 @@ def annotate(
         out: Folder of results, see `Input.results`.
         wanted: What to write; by default as `Wanted` has it.
         every: Of videos, webcams and streams, every n-th frame is searched and written.
-        decode: What decodes videos, see `choose_decoder`.
+        decode: What decodes videos and live streams, see `choose_decoders`.
         top: See `PersonSearch.__call__`.
         live: How long to watch webcams and streams; without it, until they end or `stop`.
         stop: When set, no more is read; what is in flight is written, and all files are whole. A camera that says
@@ -103,11 +103,11 @@ def annotate(
     if wanted.draw and any(each.is_film for each in inputs):
         import mgts_trt.annotating.mp4  # noqa: F401  # before anything is searched for nothing
     start, stop = time.monotonic(), stop or threading.Event()
-    decoder = choose_decoder(decode, search, any(each.kind == "video" for each in inputs), on_note)
+    decoders = choose_decoders(decode, search, any(each.kind in ("video", "stream") for each in inputs), on_note)
     report = Report(expected=_expected(inputs, every))
     read = Channel[Read](max(_ROOM, search.batch_size), stop)
     writer = _Writer(inputs, out, wanted)
-    readers = read_in_threads(inputs, read, every=every, live=live, given_up=writer.given_up, decode=decoder)
+    readers = read_in_threads(inputs, read, every=every, live=live, given_up=writer.given_up, decode=decoders)
 
     def tell() -> None:
         report.seconds = time.monotonic() - start

@@ -12,11 +12,12 @@ from mgts_trt.errors import ImageError, MgtsError, SourceError
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.cameras import Cameras
 from mgts_trt.gallery.indexing.channel import Channel
+from mgts_trt.gallery.indexing.decoder_choice import ON_CPU, Decoders
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Picture, Read, Recounted, ahead
 from mgts_trt.gallery.indexing.reading_threads import ReadingThreads
 from mgts_trt.gallery.indexing.remote import read_remote
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import Decoder, count_frames, decode_on_cpu, video_frames
+from mgts_trt.gallery.indexing.video import Decoder, count_frames, video_frames
 from mgts_trt.gallery.indexing.watching import read_stream
 from mgts_trt.machine.cpu import available_cores
 from mgts_trt.pictures.decoding import decode_picture
@@ -31,7 +32,7 @@ def read_in_threads(
     live: LiveOptions,
     given_up: Container[str],
     cameras: Cameras | None = None,
-    decode: Decoder = decode_on_cpu,
+    decode: Decoders = ON_CPU,
 ) -> ReadingThreads:
     """Read inputs into a channel: `Picture`s whose frames have the `key` of their input as source, and `Failure`s.
 
@@ -42,7 +43,7 @@ def read_in_threads(
         live: How long to watch webcams and streams.
         given_up: Keys of videos whose further frames nobody wants.
         cameras: Takes the state of each stream.
-        decode: What decodes videos.
+        decode: What decodes videos and streams.
     """
     cameras = cameras or Cameras()
     files = [each for each in inputs if not each.is_live]
@@ -50,12 +51,12 @@ def read_in_threads(
     for each in inputs:
         if each.kind == "stream":
             source = Source(each.location, "stream")
-            camera = cameras.add(source)
-            tasks.append(partial(read_stream, source, channel, every=every, live=live, camera=camera))
+            watch = partial(read_stream, source, channel, every=every, live=live, camera=cameras.add(source))
+            tasks.append(partial(watch, decode=decode.streams))
         elif each.kind == "webcam":
             tasks.append(partial(_read_webcam, each, channel, every, live))
     if files:
-        tasks.append(partial(_read_files, files, channel, every, given_up, decode))
+        tasks.append(partial(_read_files, files, channel, every, given_up, decode.videos))
     return ReadingThreads(tasks, channel, live.patience)
 
 

@@ -93,7 +93,7 @@ def _simplejpeg() -> Iterator[Finding]:
 
 
 def _video() -> Iterator[Finding]:
-    """What decodes videos, where there is a choice."""
+    """What decodes videos and live streams, where there is a choice."""
     if not find_gpus():
         return
     from mgts_trt.gallery.indexing.nvdec import load_nvdec

@@ -26,7 +26,9 @@ BackendOption = Annotated[
 ]
 DecodeOption = Annotated[
     DecodeChoice,
-    typer.Option(help="What decodes videos; auto takes the GPU (NVDEC) where TensorRT runs and NVDEC decodes them."),
+    typer.Option(
+        help="What decodes videos and streams; auto takes the GPU (NVDEC) where TensorRT runs and NVDEC takes them."
+    ),
 ]
 OpsOption = Annotated[
     LoweringChoice,

@@ -12,7 +12,7 @@ from mgts_trt.errors import GalleryError, ImageError
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.indexing.cameras import Cameras
 from mgts_trt.gallery.indexing.channel import Channel
-from mgts_trt.gallery.indexing.decoder_choice import choose_decoder
+from mgts_trt.gallery.indexing.decoder_choice import choose_decoders
 from mgts_trt.gallery.indexing.index import index
 from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
@@ -64,7 +64,7 @@ def watch(
         sources: Files are read in order, streams side by side.
         alarms: Takes what is found.
         every: Of videos and streams, every n-th frame.
-        decode: What decodes videos, see `choose_decoder`.
+        decode: What decodes videos and live streams, see `choose_decoders`.
         live: How long to watch streams.
         cameras: Takes the state of each live stream.
         stop: When set, no more is read.
@@ -78,8 +78,8 @@ def watch(
     known, tracks, digests = {source.name: source for source in sources}, Tracks(live.silence), _Digests()
     read = Channel[Read](max(_ROOM, search.batch_size), stop)
     inputs = [Input(source.location, source.kind, Path("watched")) for source in sources]
-    decoder = choose_decoder(decode, search, any(each.kind == "video" for each in inputs), on_note)
-    readers = read_in_threads(inputs, read, every=every, live=live, given_up=(), cameras=cameras, decode=decoder)
+    decoders = choose_decoders(decode, search, any(each.kind in ("video", "stream") for each in inputs), on_note)
+    readers = read_in_threads(inputs, read, every=every, live=live, given_up=(), cameras=cameras, decode=decoders)
     pictures = _Watching(read, report, on_note)
     try:
         for found in search.stream(pictures, errors="return"):

@@ -19,9 +19,11 @@ nvc = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(nvc)
 packet = nvc.PacketData()
 packet.bsl_data, packet.bsl, packet.pts = 4096, 10, 7
+packet.decode_flag = int(nvc.VideoPacketFlag.ENDOFPICTURE)
 assert (packet.bsl_data, packet.bsl, packet.pts) == (4096, 10, 7)
 view = nvc.CAIMemoryView([4, 6, 1], [8, 1, 1], "|u1", 2, 4096, False)
-enums = ("cudaVideoCodec", "cudaVideoChromaFormat", "OutputColorType", "Pixel_Format", "DisplayDecodeLatencyType")
+enums = ("cudaVideoCodec", "cudaVideoChromaFormat", "OutputColorType", "Pixel_Format", "DisplayDecodeLatencyType",
+    "VideoPacketFlag")
 print(json.dumps({
     "arguments": {
         name: [

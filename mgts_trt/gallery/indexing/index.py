@@ -13,7 +13,7 @@ from mgts_trt.gallery.commits import Commits
 from mgts_trt.gallery.entry import Entry, entry_of
 from mgts_trt.gallery.indexing.cameras import Cameras, CameraState
 from mgts_trt.gallery.indexing.channel import Channel
-from mgts_trt.gallery.indexing.decoder_choice import choose_decoder
+from mgts_trt.gallery.indexing.decoder_choice import Decoders, choose_decoders
 from mgts_trt.gallery.indexing.following import Followers
 from mgts_trt.gallery.indexing.pictures_read import PicturesRead
 from mgts_trt.gallery.indexing.reading import (
@@ -31,7 +31,6 @@ from mgts_trt.gallery.indexing.reading import (
 )
 from mgts_trt.gallery.indexing.reading_threads import ReadingThreads
 from mgts_trt.gallery.indexing.sources import Source
-from mgts_trt.gallery.indexing.video import Decoder
 from mgts_trt.gallery.indexing.watching import read_stream
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery
@@ -125,7 +124,7 @@ def index(
         sources: See `find_sources`.
         gallery: Of the pipeline's space.
         every: Of videos and live streams, every n-th frame is taken.
-        decode: What decodes videos, see `choose_decoder`.
+        decode: What decodes videos and live streams, see `choose_decoders`.
         thumbnails: Whether to keep a small picture of each person.
         live: How long to watch live streams; without it, until they end or `stop`.
         cameras: Takes the state of each live stream, for who wants to look at it meanwhile.
@@ -153,12 +152,12 @@ def index(
     gallery.space.require_same(Space.of(search.bundle, search.mode), what=f"The gallery {gallery.url}")
     if thumbnails:
         gallery.encryption.require_key()
-    decoder = choose_decoder(decode, search, any(source.kind == "video" for source in sources), on_note)
+    decoders = choose_decoders(decode, search, any(source.kind != "picture" for source in sources), on_note)
     start, stop, live = time.monotonic(), stop or threading.Event(), live or LiveOptions()
     report = IndexReport(expected=count_expected(sources, every))
     read = Channel[Read](max(ROOM, search.batch_size), stop)
     cameras = cameras or Cameras()
-    readers = _read_in_threads(sources, gallery, read, every, live, cameras, search.batch_size, decoder)
+    readers = _read_in_threads(sources, gallery, read, every, live, cameras, search.batch_size, decoders)
     followers = Followers(gallery, live.silence)
     writer = _Writer(gallery, followers, thumbnails, batch, latency, optimise, stop, onlooker)
 
@@ -260,7 +259,7 @@ def _read_in_threads(
     live: LiveOptions,
     cameras: Cameras,
     together: int,
-    decode: Decoder,
+    decode: Decoders,
 ) -> ReadingThreads:
     """One for all files, and one for each live stream."""
     files = [source for source in sources if source.kind != "stream"]
@@ -268,11 +267,20 @@ def _read_in_threads(
     streams = gallery.place.tombstones.let_in(asked, lambda source: (source.name, ""))
     room = max(1, together // max(1, len(streams)))  # no more frames of each wait than are searched at once
     tasks = [
-        partial(read_stream, source, channel, every=every, live=live, camera=cameras.add(source), room=room)
+        partial(
+            read_stream,
+            source,
+            channel,
+            every=every,
+            live=live,
+            camera=cameras.add(source),
+            room=room,
+            decode=decode.streams,
+        )
         for source in streams
     ]
     if files:
-        tasks.append(partial(read_files, files, gallery, channel, every=every, decode=decode))
+        tasks.append(partial(read_files, files, gallery, channel, every=every, decode=decode.videos))
     if len(streams) < len(asked):
         tasks.append(partial(_tell, channel, LeftOut(len(asked) - len(streams))))
     return ReadingThreads(tasks, channel, live.patience)

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,9 +12,13 @@ from mgts_trt._typing import Image
 from mgts_trt.choices import Transport
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.diagnosis import Silence, why_silent
+from mgts_trt.runtime.cuda.picture import DevicePicture
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.stream import VideoStream
 
 LONGEST_WAIT = 10.0
 """Seconds to wait for a stream to open, or for its next frame: without one for so long, it counts as down."""
@@ -33,10 +38,56 @@ StreamEnd: TypeAlias = Stalled | Broken | Silence
 """Why a stream brings no more frames; `Silence` where it could not be opened."""
 
 
+class LiveFrame:
+    """A frame that was decoded and not yet fetched.
+
+    Args:
+        fetch: Fetches it.
+    """
+
+    def __init__(self, fetch: Callable[[], Image | DevicePicture]) -> None:
+        self._fetch = fetch
+
+    @cached_property
+    def image(self) -> Image | DevicePicture:
+        """uint8 [H, W, 3], RGB; to be asked for before the next frame is."""
+        return self._fetch()
+
+
+PacketFrames: TypeAlias = "Callable[[Packet[Any]], Sequence[LiveFrame]]"
+"""Takes each packet of a stream, as it comes, and gives the frames that are ready then."""
+
+StreamDecoder: TypeAlias = "Callable[[VideoStream, str, Callable[[str], object]], PacketFrames]"
+"""Decodes a stream that was just opened; it is told its name, without user name and password, and whom to tell."""
+
+
+def frames_on_cpu(stream: "VideoStream", name: str, on_note: Callable[[str], object]) -> PacketFrames:
+    """Frames as FFmpeg decodes them, in host memory; see `StreamDecoder`."""
+    import av.error
+
+    def decode(packet: "Packet[Any]") -> Sequence[LiveFrame]:
+        try:
+            return [LiveFrame(partial(_upright, frame)) for frame in stream.decode(packet)]
+        except (av.error.FFmpegError, ValueError):  # what cannot be decoded is passed over
+            return []
+
+    return decode
+
+
+def _upright(frame: "VideoFrame") -> Image:
+    image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
 def stream_frames(
-    url: str, patience: float = LONGEST_WAIT, transport: Transport = "tcp"
-) -> Generator[Image, None, StreamEnd]:
-    """Frames of a stream as they come, uint8 [H, W, 3], RGB, until it breaks or ends, or none comes for a while.
+    url: str,
+    patience: float = LONGEST_WAIT,
+    transport: Transport = "tcp",
+    decode: StreamDecoder = frames_on_cpu,
+    name: str = "",
+    on_note: Callable[[str], object] = lambda _: None,
+) -> Generator[LiveFrame, None, StreamEnd]:
+    """Frames of a stream as they come, until it breaks or ends, or none comes for a while.
 
     A camera may change its resolution in mid-stream: each frame has the size it was sent in. Frames that cannot be
     decoded are passed over. The generator returns why there are no more.
@@ -45,9 +96,13 @@ def stream_frames(
         url: Of the stream.
         patience: Seconds to wait for it to open, and for each frame.
         transport: How frames of RTSP come. `tcp` falls back to UDP where the camera knows no other.
+        decode: What decodes it.
+        name: What it is called there, without user name and password.
+        on_note: Is told by it what the user may want to know.
 
     Raises:
-        SourceError: What is there is a recording, or PyAV is not installed.
+        SourceError: What is there is a recording, or PyAV is not installed; or what decodes does not take it.
+        BackendError: The GPU fails.
     """
     try:
         import av
@@ -62,7 +117,9 @@ def stream_frames(
         if not container.streams.video or container.streams.video[0].codec_context is None:
             return Silence("there is no video in it that can be read")
         _refuse_recordings(container, url)
-        index, last = container.streams.video[0].index, time.monotonic()
+        stream = container.streams.video[0]
+        frames_of = decode(stream, name, on_note)
+        last = time.monotonic()
         packets = container.demux()  # of all kinds, so that time is looked at while sound goes on without pictures
         while True:
             try:
@@ -71,13 +128,8 @@ def stream_frames(
                 packet = None
             if packet is None:
                 return Stalled() if time.monotonic() - last >= 0.9 * patience else Broken()
-            try:
-                frames = packet.decode() if packet.stream.index == index else []
-            except (av.error.FFmpegError, ValueError):
-                frames = []
-            for frame in frames:
-                assert isinstance(frame, av.VideoFrame)
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+            for frame in frames_of(packet) if packet.stream.index == stream.index else ():
+                yield frame
                 last = time.monotonic()
             if time.monotonic() - last >= patience:
                 return Stalled()

@@ -93,7 +93,7 @@ def index_with_ray(
         precision: Of the models.
         batch_size: See `PersonSearch.open`, of each worker.
         every: Of videos, every n-th frame is taken.
-        decode: What decodes videos, see `choose_decoder`.
+        decode: What decodes videos and live streams, see `choose_decoders`.
         thumbnails: Whether to keep a small picture of each person.
         stop: When set, workers are ended; what they had not yet written is done next time.
         on_progress: Called after each task, with the report so far.

@@ -11,16 +11,23 @@ from typing import cast
 
 import numpy as np
 
-from mgts_trt._typing import Image
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.frame import Frame
 from mgts_trt.gallery.indexing.cameras import Camera, Cameras
 from mgts_trt.gallery.indexing.channel import Channel
 from mgts_trt.gallery.indexing.diagnosis import Silence
-from mgts_trt.gallery.indexing.live_stream import Stalled, StreamEnd, stream_frames
+from mgts_trt.gallery.indexing.live_stream import (
+    LiveFrame,
+    Stalled,
+    StreamDecoder,
+    StreamEnd,
+    frames_on_cpu,
+    stream_frames,
+)
 from mgts_trt.gallery.indexing.reading import Failure, LiveOptions, Note, Picture, Read
 from mgts_trt.gallery.indexing.sources import Source
 from mgts_trt.gallery.indexing.stream_clock import StreamClock
+from mgts_trt.runtime.cuda.picture import on_host
 
 _COMPARED = 32
 """Frames of an opening that are compared with those of the one before."""
@@ -43,6 +50,7 @@ def read_stream(
     live: LiveOptions,
     camera: Camera | None = None,
     room: int = 1,
+    decode: StreamDecoder = frames_on_cpu,
 ) -> None:
     """Watch a live stream; one that breaks, stalls or cannot be opened is tried again, as often as it takes.
 
@@ -61,9 +69,13 @@ def read_stream(
         live: When to stop.
         camera: Is told how the stream is doing.
         room: Most frames of it that wait to be searched.
+        decode: What decodes it. One that it does not take is given up.
+
+    Raises:
+        BackendError: The GPU decodes, and fails.
     """
     camera = camera or Cameras().add(source)
-    watch = _Watch(source, channel, every, live, camera, room)
+    watch = _Watch(source, channel, every, live, camera, room, decode)
     try:
         watch.run()
     except SourceError as error:
@@ -82,11 +94,18 @@ class _Watch:
     """
 
     def __init__(
-        self, source: Source, channel: Channel[Read], every: int, live: LiveOptions, camera: Camera, room: int
+        self,
+        source: Source,
+        channel: Channel[Read],
+        every: int,
+        live: LiveOptions,
+        camera: Camera,
+        room: int,
+        decode: StreamDecoder,
     ) -> None:
         self.end: str | None = None
         self._source, self._channel, self._every, self._live = source, channel, every, live
-        self._camera, self._room = camera, room
+        self._camera, self._room, self._decode = camera, room, decode
         self._start, self._clock, self._seen = time.monotonic(), StreamClock(), _Openings(_on_web(source.location))
         self._taken = self._frames = 0
         self._brought = self._new = 0  # frames of this opening, and those that are not the picture of the last one
@@ -132,20 +151,27 @@ class _Watch:
     def _read_opening(self) -> StreamEnd | None:
         """Take frames until the stream breaks, and tell why it did; None where nothing more is to be read."""
         self._brought = self._new = 0
-        frames = stream_frames(self._source.location, self._live.patience, self._live.transport)
+        frames = stream_frames(
+            self._source.location,
+            self._live.patience,
+            self._live.transport,
+            self._decode,
+            self._source.name,
+            lambda text: self._channel.tell(Note(text)),
+        )
         with closing(frames):
             while True:
                 try:
-                    image = next(frames)
+                    frame = next(frames)
                 except StopIteration as end:
                     return cast(StreamEnd, end.value)
                 self._brought += 1
                 if self._channel.ended or self._is_over():
                     return None
-                if self._seen.add(image) and not self._take(image):
+                if self._seen.add(frame) and not self._take(frame):
                     return None
 
-    def _take(self, image: Image) -> bool:
+    def _take(self, brought: LiveFrame) -> bool:
         """Hand on a frame, if it is one of those wanted; False where no more is to be read."""
         now = self._clock.now()
         before = self._camera.up(now)
@@ -156,7 +182,7 @@ class _Watch:
         if number % self._every:
             return True
         frame = Frame(self._source.name, number, time=now, camera=self._source.camera)
-        gone = self._channel.put_newest(Picture(frame, image), self._source.location, self._room)
+        gone = self._channel.put_newest(Picture(frame, brought.image), self._source.location, self._room)
         if gone is None:
             return False
         self._taken += 1 - gone
@@ -198,10 +224,10 @@ class _Openings:
         self._web = web
         self._before, self._now = _Opening(), _Opening()
 
-    def add(self, image: Image) -> bool:
+    def add(self, frame: LiveFrame) -> bool:
         """Take note of a frame; False if there is but one picture, in this opening so far as in the last one."""
         self.frames += 1
-        self._now.add(image)
+        self._now.add(frame)
         one = self._web and self._now.still and self._before.still and self._now.first[:1] == self._before.first[:1]
         return not one or self._now.frames > self._before.frames
 
@@ -225,11 +251,11 @@ class _Opening:
     still: bool = True
     """Whether all frames are one picture."""
 
-    def add(self, image: Image) -> None:
+    def add(self, frame: LiveFrame) -> None:
         self.frames += 1
         if self.frames > _COMPARED and not self.still:
             return
-        digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+        digest = hashlib.blake2b(np.ascontiguousarray(on_host(frame.image)).data, digest_size=16).digest()
         if self.frames <= _COMPARED:
             self.first.append(digest)
         self.still = self.still and digest == self.first[0]

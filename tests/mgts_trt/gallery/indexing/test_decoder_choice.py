@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from mgts_trt.errors import BackendError
-from mgts_trt.gallery.indexing.decoder_choice import choose_decoder
-from mgts_trt.gallery.indexing.nvdec import GpuDecoder
-from mgts_trt.gallery.indexing.video import decode_on_cpu
+from mgts_trt.gallery.indexing.decoder_choice import ON_CPU, choose_decoders
+from mgts_trt.gallery.indexing.nvdec_streams import StreamsOnGpu
+from mgts_trt.gallery.indexing.nvdec_videos import VideosOnGpu
 from tests.helpers.fake_nvdec import FakeNvdec
 from tests.helpers.simulated import SimulatedDevice
 
@@ -45,17 +45,18 @@ NO_DRIVER = RuntimeError("Failed to load NVENC library: libnvidia-encode.so.1: n
 def test_the_gpu_decodes_where_tensorrt_and_nvdec_are(on_gpu, package, choice):
     package(FakeNvdec(SimulatedDevice()))
     notes = []
-    assert isinstance(choose_decoder(choice, on_gpu, on_note=notes.append), GpuDecoder)
-    assert notes == ["videos are decoded on the GPU, by PyNvVideoCodec 2.2.4"]
+    videos, streams = choose_decoders(choice, on_gpu, on_note=notes.append)
+    assert (type(videos), type(streams)) == (VideosOnGpu, StreamsOnGpu)
+    assert notes == ["videos and live streams are decoded on the GPU, by PyNvVideoCodec 2.2.4"]
 
 
 def test_on_the_cpu_there_is_nothing_to_choose_nor_to_tell(package, caplog):
     package(MISSING)
     notes = []
     with caplog.at_level("INFO"):
-        assert choose_decoder("auto", CPU, on_note=notes.append) is decode_on_cpu
+        assert choose_decoders("auto", CPU, on_note=notes.append) is ON_CPU
     assert notes == []
-    assert "videos are decoded on the CPU: What the GPU decodes is searched by TensorRT" in caplog.text
+    assert "videos and live streams are decoded on the CPU: What the GPU decodes is searched by TensorRT" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -68,22 +69,22 @@ def test_on_the_cpu_there_is_nothing_to_choose_nor_to_tell(package, caplog):
 def test_what_is_missing_is_told(on_gpu, package, why, told):
     package(why)
     notes = []
-    assert choose_decoder("auto", on_gpu, on_note=notes.append) is decode_on_cpu
+    assert choose_decoders("auto", on_gpu, on_note=notes.append) is ON_CPU
     with pytest.raises(BackendError, match=told) as refused:
-        choose_decoder("gpu", on_gpu)
-    assert notes == [f"videos are decoded on the CPU: {refused.value}"]
+        choose_decoders("gpu", on_gpu)
+    assert notes == [f"videos and live streams are decoded on the CPU: {refused.value}"]
     assert "TROUBLESHOOTING" not in str(refused.value)
 
 
 def test_the_gpu_cannot_decode_for_the_cpu(package):
     package(FakeNvdec(SimulatedDevice()))
     with pytest.raises(BackendError, match=r"runs on CPU, 2 threads: There is no GPU\. .*doctor.*--decode cpu"):
-        choose_decoder("gpu", CPU)
+        choose_decoders("gpu", CPU)
 
 
 def test_the_cpu_and_photos_ask_for_nothing(package, on_gpu):
     package(MISSING)
     notes = []
-    assert choose_decoder("cpu", on_gpu, on_note=notes.append) is decode_on_cpu
-    assert choose_decoder("gpu", on_gpu, films=False, on_note=notes.append) is decode_on_cpu
+    assert choose_decoders("cpu", on_gpu, on_note=notes.append) is ON_CPU
+    assert choose_decoders("gpu", on_gpu, films=False, on_note=notes.append) is ON_CPU
     assert notes == []

@@ -7,7 +7,7 @@ import pytest
 
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.diagnosis import Silence
-from mgts_trt.gallery.indexing.live_stream import Broken, Stalled, StreamEnd, stream_frames
+from mgts_trt.gallery.indexing.live_stream import Broken, LiveFrame, Stalled, StreamEnd, stream_frames
 from tests.helpers.h264 import number_of
 from tests.helpers.rtsp_camera import RtspCamera, rtsp_camera
 
@@ -15,13 +15,13 @@ TRANSPORTS = ("tcp", "udp")
 
 
 def read(
-    frames: Generator[np.ndarray, None, StreamEnd], count: int, at: Callable[[int], object] = lambda _: None
+    frames: Generator[LiveFrame, None, StreamEnd], count: int, at: Callable[[int], object] = lambda _: None
 ) -> tuple[list[np.ndarray], StreamEnd | None]:
     """So many frames, and the stream's end if it ends before; `at` is called with how many there are after each."""
     found: list[np.ndarray] = []
     while len(found) < count:
         try:
-            found.append(next(frames))
+            found.append(next(frames).image)
         except StopIteration as end:
             return found, end.value
         at(len(found))

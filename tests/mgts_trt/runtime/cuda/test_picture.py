@@ -17,8 +17,14 @@ def picture():
     """One, its pixels, and a list of the times they came down."""
     device = SimulatedDevice()
     stream, pixels, downloads = device.stream(), np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8), []
-    array = device.array(pixels.shape, np.uint8, stream)
-    device.copy(array, pixels, stream)
+    made = []
+
+    def make():
+        array = device.array(pixels.shape, np.uint8, stream)
+        device.copy(array, pixels, stream)
+        made.append(array)
+        assert len(made) == 1, "it is made once"
+        return array
 
     def download(array):
         downloads.append(array)
@@ -26,7 +32,7 @@ def picture():
         device.copy(out, array, stream)
         return out
 
-    return DevicePicture(array, download), pixels, downloads, device
+    return DevicePicture(pixels.shape, make, download), pixels, downloads, device
 
 
 def test_a_device_takes_it_where_it_is(picture):
@@ -35,6 +41,14 @@ def test_a_device_takes_it_where_it_is(picture):
     there = as_device_array(picture, device, device.stream())
     assert (there.pointer, there.shape, there.dtype) == (picture._array.pointer, (4, 5, 3), np.uint8)
     assert (picture.shape, downloads) == (pixels.shape, [])
+
+
+def test_one_that_nobody_reads_is_not_made(picture):
+    picture, pixels, _, device = picture
+    assert picture.shape == pixels.shape
+    assert device._memories == []
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert len(device._memories) == 1
 
 
 def test_its_pixels_come_down_once_whoever_asks(picture):
