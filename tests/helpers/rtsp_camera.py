@@ -41,6 +41,7 @@ class RtspCamera:
         picture: What it sees, by number and size.
         session: Seconds after which a player that is not heard of is dropped.
         key: From one key frame to the next, in frames.
+        in_band: Whether parameter sets come before each key frame; else its description alone tells them.
 
     Attributes:
         size: Of its pictures from the next key frame on; may be set at any moment.
@@ -63,8 +64,9 @@ class RtspCamera:
         picture: Callable[[int, Size], np.ndarray] = numbered,
         session: int = 60,
         key: int = 10,
+        in_band: bool = True,
     ) -> None:
-        self.size, self.rate, self.key = size, rate, key
+        self.size, self.rate, self.key, self.in_band = size, rate, key, in_band
         self.user, self.password = login or ("", "")
         self.picture = picture
         self.stalled = threading.Event()
@@ -270,6 +272,7 @@ class _Connection:
                 size = camera.size
                 encoder = Encoder(size, camera.rate, camera.key)
             units = encoder.units(camera.picture(next(camera.numbers), size))
+            units = [unit for unit in units if camera.in_band or unit[0] & 31 not in (7, 8)]
             try:
                 for packet in packets.of(units, time.monotonic() - camera.clock):
                     if self._udp and frames and chance.random() < camera.loss:
