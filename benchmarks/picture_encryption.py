@@ -123,11 +123,12 @@ def main(
             return index(search, find_sources([str(_copies(found, photos, scratch / f"{number}"))]), gallery).frames
 
         indexing = _take_turns(sides, rounds, do_index)
-        pictures = _pictures([read_image(path) for path in found], people)
+        pictures = _pictures([read_image(path) for path in found], people * (rounds + 1))
 
         def do_store(gallery: Gallery, number: int) -> int:
+            shown = pictures[number * people :][:people]
             for first in range(0, people // CROWD, FRAMES):
-                gallery.add([_crowd(space, pictures, number, first + i) for i in range(FRAMES)])
+                gallery.add([_crowd(space, shown, number, first + i) for i in range(FRAMES)])
             gallery.optimise()
             return people
 

@@ -53,6 +53,14 @@ def read(database: Any, location: str) -> bytes:
         return key
 
 
+def is_there(gallery: Opened) -> bool:
+    """Whether a gallery with encrypted pictures has their key, which anybody may ask."""
+    try:
+        return bool(read(connect(gallery.url), gallery.url))
+    except GalleryError:
+        return False
+
+
 def rekey(gallery: Opened, master: bytes) -> None:
     """Have another master key open the pictures, and the old one no longer; no picture is touched.
 

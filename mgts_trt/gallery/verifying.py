@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery import picture_key
 from mgts_trt.gallery.disk import intents
 from mgts_trt.gallery.disk.checksums import damaged
 from mgts_trt.gallery.disk.place import Place
@@ -94,6 +95,8 @@ def _look_at_files(place: Place, found: Verification) -> None:
 
 
 def _look_at_rows(gallery: Gallery, found: Verification) -> None:
+    if gallery.encryption and not picture_key.is_there(gallery):
+        found.missing.append(f"{picture_key.TABLE}.lance")
     people, frames = gallery.tables
     done = _values(frames, "key")
     found.rows_without_frames = _count_outside(people, "frame", done)

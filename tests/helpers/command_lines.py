@@ -1,6 +1,7 @@
 """Command lines of documents, held against the commands there are: parsed by the very apps, and nothing runs."""
 
 import importlib
+import os
 import re
 import tomllib
 from functools import cache
@@ -67,7 +68,8 @@ def _parsed(package: str, arguments: list[str], whole: bool) -> str | None:
             raise
         return f"there is no module {package}"
     try:
-        with mock.patch.object(outputs, "check_place", _check_name):
+        # Options that hold for a whole command set variables until its end, to which it does not come here.
+        with mock.patch.object(outputs, "check_place", _check_name), mock.patch.dict(os.environ):
             _walk(command, package, arguments)
     except typer.Exit:  # --help, --version
         return None

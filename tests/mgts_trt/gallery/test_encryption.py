@@ -182,6 +182,8 @@ def test_a_lost_key_of_the_gallery(place: Path) -> None:
     for file in sorted((place / "picture_keys.lance").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     (place / "picture_keys.lance").rmdir()
+    found = verify(place)
+    assert (found.clean, found.missing) == (False, ["picture_keys.lance"])
     with Gallery.open(place, key=KEY) as gallery:
         assert gallery.search(unit(1, rows=1)[0])
         with pytest.raises(GalleryError, match="has lost the key of its pictures, the table picture_keys"):
