@@ -3,83 +3,63 @@
     python -m benchmarks.erasure_kills --runs 2000 --json benchmarks/results/erasure_kills.json
 
 Each run takes a copy of a small gallery with indices, has a process do something to it, and stops that process: with
-SIGKILL before its n-th step (`mgts_trt.gallery.disk.steps`), with SIGKILL at a moment drawn by chance, with a disk
-that is full from the n-th step on, or that takes no file longer than so many bytes. In a part of the runs the clock is
-a day ahead or behind, or a second process writes meanwhile. Then another process writes to the gallery, does again
-what had not been begun, and all files are read: no embedding, picture, name, id or hash of the forgotten may be there,
-`gallery verify` must find nothing, and everything else must be what it was. The tests try a sample.
+SIGKILL before its n-th step (`mgts_trt.gallery.disk.steps`), with SIGKILL at a moment drawn by chance, with steps that
+find the disk full from the n-th on, on a real disk that has so many bytes left, or on one that takes no file longer
+than so many. In a part of the runs the clock is a day ahead or behind, or a second process writes or erases meanwhile.
+Then another process, whose clock is wrong the other way, writes to the gallery; the action is repeated; and all files
+are read: no embedding, picture, name, id or hash of what was to go may be there, `gallery verify` must find nothing,
+and everything else must be there once, as it was. What had been indexed is forgotten in every third run: then nothing
+of it may be there, either. The tests try some of it.
 """
 
-import ctypes
-import errno
-import hashlib
+import gc
 import importlib
-import os
+import logging
 import random
-import resource
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
 import typer
 from pydantic import BaseModel
 
 from benchmarks.environment import Environment, environment
+from benchmarks.erasure import faults
+from benchmarks.erasure.actions import ACTIONS, DAY, Films, all_secrets, fill
+from benchmarks.erasure.faults import BY_CHANCE, BY_STEP, NEEDS_NO_ROOM, Fault, child
+from benchmarks.erasure.made_up import Film, holding, stored
 from mgts_trt.cli.console import out, progress
 from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.run import run_app
 from mgts_trt.errors import GalleryError
-from mgts_trt.gallery import Entry, Frame, Gallery, Sighting, Space, vector_index
-from mgts_trt.gallery.corrections import correct
+from mgts_trt.gallery import Gallery, vector_index
 from mgts_trt.gallery.disk import steps
-from mgts_trt.gallery.erasure import erase, of_sources
-from mgts_trt.gallery.sighting import sighting_id
-from mgts_trt.gallery.tables import person_id
 from mgts_trt.gallery.verifying import verify
-from mgts_trt.runtime.people import People
-from mgts_trt.stages import Letterbox
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-KEPT, FORGOTTEN, OTHER, LATER = "/films/kept-one.mp4", "/films/forgotten.mp4", "/films/other-writer.mp4", "/later.jpg"
-OLD, NEW, CONTENT = "1f" * 32, "2e" * 32, "3d" * 32  # of the forgotten before and after it was replaced; of all others
-SPACE = Space(model="mgts", weights="a" * 64, mode="box", gamma=1.3, patch=(256, 128), embedding=64, preset="edge")
-DAY = 86_400
-_SHIM = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <time.h>
-long mgts_clock_shift = 0;
-int clock_gettime(clockid_t which, struct timespec *now) {
-    static int (*real)(clockid_t, struct timespec *);
-    if (!real) real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    int status = real(which, now);
-    if (!status && which == CLOCK_REALTIME) now->tv_sec += mgts_clock_shift;
-    return status;
-}
-"""
-"""Another clock for a process: nobody may set the machine's."""
+BESIDE = {"": "", "writes": "a second writer", "erases": "a second eraser"}
+_WRITE_EVERY = 50
+_CLOCKS = {0: "", DAY: "a day ahead", -DAY: "a day behind"}
 
 
 class Run(NamedTuple):
-    """One run: what is done, how it is stopped, and at which step, byte or thousandth of a second."""
+    """One run: what is done, what befalls it, and what a second process does meanwhile."""
 
     action: str
-    fault: str
-    at: int
-    clock: int = 0
-    beside: bool = False
+    fault: Fault
+    beside: str = ""
+
+    @property
+    def circumstance(self) -> str:
+        """In words."""
+        return ", ".join(filter(None, (self.fault.kind, _CLOCKS[self.fault.clock], BESIDE[self.beside])))
 
 
 class KillReport(BaseModel):
@@ -87,280 +67,227 @@ class KillReport(BaseModel):
 
     Attributes:
         runs: How many.
-        steps: Action → the names of its steps, in order.
+        failures: Run → what was wrong after it.
         stopped: Fault → in how many runs it came to that.
-        clocks: Whether there was a C compiler to make another clock with.
-        beside: Runs with a second writer.
+        clock: Whether there was a C compiler to make another clock with.
+        disk: Whether a disk of its own could be mounted, to be filled.
         seconds: All runs together.
-        faults: Run → what was wrong after it.
+        steps: Action → the names of its steps, in order, each as often as it is reached.
+        counts: Action → step, or what stopped it by chance → circumstance → runs.
     """
 
     environment: Environment
     runs: int = 0
-    steps: dict[str, list[str]] = {}
+    failures: dict[str, str] = {}
     stopped: dict[str, int] = {}
-    clocks: bool = False
-    beside: int = 0
+    clock: bool = False
+    disk: bool = False
     seconds: float = 0.0
-    faults: dict[str, str] = {}
+    steps: dict[str, list[str]] = {}
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+
+
+class Measured(NamedTuple):
+    """Of an action that is not stopped: seconds, and bytes that it needs on the disk."""
+
+    seconds: float
+    bytes: int
 
 
 @app.command()
 def main(
     runs: Annotated[int, typer.Option(min=1, help="How many.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the order and of the moments.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0, help="Begin no run after so long.")] = 600,
     json_file: JsonOption = None,
 ) -> None:
     """Stop erasures and indexing; exit with 1 where anything is left behind."""
-    with tempfile.TemporaryDirectory() as folder:
-        _with_clock(Path(folder))
-        report = sweep(Path(folder), runs, seed)
+    with tempfile.TemporaryDirectory() as name:
+        code = faults.again_with_clock_and_disk(Path(name), "benchmarks.erasure_kills")
+        if code is not None:
+            raise typer.Exit(code)
+        try:
+            report = sweep(Path(name), runs, seed, minutes, json_file)
+        finally:
+            faults.give_back(Path(name))
     stopped = ", ".join(f"{fault}: {count}" for fault, count in report.stopped.items())
-    out.print(f"{report.runs} runs, {len(report.faults)} faults; came to {stopped}")
-    for run, fault in report.faults.items():
-        out.print(f"  {run}: {fault}")
+    out.print(f"{report.runs} runs, {len(report.failures)} failures, {report.seconds} s; came to {stopped}")
+    for run, failure in report.failures.items():
+        out.print(f"  {run}: {failure}", markup=False)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def sweep(folder: Path, runs: int, seed: int, minutes: float, json_file: Path | None) -> KillReport:
+    """So many runs, of those there are, evenly over actions and faults; the report is written again and again."""
+    for name in ("lancedb.index", "lancedb.expr", "pyarrow.compute"):
+        importlib.import_module(name)  # once, not in every process
+    vector_index.INDEX_FROM = 8
+    start, films = time.monotonic(), Films.below(folder, time.time())
+    report = KillReport(environment=environment(), clock=faults.clock() is not None, disk=folder.is_mount())
+    Path(films.kept.source).parent.mkdir()
+    for film in (films.kept, films.gate):
+        Path(film.source).touch()
+    gc.freeze()  # what was loaded is shared with every process
+    measured = {name: _enumerate(folder, films, name, report) for name in ACTIONS}
+    with progress() as bar:
+        for run in bar.track(list(_plan(report, measured, runs, random.Random(seed))), description="runs"):
+            if time.monotonic() - start > minutes * 60:
+                break
+            _count(report, run, *_try(run, folder, films))
+            report.seconds = round(time.monotonic() - start, 1)
+            if json_file and report.runs % _WRITE_EVERY == 0:
+                write_json(json_file, report.model_dump_json(indent=2))
     if json_file:
         write_json(json_file, report.model_dump_json(indent=2))
-    raise typer.Exit(1 if report.faults else 0)
-
-
-def sweep(folder: Path, runs: int, seed: int) -> KillReport:
-    """So many runs, of those there are, each a process of its own, evenly over actions and faults."""
-    importlib.import_module("lancedb.index")  # once, not in every process
-    importlib.import_module("lancedb.expr")
-    vector_index.INDEX_FROM = 8
-    report, start = KillReport(environment=environment(), clocks=_clock() is not None), time.monotonic()
-    template, root = folder / "template", folder / "gallery"
-    _check(_child(lambda: _fill(template)), "filling the gallery")
-    for action in ACTIONS:
-        shutil.copytree(template, root)
-        told = folder / "steps"
-        told.write_text("")
-        _check(_child(partial(_tell_and_act, told, action, root)), action)
-        report.steps[action] = told.read_text().split("\n")[:-1]
-        shutil.rmtree(root)
-    with progress() as bar:
-        for run in bar.track(list(_plan(report, runs, random.Random(seed))), description="runs"):
-            shutil.copytree(template, root)
-            stopped, fault = _try(run, root)
-            report.runs += 1
-            report.beside += run.beside
-            report.stopped[run.fault] = report.stopped.get(run.fault, 0) + stopped
-            if fault:
-                report.faults[str(run)] = fault
-            shutil.rmtree(root)
-    report.seconds = round(time.monotonic() - start, 1)
     return report
 
 
-def _plan(report: KillReport, runs: int, chance: random.Random) -> Iterator[Run]:
-    """Every step of every action, killed and with a full disk; and every third run a moment or a size by chance."""
-    clocks = (0, DAY, -DAY) if report.clocks else (0,)
+def _enumerate(folder: Path, films: Films, name: str, report: KillReport) -> Measured:
+    """Do an action once, undisturbed, and write down its steps."""
+    action, root, told = ACTIONS[name], folder / "gallery", folder / "told"
+    _check(child(lambda: fill(folder / name, films, action)), f"filling the gallery of {name}")
+    shutil.copytree(folder / name, root)
+    told.write_text("")
+    start, free = time.monotonic(), shutil.disk_usage(folder).free
+
+    def tell() -> None:
+        def on_step(step: str) -> None:
+            with told.open("a") as file:
+                file.write(f"{step}\t{free - shutil.disk_usage(folder).free}\n")
+
+        steps.on_step = on_step
+        action.do(root, films)
+
+    _check(child(tell), name)
+    lines = [line.split("\t") for line in told.read_text().splitlines()]
+    report.steps[name] = [step for step, _ in lines]
+    shutil.rmtree(root)
+    return Measured(time.monotonic() - start, max(int(used) for _, used in lines))
+
+
+def _plan(report: KillReport, measured: dict[str, Measured], runs: int, chance: random.Random) -> Iterator[Run]:
+    """First a kill at each step by its name, then at each time it is reached, and each that writes with a full disk.
+
+    Among them are moments and sizes by chance: in one of nine runs at first, then in one of three.
+    """
     every = [
-        Run(action, fault, at, chance.choice(clocks), chance.random() < 0.2)
-        for action, names in report.steps.items()
-        for fault in ("killed", "full")
-        for at in range(len(names))
+        (name, kind, at)
+        for name, names in report.steps.items()
+        for at, step in enumerate(names)
+        for kind in BY_STEP
+        if kind == "killed" or not step.startswith(NEEDS_NO_ROOM)
     ]
     chance.shuffle(every)
+    first = {(name, report.steps[name][at]): (name, kind, at) for name, kind, at in every if kind == "killed"}
+    queue = [each for each in every if each not in first.values()] + list(first.values())
+    by_chance = [kind for kind in BY_CHANCE if kind != "filled" or report.disk]
     for number in range(runs):
-        if number % 3 and every:
-            yield every.pop()
+        by_name = len(queue) > len(every) - len(first)
+        if queue and number % (9 if by_name else 3):
+            name, kind, at = queue.pop()
+        elif not queue and number % 2:
+            name, kind, at = chance.choice(every)
         else:
-            fault, action = chance.choice(("moment", "short")), chance.choice(list(ACTIONS))
-            at = chance.randrange(350 if fault == "moment" else 40_000)
-            yield Run(action, fault, at, chance.choice(clocks), chance.random() < 0.2)
+            name, kind = chance.choice(list(ACTIONS)), chance.choice(by_chance)
+            end = {"moment": 1200 * measured[name].seconds, "short": 40_000, "filled": 1.1 * measured[name].bytes}[kind]
+            at = chance.randrange(int(end))
+        clock = chance.choice((0, 0, DAY, -DAY)) if report.clock else 0
+        beside = "" if kind == "filled" else chance.choice(("", "", "", "writes", "erases"))  # it would fill up as well
+        yield Run(name, Fault(kind, at, clock), beside)
 
 
-def _try(run: Run, root: Path) -> tuple[bool, str]:
+def _count(report: KillReport, run: Run, stopped: bool, failure: str) -> None:
+    fault = run.fault
+    report.runs += 1
+    report.stopped[fault.kind] = report.stopped.get(fault.kind, 0) + stopped
+    step = report.steps[run.action][fault.at] if fault.kind in BY_STEP else f"by chance: {fault.kind}"
+    counts = report.counts.setdefault(run.action, {}).setdefault(step, {})
+    counts[run.circumstance] = counts.get(run.circumstance, 0) + 1
+    if failure:
+        report.failures[f"{run} at {step}"] = failure
+
+
+def _try(run: Run, folder: Path, films: Films) -> tuple[bool, str]:
     """Whether it came to the fault, and what was wrong after it."""
-    beside = os.fork() if run.beside else None
-    if beside == 0:
-        _run_here(lambda: _write_beside(root))
-    status = _child(lambda: (_arm(run), ACTIONS[run.action](root)), None if run.fault != "moment" else run.at / 1000)
-    if beside and os.waitpid(beside, 0)[1]:
-        return True, "the writer beside failed"
-    stopped = status != 0
-    told = root.parent / "fault"
-    told.write_text("")
-    if _child(lambda: _look(run, root, told)):
-        return stopped, told.read_text() or "the process that wrote next failed"
-    return stopped, _found(root)
-
-
-def _look(run: Run, root: Path, told: Path) -> None:
-    """Write to the gallery, do again what was not begun, and compare it with what it is to be."""
-    _shift(-run.clock)
+    root, told, fault = folder / "gallery", folder / "told", run.fault
+    shutil.copytree(folder / run.action, root)
     try:
-        with Gallery.create(root, SPACE) as gallery:
-            gallery.add([_entry(LATER, 0, CONTENT, 9)])
-            if run.action == "index":
-                assert verify(root).orphans == [], "a killed writer's files were left"
-                gallery.forget(OTHER)  # of the second writer, who may be the one that is stopped
-                ACTIONS["index"](root)
-                assert gallery.forget(FORGOTTEN) > 0, "what was indexed is not there"
-            elif any(person.sha256 == OLD for person, _ in gallery.rows() if person.source == FORGOTTEN):
-                ACTIONS[run.action](root)
-            gallery.forget(OTHER)
+        second = faults.beside(partial(_beside, run, root, films)) if run.beside else 0
+        after = fault.at / 1000 if fault.kind == "moment" else None
+        status = child(lambda: (faults.arm(fault, folder), ACTIONS[run.action].do(root, films)), after)
+        faults.make_room(folder)
+        if second and faults.wait(second):
+            return True, "the second process failed"
+        told.write_text("")
+        if child(partial(look, run, root, films, told)):
+            return status != 0, told.read_text() or "the process that wrote next failed"
+        return status != 0, holding(root, _secrets(run, films))
+    finally:
+        shutil.rmtree(root)
+
+
+def _beside(run: Run, root: Path, films: Films) -> None:
+    with Gallery.open(root) as gallery:
+        if run.beside == "erases":
+            gallery.forget(films.gate.source)
+        else:
+            films.beside.index_into(gallery)
+
+
+def _forgets_at_last(run: Run) -> bool:
+    """Whether what the action brought is forgotten at the end."""
+    return ACTIONS[run.action].brings and run.fault.at % 3 == 1
+
+
+def _secrets(run: Run, films: Films) -> set[bytes]:
+    """What no file may hold at the end."""
+    secrets = ACTIONS[run.action].secrets(films)
+    if _forgets_at_last(run):
+        secrets |= all_secrets(films.forgotten) | all_secrets(films.replaced)
+    return secrets | ({*films.gate.secrets(), films.gate.source.encode()} if run.beside == "erases" else set())
+
+
+def look(run: Run, root: Path, films: Films, told: Path) -> None:
+    """Write to the gallery, repeat the action, and compare with what is to be there."""
+    faults.turn_clock(-run.fault.clock)
+    action, film = ACTIONS[run.action], films.forgotten
+    try:
+        with Gallery.open(root) as gallery:
+            films.later.index_into(gallery)
+            found = verify(root)
+            left = [found.under_way, found.orphans, found.damaged, found.missing, found.unread]
+            assert not any(left), f"the next writer left {left}"
+            if not action.brings:  # it was finished, or not begun
+                rows = [row for row in stored(gallery) if row[0] == film.source]
+                assert len(rows) in (0, len(film.rows())), "half of it is left"
+                assert rows or not (where := holding(root, action.secrets(films))), f"not repeated, {where}"
+        action.do(root, films)
+        leaves = action.leaves(films)
+        with Gallery.open(root) as gallery:
+            if _forgets_at_last(run):
+                assert gallery.forget(film.source) > 0, "what was indexed is not there"
+                leaves = tuple(each for each in leaves if each.source != film.source)
+            _compare(gallery, run, films, [each for each in leaves if each != films.gate or run.beside != "erases"])
         found = verify(root)
         assert found.clean, f"gallery verify: {found}"
-        with Gallery.open(root) as gallery:
-            rows = [(person, row) for person, row in gallery.rows() if person.source == KEPT]
-        kept = {(person.number, row.tobytes(), person.thumbnail) for person, row in rows}
-        assert kept == {
-            (entry.frame.number, row.tobytes(), picture)
-            for entry in _film(KEPT, CONTENT)[0]
-            for row, picture in zip(entry.people.embeddings, entry.thumbnails, strict=True)
-        }, "what was to be kept is not as it was"
     except BaseException as error:
         told.write_text(f"{type(error).__name__}: {error} {traceback.format_exc()[-600:]}")
         raise
 
 
-def _found(root: Path) -> str:
-    """The file that holds something of the forgotten; empty if none does."""
-    entries, sightings = _film(FORGOTTEN, OLD)
-    secrets = [FORGOTTEN.encode(), OLD.encode(), *(entry.frame.key.encode() for entry in entries)]
-    secrets += [picture for entry in entries for picture in entry.thumbnails]
-    secrets += [row[:8].tobytes() for entry in entries for row in entry.people.embeddings]
-    secrets += [sighting.embedding[:8].tobytes() for sighting in sightings]
-    for file in filter(Path.is_file, root.rglob("*")):
-        data = file.read_bytes()
-        for secret in secrets:
-            if secret in data:
-                return f"{file.relative_to(root)} holds {secret[:40]!r}"
-    return ""
-
-
-def _forget(root: Path) -> None:
-    with Gallery.open(root) as gallery:
-        gallery.forget(FORGOTTEN)
-
-
-def _index(root: Path) -> None:
-    entries, sightings = _film(FORGOTTEN, OLD)
-    with Gallery.open(root) as gallery:
-        erase(gallery, of_sources(FORGOTTEN), "expired")  # which may come again
-        gallery.add(entries[:2], sightings)
-        gallery.add(entries[2:], sightings)
-        gallery.end_video(FORGOTTEN, OLD, len(entries))
-        gallery.optimise()
-
-
-def _change(root: Path) -> None:
-    with Gallery.open(root) as gallery:
-        gallery.remove_changed({FORGOTTEN: NEW, KEPT: CONTENT})
-        gallery.optimise()
-
-
-def _correct(root: Path) -> None:
-    with Gallery.open(root) as gallery:
-        correct(gallery, [Frame(FORGOTTEN, sha256=OLD, camera="the back door")])
-        gallery.forget(FORGOTTEN)
-
-
-ACTIONS = {"forget": _forget, "index": _index, "change": _change, "correct": _correct}
-
-
-def _fill(root: Path) -> None:
-    with Gallery.create(root, SPACE) as gallery:
-        for source, sha256 in ((KEPT, CONTENT), (FORGOTTEN, OLD)):
-            gallery.add(*_film(source, sha256))
-            gallery.end_video(source, sha256, 6)
-        gallery.optimise()
-
-
-def _write_beside(root: Path) -> None:
-    with Gallery.create(root, SPACE) as gallery:
-        for number in range(4):
-            gallery.add([_entry(OTHER, number, CONTENT, number)])
-
-
-def _film(source: str, sha256: str) -> tuple[list[Entry], list[Sighting]]:
-    """Six frames of two people, and their sightings."""
-    entries = [_entry(source, number, sha256, number) for number in range(6)]
-    ids = [sighting_id(person_id(entries[0].frame.key, i)) for i in range(2)]
-    entries = [Entry(entry.frame, entry.people, entry.thumbnails, ids) for entry in entries]
-    sightings = [
-        Sighting(
-            id=ids[i], likeness=None, source=source, camera="the front door", sha256=sha256, start=0.0, end=5.0,
-            first=0, last=5, frames=6, path=np.float32([[0, *entries[0].people.boxes[i]]]),
-            best=(person_id(entries[0].frame.key, i),), closed=True, scores=(0.9, 0.9),
-            embedding=_drawn(source, 99, i),
-        )
-        for i in range(2)
-    ]  # fmt: skip
-    return entries, sightings
-
-
-def _entry(source: str, number: int, sha256: str, time: float) -> Entry:
-    frame = Frame(source, number, sha256, float(time), "the front door")
-    boxes = np.float32([[10, 5, 20, 25], [30, 5, 40, 25]])
-    people = People(
-        boxes=boxes, scores=np.full(2, 0.9, np.float32),
-        embeddings=np.stack([_drawn(source, number, i) for i in range(2)]), instances=np.zeros(2, np.int32),
-        crops=boxes.astype(np.int32), letterbox=Letterbox((60, 80), (60, 80)), timings={}, canvas_boxes=boxes,
-        instance_map=None,
-    )  # fmt: skip
-    return Entry(frame, people, [np.random.default_rng([number, i, len(source)]).bytes(700) for i in range(2)])
-
-
-def _drawn(source: str, number: int, row: int) -> np.ndarray:
-    seed = int.from_bytes(hashlib.sha256(f"{source} {number} {row}".encode()).digest()[:8], "little")
-    vector = np.random.default_rng(seed).normal(size=SPACE.embedding).astype(np.float32)
-    return vector / np.linalg.norm(vector)
-
-
-def _arm(run: Run) -> None:
-    """Have this process stopped as a run says."""
-    _shift(run.clock)
-    if run.fault == "short":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (run.at, resource.RLIM_INFINITY))
-    left = run.at
-
-    def on_step(name: str) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0 and run.fault == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if left < 0 and run.fault == "full" and not name.startswith(("remove", "end")):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-
-    steps.on_step = on_step
-
-
-def _tell_and_act(told: Path, action: str, root: Path) -> None:
-    def on_step(name: str) -> None:
-        with told.open("a") as file:
-            file.write(f"{name}\n")
-
-    steps.on_step = on_step
-    ACTIONS[action](root)
-
-
-def _child(task: Callable[[], object], kill_after: float | None = None) -> int:
-    """Run in a process of its own, which may be killed; returns its status, 0 if all went well."""
-    child = os.fork()
-    if not child:
-        _run_here(task)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
-
-
-def _run_here(task: Callable[[], object]) -> None:
-    code = 1
-    try:
-        task()
-        code = 0
-    except (GalleryError, OSError) as error:
-        print(error, file=sys.stderr)
-        code = 2
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+def _compare(gallery: Gallery, run: Run, films: Films, leaves: list[Film]) -> None:
+    expected = [*leaves, films.later, *([films.beside] if run.beside == "writes" else [])]
+    assert stored(gallery) == sorted((row for film in expected for row in film.rows()), key=repr), "other people"
+    frames = sum(film.frames + film.ends for film in expected)
+    assert gallery.tables[1].count_rows() == frames, "other frames"
+    for film in expected:
+        ends = (set(range(film.frames)), film.frames if film.ends else None)
+        assert gallery.frames_done(film.source, film.sha256) == ends, f"frames of {film.source}"
+    assert gallery.sightings is not None
+    ids = gallery.sightings.search().select(["id"]).to_arrow()["id"].to_pylist()
+    assert sorted(ids) == sorted(each.id for film in expected for each in film.sightings()), "other sightings"
+    out_now = gallery.place.tombstones.cover(films.forgotten.source, films.forgotten.sha256)
+    assert out_now == (run.action == "forget" or _forgets_at_last(run)), "its tombstone"
 
 
 def _check(status: int, what: str) -> None:
@@ -368,33 +295,7 @@ def _check(status: int, what: str) -> None:
         raise GalleryError(f"What is not to fail did: {what}, status {status}.")
 
 
-def _with_clock(folder: Path) -> None:
-    """Start this program again with a clock that can be shifted, if there is a C compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or "mgts_clock" in os.environ.get("LD_PRELOAD", ""):
-        return
-    source = folder / "mgts_clock.c"
-    source.write_text(_SHIM)
-    library = source.with_suffix(".so")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-    code = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.erasure_kills", *sys.argv[1:]],
-        env={**os.environ, "LD_PRELOAD": str(library)},
-    ).returncode
-    raise typer.Exit(code)
-
-
-def _clock() -> "ctypes.c_long | None":
-    with suppress(ValueError):
-        return ctypes.c_long.in_dll(ctypes.CDLL(None), "mgts_clock_shift")
-    return None
-
-
-def _shift(seconds: int) -> None:
-    if (clock := _clock()) is not None:
-        clock.value = seconds
-
-
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", message=".*fork")
+    logging.getLogger("mgts_trt.gallery").setLevel(logging.ERROR)  # it tells of each erasure that was cut off
     run_app(app)

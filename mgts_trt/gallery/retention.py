@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.erasure import Erased, erase, of_sources
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.opened import Opened
@@ -63,10 +64,11 @@ def set_policy(gallery: Opened, policy: Policy) -> None:
     path = _path(gallery)
     if path is None:
         raise GalleryError(f"The gallery {gallery.url} is no folder, and keeps no policy. Call expire with one.")
-    with explained("write to", gallery.url):
+    with explained("write to", gallery.url), gallery.place.guard.shared():  # who is alone removes files without names
         path.parent.mkdir(mode=0o700, exist_ok=True)
         with replace_file(path, sync=True) as temporary:
             temporary.write_text(json.dumps({"keep": policy.keep, "cameras": dict(policy.cameras)}), encoding="utf-8")
+            reached("put the policy in place")
 
 
 def expire(gallery: Opened, policy: Policy | None = None, *, now: float | None = None) -> Erased:

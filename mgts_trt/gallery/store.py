@@ -227,6 +227,7 @@ class Gallery:
     def end_video(self, source: str, sha256: str, frames: int) -> None:
         """Remember how many frames a video with this content has, now that it has been decoded to its end."""
         with writing(self):
+            reached("add the end of the video")
             retried(lambda: merge_by("key", self._frames).execute(end_row(source, sha256, frames)))
 
     def search(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgts_trt._typing import Floats
+from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.lance import retried
 from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTING, SIGHTINGS, embeddings_of
 
@@ -39,11 +40,13 @@ def optimise(people: Any, frames: Any, sightings: Any | None) -> None:
     for name, table in ((PEOPLE, people), (FRAMES, frames), (SIGHTINGS, sightings)):
         if table is None:
             continue
+        reached(f"optimise {name}")
         table.optimize(cleanup_older_than=_KEEP)
         if table.count_rows() >= INDEX_FROM:
             there = {column for index in table.list_indices() for column in index.columns}
             for column in _COLUMNS[name]:
                 if column not in there and column in table.schema.names:
+                    reached(f"index {name}.{column}")
                     table.create_index(column, config=Bitmap() if column == "camera" else BTree())
         if name != FRAMES:
             _index_vectors(table)
@@ -120,8 +123,10 @@ def _index_vectors(table: Any) -> None:
     from lancedb.index import IvfFlat
 
     config = IvfFlat(distance_type="cosine", num_partitions=wanted)
+    reached(f"index {table.name}.embedding")
     table.create_index("embedding", config=config, name=f"{_NAME}{wanted}")
     if name is not None:
+        reached(f"drop {table.name}.{name}")
         table.drop_index(name)
 
 

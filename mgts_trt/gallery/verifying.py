@@ -83,6 +83,7 @@ def _look_at_files(place: Place, found: Verification) -> None:
         except OSError:  # what cannot be written in, nobody writes in
             guard.close()
         found.under_way = len(intents.pending(place))
+        found.orphans += [f"{path.parent.name}/{path.name}" for path in intents.leftovers(place)]
         for table in place.tables():
             try:
                 found.missing += [f"{table.name}/{file}" for file in missing(table)]

@@ -51,6 +51,7 @@ def tidy(gallery: Opened) -> None:
     place.looked = True
     with place.guard.alone(wait=False) as alone:
         if alone:  # else whoever writes now has files that no version names yet
+            intents.remove_leftovers(place)
             for table in place.tables():
                 sweep(table, versions_too=False)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mgts_trt.gallery.disk.manifests import Manifest, latest
 from mgts_trt.gallery.disk.place import Place
+from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.disk.sweep import files_of, require_whole
 from mgts_trt.machine.files import file_sha256, replace_file
 
@@ -72,6 +73,7 @@ class Checksums:
             with replace_file(self.path) as temporary:
                 temporary.touch(0o600)
                 temporary.write_text("".join(f"{digest}  {name}\n" for name, digest in self._listed.items()), "ascii")
+                reached("put the checksums in place")
             self._read = self.path.stat().st_size
 
     def read(self) -> dict[str, str]:

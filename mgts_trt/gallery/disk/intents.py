@@ -50,6 +50,7 @@ def write(place: Place, intent: Intent) -> None:
     with replace_file(place.keeping / f"{intent.name}{_SUFFIX}", sync=True) as temporary:
         temporary.touch(0o600, exist_ok=False)
         temporary.write_text(json.dumps(told), encoding="utf-8")
+        reached("put the intent in place")
     sync(place.keeping)
 
 
@@ -98,6 +99,10 @@ def read(place: Place) -> Iterator[Intent]:
 
 def remove_leftovers(place: Place) -> None:
     """Remove what a process that was killed left while it wrote an intent. For who has the gallery alone."""
-    if place.keeping is not None:
-        for path in place.keeping.glob(".*"):
-            path.unlink(missing_ok=True)
+    for path in leftovers(place):
+        path.unlink(missing_ok=True)
+
+
+def leftovers(place: Place) -> list[Path]:
+    """Files that a killed process had not yet given their names: intents among them, which tell of whom they are."""
+    return [] if place.keeping is None else sorted(place.keeping.glob(".*"))

@@ -18,9 +18,9 @@ _HINT = "_versions/latest_version_hint.json"
 def files_of(table: Path) -> Iterator[str]:
     """Files that LanceDB keeps for a table, as paths in its folder."""
     for folder in FOLDERS:
-        for path in (table / folder).rglob("*"):
-            if not path.is_dir():
-                yield path.relative_to(table).as_posix()
+        for path, _, names in os.walk(table / folder):
+            below = path.removeprefix(str(table)).strip("/")
+            yield from (f"{below}/{name}" for name in names)
 
 
 def orphans(table: Path, *, of: Iterable[Manifest] | None = None) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.machine.files import replace_file
 
 T = TypeVar("T")
@@ -166,6 +167,7 @@ class Tombstones:
         with replace_file(self._path, sync=True) as temporary:
             temporary.touch(0o600, exist_ok=False)
             temporary.write_text(json.dumps({"key": held.key.hex(), "stones": stones}), encoding="utf-8")
+            reached("put the tombstones in place")
         self._read = None
 
 
