@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from benchmarks.erasure.made_up import SPACE, Film
 from mgts_trt.gallery import Frame, Gallery
+from mgts_trt.gallery.choosing import Choice, choose, forget_chosen
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.forgetting import recall
 from mgts_trt.gallery.retention import Policy, erase_sources, expire, set_policy, vanished
@@ -90,6 +91,12 @@ def _forget(root: Path, films: Films) -> None:
         gallery.forget(films.forgotten.source)
 
 
+def _forget_camera(root: Path, films: Films) -> None:
+    with Gallery.open(root) as gallery:
+        if chosen := choose(gallery, Choice(camera=films.forgotten.camera)):
+            forget_chosen(gallery, chosen)
+
+
 def _index(root: Path, films: Films) -> None:
     with Gallery.open(root) as gallery:
         films.forgotten.index_into(gallery)
@@ -145,6 +152,7 @@ def _gone(films: Films) -> set[bytes]:
 
 ACTIONS = {
     "forget": Action(_all, _forget, _others, _gone),
+    "forget a camera": Action(_all, _forget_camera, _others, _gone),
     "index": Action(_others, _index, _all, lambda films: set(), brings=True),
     "index what was replaced": Action(
         _all, _replace, lambda films: (*_others(films), films.replaced), lambda films: set(films.forgotten.secrets()),
