@@ -119,8 +119,9 @@ def main(
 
 def sweep(folder: Path, runs: int, seed: int, minutes: float, json_file: Path | None) -> KillReport:
     """So many runs, of those there are, evenly over actions and faults; the report is written again and again."""
-    for name in ("lancedb.index", "lancedb.expr", "pyarrow.compute"):
-        importlib.import_module(name)  # once, not in every process
+    importlib.import_module("lancedb.index")  # once, not in every process
+    importlib.import_module("lancedb.expr")
+    importlib.import_module("pyarrow.compute")
     vector_index.INDEX_FROM = 8
     start, films = time.monotonic(), Films.below(folder, time.time())
     report = KillReport(environment=environment(), clock=faults.clock() is not None, disk=folder.is_mount())
