@@ -120,11 +120,11 @@ def main(
         )
         with Gallery.create(folder or temporary, space) as gallery:
             start = time.perf_counter()
-            _add(gallery, embeddings, range(people // BLOCK))
+            add_people(gallery, embeddings, range(people // BLOCK))
             added = time.perf_counter()
             gallery.optimise()
             optimised = time.perf_counter()
-            _add(gallery, embeddings, range(people // BLOCK, (people + later) // BLOCK))
+            add_people(gallery, embeddings, range(people // BLOCK, (people + later) // BLOCK))
             report = Report(
                 environment=environment(),
                 load_average=os.getloadavg(),
@@ -146,17 +146,17 @@ def make_embeddings(people: int, probes: int, data: Data) -> tuple[Floats, Float
     """Embeddings of stored people [N, 128], block by block and frame by frame, and of probes; all of length 1."""
     rng = np.random.default_rng(0)
     if data is Data.uniform:
-        return _unit(_normal(rng, people)), _unit(_normal(rng, probes))
+        return unit(_normal(rng, people)), unit(_normal(rng, probes))
     # Principal components of learned embeddings fall off; a root is mild.
     spread = np.arange(1, DIM + 1, dtype=np.float32) ** -0.5
     blocks = people // BLOCK
-    identities = _unit(_normal(rng, max(people // FRAMES // STAYS, FRAMES)) * spread)
+    identities = unit(_normal(rng, max(people // FRAMES // STAYS, FRAMES)) * spread)
     here = np.concatenate([rng.choice(len(identities), FRAMES, replace=False) for _ in range(blocks)])
     half = NOISE / 2**0.5
     stays = identities[here] + _noise(rng, len(here), half)
     shown = np.repeat(stays.reshape(blocks, 1, FRAMES, DIM), FRAMES, axis=1).reshape(-1, DIM)
     wanted = rng.choice(here, probes)
-    return _unit(shown + _noise(rng, people, half)), _unit(identities[wanted] + _noise(rng, probes, NOISE))
+    return unit(shown + _noise(rng, people, half)), unit(identities[wanted] + _noise(rng, probes, NOISE))
 
 
 def _noise(rng: np.random.Generator, rows: int, length: float) -> Floats:
@@ -167,12 +167,13 @@ def _normal(rng: np.random.Generator, rows: int) -> Floats:
     return rng.standard_normal((rows, DIM), np.float32)
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> Floats:
+    """Vectors [N, d] at length 1."""
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
-def _frame(number: int) -> Frame:
-    """Frame of the whole gallery: blocks go round the cameras, and a video has fifty of its camera's."""
+def frame_at(number: int) -> Frame:
+    """A frame of the whole gallery: blocks go round the cameras, and a video has fifty of its camera's."""
     block = number // FRAMES
     camera, turn = block % CAMERAS, block // CAMERAS
     source = f"/camera{camera}/{turn // 50}.mp4"
@@ -180,7 +181,8 @@ def _frame(number: int) -> Frame:
     return Frame(source, turn % 50 * FRAMES + number % FRAMES, sha256, time=float(number), camera=str(camera))
 
 
-def _add(gallery: Gallery, embeddings: Floats, blocks: range) -> None:
+def add_people(gallery: Gallery, embeddings: Floats, blocks: range) -> None:
+    """Add the people of blocks; embeddings [N, 128] are those of all blocks."""
     pictures = _pictures()
     with progress() as bar:
         task = bar.add_task("adding", total=len(blocks))
@@ -207,19 +209,19 @@ def _entry(number: int, embeddings: Floats, sightings: list[str], pictures: list
     people = People(boxes, scores, embeddings, none, boxes.astype(np.int32), whole, {}, boxes, None)
     # No two thumbnails are the same, or they would be stored once.
     thumbnails = [pictures[i] + rng.bytes(8) for i in rng.integers(len(pictures), size=FRAMES)]
-    return Entry(_frame(number), people, thumbnails, sightings)
+    return Entry(frame_at(number), people, thumbnails, sightings)
 
 
 def _sighting(block: int, person: int, looks: Floats) -> Sighting:
-    first, last = _frame(block * FRAMES), _frame(block * FRAMES + FRAMES - 1)
+    first, last = frame_at(block * FRAMES), frame_at(block * FRAMES + FRAMES - 1)
     best = [0, FRAMES // 2, FRAMES - 1]
-    keys = [f"{_frame(block * FRAMES + i).key}-{person}" for i in best]
+    keys = [f"{frame_at(block * FRAMES + i).key}-{person}" for i in best]
     path = np.tile(np.float32([0, 10, 10, 60, 160]), (FRAMES, 1))
     path[:, 0] = np.arange(FRAMES)
     return Sighting(
         id=sighting_id(keys[0]), likeness=None, source=first.source, camera=first.camera, sha256=first.sha256,
         start=first.time, end=last.time, first=first.number, last=last.number, frames=FRAMES, path=path,
-        best=tuple(keys), closed=True, embedding=_unit(looks[best].mean(0, keepdims=True))[0], scores=(0.7, 1.0),
+        best=tuple(keys), closed=True, embedding=unit(looks[best].mean(0, keepdims=True))[0], scores=(0.7, 1.0),
     )  # fmt: skip
 
 
@@ -234,7 +236,7 @@ def _pictures() -> list[bytes]:
 def _search(gallery: Gallery, embeddings: Floats, probes: Floats) -> Iterator[Search]:
     blocks = embeddings.reshape(-1, FRAMES, FRAMES, DIM)
     rows = np.arange(len(embeddings))
-    stays = _unit(blocks[:, [0, FRAMES // 2, FRAMES - 1]].mean(1).reshape(-1, DIM))
+    stays = unit(blocks[:, [0, FRAMES // 2, FRAMES - 1]].mean(1).reshape(-1, DIM))
     # Of each sighting, or person, the id and the numbers of the first and the last frame.
     first = np.arange(len(stays)) // FRAMES * FRAMES
     for frames, vectors, begin, end in (
@@ -252,7 +254,7 @@ def _cases(total: int, begin: Ints, end: Ints) -> list[tuple[str, str | None, An
     """Filters, and whom they leave of those seen from one frame of the gallery to another."""
     hundredth = max(total // 100, 1)
     camera = begin // FRAMES % CAMERAS
-    probe = _frame(0)
+    probe = frame_at(0)
     return [
         ("all", None, np.ones(len(begin), bool)),
         ("not the probe's picture", f"sha256!={probe.sha256}", (camera != 0) | (begin // FRAMES // CAMERAS >= 50)),
@@ -264,7 +266,7 @@ def _cases(total: int, begin: Ints, end: Ints) -> list[tuple[str, str | None, An
 
 
 def _row_names(rows: Ints) -> set[str]:
-    return {f"{_frame(int(row) // FRAMES).key}-{int(row) % FRAMES}" for row in rows}
+    return {f"{frame_at(int(row) // FRAMES).key}-{int(row) % FRAMES}" for row in rows}
 
 
 def _stay_names(stays: Ints) -> set[str]:

@@ -7,7 +7,7 @@ taken by row is read alone.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mgts_trt.gallery.lance import retried
+from mgts_trt.gallery.lance import queried, retried
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,18 +47,23 @@ def _read(
     none = pa.schema([table.schema.field(name) for name in columns]).empty_table()
     if limit == 0:  # LanceDB would give all
         return none
-    query = table.search().select(["id", *(name for name in order if name != "id")]).with_row_id(True)
-    if condition is not None:
-        query = query.where(condition)
-    if order:
-        query = query.order_by([ColumnOrdering(column_name=name, ascending=True, nulls_first=False) for name in order])
-    if offset:
-        query = query.offset(offset)
-    chosen = (query if limit is None else query.limit(limit)).to_arrow()
     wanted = [name for name in columns if name != "id"]
+
+    def choose(asked: Any) -> Any:
+        query = asked.query().select(["id", *(name for name in order if name != "id")]).with_row_id()
+        if condition is not None:
+            query = query.where(condition)
+        if order:
+            query = query.order_by([ColumnOrdering(column_name=name, nulls_first=False) for name in order])
+        if offset:
+            query = query.offset(offset)
+        return query if limit is None else query.limit(limit)
+
+    chosen = queried(table, choose)
     if not len(chosen):
         return none
-    taken = table.take_row_ids(chosen[_ROW].to_pylist()).select(["id", *wanted]).to_arrow()
+    numbers = chosen[_ROW].to_pylist()
+    taken = queried(table, lambda asked: asked.take_row_ids(numbers).select(["id", *wanted]))
     places = pc.index_in(chosen["id"], taken["id"])
     if places.null_count or len(taken) != len(chosen):
         # Another process compacted or erased between the steps: row numbers are of another version.

@@ -8,7 +8,7 @@ import numpy as np
 
 from mgts_trt._typing import Floats
 from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.gallery.lance import retried
+from mgts_trt.gallery.lance import queried, retried
 from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTING, SIGHTINGS, embeddings_of
 
 if TYPE_CHECKING:
@@ -80,12 +80,14 @@ def most_similar(
         text = condition if isinstance(condition, str) else condition.to_sql()
         left = int(retried(lambda: table.count_rows(text))) if left is None else left
         among = probes(left, int(retried(table.count_rows)))
-    query = table.search(probe, vector_column_name="embedding").distance_type("cosine").limit(top)
-    query = query.select([*columns, "_distance"])
-    if condition is not None:
-        query = query.where(condition, prefilter=True)
-    query = query.bypass_vector_index() if exact or among is None else query.nprobes(among)
-    rows = retried(query.to_arrow)
+
+    def nearest(asked: Any) -> Any:
+        query = asked.query().nearest_to(probe).column("embedding").distance_type("cosine").limit(top)
+        query = query.select([*columns, "_distance"])
+        query = query if condition is None else query.where(condition)
+        return query.bypass_vector_index() if exact or among is None else query.nprobes(among)
+
+    rows = retried(lambda: queried(table, nearest))
     found = embeddings_of(rows)
     likeness = found @ probe / (np.linalg.norm(found, axis=1) * np.linalg.norm(probe))
     order = np.argsort(-likeness, kind="stable")

@@ -10,7 +10,10 @@ from mgts_trt._typing import Array
 LEAST, SHORTEST = 16, 6
 """Bytes of a trace that is searched for word by word; and of one that says anything at all."""
 
-_WORD, _BITS, _BLOCK = 8, 20, 1 << 24
+_WORD, _BLOCK = 8, 1 << 24
+
+_LEAST_BITS, _MOST_BITS = 16, 24
+"""Of the number of places that words are hashed to."""
 
 
 class Traces:
@@ -34,8 +37,10 @@ class Traces:
         self._words = values[order]
         count = len(self._long)
         self._of, self._shift = order % max(1, count), order // max(1, count)
-        self._maybe = np.zeros(1 << _BITS, bool)
-        self._maybe[_hashed(self._words)] = True
+        # So many that a word of something else seldom meets one: each that does is looked for among all.
+        self._bits = min(max((32 * len(values)).bit_length(), _LEAST_BITS), _MOST_BITS)
+        self._maybe = np.zeros(1 << self._bits, bool)
+        self._maybe[_hashed(self._words, self._bits)] = True
 
     def __len__(self) -> int:
         return len(self._long) + len(self._short)
@@ -45,7 +50,7 @@ class Traces:
         whole = bytes(data)
         found = {trace for trace in self._short if trace in whole}
         aligned = np.frombuffer(whole, "<u8", count=len(whole) // _WORD)
-        candidates = np.flatnonzero(self._maybe[_hashed(aligned)])
+        candidates = np.flatnonzero(self._maybe.take(_hashed(aligned, self._bits)))
         first = np.searchsorted(self._words, aligned[candidates], "left")
         last = np.searchsorted(self._words, aligned[candidates], "right")
         for at, low, high in zip(candidates[last > first], first[last > first], last[last > first], strict=True):
@@ -93,7 +98,7 @@ def picture_trace(jpeg: bytes) -> bytes:
     return max((jpeg[at : at + 32] for at in places), key=lambda part: len(set(part)))
 
 
-def _hashed(words: Array) -> Array:
-    """Places of words in a table of 2 ** _BITS."""
+def _hashed(words: Array, bits: int) -> Array:
+    """Places of words in a table of 2 ** bits."""
     with np.errstate(over="ignore"):
-        return (words * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _BITS)
+        return ((words * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)).view(np.int64)

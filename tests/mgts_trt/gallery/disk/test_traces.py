@@ -49,3 +49,10 @@ def test_the_part_of_a_picture_that_is_its_own() -> None:
     own = bytes(range(64, 128))
     assert picture_trace(bytes(500) + own + bytes(500)) in own
     assert picture_trace(b"short") == b""
+
+
+def test_few_among_very_many_are_found() -> None:
+    rng = np.random.default_rng(0)
+    many = [rng.bytes(32) for _ in range(20_000)]
+    data = b"".join([rng.bytes(101), many[7], rng.bytes(1_000_000), many[-1], rng.bytes(50)])
+    assert Traces(many).within(data) == {many[7], many[-1]}
