@@ -113,7 +113,8 @@ def queried(table: Any, build: Callable[[Any], Any]) -> Any:
     async def ask() -> Any:
         return await build(table._table).to_arrow()
 
-    return LOOP.run(ask())
+    run: Callable[[Any], Any] = LOOP.run
+    return run(ask())
 
 
 def merge_by(key: str, table: Any) -> Any:
