@@ -170,7 +170,9 @@ def index(
     ):
         apply_policy(store)
         for source in recall or []:
-            if not let_in(store, source):
+            with recorded(store.url, "recall", changes=True, subjects={"source": [without_login(source)]}) as lifting:
+                lifting.rows = let_in(store, source)
+            if not lifting.rows:
                 warn(f"--recall {without_login(source)}: the gallery was not told to forget it.")
         if store.sightings is None:
             warn(

@@ -1,5 +1,6 @@
 """Sources that are forgotten: erased, and kept out from then on; and let in again."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from mgts_trt.gallery import erasure
@@ -48,5 +49,19 @@ def recall(gallery: Opened, source: str) -> int:
     """
     path = Path(source)
     content = file_sha256(path) if "://" not in source and path.is_file() else ""
+    return lift(gallery, readings(source), content)
+
+
+def lift(gallery: Opened, names: Iterable[str], content: str = "") -> int:
+    """The same, of names as they were in the gallery, and a file's content; returns how many there were.
+
+    Args:
+        gallery: Which.
+        names: That may be of a source.
+        content: SHA-256 of a file, in hexadecimal; empty if none is told.
+
+    Raises:
+        GalleryError: It cannot be written.
+    """
     with explained("write to", gallery.url), gallery.place.guard.alone():
-        return sum(gallery.place.tombstones.lift(name, content) for name in dict.fromkeys(readings(source)))
+        return sum(gallery.place.tombstones.lift(name, content) for name in dict.fromkeys(names) or [""])

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from mgts_trt.access.key_ring import KeyRing
 from mgts_trt.errors import MgtsError
-from mgts_trt.service import browsing, inference_routes, routes, searching, sighting_routes
+from mgts_trt.service import browsing, forgetting_routes, inference_routes, routes, searching, sighting_routes
 from mgts_trt.service.api_page import STYLE, describe
 from mgts_trt.service.api_page import page as reference_page
 from mgts_trt.service.auditing import Auditor
@@ -26,7 +26,14 @@ from mgts_trt.version import __version__
 
 logger = logging.getLogger("mgts_trt.service")
 
-ROUTERS = (routes.router, searching.router, browsing.router, sighting_routes.router, inference_routes.router)
+ROUTERS = (
+    routes.router,
+    searching.router,
+    browsing.router,
+    sighting_routes.router,
+    forgetting_routes.router,
+    inference_routes.router,
+)
 """Of all routes but the page's."""
 PAGE = Path(__file__).parent / "page"
 _ROUTING = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 from urllib.parse import parse_qs
@@ -42,8 +43,14 @@ ACTS: dict[str, Act] = {
     "GET /sources": Act("list sources"),
     "POST /index": Act("index", changes=True),
     "DELETE /sources": Act("forget", changes=True),
+    "POST /forget": Act("forget", changes=True),
+    "POST /recall": Act("recall", changes=True),
 }
 """By method and route. Routes that say nothing of the gallery's people are not here: a test names them."""
+
+
+async def _nowhere(stage: str) -> None:
+    """Of a service without a log."""
 
 
 @dataclass
@@ -54,11 +61,15 @@ class Deed:
         rows: How many people, sightings, cameras or sources it gave, added or erased.
         probes: SHA-256 of pictures and embeddings of the probe.
         subjects: See `AuditLog.record`.
+        more: Further fields, in clear.
+        tell: Records what is known by now, at a stage of its own, before the route goes on.
     """
 
     rows: int | None = None
     probes: list[str] = field(default_factory=list)
     subjects: dict[str, list[str]] = field(default_factory=dict)
+    more: dict[str, object] = field(default_factory=dict)
+    tell: Callable[[str], Awaitable[None]] = field(default=_nowhere)
 
 
 def _deed(request: Request) -> Deed:
@@ -97,7 +108,12 @@ class Auditor:
             subjects["person"] = [person]
         if sources := parse_qs(scope.get("query_string", b"").decode("latin-1")).get("source"):
             subjects["source"] = sources
-        scope[DEED] = Deed(subjects=subjects)
+        log = self._log
+
+        async def tell(stage: str) -> None:
+            await self._record(log, act, scope, stage=stage, sync=True)
+
+        scope[DEED] = Deed(subjects=subjects, tell=tell)
         if act.changes:
             await self._record(self._log, act, scope, stage="begun", sync=True)
 
@@ -124,7 +140,7 @@ class Auditor:
         who = {"by": "key", "name": caller.name} if caller.name else {"by": "anybody"}
         if scope.get(ADDRESS):
             who["address"] = scope[ADDRESS]
-        told = {**more, "rows": deed.rows, "probes": deed.probes or None}
+        told = {**more, **deed.more, "rows": deed.rows, "probes": deed.probes or None}
         try:
             await asyncio.to_thread(log.record, who, act.what, subjects=deed.subjects, **told)
         except AuditError as error:

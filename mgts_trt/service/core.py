@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mgts_trt.access.audit_log import AuditLog
 from mgts_trt.gallery.browse import Overview, overview
+from mgts_trt.gallery.choosing import Chosen, forget_chosen
 from mgts_trt.gallery.indexing.scene import SceneReader
 from mgts_trt.gallery.writing import finish
 from mgts_trt.runtime.pipeline import PersonSearch
@@ -23,6 +24,7 @@ from mgts_trt.service.writer import Writer
 
 if TYPE_CHECKING:
     from mgts_trt.gallery import Entry, Gallery
+    from mgts_trt.gallery.erasure import Erased
 
 T = TypeVar("T")
 
@@ -148,6 +150,14 @@ class Service:
                 )
             try:
                 return self.gallery.forget(source)
+            finally:
+                self._counted = -COUNT_EVERY
+
+    def forget_chosen(self, chosen: Chosen) -> "Erased":
+        """Erase those who were chosen; it takes a while."""
+        with self._forgetting:
+            try:
+                return forget_chosen(self.gallery, chosen)
             finally:
                 self._counted = -COUNT_EVERY
 

@@ -38,6 +38,8 @@ DEMANDS: dict[str, Demand] = {
     "POST /v2/models/{model}/versions/{version}/infer": "search",
     "POST /index": "index",
     "DELETE /sources": "forget",
+    "POST /forget": "forget",
+    "POST /recall": "admin",  # against the wish of whoever asked to be forgotten
 }
 """By method and route. A route that is not here is not served: a test asks for each."""
 

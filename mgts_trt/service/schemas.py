@@ -223,6 +223,34 @@ class Forgotten(BaseModel):
     people: int
 
 
+class Leaving(GalleryPerson):
+    """Who would be forgotten: a sighting by its best frame, or somebody in a photo."""
+
+    likeness: float | None = Field(description="The greatest, of their frames; null where no person was named")
+    sighting: SeenSighting | None = Field(description="Null of somebody in a photo")
+
+
+class Chosen(BaseModel):
+    """Who would be forgotten, or has been."""
+
+    dry_run: bool = Field(description="Whether nothing was changed")
+    people: int = Field(description="Embeddings in all, one of each frame that somebody is in", examples=[25])
+    sightings: int
+    photos: int = Field(description="People in photos")
+    timeless: int = Field(description="People who were not asked for their time, since none of a clock is known")
+    files: int = Field(description="Files that lie whole within, and stay out from then on")
+    leaving: list[Leaving] = Field(
+        description="Some of them, the most alike first; of more, the most and the least alike. Empty once they have "
+        "been forgotten, and for a key without the role search"
+    )
+
+
+class Recalled(BaseModel):
+    """What may be indexed again."""
+
+    recalled: int = Field(description="How many were forgotten by that name, or with that content")
+
+
 class GallerySize(BaseModel):
     """What the gallery holds."""
 

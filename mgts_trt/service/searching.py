@@ -147,7 +147,7 @@ async def search(
     )
     if not len(wanted):
         raise Refusal(400, "A probe is expected: an image, an embedding, or a person of the gallery.", "field")
-    deed.probes = await asyncio.to_thread(_hashes, wanted)
+    deed.probes = await asyncio.to_thread(hashes_of, wanted)
     if wanted.people:
         deed.subjects["person"] = list(wanted.people)
     likeness = Likeness.of(service.search.bundle, service.search.mode)
@@ -186,7 +186,7 @@ async def search(
     )
 
 
-def _hashes(asked: Asked) -> list[str]:
+def hashes_of(asked: Asked) -> list[str]:
     """SHA-256 of the pictures and embeddings of the probe."""
     texts = [hashlib.sha256(each.encode()).hexdigest() for each in asked.embeddings]
     return [*map(sha256_of, asked.images), *texts]

@@ -53,7 +53,7 @@ def test_every_route_that_tells_of_people_is_recorded() -> None:
     without = {route for route in with_role - set(ACTS) if not route.startswith("POST /v2/")}
     assert without == {"POST /detect", "POST /embed"}, "which do nothing with the gallery, nor do those of /v2"
     assert set(ACTS) <= with_role
-    assert {DEMANDS[route] for route, act in ACTS.items() if act.changes} == {"index", "forget"}
+    assert {DEMANDS[route] for route, act in ACTS.items() if act.changes} == {"index", "forget", "admin"}
 
 
 def test_what_is_done_is_recorded(client: httpx.Client, log: AuditLog) -> None:
