@@ -2,6 +2,7 @@
 
 import { Cards } from "./cards.js";
 import { Detail } from "./detail.js";
+import { ForgetPerson } from "./forget_person.js";
 import { $, bringIntoView, clearError, copyCanvas, people, count, setText, showError } from "./dom.js";
 import { GalleryView } from "./gallery.js";
 import { packEmbedding, readLink, unpackEmbedding, writeLink } from "./link.js";
@@ -30,12 +31,18 @@ const gallery = new GalleryView(service, {
 });
 const detail = new Detail($("detail"), service, {
   onFind: (person) => {
+    forgetPerson.close();
     show("search");
     search({ person: idOf(person) });
   },
   onAlso: (person) => refined.add("also", idOf(person)),
   onNot: (person) => refined.add("not", idOf(person)),
   onForget: (source) => gallery.forget(source).catch((error) => showError("search-alert", error)),
+  onForgetPerson: (person) => forgetPerson.open(idOf(person)),
+});
+const forgetPerson = new ForgetPerson(service, {
+  onOpen: (cards, i) => detail.open(cards, i, null),
+  onForgotten: personForgotten,
 });
 const pickers = new Pickers($("search"), $("pickers"), again);
 
@@ -132,6 +139,13 @@ async function grown() {
 async function forgotten(source) {
   detail.close();
   if (matches.items.some((match) => match.source === source)) again();
+  await Promise.all([look(), offerCameras(), gallery.refresh()]);
+}
+
+async function personForgotten() {
+  detail.close();
+  if (probe?.person) forgetProbe(); // who may be among them
+  else if (matches.items.length) again();
   await Promise.all([look(), offerCameras(), gallery.refresh()]);
 }
 

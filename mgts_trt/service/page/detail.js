@@ -20,10 +20,10 @@ export class Detail {
   /**
    * @param {HTMLDialogElement} dialog
    * @param {Service} service
-   * @param {{onFind, onAlso, onNot, onForget}} actions Of the person shown (of their source the last): search for them;
-   *   for them, too; but not for them; forget it.
+   * @param {{onFind, onAlso, onNot, onForget, onForgetPerson}} actions Of the person shown: search for them; for them, too;
+   *   but not for them; forget their source; forget them.
    */
-  constructor(dialog, service, { onFind, onAlso, onNot, onForget }) {
+  constructor(dialog, service, { onFind, onAlso, onNot, onForget, onForgetPerson }) {
     this.#dialog = dialog;
     this.#service = service;
     const on = (name, act) => this.#part(name).addEventListener("click", act);
@@ -32,7 +32,7 @@ export class Detail {
     on("frame-previous", () => this.#showScene(this.#offset - 1));
     on("frame-next", () => this.#showScene(this.#offset + 1));
     on("frame-own", () => this.#showScene(0));
-    for (const [name, act] of Object.entries({ find: onFind, also: onAlso, not: onNot })) {
+    for (const [name, act] of Object.entries({ find: onFind, also: onAlso, not: onNot, "forget-person": onForgetPerson })) {
       on(name, () => {
         dialog.close();
         act(this.#person);
