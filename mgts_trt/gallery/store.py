@@ -15,6 +15,7 @@ from mgts_trt.gallery import erasure, forgetting, picture_key, vector_index
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
+from mgts_trt.gallery.disk.sweep import require_whole
 from mgts_trt.gallery.encryption import PLAIN, Encryption
 from mgts_trt.gallery.entry import Entry, check_embeddings, check_entry
 from mgts_trt.gallery.filters import Filter
@@ -193,7 +194,12 @@ class Gallery:
             # Rows first: from them, sightings can be made again.
             self.store_sightings(sightings)
             reached("add frames")
+            self._require_whole()  # where people were cut short, their frame would be done without them
             retried(lambda: merge_by("key", self._frames).execute(frame_rows(pending)))
+
+    def _require_whole(self) -> None:
+        for table in self.place.tables():
+            require_whole(table)
 
     def store_sightings(self, sightings: Sequence[Sighting]) -> None:
         """Store sightings, in place of those with the same ids; a gallery that has none leaves them out."""

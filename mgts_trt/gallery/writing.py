@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from mgts_trt.gallery import erasure
 from mgts_trt.gallery.disk import intents
 from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.gallery.disk.sweep import sweep
+from mgts_trt.gallery.disk.sweep import roll_back, sweep
 from mgts_trt.gallery.lance import explained
 from mgts_trt.gallery.opened import Opened
 
@@ -32,14 +32,20 @@ def writing(gallery: Opened, doing: str = "write to") -> Iterator[None]:
         tidy(gallery)
         inside = gallery.place.guard.held
         with gallery.place.guard.shared():
-            yield
-            if gallery.place.folder is not None and not inside:
-                reached("record checksums")
-                gallery.checksums.record()
+            try:
+                yield
+                if gallery.place.folder is not None and not inside:
+                    reached("record checksums")
+                    gallery.checksums.record()
+            except BaseException:
+                gallery.place.looked = False  # it may have left what the next one is to clear up
+                raise
 
 
 def tidy(gallery: Opened) -> None:
-    """Clear up after others, once in a process's use of a gallery.
+    """Clear up after others, once in a process's use of a gallery, and after what failed in it.
+
+    Versions go that name a file which was cut short: LanceDB commits such where a disk is full.
 
     Raises:
         GalleryError: An erasure that was cut off cannot be finished.
@@ -52,7 +58,9 @@ def tidy(gallery: Opened) -> None:
     with place.guard.alone(wait=False) as alone:
         if alone:  # else whoever writes now has files that no version names yet
             intents.remove_leftovers(place)
+            listed = gallery.checksums.read()
             for table in place.tables():
+                roll_back(table, listed)
                 sweep(table, versions_too=False)
 
 
