@@ -36,8 +36,8 @@ ORDER = {
         environment inputs loopback_cameras erasure | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots
         | gpu/sides | gpu/parts | gpu/__main__
         | asking_quality awkward_inputs cameras conversion_kills cpu_batches cpu_operators cpu_pytorch erasure_kills
-        gallery_quality gallery_search imported_detector imported_reid indexing kernel_figures manifest_flips
-        person_search_metric picture_encryption ray_scaling service start_up tracking training_memory
+        gallery_growth gallery_quality gallery_search imported_detector imported_reid indexing kernel_figures
+        manifest_flips person_search_metric picture_encryption query_floor ray_scaling service start_up tracking training_memory
     """,
 }
 """Of each package its rooms and files, lowest first: a file imports from its own place and those left of it."""
@@ -69,6 +69,7 @@ SPANS = {
         "bad_values",
         "load",
         "page",
+        "page_forgetting",
         "page_gallery",
         "page_rates",
         "page_sightings",
