@@ -123,10 +123,7 @@ def _forget_source(opened: "Gallery", name: str) -> None:
     with recorded(opened.url, "forget", changes=True, subjects={"source": [name]}) as done:
         people = done.rows = opened.forget(name)
     out.print(f"Forgot {people_of(people)} in {frames_of(before.frames - opened.summary().frames)} of {name}")
-    if opened.place.folder is not None:
-        out.print("It stays out, and so do copies of its files; `mgts-trt index … --recall SOURCE` lets it in again.")
-    else:
-        _warn_of_bucket()
+    out.print("It stays out, and so do copies of its files; `mgts-trt index … --recall SOURCE` lets it in again.")
 
 
 def _forget_chosen(opened: "Gallery", chosen: "Chosen", about: dict[str, Any]) -> None:
@@ -137,15 +134,9 @@ def _forget_chosen(opened: "Gallery", chosen: "Chosen", about: dict[str, Any]) -
         done.rows = erased.people
     out.print(f"Forgot {_in_words(erased.sightings, chosen.photos, erased.people)}")
     files = sum(bool(each.contents) for each in chosen.keep_out)
-    if opened.place.folder is None:
-        _warn_of_bucket()
-    elif files:
+    if files:
         whole = f"{files:,} file{'s' * (files != 1)} that lay whole within"
         out.print(f"{whole} stay{'s' * (files == 1)} out; `mgts-trt index … --recall SOURCE` lets a source in again.")
-
-
-def _warn_of_bucket() -> None:
-    warn("a gallery in a bucket does not remember what was forgotten: indexed again, it comes back.")
 
 
 def _ask(yes: bool) -> None:

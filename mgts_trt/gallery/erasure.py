@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mgts_trt.errors import GalleryError
-from mgts_trt.gallery.bucket import NOTHING, leave_one_version
+from mgts_trt.gallery import bucket
+from mgts_trt.gallery.bucket import FRAGMENT_BITS, NOTHING
 from mgts_trt.gallery.disk import intents
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.intents import Intent
@@ -39,9 +40,6 @@ from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_FRAGMENT_BITS = 32
-"""A row's address is its place in its fragment, above these bits the fragment's number."""
 
 _LOOKED_FOR = 4096
 """Rows of a table whose traces are searched for at the end, evenly among those that go."""
@@ -108,7 +106,8 @@ def erase(
         erased = Erased(counts[PEOPLE], counts[FRAMES], counts[SIGHTINGS])
         if not erased:
             return erased
-        traces = frozenset(trace for name, sql in conditions.items() for trace in _traces(tables[name], sql))
+        looked_for = {} if gallery.place.folder is None else conditions  # where files are not to be seen, nothing is
+        traces = frozenset(trace for name, sql in looked_for.items() for trace in _traces(tables[name], sql))
         stones = tuple(stone for each in keep_out if (stone := gallery.place.tombstones.make(*each)))
         intent = Intent(reason, dict(conditions), tuple(sorted(traces)), stones)
         intents.write(gallery.place, intent)
@@ -128,7 +127,8 @@ def will_erase_old(gallery: Opened, condition: str, reason: str) -> None:
         reason: See `erase`.
     """
     rows = retried(gallery.tables[1].search().where(condition).select(["camera"]).to_arrow)
-    traces = {(name or "").encode() for name in rows["camera"].to_pylist()}
+    names = [] if gallery.place.folder is None else rows["camera"].to_pylist()
+    traces = {(name or "").encode() for name in names}
     intents.write(gallery.place, Intent(reason, {}, tuple(sorted(traces))))
     gallery.place.owes = True
 
@@ -145,10 +145,7 @@ def finish(gallery: Opened) -> bool:
         return False
     with explained("erase from", gallery.url), place.guard.alone():
         if place.folder is None:
-            for name, table in _tables(gallery).items():
-                _move(table, place.partly.get(name, set()))
-                leave_one_version(table)
-            place.owes, place.partly = False, {}
+            _finish_remote(gallery)
             return True
         intents.remove_leftovers(place)
         under_way = list(intents.read(place))
@@ -234,10 +231,13 @@ def _delete(gallery: Opened, intent: Intent) -> None:
         return
     for name, table in _tables(gallery).items():
         if condition := intent.conditions.get(name):
-            if gallery.place.folder is None:
-                gallery.place.partly.setdefault(name, set()).update(_fragments(table, condition))
             reached(f"delete {name}")
-            retried(partial(table.delete, condition))
+            if gallery.place.folder is None:
+                known, found = gallery.place.partly.get(name, set()), bucket.delete(gallery.url, table, condition)
+                gallery.place.partly[name] = None if known is None or found is None else known | found
+            else:
+                retried(partial(table.delete, condition))
+    gallery.place.begun.add(intent.name)
     intents.rows_gone(gallery.place, intent)
 
 
@@ -255,19 +255,30 @@ def _rewrite(table: Any, folder: Path) -> None:
     _last_word(table, folder)
 
 
-def _move(table: Any, fragments: Collection[int]) -> None:
-    """Move all rows of fragments to others, so that nobody needs the files."""
-    if fragments:
+def _finish_remote(gallery: Opened) -> None:
+    """What `finish` does, where files are not to be seen: LanceDB removes older versions, by the clock."""
+    place = gallery.place
+    under_way = list(intents.read(place))
+    for intent in under_way:
+        if intent.name not in place.begun:  # who began it knew where the rows were that it has deleted
+            place.partly = dict.fromkeys(_tables(gallery))
+        _delete(gallery, intent)
+    for name, table in _tables(gallery).items():
+        _move(table, place.partly.get(name, set()))
+        reached(f"remove versions of {name}")
+        bucket.leave_one_version(table)
+    for intent in under_way:
+        intents.end(place, intent)
+    place.owes, place.partly, place.begun = False, {}, set()
+
+
+def _move(table: Any, fragments: Collection[int] | None) -> None:
+    """Move all rows of fragments, or all there are, to others, so that nobody needs the files."""
+    if fragments is None or fragments:
         reached(f"rewrite {table.name}")
-        ends = ((number << _FRAGMENT_BITS, (number + 1) << _FRAGMENT_BITS) for number in sorted(fragments))
+        ends = ((number << FRAGMENT_BITS, (number + 1) << FRAGMENT_BITS) for number in sorted(fragments or ()))
         inside = " OR ".join(f"(_rowid >= {first} AND _rowid < {end})" for first, end in ends)
-        retried(partial(table.update, where=inside, values_sql={"source": "source"}))
-
-
-def _fragments(table: Any, condition: str) -> set[int]:
-    """Numbers of the fragments that hold rows which fulfil a condition."""
-    query = table.search().where(condition).select([table.schema.names[0]]).with_row_id(True)
-    return {int(address) >> _FRAGMENT_BITS for address in retried(query.to_arrow)["_rowid"].to_pylist()}
+        retried(partial(table.update, where=inside or "source IS NOT NULL", values_sql={"source": "source"}))
 
 
 def _last_word(table: Any, folder: Path) -> None:

@@ -8,6 +8,7 @@ from mgts_trt.gallery.erasure import Erased, KeptOut
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.opened import Opened
 from mgts_trt.gallery.source_names import readings
+from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTINGS
 from mgts_trt.gallery.watched import forget_killed
 from mgts_trt.gallery.writing import finish
 from mgts_trt.machine.files import file_sha256
@@ -16,8 +17,6 @@ from mgts_trt.urls import without_login
 
 def forget(gallery: Opened, source: str) -> Erased:
     """Erase all that a source brought; neither it nor a copy of its files is indexed again until `recall`.
-
-    A gallery in a bucket remembers nobody: there, a source that is indexed again comes back.
 
     Args:
         gallery: Which.
@@ -65,3 +64,46 @@ def lift(gallery: Opened, names: Iterable[str], content: str = "") -> int:
     """
     with explained("write to", gallery.url), gallery.place.guard.alone():
         return sum(gallery.place.tombstones.lift(name, content) for name in dict.fromkeys(names) or [""])
+
+
+def withdraw(gallery: Opened, written: Iterable[tuple[str, str]]) -> None:
+    """Erase again what was forgotten while it was written, in a bucket, where nobody is held off meanwhile.
+
+    Whoever forgets puts up the tombstone before deleting, and whoever writes asks for it after writing: one of the two
+    sees the other. What a writer leaves that was killed between, `withdraw_all` finds.
+
+    Args:
+        gallery: Which.
+        written: Source and SHA-256 of what was written.
+
+    Raises:
+        GalleryError: See `erasure.erase`.
+    """
+    from lancedb.expr import col
+
+    if gallery.place.folder is not None:
+        return
+    with explained("read", gallery.url):
+        pairs = sorted(set(written))
+        kept = set(gallery.place.tombstones.let_in(pairs, lambda pair: pair))
+    if gone := [pair for pair in pairs if pair not in kept]:
+        each = [col("source").isin([source]) & col("sha256").isin([sha256]) for source, sha256 in gone]
+        condition = " OR ".join(f"({those.to_sql()})" for those in each)
+        erasure.erase(gallery, dict.fromkeys((FRAMES, SIGHTINGS, PEOPLE), condition), "forget")
+
+
+def withdraw_all(gallery: Opened) -> None:
+    """Erase all that was forgotten and is in a bucket again, left by writers that were killed.
+
+    Raises:
+        GalleryError: See `erasure.erase`.
+    """
+    if gallery.place.folder is not None or not len(gallery.place.tombstones):
+        return
+    pairs = set[tuple[str, str]]()
+    with explained("read", gallery.url):
+        for table in (*gallery.tables, *([] if gallery.sightings is None else [gallery.sightings])):
+            rows = retried(table.search().select(["source", "sha256"]).to_arrow)
+            both = rows.group_by(["source", "sha256"]).aggregate([])
+            pairs |= set(zip(both["source"].to_pylist(), both["sha256"].to_pylist(), strict=True))
+    withdraw(gallery, pairs)

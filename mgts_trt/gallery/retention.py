@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mgts_trt.errors import GalleryError
-from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.erasure import Erased, erase, of_sources
 from mgts_trt.gallery.lance import explained, retried
 from mgts_trt.gallery.opened import Opened
 from mgts_trt.gallery.source_names import names_of
 from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTING, SIGHTINGS
-from mgts_trt.machine.files import replace_file
 
 _NAME = "policy"
 
@@ -39,36 +37,37 @@ class Policy:
 
 
 def read_policy(gallery: Opened) -> Policy:
-    """What was set; nothing in a gallery that is no folder.
+    """What was set.
 
     Raises:
-        GalleryError: The file is damaged.
+        GalleryError: It is damaged.
     """
-    path = _path(gallery)
-    if path is None or not path.exists():
+    with explained("read", gallery.url):
+        text = None if gallery.place.notes is None else gallery.place.notes.read(_NAME)
+    if text is None:
         return Policy()
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = json.loads(text)
         keep = None if told["keep"] is None else float(told["keep"])
         return Policy(keep, {str(name): float(seconds) for name, seconds in told["cameras"].items()})
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise GalleryError(f"The file {path} tells how long people are kept, and is damaged. Set it anew.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise GalleryError(
+            f"What tells how long people are kept in the gallery {gallery.url} is damaged. Set it anew: mgts-trt "
+            "gallery policy."
+        ) from error
 
 
 def set_policy(gallery: Opened, policy: Policy) -> None:
     """Keep people so long from now on; `expire` does it.
 
     Raises:
-        GalleryError: It cannot be written, or the gallery is in a bucket, whose own rules cannot be relied on for it.
+        GalleryError: It cannot be written.
     """
-    path = _path(gallery)
-    if path is None:
-        raise GalleryError(f"The gallery {gallery.url} is no folder, and keeps no policy. Call expire with one.")
-    with explained("write to", gallery.url), gallery.place.guard.shared():  # who is alone removes files without names
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        with replace_file(path, sync=True) as temporary:
-            temporary.write_text(json.dumps({"keep": policy.keep, "cameras": dict(policy.cameras)}), encoding="utf-8")
-            reached("put the policy in place")
+    # Who is alone removes files without names.
+    with explained("write to", gallery.url), gallery.place.guard.shared():
+        if gallery.place.notes is not None:
+            text = json.dumps({"keep": policy.keep, "cameras": dict(policy.cameras)})
+            gallery.place.notes.change(_NAME, lambda _: text, step="put the policy in place")
 
 
 def expire(gallery: Opened, policy: Policy | None = None, *, now: float | None = None) -> Erased:
@@ -146,7 +145,3 @@ def _over(policy: Policy, column: str, now: float) -> str:
         others = f"(camera IS NULL OR NOT ({camera.isin(sorted(policy.cameras)).to_sql()}))"
         parts.append(f"({old} AND {others})" if policy.cameras else old)
     return f"{(time > lit(CLOCK)).to_sql()} AND ({' OR '.join(parts)})"
-
-
-def _path(gallery: Opened) -> Path | None:
-    return None if gallery.place.keeping is None else gallery.place.keeping / _NAME

@@ -12,6 +12,7 @@ from mgts_trt.access.master_key import master_key
 from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.gallery import erasure, forgetting, picture_key, vector_index
+from mgts_trt.gallery.bucket import TableNotes
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
@@ -81,7 +82,7 @@ class Gallery:
         self.format = read_format(people.schema)
         self._tables: tuple[Any, Any] | None = (people, frames)
         self._sightings = sightings
-        self.place = Place(url)
+        self.place = Place(url, None if is_local(url) else TableNotes(url))
         self.checksums = Checksums(self.place)
 
     @classmethod
@@ -196,6 +197,7 @@ class Gallery:
             reached("add frames")
             self._require_whole()  # where people were cut short, their frame would be done without them
             retried(lambda: merge_by("key", self._frames).execute(frame_rows(pending)))
+        forgetting.withdraw(self, [(entry.frame.source, entry.frame.sha256) for entry in entries])
 
     def _require_whole(self) -> None:
         for table in self.place.tables():
@@ -210,6 +212,7 @@ class Gallery:
                 rows, table = sighting_rows(sightings, self.space), self._sightings
                 reached("add sightings")
                 retried(lambda: merge_by("id", table).execute(rows))
+        forgetting.withdraw(self, [(each.source, each.sha256) for each in sightings])
 
     def done(self, keys: Collection[str]) -> set[str]:
         """Of these frame keys, those whose people are all stored."""
@@ -233,8 +236,10 @@ class Gallery:
     def end_video(self, source: str, sha256: str, frames: int) -> None:
         """Remember how many frames a video with this content has, now that it has been decoded to its end."""
         with writing(self):
-            reached("add the end of the video")
-            retried(lambda: merge_by("key", self._frames).execute(end_row(source, sha256, frames)))
+            if not self.place.tombstones.cover(without_login(source), sha256):
+                reached("add the end of the video")
+                retried(lambda: merge_by("key", self._frames).execute(end_row(source, sha256, frames)))
+        forgetting.withdraw(self, [(without_login(source), sha256)])
 
     def search(
         self, embedding: Floats, *, top: int = 10, where: Filter | None = None, exact: bool = False
@@ -317,6 +322,7 @@ class Gallery:
         Worth calling after much was added. What was added since is found, too, only slower.
         """
         finish(self)
+        forgetting.withdraw_all(self)
         with writing(self, "optimise"):
             reached("optimise")
             retried(lambda: vector_index.optimise(*self.tables, self._sightings))

@@ -68,6 +68,7 @@ def verify(url: str | Path) -> Verification:
     if not (found.damaged or found.missing):
         try:
             with Gallery.open(location) as gallery:
+                found.under_way = len(intents.pending(gallery.place))
                 _look_at_rows(gallery, found)
         except GalleryError as error:
             found.unread = str(error)

@@ -51,10 +51,12 @@ def tidy(gallery: Opened) -> None:
         GalleryError: An erasure that was cut off cannot be finished.
     """
     place = gallery.place
-    if place.looked or place.folder is None or place.guard.held:
+    if place.looked or place.guard.held:
         return
     finish(gallery)
     place.looked = True
+    if place.folder is None:
+        return
     with place.guard.alone(wait=False) as alone:
         if alone:  # else whoever writes now has files that no version names yet
             intents.remove_leftovers(place)

@@ -1,4 +1,4 @@
-"""Erasures that are under way, each a file that outlives its process: the journal."""
+"""Erasures that are under way, each a note that outlives its process: the journal."""
 
 import base64
 import json
@@ -10,9 +10,7 @@ from pathlib import Path
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.gallery.disk.sweep import sync
 from mgts_trt.gallery.disk.tombstones import Tombstone, read_tombstone
-from mgts_trt.machine.files import replace_file
 
 _SUFFIX = ".erasure"
 
@@ -26,7 +24,7 @@ class Intent:
         conditions: Table → SQL of the rows that are to go; empty once they are gone.
         traces: What must not be found in any file afterwards.
         stones: What keeps sources out from then on.
-        name: Of the file.
+        name: Of the note.
     """
 
     reason: str
@@ -42,16 +40,11 @@ def write(place: Place, intent: Intent) -> None:
     Raises:
         OSError: It cannot be written, and is not begun.
     """
-    if place.keeping is None:
+    if place.notes is None:
         return
     reached(f"intend {intent.reason}")
-    place.keeping.mkdir(mode=0o700, exist_ok=True)
     told = {**asdict(intent), "traces": [base64.b64encode(trace).decode() for trace in intent.traces]}
-    with replace_file(place.keeping / f"{intent.name}{_SUFFIX}", sync=True) as temporary:
-        temporary.touch(0o600, exist_ok=False)
-        temporary.write_text(json.dumps(told), encoding="utf-8")
-        reached("put the intent in place")
-    sync(place.keeping)
+    place.notes.change(f"{intent.name}{_SUFFIX}", lambda _: json.dumps(told), step="put the intent in place")
 
 
 def rows_gone(place: Place, intent: Intent) -> Intent:
@@ -63,16 +56,15 @@ def rows_gone(place: Place, intent: Intent) -> Intent:
 
 def end(place: Place, intent: Intent) -> None:
     """Forget the intent itself."""
-    if place.keeping is None:
+    if place.notes is None:
         return
     reached("end")
-    (place.keeping / f"{intent.name}{_SUFFIX}").unlink(missing_ok=True)
-    sync(place.keeping)
+    place.notes.remove(f"{intent.name}{_SUFFIX}")
 
 
-def pending(place: Place) -> list[Path]:
-    """Files of the erasures that are not finished."""
-    return [] if place.keeping is None else sorted(place.keeping.glob(f"*{_SUFFIX}"))
+def pending(place: Place) -> list[str]:
+    """Names of the notes of erasures that are not finished."""
+    return [] if place.notes is None else place.notes.names(_SUFFIX)
 
 
 def read(place: Place) -> Iterator[Intent]:
@@ -82,18 +74,22 @@ def read(place: Place) -> Iterator[Intent]:
         GalleryError: A file is damaged.
         OSError: It cannot be read.
     """
-    for path in pending(place):
+    for note in pending(place):
+        assert place.notes is not None
+        text = place.notes.read(note)
+        if text is None:  # another has finished it
+            continue
         try:
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = json.loads(text)
             traces = tuple(base64.b64decode(trace) for trace in told["traces"])
             of_older = [told["stone"]] if told.get("stone") else []  # an older version put up one at most
             stones = tuple(map(read_tombstone, told.get("stones", of_older)))
-            name = path.name.removesuffix(_SUFFIX)
+            name = note.removesuffix(_SUFFIX)
             yield Intent(str(told["reason"]), dict(told["conditions"]), traces, stones, name)
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryError(
-                f"The file {path} tells of an erasure that was cut off, and is damaged. Remove it, and forget again "
-                "what was to be forgotten."
+                f"The note {note}, which the gallery keeps beside its tables, tells of an erasure that was cut off and "
+                "is damaged. Remove it, and forget again what was to be forgotten."
             ) from error
 
 

@@ -9,15 +9,13 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from mgts_trt.errors import GalleryError
-from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.machine.files import replace_file
+from mgts_trt.gallery.disk.notes import Notes
 
 T = TypeVar("T")
 
@@ -58,15 +56,15 @@ class _Held:
 
 
 class Tombstones:
-    """Those of one gallery, as they are on the disk now; other processes may add some at any moment.
+    """Those of one gallery, as they are kept now; other processes may add some at any moment.
 
     Args:
-        folder: Where they lie. None is a gallery that is no folder: it remembers nobody.
+        notes: Where they are kept. None is nowhere: nobody is remembered.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / _NAME
-        self._read: tuple[tuple[int, int, int] | None, _Held] | None = None
+    def __init__(self, notes: Notes | None) -> None:
+        self._notes = notes
+        self._read: tuple[Hashable, _Held] | None = None
 
     def __len__(self) -> int:
         return len(self._now().stones)
@@ -82,11 +80,11 @@ class Tombstones:
         Raises:
             OSError: The key cannot be written.
         """
-        if self._path is None:
+        if self._notes is None:
             return None
+        if self._notes.read(_NAME) is None:
+            self._change(lambda held: held)  # which gives it its key
         held = self._now()
-        if not self._path.exists():
-            self._write(held)
         hashes = sorted({_hash(held.key, "content", each) for each in contents if each})
         seen = sorted({_hash(held.key, "sighting", each) for each in sightings})
         return Tombstone(_hash(held.key, "name", source) if _is_address(source) else "", tuple(hashes), tuple(seen))
@@ -97,9 +95,8 @@ class Tombstones:
         Raises:
             OSError: It cannot be written.
         """
-        held = self._now()
-        if new := [each for each in dict.fromkeys(stones) if each not in set(held.stones)]:
-            self._write(replace(held, stones=(*held.stones, *new)))
+        if set(stones) - set(self._now().stones):
+            self._change(lambda held: replace(held, stones=tuple(dict.fromkeys((*held.stones, *stones)))))
 
     def lift(self, source: str, content: str = "") -> int:
         """Take down those of a source, or of a content; returns how many. For who has the gallery alone.
@@ -107,68 +104,83 @@ class Tombstones:
         Raises:
             OSError: It cannot be written.
         """
-        held = self._now()
-        name, of_content = _hash(held.key, "name", source), _hash(held.key, "content", content) if content else None
-        left = tuple(each for each in held.stones if each.name != name and of_content not in each.contents)
-        if len(left) < len(held.stones):
-            self._write(replace(held, stones=left))
-        return len(held.stones) - len(left)
+        before = self._now()
+        name, of_content = _hash(before.key, "name", source), _hash(before.key, "content", content) if content else None
+
+        def without(held: _Held) -> _Held:
+            left = tuple(each for each in held.stones if each.name != name and of_content not in each.contents)
+            return replace(held, stones=left)
+
+        if lifted := len(before.stones) - len(without(before).stones):
+            self._change(without)
+        return lifted
 
     def cover(self, source: str, sha256: str = "", sighting: str | None = None) -> bool:
         """Whether a source, the content of a file, or a sighting while it went on, was forgotten."""
-        held = self._now()
-        if not held.stones:
-            return False
-        if self.cover_sighting(sighting):
-            return True
-        return _hash(held.key, "name", source) in held.names or (
-            bool(sha256) and _hash(held.key, "content", sha256) in held.contents
-        )
+        return _covers(self._now(), source, sha256, sighting)
 
     def cover_sighting(self, sighting: str | None) -> bool:
         """Whether a sighting was forgotten while it went on."""
-        held = self._now()
-        return sighting is not None and bool(held.sightings) and _hash(held.key, "sighting", sighting) in held.sightings
+        return _covers_sighting(self._now(), sighting)
 
     def let_in(self, items: Sequence[T], told: Callable[[T], tuple[str, str] | tuple[str, str, str]]) -> Sequence[T]:
         """Those whose source and content, and sighting if it is told, were not forgotten."""
-        if not len(self):
+        held = self._now()  # once for all: in a bucket, each look is a request
+        if not held.stones:
             return items
-        out = {each for each in set(map(told, items)) if self.cover(*each)}
+        out = {each for each in set(map(told, items)) if _covers(held, *each)}
         return [item for item in items if told(item) not in out]
 
     def _now(self) -> _Held:
-        if self._path is None:
+        if self._notes is None:
             return _Held(b"")
-        try:
-            about = self._path.stat()
-            stamp = (about.st_ino, about.st_mtime_ns, about.st_size)
-        except OSError:
-            stamp = None
+        stamp = self._notes.stamp(_NAME)
         if self._read is None or self._read[0] != stamp:
-            self._read = stamp, _Held(secrets.token_bytes(32)) if stamp is None else self._load()
+            try:
+                text = self._notes.read(_NAME)
+            except OSError as error:
+                raise _unreadable() from error
+            self._read = stamp, _held(text)
         return self._read[1]
 
-    def _load(self) -> _Held:
-        assert self._path is not None
-        try:
-            told = json.loads(self._path.read_text(encoding="utf-8"))
-            return _Held(bytes.fromhex(told["key"]), tuple(map(read_tombstone, told["stones"])))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise GalleryError(
-                f"The file {self._path}, which tells what was forgotten and stays out, cannot be read. Bring it back "
-                "from a copy; without it, what was forgotten may be indexed again."
-            ) from error
+    def _change(self, how: Callable[[_Held], _Held]) -> None:
+        """Keep what becomes of what is held."""
+        if self._notes is not None:
+            self._notes.change(_NAME, lambda text: _text(how(_held(text))), step="put the tombstones in place")
+            self._read = None
 
-    def _write(self, held: _Held) -> None:
-        assert self._path is not None
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        stones = [asdict(each) for each in held.stones]
-        with replace_file(self._path, sync=True) as temporary:
-            temporary.touch(0o600, exist_ok=False)
-            temporary.write_text(json.dumps({"key": held.key.hex(), "stones": stones}), encoding="utf-8")
-            reached("put the tombstones in place")
-        self._read = None
+
+def _held(text: str | None) -> _Held:
+    if text is None:
+        return _Held(secrets.token_bytes(32))
+    try:
+        told = json.loads(text)
+        return _Held(bytes.fromhex(told["key"]), tuple(map(read_tombstone, told["stones"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable() from error
+
+
+def _unreadable() -> GalleryError:
+    return GalleryError(
+        f"What tells who was forgotten and stays out (`{_NAME}`, which the gallery keeps beside its tables) cannot be "
+        "read. Bring it back from a copy; without it, what was forgotten may be indexed again."
+    )
+
+
+def _text(held: _Held) -> str:
+    return json.dumps({"key": held.key.hex(), "stones": [asdict(each) for each in held.stones]})
+
+
+def _covers(held: _Held, source: str, sha256: str, sighting: str | None = None) -> bool:
+    if not held.stones:
+        return False
+    if _covers_sighting(held, sighting) or _hash(held.key, "name", source) in held.names:
+        return True
+    return bool(sha256) and _hash(held.key, "content", sha256) in held.contents
+
+
+def _covers_sighting(held: _Held, sighting: str | None) -> bool:
+    return sighting is not None and bool(held.sightings) and _hash(held.key, "sighting", sighting) in held.sightings
 
 
 def read_tombstone(told: Any) -> Tombstone:

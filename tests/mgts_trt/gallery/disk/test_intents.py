@@ -16,7 +16,8 @@ def place(tmp_path):
 def test_an_intent_is_there_until_it_ends(place) -> None:
     intents.write(place, INTENT)
     assert list(intents.read(Place(str(place.folder)))) == [INTENT]
-    [path] = intents.pending(place)
+    [name] = intents.pending(place)
+    path = place.keeping / name
     assert path.stat().st_mode & 0o777 == 0o600
     gone = intents.rows_gone(place, INTENT)
     assert list(intents.read(place)) == [gone]
@@ -37,7 +38,8 @@ def test_what_was_half_written_is_no_intent(place) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"reason": "forget"}', '{"conditions": {}, "traces": 1}'])
 def test_a_damaged_one_says_what_to_do(place, text) -> None:
     intents.write(place, INTENT)
-    [path] = intents.pending(place)
+    [name] = intents.pending(place)
+    path = place.keeping / name
     path.write_text(text)
     with pytest.raises(GalleryError, match="Remove it, and forget again"):
         list(intents.read(place))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgts_trt.errors import GalleryError
+from mgts_trt.gallery.disk.notes import FolderNotes
 from mgts_trt.gallery.disk.tombstones import Tombstones
 
 NAME, CONTENT = "/photos/ann.jpg", "a" * 64
@@ -12,7 +13,7 @@ NAME, CONTENT = "/photos/ann.jpg", "a" * 64
 
 @pytest.fixture
 def stones(tmp_path: Path) -> Tombstones:
-    stones = Tombstones(tmp_path / "keeping")
+    stones = Tombstones(FolderNotes(tmp_path / "keeping"))
     stones.add(stones.make(NAME, [CONTENT, "b" * 64]))
     return stones
 
@@ -54,12 +55,12 @@ def test_nothing_stands_in_clear_or_is_the_same_elsewhere(stones: Tombstones, tm
     text = file.read_text()
     assert "ann" not in text
     assert CONTENT not in text
-    elsewhere = Tombstones(tmp_path / "elsewhere")
+    elsewhere = Tombstones(FolderNotes(tmp_path / "elsewhere"))
     assert elsewhere.make(NAME, [CONTENT]) != stones.make(NAME, [CONTENT])
 
 
 def test_another_process_sees_it_at_once(stones: Tombstones, tmp_path: Path) -> None:
-    other = Tombstones(tmp_path / "keeping")
+    other = Tombstones(FolderNotes(tmp_path / "keeping"))
     assert not other.cover("/later.jpg")
     process = multiprocessing.get_context("fork").Process(target=lambda: stones.add(stones.make("/later.jpg", [])))
     process.start()
@@ -69,21 +70,21 @@ def test_another_process_sees_it_at_once(stones: Tombstones, tmp_path: Path) -> 
 
 
 def test_a_stream_has_no_content(tmp_path: Path) -> None:
-    stones = Tombstones(tmp_path / "k")
+    stones = Tombstones(FolderNotes(tmp_path / "k"))
     stones.add(stones.make("rtsp://10.0.0.4/live", [""]))
     assert stones.cover("rtsp://10.0.0.4/live")
     assert not stones.cover("rtsp://10.0.0.5/live", "")
 
 
 def test_a_name_that_is_no_address_keeps_no_other_picture_out(tmp_path: Path) -> None:
-    stones = Tombstones(tmp_path / "k")
+    stones = Tombstones(FolderNotes(tmp_path / "k"))
     stones.add(stones.make("image.jpg", [CONTENT]))
     assert stones.cover("image.jpg", CONTENT)
     assert not stones.cover("image.jpg", "c" * 64)
     assert stones.lift("image.jpg", CONTENT) == 1
 
 
-def test_a_bucket_remembers_nobody() -> None:
+def test_without_notes_nobody_is_remembered() -> None:
     stones = Tombstones(None)
     assert stones.make(NAME, [CONTENT]) is None
     assert not stones.cover(NAME, CONTENT)
