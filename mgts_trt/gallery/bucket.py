@@ -35,6 +35,7 @@ class TableNotes:
 
     def __init__(self, location: str) -> None:
         self._location, self._lock = location, threading.Lock()
+        self._database: Any = None
         self._opened: Any = None
 
     def stamp(self, name: str) -> Hashable:
@@ -96,8 +97,9 @@ class TableNotes:
         """The table; None where nothing was ever noted."""
         with self._lock:
             if self._opened is None:
+                self._database = self._database or connect(self._location)
                 try:
-                    self._opened = connect(self._location).open_table(_TABLE)
+                    self._opened = self._database.open_table(_TABLE)
                 except (ValueError, RuntimeError) as error:
                     if "not found" not in str(error).lower():
                         raise
