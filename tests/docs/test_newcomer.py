@@ -48,6 +48,7 @@ LEFT_OUT = {
     "mgts-trt gallery info my-gallery": "the same",
     "mgts-trt index docs/pictures/samples -g gallery --workers": "tests of indexing/ray_index.py start Ray",
     "mgts-trt index s3:": "a cluster and a bucket",
+    "mgts-trt index photos/ --gallery s3:": "a bucket; tests/mgts_trt/gallery/test_bucket.py has one",
     "ray job submit": "a cluster and a bucket",
     "mgts-trt serve --gallery my-gallery --host": "open to others; tests of the service's guard do it",
     'curl -H "X-API-Key': "HOST is another machine",
