@@ -1,11 +1,11 @@
 """What a gallery keeps of itself beside its tables: small texts, each by its name."""
 
-import os
 from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Protocol
 
 from mgts_trt.gallery.disk.steps import reached
+from mgts_trt.gallery.disk.sweep import sync
 from mgts_trt.machine.files import replace_file
 
 
@@ -78,21 +78,13 @@ class FolderNotes:
             temporary.touch(0o600, exist_ok=False)
             temporary.write_text(text, encoding="utf-8")
             reached(step)
-        self._sync()
+        sync(self._folder)
 
     def remove(self, name: str) -> None:
         """See `Notes`."""
         (self._folder / name).unlink(missing_ok=True)
-        self._sync()
+        sync(self._folder)
 
     def names(self, suffix: str) -> list[str]:
         """See `Notes`."""
         return sorted(path.name for path in self._folder.glob(f"*{suffix}"))
-
-    def _sync(self) -> None:
-        """Let the folder's names reach the disk."""
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
