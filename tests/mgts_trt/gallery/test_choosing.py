@@ -7,6 +7,7 @@ import pytest
 from mgts_trt.errors import GalleryError, QueryError
 from mgts_trt.gallery import Gallery
 from mgts_trt.gallery.choosing import Choice, choose, forget_chosen, shown
+from mgts_trt.gallery.disk.notes import FolderNotes
 from mgts_trt.gallery.disk.tombstones import Tombstones
 from mgts_trt.gallery.erasure import Erased
 from mgts_trt.gallery.indexing.following import Followers
@@ -209,7 +210,7 @@ def test_whole_files_stay_out_and_streams_may_be_watched_on(gallery: Gallery) ->
     gallery.add([entry(1, 1, source="shared.jpg", sha256="c" * 64, time=NOW - 2 * DAY, camera="door")])
     gallery.add([entry(2, 2, source="shared.jpg", sha256="d" * 64, time=NOW, camera="yard")])
     forget_chosen(gallery, choose(gallery, Choice(camera="door")))
-    stones = Tombstones(Path(gallery.url) / "_keeping")
+    stones = Tombstones(FolderNotes(Path(gallery.url) / "_keeping"))
     assert stones.cover("/anna.jpg")
     assert stones.cover("/copy.jpg", "a" * 64)
     assert stones.cover("shared.jpg", "c" * 64)
