@@ -1,5 +1,6 @@
 """mgts-trt: mask-guided two-stream person search (ECCV 2018) on ONNX Runtime and TensorRT."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from mgts_trt.version import __version__
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from mgts_trt.runtime.pipeline import PersonSearch
 
 __all__ = ["Bundle", "Gallery", "MgtsError", "People", "PersonSearch", "__version__", "read_image"]
+
+# From 1.29 on, ONNX Runtime tells its makers of each model that is loaded, its file's name included, and keeps a number
+# of this machine in the user's cache. It reads this when it is imported, once; "0" in the environment lets it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOMES = {
     "Bundle": "mgts_trt.bundle.bundle",

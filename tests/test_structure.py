@@ -75,6 +75,7 @@ SPANS = {
         "page_rates",
         "page_sightings",
     },
+    "tests/mgts_trt": {"telemetry"},
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/plugins": {"plugins"},
     "tests/mgts_trt/runtime": {"batch", "lowerings_on_gpu", "pipeline_on_gpu"},
