@@ -20,6 +20,9 @@ FRAGMENT_BITS = 32
 """A row's address is its place in its fragment, above these bits the fragment's number."""
 
 _TABLE = "keeping"
+_TURN = ""
+"""Name of a row that whoever adds a note changes in the same commit: of two commits with a row in common, LanceDB lets
+one through and has the other done anew; of two that only add rows, it lets both through."""
 _PATIENCE = 60.0
 """Seconds for which a note is tried to be changed while others change it."""
 
@@ -62,8 +65,9 @@ class TableNotes:
             text, stamp = how(found and found[0]), uuid.uuid4().hex
             reached(step)
             if found is None:  # of two who add it, the second finds the first one's
-                rows = pa.table({"name": [name], "text": [text], "stamp": [stamp]})
-                retried(partial(table.merge_insert("name").when_not_matched_insert_all().execute, rows))
+                rows = pa.table({"name": [_TURN, name], "text": ["", text], "stamp": [stamp, stamp]})
+                adding = table.merge_insert("name").when_matched_update_all(where=f"target.name = '{_TURN}'")
+                retried(partial(adding.when_not_matched_insert_all().execute, rows))
             else:
                 values = {"text": text, "stamp": stamp}
                 retried(partial(table.update, where=f"{_is(name)} AND stamp = '{found[1]}'", values=values))
@@ -83,7 +87,7 @@ class TableNotes:
         """See `Notes`."""
         table = self._table()
         rows = [] if table is None else retried(table.search().select(["name"]).to_arrow)["name"].to_pylist()
-        return sorted(name for name in rows if name.endswith(suffix))
+        return sorted(name for name in rows if name != _TURN and name.endswith(suffix))
 
     def _find(self, name: str) -> tuple[str, str] | None:
         """A note's text and its own stamp."""
@@ -108,8 +112,8 @@ class TableNotes:
     def _make(self) -> Any:
         import pyarrow as pa
 
-        schema = pa.schema([(column, pa.string()) for column in ("name", "text", "stamp")])
-        retried(partial(connect(self._location).create_table, _TABLE, schema=schema, exist_ok=True))
+        turn = pa.table({"name": [_TURN], "text": [""], "stamp": [""]})
+        retried(partial(connect(self._location).create_table, _TABLE, turn, exist_ok=True))
         return self._table()
 
 
