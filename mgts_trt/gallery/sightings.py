@@ -77,7 +77,7 @@ def search_sightings(
                 exact=exact,
             )
             found += people_of(rows, gallery.encryption, likeness)
-    return sorted(found, key=lambda each: -(each.likeness or 0.0))[:top]
+    return sorted(found, key=lambda each: (-(each.likeness or 0.0), each.id))[:top]
 
 
 def sighting(gallery: "Gallery", sighting_id: str) -> Sighting | None:

@@ -23,6 +23,9 @@ PROBES = 40
 FEW = 50_000
 """As many people as a filter leaves are compared one by one: the most similar of them may lie in any partition."""
 
+_CLOSE = 1e-6
+"""Likenesses that differ by less may come from LanceDB in any order."""
+
 _NAME = "embedding_ivf_"
 _COLUMNS = {
     PEOPLE: ("id", "frame", "source", "sha256", "time", "camera", SIGHTING),
@@ -65,11 +68,14 @@ def most_similar(
 ) -> "tuple[pa.Table, Floats]":
     """The rows whose embeddings are most like one, the most similar first, and their cosines, float32 [N].
 
+    Equals go by `id`, so that twenty begin with the ten that are found alone. LanceDB takes any of them, and not always
+    the same: where some may be left that are as good as the last, it is asked for more.
+
     Args:
         table: `people` or `sightings`.
         probe: float32 [d].
         top: How many at most.
-        columns: Which to give, `embedding` among them.
+        columns: Which to give, `id` and `embedding` among them.
         condition: An expression or SQL; rows it holds for are picked before the most similar are.
         selective: Whether it may leave few rows.
         left: How many it leaves, if they were counted already.
@@ -82,16 +88,25 @@ def most_similar(
         among = probes(left, int(retried(table.count_rows)))
 
     def nearest(asked: Any) -> Any:
-        query = asked.query().nearest_to(probe).column("embedding").distance_type("cosine").limit(top)
+        query = asked.query().nearest_to(probe).column("embedding").distance_type("cosine").limit(limit)
         query = query.select([*columns, "_distance"])
         query = query if condition is None else query.where(condition)
         return query.bypass_vector_index() if exact or among is None else query.nprobes(among)
 
-    rows = retried(lambda: queried(table, nearest))
-    found = embeddings_of(rows)
-    likeness = found @ probe / (np.linalg.norm(found, axis=1) * np.linalg.norm(probe))
-    order = np.argsort(-likeness, kind="stable")
-    return rows.take(order), likeness[order]
+    limit = top + 1
+    while True:
+        rows = retried(lambda: queried(table, nearest))
+        likeness = _cosines(embeddings_of(rows), probe)
+        order = np.lexsort((rows["id"].to_numpy(zero_copy_only=False), -likeness))[:top]
+        if len(rows) < limit or likeness.min() < likeness[order[-1]] - _CLOSE:
+            return rows.take(order), likeness[order]
+        limit *= 4
+
+
+def _cosines(embeddings: Floats, probe: Floats) -> Floats:
+    """Of each of [N, d] with [d], float32 [N]: the same for the same embedding, whichever row it is in."""
+    rows, one = embeddings.astype(np.float64), probe.astype(np.float64)
+    return np.asarray(rows @ one / (np.linalg.norm(rows, axis=1) * np.linalg.norm(one)), np.float32)
 
 
 def indexed(people: Any) -> int:

@@ -306,6 +306,23 @@ def holds(place: Path, secret: bytes) -> bool:
     return any(secret in file.read_bytes() for file in place.rglob("*") if file.is_file())
 
 
+def test_equals_are_given_in_one_order_however_many_are_asked_for(gallery) -> None:
+    """Three people, each of them again and again and not far from the other two, stored in several steps."""
+    kinds, probe = unit(7, rows=3), unit(8, rows=1)[0]
+    rng = np.random.default_rng(0)
+    for step in range(3):
+        entries = [entry(number, 7) for number in range(5 * step, 5 * step + 5)]
+        gallery.add(
+            [replace(each, people=replace(each.people, embeddings=kinds[rng.integers(0, 3, 7)])) for each in entries]
+        )
+    found = gallery.search(probe, top=105)
+    whole = [person.id for person in found]
+    assert len({person.likeness for person in found}) == 3
+    assert found == sorted(found, key=lambda person: (-person.likeness, person.id))
+    for top in range(1, 105, 3):
+        assert [person.id for person in gallery.search(probe, top=top)] == whole[:top], top
+
+
 def test_an_index_finds_what_is_most_similar(gallery, monkeypatch) -> None:
     monkeypatch.setattr(vector_index, "INDEX_FROM", 300)
     monkeypatch.setattr(vector_index, "FEW", 0)
