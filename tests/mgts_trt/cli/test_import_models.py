@@ -83,6 +83,7 @@ def after_the_import(theirs, photo, tmp_path):
         ("doctor", theirs),
         ("index", photo, "--gallery", gallery, "--bundle", theirs),
         ("search", "--query", photo, "--gallery", gallery, "--bundle", theirs, "--include-own"),
+        ("gallery", "forget", gallery, "--query", photo, "--likeness", 0.5, "--bundle", theirs, "--yes"),
         ("bundle", "seal", theirs),
         ("convert", theirs, "--out", half, "--precision", "fp32,fp16"),
         ("parity", half, "--backend", "onnxruntime", "--precision", "fp16"),

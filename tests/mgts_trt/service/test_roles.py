@@ -45,7 +45,7 @@ def client(service: Running) -> httpx.Client:
 def ask(client: httpx.Client, route: str, key: str | None) -> httpx.Response:
     """A request of a route that, where it is let in, is answered, whatever comes of it."""
     method, _, path = route.partition(" ")
-    path = "/page/app.js" if path == "/page" else path.replace("{id}", "none")
+    path = "/page/app.js" if path == "/page" else path.format(id="none", model="person_search", version=1)
     return client.request(method, path, headers={} if key is None else {"X-API-Key": key})
 
 
