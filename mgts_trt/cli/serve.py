@@ -108,6 +108,7 @@ def serve(
                 threads=threads,
                 max_people=max_people,
                 pictures_in_flight=pictures_in_flight,
+                batch_size=None,  # as many as plans are built for; one on the CPU, where more are no faster
             ) as search,
         ):
             audit = None if stored is None else _open_audit(stored.url, ring)

@@ -1,8 +1,11 @@
-"""Many requests, one pipeline: pictures wait their turn, are decoded ahead, and are searched as one stream."""
+"""Many requests, one pipeline: pictures wait their turn, are decoded ahead, and are searched as one stream.
+
+Where the pipeline takes batches, those are made of whatever pictures are there, whoever sent them.
+"""
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -11,13 +14,14 @@ from typing import Any, Generic, TypeVar
 from mgts_trt._typing import Floats, Image
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
+from mgts_trt.runtime.stream import ReadAhead
 
 T = TypeVar("T")
 
 DEPTH = 3
 """Pictures in flight on a GPU, where the pipeline was not opened for more; nor for fewer, which it keeps to."""
 AHEAD = 2
-"""Pictures decoded before their turn: more would only take memory."""
+"""Pictures decoded before their turn, where the pipeline takes no larger batches: more would only take memory."""
 
 
 @dataclass
@@ -104,15 +108,13 @@ class Dispatcher:
 
     def _burst(self) -> None:
         """One stream, until nothing waits: it wants the next picture before it gives the last result."""
-        flying: deque[tuple[Job[Any], Image]] = deque()
-        ahead: deque[tuple[Job[Any], Future[Image]]] = deque()
+        pictures = _Pictures(self._take, self._pool.submit, self._describe, max(AHEAD, self._search.batch_size))
         try:
-            pictures = self._pictures(ahead, flying)
             with closing(self._search.stream(pictures, depth=self._depth, errors="return")) as found:
                 for people in found:
-                    self._deliver(*flying.popleft(), people)
+                    self._deliver(*pictures.flying.popleft(), people)
         except Exception as error:
-            for job, _ in (*flying, *ahead):
+            for job in pictures.jobs():
                 _fail(job, error)
 
     def _wait(self) -> bool:
@@ -132,28 +134,8 @@ class Dispatcher:
                     return job
         return None
 
-    def _pictures(
-        self, ahead: deque[tuple[Job[Any], Future[Image]]], flying: deque[tuple[Job[Any], Image]]
-    ) -> Iterator[Image]:
-        """Pictures to detect people in; those with boxes are described on the way."""
-        while True:
-            while len(ahead) < AHEAD and (job := self._take()) is not None:
-                ahead.append((job, self._pool.submit(job.load)))
-            if not ahead:
-                return
-            job, loading = ahead.popleft()
-            try:
-                image = loading.result()
-            except Exception as error:
-                _fail(job, error)
-                continue
-            if not job.result.set_running_or_notify_cancel():
-                continue
-            if job.boxes is not None:
-                self._deliver(job, image, self._embed(image, job.boxes))
-                continue
-            flying.append((job, image))
-            yield image
+    def _describe(self, job: Job[Any], image: Image, boxes: Floats) -> None:
+        self._deliver(job, image, self._embed(image, boxes))
 
     def _embed(self, image: Image, boxes: Floats) -> People | Exception:
         try:
@@ -167,6 +149,66 @@ class Dispatcher:
             return
         self._on_people(found)
         self._pool.submit(_finish, job, image, found)
+
+
+class _Pictures(ReadAhead):
+    """Pictures to detect people in; those with boxes are described on the way.
+
+    Args:
+        take: Gives the next job, or None.
+        submit: Has a function called in another thread.
+        describe: Deals with a picture whose boxes are known.
+        ahead: How many to decode before their turn.
+
+    Attributes:
+        flying: Jobs whose pictures were given, with those; who takes results takes them from here, in order.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[], Job[Any] | None],
+        submit: Callable[[Callable[[], Image]], Future[Image]],
+        describe: Callable[[Job[Any], Image, Floats], None],
+        ahead: int,
+    ) -> None:
+        self.flying: deque[tuple[Job[Any], Image]] = deque()
+        self._ahead: deque[tuple[Job[Any], Future[Image]]] = deque()
+        self._take, self._submit, self._describe, self._most = take, submit, describe, ahead
+
+    def jobs(self) -> list[Job[Any]]:
+        """All that are under way."""
+        return [job for job, _ in (*self.flying, *self._ahead)]
+
+    def ready(self) -> bool:
+        """Whether the next picture is decoded, and to detect people in."""
+        self._decode()
+        if not self._ahead:
+            return False
+        job, loading = self._ahead[0]
+        return loading.done() and loading.exception() is None and job.boxes is None and not job.result.cancelled()
+
+    def __next__(self) -> Image:
+        while True:
+            self._decode()
+            if not self._ahead:
+                raise StopIteration
+            job, loading = self._ahead.popleft()
+            try:
+                image = loading.result()
+            except Exception as error:
+                _fail(job, error)
+                continue
+            if not job.result.set_running_or_notify_cancel():
+                continue
+            if job.boxes is not None:
+                self._describe(job, image, job.boxes)
+                continue
+            self.flying.append((job, image))
+            return image
+
+    def _decode(self) -> None:
+        while len(self._ahead) < self._most and (job := self._take()) is not None:
+            self._ahead.append((job, self._submit(job.load)))
 
 
 def _fail(job: Job[Any], error: Exception) -> None:

@@ -1,4 +1,6 @@
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 import numpy as np
@@ -7,15 +9,16 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra serve")
 
 from mgts_trt.errors import BackendError, ImageError
-from mgts_trt.runtime.stream import Deferred, PeopleStream
+from mgts_trt.runtime.stream import Deferred, PeopleStream, is_ready
 from mgts_trt.service.dispatcher import Dispatcher, Job
 
 
 class Search:
     """Finds what it is shown; waits for `go` first, and remembers in what order it was asked."""
 
-    def __init__(self, depth: int = 1) -> None:
-        self.go, self.seen, self._depth = threading.Event(), [], depth
+    def __init__(self, depth: int = 1, batch_size: int = 1) -> None:
+        self.go, self.seen, self._depth, self.batch_size = threading.Event(), [], depth, batch_size
+        self.together: list[int] = []
 
     def __call__(self, image: object) -> object:
         assert self.go.wait(20)
@@ -28,7 +31,13 @@ class Search:
         return f"{len(boxes)} of {self(image)}"
 
     def stream(self, images, *, depth: int, errors: str) -> PeopleStream:
-        return PeopleStream(images, lambda group: Deferred(lambda: [self(group[0])]), min(depth, self._depth), errors)
+        def begin(group: Sequence[object]) -> Deferred:
+            self.together.append(len(group))
+            time.sleep(0.05 * (self.batch_size > 1))  # as a network does: meanwhile others are decoded
+            return Deferred(lambda: [self(image) for image in group], len(group))
+
+        depth = min(depth, self._depth)
+        return PeopleStream(images, begin, depth, errors, self.batch_size, lambda: is_ready(images))
 
 
 @pytest.fixture(params=[1, 3], ids=["one in flight", "three in flight"])
@@ -65,6 +74,28 @@ def test_each_job_gets_its_own_result(search: Search, dispatcher: Dispatcher) ->
     for n, each in enumerate(jobs):
         expected = f"{n} of people of {n}" if n % 3 == 0 else f"people of {n}"
         assert each.result.result(20) == (n, expected)
+
+
+def test_pictures_of_many_requests_go_in_batches() -> None:
+    """Each gets its own, whatever else is among them: boxes that are given, what cannot be read, what was given up."""
+    search = Search(batch_size=4)
+    dispatcher = Dispatcher(search)
+    first = hold(dispatcher)
+    jobs = [job(n, np.zeros((n, 4), np.float32) if n == 5 else None) for n in range(12)]
+    broken = Job(lambda: 1 // 0, lambda image, people: None)
+    dropped = job("dropped")
+    dropped.result.cancel()
+    for each in (*jobs[:3], broken, *jobs[3:8], dropped, *jobs[8:]):
+        dispatcher.submit([each])
+    search.go.set()
+    first.result.result(20)
+    for n, each in enumerate(jobs):
+        assert each.result.result(20) == (n, f"5 of people of {n}" if n == 5 else f"people of {n}")
+    with pytest.raises(ZeroDivisionError):
+        broken.result.result(20)
+    assert "dropped" not in search.seen
+    assert 1 < max(search.together) <= 4
+    dispatcher.close()
 
 
 def test_requests_take_turns(search: Search, dispatcher: Dispatcher) -> None:
