@@ -23,6 +23,10 @@ class ImageError(MgtsError):
     """A picture that cannot be read or is not an image of the accepted kind."""
 
 
+class TooLargeError(ImageError):
+    """A picture that has more pixels than are taken."""
+
+
 class BundleError(MgtsError):
     """A bundle that is missing, altered, foreign, or newer than this version understands."""
 

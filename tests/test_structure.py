@@ -22,7 +22,7 @@ ORDER = {
         | runtime/clock runtime/host_pipeline runtime/host_joint runtime/pipeline | plugins | evaluation
         | precisions | importing importing/detectors
         | tracking | access | gallery gallery/disk | gallery/indexing | annotating | watching | open_inference | service
-        | cli
+        | triton | cli
         | __init__ __main__
     """,
     "training": """
@@ -78,6 +78,7 @@ SPANS = {
     "tests/mgts_trt": {"telemetry"},
     "tests/mgts_trt/bundle": {"altered"},
     "tests/mgts_trt/plugins": {"plugins"},
+    "tests/mgts_trt/triton": {"real_server"},
     "tests/mgts_trt/runtime": {"batch", "lowerings_on_gpu", "pipeline_on_gpu"},
     "tests/mgts_trt/runtime/gpu": {"guards", "in_flight", "warm_up"},
     "tests/mgts_trt/runtime/session": {"lowered_plans"},

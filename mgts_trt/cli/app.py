@@ -28,6 +28,7 @@ from mgts_trt.cli.run import DEBUG, QUIET, run_app
 from mgts_trt.cli.search import search
 from mgts_trt.cli.sensitivity import sensitivity
 from mgts_trt.cli.serve import serve
+from mgts_trt.cli.triton import triton
 from mgts_trt.cli.tune import tune
 from mgts_trt.cli.watch import watch
 from mgts_trt.version import __version__
@@ -75,6 +76,7 @@ gallery_app.add_typer(audit_app, name="audit")
 app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)
 _add(watch, "watch", FIND, "rtsp://camera/live --for photo.jpg@240,63,320,231 --likeness 0.6")
 _add(serve, "serve", FIND, "--gallery my-gallery")
+_add(triton, "triton", FIND, "bundle --out models")
 app.add_typer(keys_app, name="keys", rich_help_panel=FIND)
 _add(bench, "bench", PROVE, "--image photo.jpg --mode all --plot stages.png")
 _add(parity, "parity", PROVE, "bundle --json parity.json")

@@ -73,7 +73,7 @@ def serve(
     """Serve detection, search and indexing over HTTP, with a page at /."""
     try:
         from mgts_trt.service.core import Service
-        from mgts_trt.service.limits import MEGAPIXEL, MIB, Limits
+        from mgts_trt.service.limits import MIB, Limits
         from mgts_trt.service.server import is_loopback, listen
         from mgts_trt.service.server import serve as run
     except ModuleNotFoundError as error:
@@ -84,6 +84,7 @@ def serve(
         ) from error
     from mgts_trt.access.key_ring import KeyRing
     from mgts_trt.bundle.bundle import Bundle
+    from mgts_trt.pictures.bounded import MEGAPIXEL
     from mgts_trt.runtime.pipeline import PersonSearch
 
     key = _find_key(key_file)

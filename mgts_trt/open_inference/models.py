@@ -7,11 +7,16 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 
-from mgts_trt._typing import Array, Bools, Floats
-from mgts_trt.errors import ImageError
+from mgts_trt._typing import Array, Bools
+from mgts_trt.bundle.bundle import Bundle
+from mgts_trt.choices import Mode
+from mgts_trt.runtime.modes import mode_dimension
 from mgts_trt.runtime.people import People
 
 ModelName: TypeAlias = Literal["person_search", "embed"]
+
+VERSION = "1"
+"""Of each model: a bundle has one."""
 
 DataType: TypeAlias = Literal["UINT8", "INT32", "FP32", "BYTES"]
 
@@ -82,6 +87,11 @@ def model_specs(embedding: int, *, has_masks: bool) -> dict[str, ModelSpec]:
     return {found.name: found, described.name: described}
 
 
+def bundle_specs(bundle: Bundle, mode: Mode) -> dict[str, ModelSpec]:
+    """The models of a bundle in a mode, by name: see `model_specs`."""
+    return model_specs(mode_dimension(bundle.manifest, mode), has_masks=mode in ("net", "box"))
+
+
 def people_arrays(people: People, wanted: Mapping[str, object] | frozenset[str]) -> dict[str, Array]:
     """The people of a picture as a model's outputs.
 
@@ -119,30 +129,3 @@ def _cut(mask: Bools) -> tuple[bytes, tuple[int, int, int, int]]:
     done, png = cv2.imencode(".png", mask[y1:y2, x1:x2].astype(np.uint8) * 255)
     assert done
     return png.tobytes(), (x1, y1, x2, y2)
-
-
-def check_pixels(image: Array) -> None:
-    """Refuse what is no picture.
-
-    Args:
-        image: What came as `image`.
-
-    Raises:
-        ImageError: It is not uint8 [H, W, 3], or holds no pixel.
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ImageError(
-            f"The tensor image must be UINT8 of shape [H, W, 3], RGB, with a pixel at least; it is of shape "
-            f"{list(image.shape)}."
-        )
-
-
-def check_boxes(boxes: Array) -> Floats:
-    """The boxes that came, as they are computed with.
-
-    Raises:
-        ImageError: They are not of shape [N, 4].
-    """
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ImageError(f"The tensor boxes must have the shape [N, 4]: x1, y1, x2, y2; it has {list(boxes.shape)}.")
-    return np.asarray(boxes, np.float32)

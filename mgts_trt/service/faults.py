@@ -11,6 +11,7 @@ from mgts_trt.errors import (
     QueryError,
     SealedError,
     SourceError,
+    TooLargeError,
 )
 
 
@@ -18,7 +19,7 @@ class Fault(NamedTuple):
     """An answer that says no.
 
     Attributes:
-        status: 400 or 404 where the client can mend it or must live with it, 503 where the operator must.
+        status: 400, 404 or 413 where the client can mend it or must live with it, 503 where the operator must.
         reason: One word for `/metrics`.
         sentence: For the client; empty where the error's own is meant for it.
     """
@@ -30,6 +31,7 @@ class Fault(NamedTuple):
 
 _FAULTS: dict[type[MgtsError], Fault] = {
     ImageError: Fault(400, "picture"),
+    TooLargeError: Fault(413, "pixels"),
     FilterError: Fault(400, "field"),
     QueryError: Fault(400, "field"),
     ProtocolError: Fault(400, "protocol"),

@@ -1,32 +1,25 @@
 """Routes of the Open Inference Protocol, version 2: clients of Triton and KServe work against the service unchanged."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from mgts_trt._typing import Floats, Image
-from mgts_trt.errors import ProtocolError
-from mgts_trt.open_inference.messages import HEADER, Asked, InferRequest, read_request, write_answer
-from mgts_trt.open_inference.models import ModelSpec, check_boxes, check_pixels, model_specs, people_arrays
-from mgts_trt.runtime.modes import mode_dimension
+from mgts_trt._typing import Image
+from mgts_trt.open_inference.messages import HEADER, InferRequest, read_request, write_answer
+from mgts_trt.open_inference.models import VERSION, ModelSpec, bundle_specs, people_arrays
+from mgts_trt.open_inference.sent import boxes_of, picture_of
 from mgts_trt.runtime.people import People
 from mgts_trt.service.dispatcher import Job
 from mgts_trt.service.refusal import Refusal
 from mgts_trt.service.routing import PICTURE_FAILURES, TheService, failures
-from mgts_trt.service.uploads import check_size, decode_upload
 from mgts_trt.version import __version__
 
 router = APIRouter(prefix="/v2", tags=["inference protocol"])
 _of_model = APIRouter()
 """Routes of one model, with its version in the address or without."""
-
-VERSION = "1"
-"""Of each model: a bundle has one."""
 
 _JSON = "application/json"
 _BYTES = "application/octet-stream"
@@ -108,8 +101,7 @@ def _model(
         str, InPath(description="person_search or embed", json_schema_extra={"enum": ["person_search", "embed"]})
     ],
 ) -> ModelSpec:
-    length = mode_dimension(service.search.bundle.manifest, service.search.mode)
-    specs = model_specs(length, has_masks=service.search.mode in ("net", "box"))
+    specs = bundle_specs(service.search.bundle, service.search.mode)
     if model not in specs:
         raise Refusal(404, f"There is no model {model[:80]!r}. The models are {' and '.join(specs)}.", "unknown")
     return specs[model]
@@ -179,43 +171,13 @@ async def infer(
             return Response(answer.body, media_type=_JSON)
         return Response(answer.body, media_type=_BYTES, headers={HEADER: str(answer.json_length)})
 
-    return await service.run(Job(_loader(asked, service.limits.pixels), finish, _boxes(asked, model)))
+    load = picture_of(asked.inputs, service.limits.pixels)
+    return await service.run(Job(load, finish, boxes_of(asked.inputs, model)))
 
 
 def _require_ready(service: TheService) -> None:
     if why_not := service.readiness.why_not:
         raise Refusal(503, why_not, "warming", {"Retry-After": "1"})
-
-
-def _loader(asked: Asked, most_pixels: int) -> Callable[[], Image]:
-    """What gives the picture, in the dispatcher's threads.
-
-    Raises:
-        ProtocolError: There is none, or there are two.
-        ImageError: Its pixels are none.
-        Refusal: 413, it has more pixels.
-    """
-    image, file = asked.inputs.get("image"), asked.inputs.get("file")
-    if (image is None) == (file is None):
-        raise ProtocolError("Send the picture as one of the inputs image (UINT8 [H, W, 3]) and file (BYTES [1]).")
-    if file is not None:
-        data = bytes(file[0])
-        return lambda: decode_upload(data, "the input file", most_pixels)
-    assert image is not None
-    check_pixels(image)
-    check_size("the input image", image.shape[1], image.shape[0], most_pixels)
-    pixels = np.ascontiguousarray(image)
-    return lambda: pixels
-
-
-def _boxes(asked: Asked, spec: ModelSpec) -> Floats | None:
-    if all(each.name != "boxes" for each in spec.inputs):
-        return None
-    if "boxes" not in asked.inputs:
-        raise ProtocolError(
-            "The input boxes is missing, FP32 [N, 4]: x1, y1, x2, y2. person_search finds people itself."
-        )
-    return check_boxes(asked.inputs["boxes"])
 
 
 router.include_router(_of_model, prefix="/models/{model}")

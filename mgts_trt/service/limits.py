@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from mgts_trt.pictures.bounded import MEGAPIXEL
+
 MIB = 2**20
-MEGAPIXEL = 10**6
 
 MOST_BOXES = 300
 """A request to `/embed` may name, as many as the paper's detector proposes (Sec. 4.2)."""

@@ -92,7 +92,7 @@ async def _pictures(service: Service, jobs: list[Job[Known]]) -> list[Known]:
                 sentence = f"Picture {number} of {len(jobs)}: {result.detail}"
                 raise Refusal(result.status_code, sentence, result.reason)
             case ImageError():
-                raise ImageError(f"Picture {number} of {len(jobs)}: {result}")
+                raise type(result)(f"Picture {number} of {len(jobs)}: {result}")
             case BaseException():
                 raise result
             case _:

@@ -22,8 +22,9 @@ from tests.helpers.paths import ROOT
 
 PAGES = (
     "docs/quickstart.md", "README.md", "docs/embedding.md", "docs/examples/README.md", "docs/gallery.md",
-    "docs/watching.md", "docs/service.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md", "docs/operators.md",
-    "docs/plugins.md", "docs/bundle.md", "docs/weights.md", "benchmarks/README.md", "CONTRIBUTING.md",
+    "docs/watching.md", "docs/service.md", "docs/serving.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md",
+    "docs/operators.md", "docs/plugins.md", "docs/bundle.md", "docs/weights.md", "benchmarks/README.md",
+    "CONTRIBUTING.md",
 )  # fmt: skip
 """In the order a reader may take: who set up once goes on in the same shell."""
 
@@ -58,6 +59,7 @@ LEFT_OUT = {
     "mgts-trt plugins": "a compiler, and TensorRT's headers; tests/mgts_trt/plugins",
     "trtexec": "TensorRT, and a GPU",
     "MGTS_TRT_REGISTER_PLUGINS=1 tritonserver": "Triton, and a GPU",
+    "tritonserver": "another's server; tests/mgts_trt/triton runs it",
     "python -m export": "weights or pictures of the reader's own, or minutes; tests/export",
     "python -m training": "data sets, and hours; tests/training",
     "python -m benchmarks": "a GPU",

@@ -26,18 +26,24 @@ def fetch(requirement: str) -> None:
     """
     if fetched(requirement).is_dir():
         return
-    half = fetched(requirement).with_name(f"{fetched(requirement).name}.part")
+    half = fetched(requirement).with_name(f"{fetched(requirement).name}.{os.getpid()}.part")
     shutil.rmtree(half, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*command, "--only-binary=:all:", "--target", str(half), requirement], check=True)
-    half.rename(fetched(requirement))
+    try:
+        half.rename(fetched(requirement))
+    except OSError:
+        shutil.rmtree(half)
+        if not fetched(requirement).is_dir():  # else another process was first
+            raise
 
 
 def main() -> None:
     """Fetch all; what cannot be had is told, and its test skipped, but where `CI` is set."""
     from tests.helpers.real_bindings import VERSIONS, requirement
+    from tests.helpers.triton_server import REQUIREMENTS
 
-    for wanted in [*map(requirement, VERSIONS), NVRTC_12]:
+    for wanted in [*map(requirement, VERSIONS), NVRTC_12, *REQUIREMENTS]:
         try:
             fetch(wanted)
         except subprocess.CalledProcessError:

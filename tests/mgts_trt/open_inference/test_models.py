@@ -5,7 +5,7 @@ import pytest
 from mgts_trt import PersonSearch
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.errors import ImageError
-from mgts_trt.open_inference.models import check_boxes, check_pixels, model_specs, people_arrays
+from mgts_trt.open_inference.models import model_specs, people_arrays
 from tests.helpers.running_service import picture
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
@@ -28,17 +28,3 @@ def test_a_models_outputs_are_what_it_says(tmp_path, mode) -> None:
     if mode == "none":
         with pytest.raises(ImageError, match="look at no mask"):
             people_arrays(people, frozenset({"masks"}))
-
-
-@pytest.mark.parametrize(
-    "image",
-    [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8), np.zeros((0, 2, 3), np.uint8), np.zeros((2, 2, 3))],
-)
-def test_what_is_no_picture(image) -> None:
-    with pytest.raises(ImageError, match=r"UINT8 of shape \[H, W, 3\]"):
-        check_pixels(image)
-
-
-def test_what_are_no_boxes() -> None:
-    with pytest.raises(ImageError, match=r"shape \[N, 4\].*it has \[4\]"):
-        check_boxes(np.zeros(4, np.float32))

@@ -71,7 +71,7 @@ def test_every_library_error_has_an_answer_that_is_no_defect(kind: type, caplog)
     response, metrics = ask(run)
     fault = fault_of(kind("any"))
     assert (response.status_code, list(response.json())) == (fault.status, ["error"])
-    assert fault.status in (400, 404, 503)
+    assert fault.status in (400, 404, 413, 503)
     assert ("/secret" in response.text) is (fault.status < 500)  # what only the operator can mend is told to the log
     assert ("/secret" in caplog.text) is (fault.status == 503)
     assert f'mgts_rejected_total{{reason="{fault.reason}"}} 1.0' in metrics.text().decode()
@@ -83,8 +83,8 @@ def test_kinds_finds_those_at_any_depth() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [(errors.ImageError, 400), (errors.FilterError, 400), (errors.QueryError, 400), (GalleryError, 503),
-     (BackendError, 503)],
+    [(errors.ImageError, 400), (errors.TooLargeError, 413), (errors.FilterError, 400), (errors.QueryError, 400),
+     (GalleryError, 503), (BackendError, 503)],
 )  # fmt: skip
 def test_whose_fault_it_is(kind: type, status: int) -> None:
     assert fault_of(kind("any")).status == status
