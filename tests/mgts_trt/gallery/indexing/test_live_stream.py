@@ -1,37 +1,21 @@
 import sys
-from collections.abc import Callable, Generator
 from itertools import pairwise
 
-import numpy as np
 import pytest
 
 from mgts_trt.errors import SourceError
 from mgts_trt.gallery.indexing.diagnosis import Silence
-from mgts_trt.gallery.indexing.live_stream import Broken, LiveFrame, Stalled, StreamEnd, stream_frames
+from mgts_trt.gallery.indexing.live_stream import Broken, Stalled, stream_frames
 from tests.helpers.h264 import number_of
+from tests.helpers.read_frames import read_frames
 from tests.helpers.rtsp_camera import RtspCamera, rtsp_camera
 
 TRANSPORTS = ("tcp", "udp")
 
 
-def read(
-    frames: Generator[LiveFrame, None, StreamEnd], count: int, at: Callable[[int], object] = lambda _: None
-) -> tuple[list[np.ndarray], StreamEnd | None]:
-    """So many frames, and the stream's end if it ends before; `at` is called with how many there are after each."""
-    found: list[np.ndarray] = []
-    while len(found) < count:
-        try:
-            found.append(next(frames).image)
-        except StopIteration as end:
-            return found, end.value
-        at(len(found))
-    frames.close()
-    return found, None
-
-
 def why(url: str, **how: object) -> Silence:
     """Why it cannot be opened."""
-    frames, end = read(stream_frames(url, 5.0, **how), 1)  # type: ignore[arg-type]
+    frames, end = read_frames(stream_frames(url, 5.0, **how), 1)  # type: ignore[arg-type]
     assert not frames
     assert isinstance(end, Silence)
     return end
@@ -45,7 +29,7 @@ def logins(camera: RtspCamera) -> int:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_every_frame_comes_in_order(transport: str) -> None:
     with rtsp_camera() as camera:
-        frames, end = read(stream_frames(camera.url, transport=transport), 30)
+        frames, end = read_frames(stream_frames(camera.url, transport=transport), 30)
     assert end is None
     assert camera.used == [transport]
     assert {frame.shape for frame in frames} == {(120, 160, 3)}
@@ -54,7 +38,7 @@ def test_every_frame_comes_in_order(transport: str) -> None:
 
 def test_a_camera_without_tcp_sends_datagrams() -> None:
     with rtsp_camera(transports=("udp",)) as camera:
-        frames, _ = read(stream_frames(camera.url), 3)
+        frames, _ = read_frames(stream_frames(camera.url), 3)
     assert camera.used == ["udp"]
     assert len(frames) == 3
 
@@ -66,7 +50,7 @@ def test_a_camera_without_udp_says_so() -> None:
 
 def test_lost_datagrams_end_nothing() -> None:
     with rtsp_camera(loss=0.1) as camera:
-        frames, end = read(stream_frames(camera.url, transport="udp"), 40)
+        frames, end = read_frames(stream_frames(camera.url, transport="udp"), 40)
     assert end is None
     assert {frame.shape for frame in frames} == {(120, 160, 3)}
 
@@ -74,7 +58,7 @@ def test_lost_datagrams_end_nothing() -> None:
 @pytest.mark.parametrize("size", [(320, 240), (96, 72)])
 def test_a_resolution_that_changes_in_mid_stream(size: tuple[int, int]) -> None:
     with rtsp_camera() as camera:
-        frames, end = read(
+        frames, end = read_frames(
             stream_frames(camera.url), 40, lambda count: setattr(camera, "size", size if count >= 5 else (160, 120))
         )
     assert end is None
@@ -87,7 +71,7 @@ def test_a_resolution_that_changes_in_mid_stream(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_stall(transport: str) -> None:
     with rtsp_camera() as camera:
-        frames, end = read(stream_frames(camera.url, 1.0, transport), 10**6, lambda _: camera.stalled.set())
+        frames, end = read_frames(stream_frames(camera.url, 1.0, transport), 10**6, lambda _: camera.stalled.set())
     assert frames
     assert isinstance(end, Stalled)
 
@@ -95,7 +79,7 @@ def test_a_stall(transport: str) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_camera_that_is_killed(transport: str) -> None:
     with rtsp_camera() as camera:
-        frames, end = read(stream_frames(camera.url, transport=transport), 10**6, lambda _: camera.kill())
+        frames, end = read_frames(stream_frames(camera.url, transport=transport), 10**6, lambda _: camera.kill())
         assert frames
         assert isinstance(end, Broken)
         assert why(camera.url).why == "nobody answers there (connection refused)"
@@ -103,7 +87,7 @@ def test_a_camera_that_is_killed(transport: str) -> None:
 
 def test_a_slow_camera_is_not_looked_at_for_long() -> None:
     with rtsp_camera(rate=4.0) as camera:
-        frames, _ = read(stream_frames(camera.url), 1)
+        frames, _ = read_frames(stream_frames(camera.url), 1)
         sent = camera.sent
     assert frames
     assert sent < 12, "at two frames a second thirty would take longer than anybody waits"
@@ -123,7 +107,7 @@ def test_a_camera_hears_that_somebody_still_watches() -> None:
 def test_a_login(scheme: str, password: str) -> None:
     plain = password.replace("%2F", "/").replace("%40", "@").replace("%3A", ":").replace("%20", " ")
     with rtsp_camera(login=("zoe", plain.replace("%C3%A9", "é")), scheme=scheme) as camera:
-        frames, _ = read(stream_frames(camera.url_of("zoe", password)), 1)
+        frames, _ = read_frames(stream_frames(camera.url_of("zoe", password)), 1)
         assert frames
         camera.password = "other"
         before = logins(camera)

@@ -37,6 +37,7 @@ from tests.helpers.camera_scenes import scene
 from tests.helpers.coded_films import write_coded
 from tests.helpers.fake_nvdec import FakeNvdec
 from tests.helpers.h264 import enlarged, number_of
+from tests.helpers.read_frames import read_frames
 from tests.helpers.reference_kernels import register_kernels
 from tests.helpers.rtsp_camera import rtsp_camera
 from tests.helpers.simulated import SimulatedDevice
@@ -81,15 +82,8 @@ class Machine:
 
     def read(self, url: str, count: int, at: Callable[[int], object] = lambda _: None, **how):
         """So many pictures of a stream, and its end if that comes before."""
-        frames, found = stream_frames(url, decode=self.beside, name="camera", on_note=self.notes.append, **how), []
-        while len(found) < count:
-            try:
-                found.append(next(frames).image)
-            except StopIteration as end:
-                return found, end.value
-            at(len(found))
-        frames.close()
-        return found, None
+        frames = stream_frames(url, decode=self.beside, name="camera", on_note=self.notes.append, **how)
+        return read_frames(frames, count, at)
 
 
 @pytest.fixture

@@ -77,21 +77,22 @@ def assert_same(got, expected, most=5):
         assert (difference.max() <= most, difference.mean() < 2) == (True, True)
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("plain.mp4", "libx264", {}),
-        ("wide.mp4", "libx264", {"space": 1}),
-        ("full.mkv", "libx264", {"space": 5, "full": True}),
-        ("quarter.mp4", "libx264", {"turns": 1}),
-        ("half.mp4", "libx264", {"turns": 2, "rate": 30}),
-        ("three.mp4", "libx264", {"turns": 3}),
-        ("transport.ts", "libx264", {"rate": 25}),
-        ("later.mp4", "libx265", {}),
-        ("web.webm", "libvpx-vp9", {}),
-        ("old.webm", "libvpx", {}),
-    ],
-)
+KINDS = [
+    ("plain.mp4", "libx264", {}),
+    ("wide.mp4", "libx264", {"space": 1}),
+    ("full.mkv", "libx264", {"space": 5, "full": True}),
+    ("quarter.mp4", "libx264", {"turns": 1}),
+    ("half.mp4", "libx264", {"turns": 2, "rate": 30}),
+    ("three.mp4", "libx264", {"turns": 3}),
+    ("transport.ts", "libx264", {"rate": 25}),
+    ("later.mp4", "libx265", {}),
+    ("web.webm", "libvpx-vp9", {}),
+    ("old.webm", "libvpx", {}),
+]
+"""Name, encoder, and what `write_coded` is told of it."""
+
+
+@pytest.mark.parametrize(("name", "codec", "options"), KINDS)
 def test_frames_are_those_of_the_cpu(tmp_path, gpu, name, codec, options):
     path = str(write_coded(tmp_path / name, FRAMES, codec, **options))
     expected, count, _ = all_of(video_frames(path, every))
@@ -265,18 +266,7 @@ class TestOnAGpu:
 
         return VideosOnGpu(Nvdec(load_nvdec(), CudaDevice()), strict=True)
 
-    @pytest.mark.parametrize(
-        ("name", "codec", "options"),
-        [
-            ("plain.mp4", "libx264", {}),
-            ("wide.mp4", "libx264", {"space": 1}),
-            ("full.mkv", "libx264", {"space": 5, "full": True}),
-            ("quarter.mp4", "libx264", {"turns": 1}),
-            ("later.mp4", "libx265", {}),
-            ("web.webm", "libvpx-vp9", {}),
-            ("old.webm", "libvpx", {}),
-        ],
-    )
+    @pytest.mark.parametrize(("name", "codec", "options"), KINDS)
     def test_frames_are_those_of_the_cpu(self, tmp_path, decode, name, codec, options):
         frames = [cv2.resize(frame, (384, 256)) for frame in FRAMES]  # NVDEC takes nothing very small
         path = str(write_coded(tmp_path / name, frames, codec, **options))
