@@ -62,6 +62,7 @@ the operators, of which `stages` has the references and `runtime/operators` the 
 
 SPANS = {
     "tests/docs": set(),
+    "tests/engines": {"cpp_example"},
     "tests/helpers": set(),
     "tests/mgts_trt/service": {
         "api",

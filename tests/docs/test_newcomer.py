@@ -23,8 +23,8 @@ from tests.helpers.paths import ROOT
 PAGES = (
     "docs/quickstart.md", "README.md", "docs/embedding.md", "docs/examples/README.md", "docs/gallery.md",
     "docs/watching.md", "docs/service.md", "docs/serving.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md",
-    "docs/operators.md", "docs/plugins.md", "docs/bundle.md", "docs/weights.md", "benchmarks/README.md",
-    "CONTRIBUTING.md",
+    "docs/operators.md", "docs/plugins.md", "engines/cpp/README.md", "docs/bundle.md", "docs/weights.md",
+    "benchmarks/README.md", "CONTRIBUTING.md",
 )  # fmt: skip
 """In the order a reader may take: who set up once goes on in the same shell."""
 
@@ -57,6 +57,9 @@ LEFT_OUT = {
     "mgts-trt convert": "minutes, and pictures of the reader's own; tests/mgts_trt/precisions converts",
     "mgts-trt sensitivity": "the same",
     "mgts-trt plugins": "a compiler, and TensorRT's headers; tests/mgts_trt/plugins",
+    "sudo apt install cmake": "the machine has them; tests/engines/test_cpp_example.py builds and runs the program",
+    "cmake -S engines/cpp": "the same",
+    "build/cpp/person_search_example": "the same",
     "trtexec": "TensorRT, and a GPU",
     "MGTS_TRT_REGISTER_PLUGINS=1 tritonserver": "Triton, and a GPU",
     "tritonserver": "another's server; tests/mgts_trt/triton runs it",

@@ -9,6 +9,9 @@ from pathlib import Path
 NVRTC_12 = "nvidia-cuda-nvrtc-cu12==12.9.86"
 """CUDA 12's compiler of kernels, 85 MiB; the tests' environment has CUDA 13's."""
 
+JSON_CPP = "nlohmann-json==3.12.0"
+"""The headers that read JSON in C++, of which distributions have a package."""
+
 
 def fetched(requirement: str) -> Path:
     """Where a package is kept."""
@@ -43,7 +46,7 @@ def main() -> None:
     from tests.helpers.real_bindings import VERSIONS, requirement
     from tests.helpers.triton_server import REQUIREMENTS
 
-    for wanted in [*map(requirement, VERSIONS), NVRTC_12, *REQUIREMENTS]:
+    for wanted in [*map(requirement, VERSIONS), NVRTC_12, JSON_CPP, *REQUIREMENTS]:
         try:
             fetch(wanted)
         except subprocess.CalledProcessError:

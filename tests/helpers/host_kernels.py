@@ -55,13 +55,26 @@ def entry_points(source: str) -> list[str]:
 
 @cache
 def _library(source: str) -> ctypes.CDLL:
+    folder = Path(mkdtemp(prefix="mgts-trt-kernels-"))
+    compile_for_host(source, folder / "unit.so")
+    loaded = ctypes.CDLL(str(folder / "unit.so"))
+    shutil.rmtree(folder)
+    return loaded
+
+
+def compile_for_host(source: str, library: Path) -> None:
+    """Compile a source into a library that has `run_KERNEL` and `parameters_KERNEL` for each of its kernels.
+
+    Args:
+        source: Of `engines/kernels`.
+        library: Where to; its folder is written into.
+    """
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         if os.environ.get("CI"):
             pytest.fail("needs a C++ compiler, and there is none")
         pytest.skip("needs a C++ compiler")
-    folder = Path(mkdtemp(prefix="mgts-trt-kernels-"))
-    unit, library = folder / "unit.cpp", folder / "unit.so"
+    unit = library.with_suffix(".cpp")
     kernels = "\n".join(f"HOST_KERNEL({name})" for name in entry_points(source))
     unit.write_text(f'#include "host_shim.h"\n#include "{source}"\n{kernels}\n', encoding="utf-8")
     options = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
@@ -69,7 +82,5 @@ def _library(source: str) -> ctypes.CDLL:
     done = subprocess.run(
         [compiler, *options, *includes, str(unit), "-o", str(library)], capture_output=True, text=True, check=False
     )
+    unit.unlink()
     assert done.returncode == 0, done.stderr
-    loaded = ctypes.CDLL(str(library))
-    shutil.rmtree(folder)
-    return loaded
