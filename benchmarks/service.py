@@ -1,8 +1,10 @@
-"""What HTTP costs: pictures a second and latencies of `mgts-trt serve`, beside the bare pipeline's.
+"""What each door of a server costs: pictures a second and latencies, beside the bare pipeline's, in turns.
 
-Also what a request costs that finds nobody: `GET /healthz` over one connection that is kept alive.
+`mgts-trt serve` is started here; its doors are its own HTTP and the Open Inference Protocol as JSON and as bytes. A
+Triton that runs on the repository of `mgts-trt triton`, of the same bundle, mode and threads, is asked where it is
+named. Also what a request costs that finds nobody: `GET /healthz` over one connection that is kept alive.
 
-python -m benchmarks.service BUNDLE --image PHOTO
+python -m benchmarks.service BUNDLE --image PHOTO --triton-http localhost:8000 --triton-grpc localhost:8001
 """
 
 import asyncio
@@ -20,6 +22,7 @@ import numpy as np
 import typer
 from pydantic import BaseModel
 
+from benchmarks.doors import Door, open_door
 from benchmarks.environment import Environment, environment
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import out, progress, split, table
@@ -33,8 +36,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Level(BaseModel):
-    """Requests with so many clients at once; none is the bare pipeline, which decodes the picture, too."""
+    """Requests at a door with so many clients at once; without one it is the bare pipeline, which decodes, too."""
 
+    door: Door | None
     clients: int
     pictures: int
     pictures_per_second: float
@@ -44,7 +48,7 @@ class Level(BaseModel):
 
 
 class ServiceReport(BaseModel):
-    """What was measured, in turns: the pipeline alone, then each number of clients, and again."""
+    """What was measured, in turns: the pipeline alone, then each door with each number of clients, and again."""
 
     environment: Environment
     bundle: str
@@ -52,6 +56,8 @@ class ServiceReport(BaseModel):
     mode: Mode
     backend: str
     rounds: int
+    people: int
+    """In the photo: as many came back at each door."""
     levels: list[Level]
     kept_alive_p50_ms: float
     """Of `GET /healthz`, over one connection."""
@@ -66,28 +72,37 @@ def main(
     pictures: Annotated[int, typer.Option(help="Pictures a turn.", min=1)] = 20,
     rounds: Annotated[int, typer.Option(help="Turns of each.", min=1)] = 3,
     threads: Annotated[int | None, typer.Option(help="CPU threads of the pipeline.", min=1)] = None,
+    triton_http: Annotated[str | None, typer.Option(help="HOST:PORT of Triton's HTTP.")] = None,
+    triton_grpc: Annotated[str | None, typer.Option(help="HOST:PORT of Triton's gRPC.")] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Measure `POST /detect` over loopback."""
-    counts = [0, *(int(count) for count in split(clients) if count.isdecimal() and int(count))]
-    if len(counts) == 1:
+    """Measure a picture's way to its people and their embeddings, through each door over loopback."""
+    counts = [int(count) for count in split(clients) if count.isdecimal() and int(count)]
+    if not counts:
         raise MgtsError(f"--clients {clients!r} names no number of clients; expected numbers above 0, as 1,4,16.")
-    seconds: dict[int, list[float]] = {count: [] for count in counts}
-    latencies: dict[int, list[float]] = {count: [] for count in counts}
     data = image.read_bytes()
     with (
         PersonSearch.open(bundle, mode=mode, threads=threads) as search,
         _serving(bundle, mode, threads, max(counts)) as url,
         progress() as bar,
     ):
-        task = bar.add_task("measuring", total=len(counts) * (rounds + 1))
+        servers = _servers(url.removeprefix("http://"), triton_http, triton_grpc)
+        people = len(search(read_image(image)))
+        cases: list[tuple[Door | None, int]] = [(None, 0), *((door, n) for door in servers for n in counts)]
+        seconds: dict[tuple[Door | None, int], list[float]] = {case: [] for case in cases}
+        latencies: dict[tuple[Door | None, int], list[float]] = {case: [] for case in cases}
+        task = bar.add_task("measuring", total=len(cases) * (rounds + 1))
         for turn in range(rounds + 1):
-            for count in counts if turn % 2 else reversed(counts):
+            for case in cases if turn % 2 else reversed(cases):
+                door, count = case
                 start = time.perf_counter()
-                found = _bare(search, image, pictures) if not count else asyncio.run(_ask(url, data, count, pictures))
+                if door is None:
+                    found = _bare(search, image, pictures)
+                else:
+                    found = asyncio.run(_ask(door, servers[door], data, count, pictures, people))
                 if turn:  # the first warms up
-                    seconds[count].append(time.perf_counter() - start)
-                    latencies[count] += found
+                    seconds[case].append(time.perf_counter() - start)
+                    latencies[case] += found
                 bar.advance(task)
         kept_alive = _ask_health(url)
         report = ServiceReport(
@@ -97,14 +112,15 @@ def main(
             mode=mode,
             backend=search.runtime.backend,
             rounds=rounds,
-            levels=[_level(count, pictures * rounds, sum(seconds[count]), latencies[count]) for count in counts],
+            people=people,
+            levels=[_level(*case, pictures * rounds, sum(seconds[case]), latencies[case]) for case in cases],
             kept_alive_p50_ms=round(float(np.median(kept_alive)) * 1e3, 3),
         )
-    shown = table("clients", ">pictures/s", ">p50 ms", ">p95 ms", ">p99 ms")
+    shown = table("door", ">clients", ">pictures/s", ">p50 ms", ">p95 ms", ">p99 ms")
     for level in report.levels:
-        name = str(level.clients) if level.clients else "bare pipeline"
+        name = (level.door, str(level.clients)) if level.door else ("bare pipeline", "")
         numbers = (level.p50_ms, level.p95_ms, level.p99_ms)
-        shown.add_row(name, f"{level.pictures_per_second:.2f}", *(f"{number:.0f}" for number in numbers))
+        shown.add_row(*name, f"{level.pictures_per_second:.2f}", *(f"{number:.0f}" for number in numbers))
     out.print(shown)
     out.print(f"GET /healthz over one connection: p50 {report.kept_alive_p50_ms:.2f} ms")
     if json_file:
@@ -120,20 +136,33 @@ def _bare(search: PersonSearch, image: Path, pictures: int) -> list[float]:
     return found
 
 
-async def _ask(url: str, data: bytes, clients: int, pictures: int) -> list[float]:
+def _servers(own: str, triton_http: str | None, triton_grpc: str | None) -> dict[Door, str]:
+    """HOST:PORT of each door there is."""
+    asked: dict[Door, str | None] = {
+        "own HTTP": own, "v2 JSON": own, "v2 binary": own, "Triton HTTP": triton_http, "Triton gRPC": triton_grpc
+    }  # fmt: skip
+    return {door: server for door, server in asked.items() if server}
+
+
+async def _ask(door: Door, server: str, data: bytes, clients: int, pictures: int, people: int) -> list[float]:
     """Seconds of each request."""
     found: list[float] = []
     left = iter(range(pictures))
 
-    async def client(session: httpx.AsyncClient) -> None:
-        for _ in left:
-            start = time.perf_counter()
-            response = await session.post("/detect", files={"image": ("photo", data)})
-            response.raise_for_status()
-            found.append(time.perf_counter() - start)
+    async with open_door(door, server) as ask:
 
-    async with httpx.AsyncClient(base_url=url, timeout=600) as session:
-        await asyncio.gather(*(client(session) for _ in range(clients)))
+        async def client() -> None:
+            for _ in left:
+                start = time.perf_counter()
+                came = await ask(data)
+                found.append(time.perf_counter() - start)
+                if came != people:
+                    raise MgtsError(
+                        f"The door {door} gave {came} people, the pipeline {people}. Serve the same bundle in the same "
+                        "mode there."
+                    )
+
+        await asyncio.gather(*(client() for _ in range(clients)))
     return found
 
 
@@ -148,10 +177,17 @@ def _ask_health(url: str, requests: int = 100) -> list[float]:
     return found[1:]
 
 
-def _level(clients: int, pictures: int, seconds: float, latencies: list[float]) -> Level:
+def _level(door: Door | None, clients: int, pictures: int, seconds: float, latencies: list[float]) -> Level:
     p50, p95, p99 = (round(float(value) * 1e3, 1) for value in np.percentile(latencies, (50, 95, 99)))
-    rate = round(pictures / seconds, 3)
-    return Level(clients=clients, pictures=pictures, pictures_per_second=rate, p50_ms=p50, p95_ms=p95, p99_ms=p99)
+    return Level(
+        door=door,
+        clients=clients,
+        pictures=pictures,
+        pictures_per_second=round(pictures / seconds, 3),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+    )
 
 
 @contextmanager

@@ -33,7 +33,8 @@ ORDER = {
         errors | onnx_file | graphs | references | exporter | __main__
     """,
     "benchmarks": """
-        environment inputs loopback_cameras erasure | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots
+        environment inputs loopback_cameras doors erasure
+        | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots
         | gpu/sides | gpu/parts | gpu/__main__
         | asking_quality awkward_inputs bucket cameras conversion_kills cpu_batches cpu_operators cpu_pytorch
         erasure_kills gallery_growth gallery_quality gallery_search imported_detector imported_reid indexing

@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra serve")
+pytest.importorskip("tritonclient", reason="needs the extra check")
 
 from tests.helpers.running_service import picture
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
 
 def test_command(monkeypatch, tmp_path: Path) -> None:
+    from benchmarks.doors import DOORS
     from benchmarks.service import ServiceReport, app
     from mgts_trt.cli.run import run_app
 
@@ -23,7 +25,9 @@ def test_command(monkeypatch, tmp_path: Path) -> None:
         run_app(app)
     assert exit_.value.code == 0
     report = ServiceReport.model_validate_json((tmp_path / "report.json").read_text())
-    assert [level.clients for level in report.levels] == [0, 1, 3]
+    assert [(level.door, level.clients) for level in report.levels] == [
+        (None, 0), *((door, count) for door in DOORS[:3] for count in (1, 3))
+    ]  # fmt: skip
     assert report.kept_alive_p50_ms > 0
     for level in report.levels:
         assert level.pictures == 8

@@ -4,6 +4,7 @@ The wheel of pytriton brings the server without a GPU; of pytriton itself nothin
 for NumPy 1, whose arrays it reads from memory, so that the Python it runs gets NumPy 1.26 before all else there is.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +97,16 @@ def triton_serving(repository: Path, work: Path, *options: str) -> Iterator[Trit
         process.wait()
 
 
+def main() -> None:
+    """Serve a repository until it is interrupted: `python -m tests.helpers.triton_server REPOSITORY`."""
+    for requirement in REQUIREMENTS:
+        fetch(requirement)
+    with tempfile.TemporaryDirectory() as work, triton_serving(Path(sys.argv[1]).resolve(), Path(work)) as server:
+        print(f"--triton-http {server.http} --triton-grpc {server.grpc}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.process.wait()
+
+
 def _wait_for(process: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + PATIENCE
     while "Started HTTPService" not in log.read_text(errors="replace"):
@@ -133,3 +145,7 @@ def _free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """The written repository on NVIDIA's own server, asked by its own client over both of its doors."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from queue import Queue
@@ -17,6 +18,7 @@ import tritonclient.grpc
 import tritonclient.http
 from tritonclient.utils import InferenceServerException
 
+from benchmarks.doors import Door, open_door
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.open_inference.models import bundle_specs
 from mgts_trt.pictures.decoding import decode_image
@@ -120,6 +122,15 @@ def test_outputs_that_are_asked_for_come_alone(door: tuple[ModuleType, Any]) -> 
     got = client.infer("person_search", [file(module, PICTURES[0].read_bytes())], outputs=wanted, request_id="7")
     told = got.get_response(**({"as_json": True} if module is GRPC else {}))
     assert ([each["name"] for each in told["outputs"]], told["id"]) == (["scores"], "7")
+
+
+@pytest.mark.parametrize(("name", "served"), [("Triton HTTP", "http"), ("Triton gRPC", "grpc")])
+def test_the_benchmark_gets_them_too(name: Door, served: str, triton: Triton, expected: list[People]) -> None:
+    async def ask() -> int:
+        async with open_door(name, getattr(triton, served)) as asked:
+            return await asked(PICTURES[0].read_bytes())
+
+    assert asyncio.run(ask()) == len(expected[0])
 
 
 @pytest.mark.parametrize(
