@@ -1,5 +1,6 @@
 """`mgts-trt triton`: a model repository for NVIDIA's Triton server."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,18 @@ def triton(
     precision: PrecisionOption = "fp32",
     threads: ThreadsOption = None,
     models: Annotated[
-        str, typer.Option(help="Which to write, with commas between them; each loads the networks for itself.")
-    ] = "person_search,embed",
+        str | None,
+        typer.Option(
+            help="person_search, embed; by default both, unless plans are named. Each loads the networks for itself."
+        ),
+    ] = None,
+    plans: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDERS",
+            help="Plans of TensorRT to write as they are, a network each: folders of the bundle's plans, with commas.",
+        ),
+    ] = None,
     bundle_at: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the bundle lies on the server; by default as here.")
     ] = None,
@@ -57,12 +68,21 @@ def triton(
         queue=queue,
         max_megapixels=max_megapixels,
     )
-    names = write_repository(served, out_folder, split(models), force=force)
-    out.print(f"Wrote {' and '.join(names)} (mode {served.mode}) to {out_folder}.")
-    out.print(
-        "The Python of Triton's Python backend needs mgts-trt and pillow, and the bundle in "
-        f"{served.parameters['bundle']}. Then: tritonserver --model-repository={out_folder.resolve()}"
-    )
+    folders = split(plans or "")
+    chosen: Sequence[str] | None = split(models) if models else [] if folders else None
+    names = write_repository(served, out_folder, chosen, folders, force=force)
+    out.print(f"Wrote {' and '.join(names)} to {out_folder}.")
+    if len(names) > len(folders):
+        out.print(
+            f"Mode {served.mode}. The Python of Triton's Python backend needs mgts-trt and pillow, and the bundle in "
+            f"{served.parameters['bundle']}."
+        )
+    if folders:
+        out.print(
+            "Plans with plugins need their library, whose place `mgts-trt plugins path` tells: "
+            "MGTS_TRT_REGISTER_PLUGINS=1 before tritonserver, and --backend-config=tensorrt,plugins=LIBRARY."
+        )
+    out.print(f"Then: tritonserver --model-repository={out_folder.resolve()}")
     notice_untrained(opened.manifest)
 
 

@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mgts_trt.open_inference.models import ModelSpec, TensorSpec
-
 RESOURCE = "mgts"
 """Of which each instance takes one while it runs, where the server limits rates: two then do not run at once."""
 
@@ -13,61 +11,89 @@ QUEUE_SECONDS = 30
 """A request that has waited so long is refused, as `mgts-trt serve` refuses it."""
 
 
-_KINDS = {"BYTES": "STRING"}
-"""What the configuration calls a type otherwise than the protocol."""
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output.
+
+    Attributes:
+        name: Of the tensor.
+        kind: What the configuration calls its type, as FP32; STRING is bytes.
+        dims: Its shape without the dimension of the batch; -1 is any length.
+        optional: Whether an input may be left out.
+    """
+
+    name: str
+    kind: str
+    dims: tuple[int, ...]
+    optional: bool = False
+
+    @property
+    def text(self) -> str:
+        """Its part of the file."""
+        return f"name: {_quoted(self.name)} data_type: TYPE_{self.kind} dims: {list(self.dims)}"
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model of the Python backend.
+    """A model.
 
     Attributes:
-        spec: Its name and tensors.
-        parameters: What the model reads when it is loaded.
-        batch: Most requests that are searched together; each tensor then has a dimension of 1 before the others. 0 for
-            a model that takes one at once, with tensors as the spec says.
+        name: Of the model.
+        runs: What runs it: a backend or a platform, as the file has it.
+        inputs: What it takes.
+        outputs: What it gives.
+        parameters: What a Python model reads when it is loaded.
+        batch: Most that run together; each tensor then has a dimension before those of `dims`. 0 without that.
+        ragged: Whether what runs together may differ in size.
         instances: Of each GPU, or on the CPU.
         gpus: Numbers of the GPUs; without any Triton takes each there is, else the CPU.
+        on_gpu: Whether it cannot run on the CPU.
         queue: Requests that may wait; the next one is refused.
         warm_up: Shapes of inputs of one run before the model is ready, zeros.
     """
 
-    spec: ModelSpec
-    parameters: Mapping[str, str]
+    name: str
+    runs: str
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    parameters: Mapping[str, str] = field(default_factory=dict)
     batch: int = 0
+    ragged: bool = False
     instances: int = 1
     gpus: Sequence[int] = ()
+    on_gpu: bool = False
     queue: int = 64
     warm_up: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def text(self) -> str:
         """The file's content."""
         parts = [
-            f"name: {_quoted(self.spec.name)}",
-            'backend: "python"',
+            f"name: {_quoted(self.name)}",
+            self.runs,
             f"max_batch_size: {self.batch}",
-            *_block("input", map(self._input, self.spec.inputs)),
-            *_block("output", map(_tensor, self.spec.outputs)),
+            *_block("input", map(self._input, self.inputs)),
+            *_block("output", (each.text for each in self.outputs)),
             *self._instance_group(),
             *self._queue(),
         ]
         for key, value in self.parameters.items():
             parts += [f"parameters {{ key: {_quoted(key)} value {{ string_value: {_quoted(value)} }} }}"]
         if self.warm_up:
-            kinds = {each.name: _kind(each) for each in self.spec.inputs}
-            parts += ["model_warmup {", '  name: "a black picture"', "  batch_size: 1"]
+            kinds = {each.name: each.kind for each in self.inputs}
+            parts += ["model_warmup {", '  name: "zeros"', "  batch_size: 1"]
             parts += [f"  {_warm_up(name, kinds[name], shape)}" for name, shape in self.warm_up.items()]
             parts += ["}"]
         return "\n".join(parts) + "\n"
 
-    def _input(self, tensor: TensorSpec) -> str:
-        """Requests whose pictures differ in size may share a batch."""
+    def _input(self, tensor: Tensor) -> str:
         optional = " optional: true" if tensor.optional else ""
-        ragged = " allow_ragged_batch: true" if self.batch and -1 in tensor.shape else ""
-        return _tensor(tensor) + optional + ragged
+        ragged = " allow_ragged_batch: true" if self.batch and self.ragged and -1 in tensor.dims else ""
+        return tensor.text + optional + ragged
 
     def _instance_group(self) -> list[str]:
-        place = f"kind: KIND_GPU gpus: [{', '.join(map(str, self.gpus))}]" if self.gpus else "kind: KIND_AUTO"
+        place = f"kind: KIND_{'GPU' if self.gpus or self.on_gpu else 'AUTO'}"
+        if self.gpus:
+            place += f" gpus: [{', '.join(map(str, self.gpus))}]"
         limit = f'rate_limiter {{ resources [ {{ name: "{RESOURCE}" count: 1 }} ] priority: 1 }}'
         return _block("instance_group", [f"count: {self.instances} {place} {limit}"])
 
@@ -79,14 +105,6 @@ class ModelConfig:
             f"default_timeout_microseconds: {QUEUE_SECONDS * 1_000_000} }}",
             "}",
         ]
-
-
-def _tensor(tensor: TensorSpec) -> str:
-    return f"name: {_quoted(tensor.name)} data_type: TYPE_{_kind(tensor)} dims: {list(tensor.shape)}"
-
-
-def _kind(tensor: TensorSpec) -> str:
-    return _KINDS.get(tensor.datatype, tensor.datatype)
 
 
 def _warm_up(name: str, kind: str, shape: Sequence[int]) -> str:

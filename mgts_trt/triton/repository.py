@@ -1,6 +1,5 @@
 """The folder that Triton serves models from."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +7,12 @@ from pathlib import Path
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.choices import Backend, Mode
 from mgts_trt.errors import MgtsError
-from mgts_trt.machine.files import write_text
-from mgts_trt.open_inference.models import VERSION, ModelSpec, bundle_specs
+from mgts_trt.open_inference.models import ModelSpec, TensorSpec, bundle_specs
 from mgts_trt.runtime.modes import held_modes, require_mode
-from mgts_trt.triton.model_config import ModelConfig
+from mgts_trt.triton.model_config import ModelConfig, Tensor
+from mgts_trt.triton.model_folders import MARK, require_replaceable, write_model
+from mgts_trt.triton.plan_models import NO_ENSEMBLE, PLAN_FILE, plan_config, plans_to_serve
 from mgts_trt.version import __version__
-
-CONFIG = "config.pbtxt"
-MARK = "Written by mgts-trt"
-"""In each `model.py`: what may be replaced."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +58,18 @@ class Served:
         }
 
 
-def write_repository(served: Served, out: Path, models: Sequence[str] = (), *, force: bool = False) -> list[str]:
-    """Write models of Triton's Python backend into a model repository.
+def write_repository(
+    served: Served, out: Path, models: Sequence[str] | None = None, plans: Sequence[str] = (), *, force: bool = False
+) -> list[str]:
+    """Write models into a model repository: of Triton's Python backend, and plans as they are.
 
     Other models in it stay as they are. A model's folder is complete before Triton can see it under its name.
 
     Args:
         served: What is served.
         out: The repository; made if it is not there.
-        models: Which, of `bundle_specs`; all of them by default.
+        models: Which of the Python backend, of `bundle_specs`; all of them by default.
+        plans: Names of plans' folders: see `mgts_trt.triton.plan_models`.
         force: Replace models of that name that this function wrote before.
 
     Returns:
@@ -78,7 +77,9 @@ def write_repository(served: Served, out: Path, models: Sequence[str] = (), *, f
 
     Raises:
         BundleError: The bundle does not hold the mode, or the precision.
-        MgtsError: There is no such model, or a folder of its name is there that must not be replaced.
+        PlanError: There is no such plan, or it is altered.
+        MgtsError: There is no such model, Triton cannot run a plan, or a folder of its name is there that must not be
+            replaced.
     """
     require_mode(served.bundle, served.mode)
     if served.mode not in held_modes(served.bundle.manifest, served.precision):
@@ -87,22 +88,29 @@ def write_repository(served: Served, out: Path, models: Sequence[str] = (), *, f
             "with mgts-trt convert, or name another --precision."
         )
     specs = bundle_specs(served.bundle, served.mode)
-    names = list(dict.fromkeys(models)) or list(specs)
+    names = list(specs) if models is None else list(dict.fromkeys(models))
+    if "ensemble" in names:
+        raise MgtsError(NO_ENSEMBLE)
     if unknown := [name for name in names if name not in specs]:
         raise MgtsError(f"There is no model {', '.join(unknown)}; the models are {', '.join(specs)}.")
     if out.exists() and not out.is_dir():
         raise MgtsError(f"{out} is a file; name a folder with --out.")
-    for name in names:
-        _require_replaceable(out / name, force)
+    as_plans = plans_to_serve(served.bundle, plans)
+    for name in (*names, *as_plans):
+        require_replaceable(out / name, force=force)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in names:
-            _write_model(model_config(served, specs[name]), out)
+            code = _CODE.format(mark=MARK, version=__version__, name=name)
+            write_model(model_config(served, specs[name]), {"model.py": code}, out)
+        for plan in as_plans.values():
+            config = plan_config(plan.record, instances=served.instances, gpus=served.gpus, queue=served.queue)
+            write_model(config, {PLAN_FILE: plan.files[0]}, out)
     except OSError as error:
         raise MgtsError(
             f"Cannot write {error.filename or out}: {error.strerror}. Name a folder with --out that you may write to."
         ) from error
-    return names
+    return [*names, *as_plans]
 
 
 def model_config(served: Served, spec: ModelSpec) -> ModelConfig:
@@ -114,9 +122,13 @@ def model_config(served: Served, spec: ModelSpec) -> ModelConfig:
     """
     searches = spec.name == "person_search"
     return ModelConfig(
-        spec=spec,
+        name=spec.name,
+        runs='backend: "python"',
+        inputs=list(map(_tensor, spec.inputs)),
+        outputs=list(map(_tensor, spec.outputs)),
         parameters={"model": spec.name, **served.parameters},
         batch=served.batch if searches and served.batch > 1 else 0,
+        ragged=True,
         instances=served.instances,
         gpus=served.gpus,
         queue=served.queue,
@@ -136,29 +148,6 @@ class TritonPythonModel(ServedModel):
 '''
 
 
-def _require_replaceable(folder: Path, force: bool) -> None:
-    if not folder.exists():
-        return
-    try:
-        ours = MARK in (folder / VERSION / "model.py").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        ours = False
-    if not ours:
-        raise MgtsError(f"{folder} is there, and not from mgts-trt. Move it away, or name another --out.")
-    if not force:
-        raise MgtsError(f"There is a model in {folder} already. Replace it with --force, or name another --out.")
-
-
-def _write_model(config: ModelConfig, out: Path) -> None:
-    staging, folder = out / f".{config.spec.name}.part", out / config.spec.name
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        (staging / VERSION).mkdir(parents=True)
-        code = _CODE.format(mark=MARK, version=__version__, name=config.spec.name)
-        write_text(staging / VERSION / "model.py", code)
-        write_text(staging / CONFIG, config.text())
-        if folder.exists():
-            shutil.rmtree(folder)
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+def _tensor(spec: TensorSpec) -> Tensor:
+    kind = "STRING" if spec.datatype == "BYTES" else spec.datatype
+    return Tensor(spec.name, kind, spec.shape, optional=spec.optional)

@@ -62,6 +62,7 @@ LEFT_OUT = {
     "build/cpp/person_search_example": "the same",
     "trtexec": "TensorRT, and a GPU",
     "MGTS_TRT_REGISTER_PLUGINS=1 tritonserver": "Triton, and a GPU",
+    "mgts-trt triton bundle --out models --plans": "a plan of TensorRT, which is built on a GPU",
     "tritonserver": "another's server; tests/mgts_trt/triton runs it",
     "python -m export": "weights or pictures of the reader's own, or minutes; tests/export",
     "python -m training": "data sets, and hours; tests/training",

@@ -27,6 +27,7 @@ from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.triton.repository import Served, write_repository
 from tests.helpers.paths import SAMPLES, TRAINED
+from tests.helpers.plan_files import identity, put
 from tests.helpers.running_service import picture
 from tests.helpers.tiny_bundle import make_tiny_bundle
 from tests.helpers.triton_server import Triton, require_triton, triton_serving
@@ -183,6 +184,10 @@ def test_requests_are_searched_together(tmp_path: Path) -> None:
     with triton_serving(tmp_path / "models", tmp_path) as server, GRPC.InferenceServerClient(server.grpc) as client:
         *found, (_, bad) = at_once(client, [tensor(GRPC, "image", image[None]) for image in images])
         refused = at_once(client, [tensor(GRPC, "file", two)] * 2)
+        plan = put(Bundle.open(bundle).plans, identity(flavour="tensorrt", target="sm_87", lowering="plugin"))
+        write_repository(Served(Bundle.open(bundle), "net"), tmp_path / "models", [], [plan.name])
+        with pytest.raises(InferenceServerException, match="backend library for backend 'tensorrt'"):
+            client.load_model("mgts")  # its configuration is read, and the wheel has no TensorRT
         (told,) = client.get_inference_statistics("person_search", as_json=True)["model_stats"]
     assert "with a pixel at least" in str(bad)
     assert ["holds 2 pictures, but a request brings one" in str(error) for _, error in refused] == [True, True]

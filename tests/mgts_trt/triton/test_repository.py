@@ -53,7 +53,7 @@ def test_what_is_there_stays(bundle: Bundle, tmp_path: Path) -> None:
     assert "max_batch_size: 2" in (tmp_path / "person_search/config.pbtxt").read_text(encoding="utf-8")
     write_repository(Served(bundle, "box"), tmp_path, force=True)
     assert "max_batch_size: 0" in (tmp_path / "person_search/config.pbtxt").read_text(encoding="utf-8")
-    (tmp_path / "embed/1/model.py").write_text("# somebody's own")
+    (tmp_path / "embed/config.pbtxt").write_text("# somebody's own")
     with pytest.raises(MgtsError, match="not from mgts-trt"):
         write_repository(Served(bundle, "box"), tmp_path, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["embed", "person_search"]
