@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "mgts/joint_search.h"
 #include "mgts/person_search.h"
 
 #ifndef MGTS_KERNELS
@@ -17,7 +18,7 @@
 namespace {
 
 constexpr char const* USAGE =
-    "usage: person_search_example BUNDLE PICTURE ... [--mode net|box|none] [--precision fp32|fp16|int8]\n"
+    "usage: person_search_example BUNDLE PICTURE ... [--mode net|box|none|joint] [--precision P]\n"
     "           [--plugins LIBRARY] [--kernels FOLDER] [--max-people N] [--box x1,y1,x2,y2 ...] [--masks FOLDER]\n"
     "\n"
     "BUNDLE has manifest.json and plans/. A line of JSON a picture goes to standard output, what fails to standard\n"
@@ -63,6 +64,10 @@ Command read(std::vector<std::string> const& words) {
         else throw mgts::Error("There is no option " + word + ".\n" + USAGE);
     }
     if (named.size() < 2) throw mgts::Error(std::string("A bundle and a picture are needed.\n") + USAGE);
+    std::string const mode = " " + command.options.mode + " ";
+    if (std::string(" net box none joint ").find(mode) == std::string::npos) {
+        throw mgts::Error("There is no mode " + command.options.mode + "; the modes are net, box, none and joint.");
+    }
     if (command.options.max_people < 1) throw mgts::Error("--max-people is a number of at least 1.");
     command.options.bundle = named[0];
     command.pictures.assign(named.begin() + 1, named.end());
@@ -92,8 +97,10 @@ void write_masks(mgts::People const& people, std::filesystem::path const& folder
     }
 }
 
+// With a `PersonSearch`, or a `JointSearch`.
+template <class Search>
 int run(Command const& command) {
-    mgts::PersonSearch search(command.options);
+    Search search(command.options);
     int failed = 0;
     for (std::string const& name : command.pictures) {
         try {
@@ -120,7 +127,8 @@ int run(Command const& command) {
 
 int main(int count, char** words) {
     try {
-        return run(read({words + 1, words + count}));
+        Command const command = read({words + 1, words + count});
+        return command.options.mode == "joint" ? run<mgts::JointSearch>(command) : run<mgts::PersonSearch>(command);
     } catch (std::exception const& error) {
         std::cerr << error.what() << std::endl;
         return 2;

@@ -25,7 +25,7 @@ from tests.helpers.appliance.networks import answering, copy_for_appliance, put_
 from tests.helpers.paths import TRAINED
 from tests.helpers.tiny_bundle import CANVAS, CELL, make_tiny_bundle
 
-MODELS = ("detector", "masknet", "mgts", "idnet")
+MODELS = ("detector", "masknet", "mgts", "idnet", "joint")
 EXAMPLE = engines_folder() / "cpp" / "person_search_example.cpp"
 
 
@@ -84,7 +84,7 @@ def appliance(toolkit, tensorrt_headers, tmp_path_factory) -> Appliance:
 
 @pytest.fixture(scope="module")
 def tiny_source(tmp_path_factory) -> Path:
-    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+    return make_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle", models=MODELS)
 
 
 @pytest.fixture
@@ -160,7 +160,10 @@ def test_a_photo_is_searched_as_python_searches_it(appliance, tmp_path, public_p
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("mode", "order"), [("net", "lazy"), ("net", "eager"), ("box", "lazy"), ("none", "eager")])
+@pytest.mark.parametrize(
+    ("mode", "order"),
+    [("net", "lazy"), ("net", "eager"), ("box", "lazy"), ("none", "eager"), ("joint", "lazy")],
+)
 def test_every_mode_and_picture_after_picture(appliance, tiny, tiny_source, networks, tmp_path, mode, order):
     """Of other sizes, with other people, and with nobody; re-ID in turns."""
     images = [scene(0), scene(1, (150, 100)), scene(2, (40, 301)), np.zeros((8, 8, 3), np.uint8), scene(3)]
@@ -177,7 +180,7 @@ def test_every_mode_and_picture_after_picture(appliance, tiny, tiny_source, netw
     for row, people, picture in zip(told, found, pictures, strict=True):
         same(row, people)
         assert row["picture"] == str(picture)
-        if mode == "none":
+        if mode in ("none", "joint"):
             assert not out.exists() or not list(out.glob("*.pgm"))
         elif len(people):
             np.testing.assert_array_equal(masks(out, picture, len(people)), people.masks)
@@ -191,15 +194,18 @@ def test_what_is_not_waited_for_shows(appliance, tiny, networks, tmp_path):
     assert [row["people"] for row in wrong] != [row["people"] for row in right]
 
 
-def test_given_people_are_described(appliance, tiny, tiny_source, networks, tmp_path):
+@pytest.mark.parametrize("mode", ["net", "joint"])
+def test_given_people_are_described(appliance, tiny, tiny_source, networks, tmp_path, mode):
     image = scene(1, (150, 100))
     boxes = [[10, 5, 60, 149], [-20.5, 30, 33.25, 400], [70, 70, 71, 71], [0, 0, 100, 150]]
     words = [word for box in boxes for word in ("--box", ",".join(map(str, box)))]
     record = tmp_path / "record"
-    [told] = appliance.searched(tiny, ppm(tmp_path / "p.ppm", image), *words, networks=networks, record=str(record))
-    with PersonSearch.open(tiny_source, mode="net", backend="onnxruntime") as search:
+    picture = ppm(tmp_path / "p.ppm", image)
+    [told] = appliance.searched(tiny, picture, *words, "--mode", mode, networks=networks, record=str(record))
+    with PersonSearch.open(tiny_source, mode=mode, backend="onnxruntime") as search:
         same(told, search.embed(image, boxes))
     assert "network detector" not in record.read_text()
+    assert record.read_text().count("network joint") == (2 if mode == "joint" else 0)  # three places a run
 
 
 def test_plans_for_several_pictures_and_with_plugins(appliance, tiny_source, networks, tmp_path):
@@ -296,7 +302,7 @@ def test_a_plan_with_other_tensors(appliance, tiny, change, says):
     ("words", "says"),
     [
         ((), "A bundle and a picture are needed.\nusage: person_search_example BUNDLE"),
-        (("--mode", "joint"), "There is no mode 'joint' here; the modes are net, box and none."),
+        (("--mode", "nets"), "There is no mode nets; the modes are net, box, none and joint."),
         (("--mode",), "--mode has no value."),
         (("--what", "x"), "There is no option --what."),
         (("--precision", "int8"), "holds no detector in int8. Take another mode or precision"),
@@ -341,8 +347,8 @@ def test_a_bad_picture_costs_itself(appliance, tiny, networks, tmp_path):
     assert told["picture"] == str(good)
     box = appliance.refusal(tiny, good, "--box", "200,0,300,9", code=1, networks=networks)
     assert box == (
-        "The box [200.0, 0.0, 300.0, 9.0] has no area on the picture of 96×64 pixels; a box is x1, y1, x2, y2 in its "
-        "pixels.\n"
+        "The box [200.0, 0.0, 300.0, 9.0] holds no pixel of the 96×64 picture. Boxes are x1, y1, x2, y2 in pixels of "
+        "the picture.\n"
     )
 
 

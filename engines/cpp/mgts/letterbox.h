@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 
 namespace mgts {
@@ -40,6 +41,19 @@ struct Letterbox {
         auto const on = [](double value, int size) { return float(std::clamp(value, 0.0, double(size))); };
         return {on(float(box[0] * scale_x()), content_width), on(float(box[1] * scale_y()), content_height),
                 on(float(box[2] * scale_x()), content_width), on(float(box[3] * scale_y()), content_height)};
+    }
+
+    // The whole pixels of the picture that a canvas box touches, at least one.
+    std::array<int, 4> whole_pixels(Box const& box) const {
+        std::array<int, 4> made;
+        for (int axis = 0; axis < 2; ++axis) {
+            int const size = axis ? content_height : content_width;
+            double const centre = (double(box[axis]) + box[axis + 2]) / 2;
+            double const half = std::max(double(box[axis + 2]) - box[axis], 0.0) / 2;
+            made[axis] = int(std::clamp(std::floor(centre - half), 0.0, size - 1.0));
+            made[axis + 2] = int(std::clamp(std::ceil(centre + half), made[axis] + 1.0, double(size)));
+        }
+        return made;
     }
 };
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -22,15 +21,15 @@ struct Person {
 struct People {
     std::vector<Person> persons;  // best first
     Letterbox letterbox;
-    bool has_masks;                           // not in mode `none`, which looks at no mask
+    bool has_masks;                           // not in the modes `none` and `joint`, which look at no mask
     std::vector<std::uint16_t> instance_map;  // [Hc, Wc]; empty but in mode `net`
 
-    // The pixels of the picture that re-ID saw as person `i`, 0 or 1, [H, W]; empty in mode `none`.
+    // The pixels of the picture that re-ID saw as person `i`, 0 or 1, [H, W]; empty without masks.
     std::vector<std::uint8_t> mask(std::size_t i) const {
         if (!has_masks) return {};
         Person const& person = persons.at(i);
         bool const by_instance = !instance_map.empty() && person.instance > 0;
-        std::array<int, 4> const region = by_instance ? person.crop : whole_pixels(person.canvas_box);
+        std::array<int, 4> const region = by_instance ? person.crop : letterbox.whole_pixels(person.canvas_box);
         Letterbox const& at = letterbox;
         std::vector<std::uint8_t> made(std::size_t(at.image_height) * std::size_t(at.image_width));
         for (int y = 0; y < at.image_height; ++y) {
@@ -44,20 +43,6 @@ struct People {
                 bool const held = !by_instance || instance_map[place] == person.instance;
                 made[std::size_t(y) * std::size_t(at.image_width) + std::size_t(x)] = held;
             }
-        }
-        return made;
-    }
-
-private:
-    // The whole pixels that a canvas box touches, at least one.
-    std::array<int, 4> whole_pixels(Box const& box) const {
-        std::array<int, 4> made;
-        for (int axis = 0; axis < 2; ++axis) {
-            int const size = axis ? letterbox.content_height : letterbox.content_width;
-            double const centre = (double(box[axis]) + box[axis + 2]) / 2;
-            double const half = std::max(double(box[axis + 2]) - box[axis], 0.0) / 2;
-            made[axis] = int(std::clamp(std::floor(centre - half), 0.0, size - 1.0));
-            made[axis + 2] = int(std::clamp(std::ceil(centre + half), made[axis] + 1.0, double(size)));
         }
         return made;
     }

@@ -7,31 +7,22 @@
 // Nothing comes to the host between upload and result but how many people there are.
 #pragma once
 
-#include <cmath>
-#include <filesystem>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "canvas.h"
 #include "device.h"
 #include "engine.h"
 #include "kernels.h"
 #include "launches.h"
 #include "manifest.h"
+#include "options.h"
 #include "people.h"
-#include "picture.h"
 
 namespace mgts {
-
-struct Options {
-    std::filesystem::path bundle;
-    std::filesystem::path kernels;  // the folder engines/kernels
-    std::filesystem::path plugins;  // the library of the operators; empty where plans are built with --ops graph
-    std::string mode = "net";       // net, box or none
-    std::string precision = "fp32";
-    int max_people = 64;  // of one run of re-ID; more in a picture are described in turns
-};
 
 // One thread at a time. Throws `Error` for what a user can act on; a picture that fails costs itself.
 class PersonSearch {
@@ -43,13 +34,13 @@ public:
           runtime_(options.plugins),
           detector_(open(options, "detector", 1)),
           reid_(open(options, mode_ == "none" ? "idnet" : "mgts", std::max(options.max_people, 1))),
+          canvas_(manifest_, kernels_),
           places_(std::size_t(detector_->plan().outputs.at("boxes").shape.at(1))) {
         std::size_t const pixels = std::size_t(manifest_.canvas_height) * std::size_t(manifest_.canvas_width);
-        canvas_ = DeviceMemory(pixels * 3);
-        detector_->bind("image", canvas_);
+        detector_->bind("image", canvas_.memory());
         if (mode_ == "net") {
             masknet_ = open(options, "masknet", 1);
-            masknet_->bind("image", canvas_);
+            masknet_->bind("image", canvas_.memory());
             auto const& shape = masknet_->plan().outputs.at("masks").shape;
             instances_ = int(shape.at(1)), mask_size_ = int(shape.at(2));
             if (instances_ > MAX_INSTANCES) {
@@ -80,7 +71,7 @@ public:
         crops_on_host_ = Pinned<int>(places_ * 4);
         votes_on_host_ = Pinned<int>(places_);
         embeddings_on_host_ = Pinned<float>(places_ * length_);
-        for (char const* source : {"letterbox.cu", "select_people.cu", "paint_instances.cu", "person_patches.cu"}) {
+        for (char const* source : {"select_people.cu", "paint_instances.cu", "person_patches.cu"}) {
             kernels_.load(source);
         }
     }
@@ -115,7 +106,7 @@ public:
         }
         Letterbox const at = load(picture);
         for (std::size_t i = 0; i < boxes.size(); ++i) {
-            Box const box = on_canvas(at, boxes[i]);
+            Box const box = Canvas::place(at, boxes[i]);
             std::copy(box.begin(), box.end(), boxes_on_host_.data() + 4 * i);
             scores_on_host_.data()[i] = 1;
         }
@@ -131,48 +122,21 @@ private:
         for (char const* mode : {"net", "box", "none"}) {
             if (options.mode == mode) return mode;
         }
-        throw Error("There is no mode '" + options.mode + "' here; the modes are net, box and none.");
+        throw Error("A PersonSearch has no mode '" + options.mode + "'; it has net, box and none. JointSearch is the mode "
+                    "joint.");
     }
 
     std::unique_ptr<Engine> open(Options const& options, char const* model, int rows) {
-        Machine const machine = {Runtime::version(), device_.capability(), !options.plugins.empty()};
-        Plan plan = find_plan(options.bundle, manifest_, model, options.precision, machine);
+        Plan plan = plan_for(options, manifest_, device_, model);
         return std::make_unique<Engine>(runtime_, std::move(plan), rows);
-    }
-
-    static Box on_canvas(Letterbox const& at, Box const& box) {
-        Box const placed = at.to_canvas(box);
-        bool finite = true;
-        for (float side : box) finite = finite && std::isfinite(side);
-        if (finite && placed[0] < placed[2] && placed[1] < placed[3]) return placed;
-        std::vector<std::string> sides;
-        for (float side : box) sides.push_back(python_number(side));
-        throw Error("The box [" + join(sides) + "] has no area on the picture of " + std::to_string(at.image_width) +
-                    "×" + std::to_string(at.image_height) + " pixels; a box is x1, y1, x2, y2 in its pixels.");
     }
 
     // Queues the picture's way onto the canvas.
     Letterbox load(PictureView const& picture) {
-        if (!picture.rgb || picture.height < 1 || picture.width < 1 || picture.pitch < 3 * std::size_t(picture.width)) {
-            throw Error("A picture is RGB, 8 bits, of at least one pixel, with rows of at least 3 bytes a pixel; this is "
-                        "one of " + std::to_string(picture.width) + "×" + std::to_string(picture.height) +
-                        " pixels with rows of " + std::to_string(picture.pitch) + " bytes.");
-        }
         device_.make_current();
         side_.synchronize();  // of a picture that failed
         main_.synchronize();
-        std::size_t const row = 3 * std::size_t(picture.width), bytes = row * std::size_t(picture.height);
-        if (bytes > staging_.size()) {
-            staging_ = Pinned<std::uint8_t>(bytes);
-            picture_ = DeviceMemory(bytes);
-        }
-        for (int y = 0; y < picture.height; ++y) {
-            std::uint8_t const* const from = picture.rgb + std::size_t(y) * picture.pitch;
-            std::copy(from, from + row, staging_.data() + std::size_t(y) * row);
-        }
-        staging_.upload(picture_, bytes, main_);
-        Letterbox const at(picture.height, picture.width, manifest_.canvas_height, manifest_.canvas_width);
-        kernels_.launch(letterbox_launch(at, picture_.at(), int(row), manifest_.pad, canvas_.at()), main_);
+        Letterbox const at = canvas_.draw(picture, main_);
         drawn_.record(main_.get());
         return at;
     }
@@ -207,7 +171,7 @@ private:
         void const* const foreground = patches_.count("foreground") ? patches_.at("foreground").at() : nullptr;
         for (std::size_t first = 0; first < people; first += most) {
             std::size_t const batch = std::min(most, people - first);
-            kernels_.launch(patches_launch(manifest_, canvas_.at(), separation(), int(first), int(batch), half_,
+            kernels_.launch(patches_launch(manifest_, canvas_.memory().at(), separation(), int(first), int(batch), half_,
                                            foreground, patches_.at("original").at()),
                             main_);
             // Powers of two: few sizes, for which TensorRT has been tuned.
@@ -241,12 +205,12 @@ private:
     Stream main_, side_;
     Event drawn_, counted_, painted_, copied_;
     std::unique_ptr<Engine> detector_, masknet_, reid_;
+    Canvas canvas_;
     std::size_t places_, length_ = 0;  // people of a picture; numbers a person
     int instances_ = 0, mask_size_ = 0;
     bool half_ = false;
     std::map<std::string, DeviceMemory> patches_;
-    DeviceMemory picture_, canvas_, map_, count_, boxes_, scores_, crops_, tights_, votes_;
-    Pinned<std::uint8_t> staging_;
+    DeviceMemory map_, count_, boxes_, scores_, crops_, tights_, votes_;
     Pinned<std::uint16_t> map_on_host_;
     Pinned<int> count_on_host_, crops_on_host_, votes_on_host_;
     Pinned<float> boxes_on_host_, scores_on_host_, embeddings_on_host_;
