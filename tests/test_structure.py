@@ -62,6 +62,7 @@ SHARED_NAMES = {"app", "bench", "build", "convert", "index", "parity", "sensitiv
 the operators, of which `stages` has the references and `runtime/operators` the kernels."""
 
 SPANS = {
+    "tests/deploy": set(),
     "tests/docs": set(),
     "tests/engines": {"cpp_example"},
     "tests/helpers": set(),
@@ -91,7 +92,7 @@ SPANS = {
     "tests/benchmarks/gpu": {"rendering"},
     "tests/benchmarks/gpu/parts": {"verdicts"},
 }
-"""Tests of more than one file, by folder; in `tests/docs` and `tests/helpers` no test mirrors a file of a package."""
+"""Tests of more than one file, by folder; in `deploy`, `docs` and `helpers` no test mirrors a file of a package."""
 
 LONGEST = 400
 

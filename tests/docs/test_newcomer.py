@@ -24,7 +24,7 @@ PAGES = (
     "docs/quickstart.md", "README.md", "docs/embedding.md", "docs/examples/README.md", "docs/gallery.md",
     "docs/watching.md", "docs/service.md", "docs/serving.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md",
     "docs/operators.md", "docs/plugins.md", "engines/cpp/README.md", "docs/bundle.md", "docs/weights.md",
-    "benchmarks/README.md", "CONTRIBUTING.md",
+    "docs/deployment.md", "benchmarks/README.md", "CONTRIBUTING.md",
 )  # fmt: skip
 """In the order a reader may take: who set up once goes on in the same shell."""
 
@@ -70,6 +70,13 @@ LEFT_OUT = {
     'pip install -e ".[import,polygraphy,plot]"': "tests of evaluation/polygraphy_files.py run Polygraphy",
     "mgts-trt parity bundle --no-task --polygraphy": "the same",
     "polygraphy run": "the same; or a GPU",
+    "docker ": "an engine of containers; tests/deploy follows the Dockerfile",
+    "podman ": "the same",
+    "alias mgts=": "the same",
+    "mgts ": "the same",
+    "cd deploy/containers": "the same",
+    "openssl ": "the same",
+    "sudo ": "the same",
     "mgts-trt diff": "minutes; tests of precisions/layer_diff.py",
     "mgts-trt parity my-bundle": "weights of the reader's own",
     "mgts-trt parity small": "pictures of the reader's own",
