@@ -88,10 +88,11 @@ class KillReport(BaseModel):
 
 
 class Measured(NamedTuple):
-    """Of an action that is not stopped: seconds, and bytes that it needs on the disk."""
+    """Of an action that is not stopped: seconds, bytes that it needs on the disk, and sizes of the files it writes."""
 
     seconds: float
     bytes: int
+    sizes: list[int]
 
 
 @app.command()
@@ -162,8 +163,11 @@ def _enumerate(folder: Path, films: Films, name: str, report: KillReport) -> Mea
     _check(child(tell), name)
     lines = [line.split("\t") for line in told.read_text().splitlines()]
     report.steps[name] = [step for step, _ in lines]
+    old = {file.relative_to(folder / name) for file in (folder / name).rglob("*")}
+    new = [file for file in root.rglob("*") if file.is_file() and file.relative_to(root) not in old]
+    sizes = sorted({file.stat().st_size for file in new} - {0})
     shutil.rmtree(root)
-    return Measured(time.monotonic() - start, max(int(used) for _, used in lines))
+    return Measured(time.monotonic() - start, max(int(used) for _, used in lines), sizes)
 
 
 def _plan(report: KillReport, measured: dict[str, Measured], runs: int, chance: random.Random) -> Iterator[Run]:
@@ -190,8 +194,10 @@ def _plan(report: KillReport, measured: dict[str, Measured], runs: int, chance: 
             name, kind, at = chance.choice(every)
         else:
             name, kind = chance.choice(list(ACTIONS)), chance.choice(by_chance)
-            end = {"moment": 1200 * measured[name].seconds, "short": 40_000, "filled": 1.1 * measured[name].bytes}[kind]
-            at = chance.randrange(int(end))
+            of = measured[name]
+            # Cut at its very end, a file may be taken for whole.
+            end = {"moment": 1200 * of.seconds, "short": chance.choice(of.sizes), "filled": 1.1 * of.bytes}[kind]
+            at = chance.randrange(int(end)) if kind != "short" or chance.random() < 0.5 else int(end) - 1
         clock = chance.choice((0, 0, DAY, -DAY)) if report.clock else 0
         beside = "" if kind == "filled" else chance.choice(("", "", "", "writes", "erases"))  # it would fill up as well
         yield Run(name, Fault(kind, at, clock), beside)

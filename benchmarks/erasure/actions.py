@@ -97,6 +97,13 @@ def _forget_camera(root: Path, films: Films) -> None:
             forget_chosen(gallery, chosen)
 
 
+def _forget_a_time(root: Path, films: Films) -> None:
+    begin = films.forgotten.start
+    with Gallery.open(root) as gallery:
+        if chosen := choose(gallery, Choice(since=begin - DAY, until=begin + DAY)):
+            forget_chosen(gallery, chosen)
+
+
 def _index(root: Path, films: Films) -> None:
     with Gallery.open(root) as gallery:
         films.forgotten.index_into(gallery)
@@ -153,6 +160,7 @@ def _gone(films: Films) -> set[bytes]:
 ACTIONS = {
     "forget": Action(_all, _forget, _others, _gone),
     "forget a camera": Action(_all, _forget_camera, _others, _gone),
+    "forget a time": Action(_all, _forget_a_time, _others, _gone),
     "index": Action(_others, _index, _all, lambda films: set(), brings=True),
     "index what was replaced": Action(
         _all, _replace, lambda films: (*_others(films), films.replaced), lambda films: set(films.forgotten.secrets()),

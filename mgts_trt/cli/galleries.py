@@ -113,7 +113,7 @@ def optimise(gallery: GalleryArgument) -> None:
     """Gather small files and bring the index up to date; index does so at its end, too."""
     from mgts_trt.gallery import Gallery
 
-    with Gallery.open(gallery) as opened:
+    with Gallery.open(gallery) as opened, recorded(opened.url, "optimise", changes=True):
         opened.optimise()
         summary = opened.summary()
     out.print(f"{summary.indexed:,} of {summary.people:,} people are in the index; smaller galleries need none")
@@ -140,10 +140,11 @@ def rekey(
 @gallery_app.command(cls=Command)
 def upgrade(gallery: GalleryArgument) -> None:
     """Give a gallery of an older version its sightings, from what it holds; nothing is lost or searched again."""
+    from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.tables import FORMAT
     from mgts_trt.gallery.upgrading import upgrade as run_upgrade
 
-    with progress() as bar:
+    with Gallery.open(gallery) as opened, recorded(opened.url, "upgrade", changes=True), progress() as bar:
         task = bar.add_task("upgrading", total=None)
         made = run_upgrade(gallery, on_progress=lambda done, total: bar.update(task, completed=done, total=total))
     was = f"was of format {made.before} and is of" if made.before < FORMAT else "is of"

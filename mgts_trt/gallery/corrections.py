@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from mgts_trt.gallery.disk.checksums import rolled_back
 from mgts_trt.gallery.disk.steps import reached
 from mgts_trt.gallery.erasure import will_erase_old
 from mgts_trt.gallery.frame import Frame
@@ -51,7 +52,7 @@ def correct(gallery: "Gallery", told: Iterable[Frame]) -> int:
             sources, contents = ({pair[i] for pair in pairs} for i in (0, 1))
             where = (col("source").isin(sorted(sources)) & col("sha256").isin(sorted(contents))).to_sql()
             values = {name: value for name, value in (("camera", camera), ("time", time)) if value is not None}
-            with gallery.place.guard.alone():
+            with gallery.place.guard.alone(), rolled_back(gallery.place):
                 will_erase_old(gallery, where, "corrected")
                 _update(gallery, where, values)
     return count
@@ -62,7 +63,8 @@ def _update(gallery: "Gallery", where: str, values: dict[str, str | float]) -> N
     if gallery.sightings is not None and "camera" in values:
         reached("correct sightings")
         retried(partial(gallery.sightings.update, where=where, values={"camera": values["camera"]}))
-    # Frames last: cut off before, the next call still finds them as they were.
+    # Frames last: cut off before, or where people were cut short, the next call still finds them as they were.
     for table in (people, frames):
         reached(f"correct {table.name}")
         retried(partial(table.update, where=where, values=values))
+        gallery.place.require_whole()

@@ -27,7 +27,7 @@ from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import bucket
 from mgts_trt.gallery.bucket import FRAGMENT_BITS, NOTHING
 from mgts_trt.gallery.disk import intents
-from mgts_trt.gallery.disk.checksums import Checksums
+from mgts_trt.gallery.disk.checksums import Checksums, rolled_back
 from mgts_trt.gallery.disk.intents import Intent
 from mgts_trt.gallery.disk.manifests import latest
 from mgts_trt.gallery.disk.steps import reached
@@ -154,12 +154,9 @@ def finish(gallery: Opened) -> bool:
             roll_back(_folder(gallery, name), Checksums(place).read())
         for intent in under_way:
             _delete(gallery, intent)
-        for name, table in tables.items():
-            try:
+        with rolled_back(place):
+            for name, table in tables.items():
                 _rewrite(table, _folder(gallery, name))
-            except (GalleryError, RuntimeError, OSError):
-                roll_back(_folder(gallery, name), Checksums(place).read())  # others are to read and write meanwhile
-                raise
         traces = Traces(trace for intent in under_way for trace in intent.traces)
         if left := _left(gallery, traces):
             for name, table in tables.items():

@@ -16,7 +16,6 @@ from mgts_trt.gallery.bucket import TableNotes
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.gallery.disk.sweep import require_whole
 from mgts_trt.gallery.encryption import PLAIN, Encryption
 from mgts_trt.gallery.entry import Entry, check_embeddings, check_entry
 from mgts_trt.gallery.filters import Filter
@@ -195,13 +194,9 @@ class Gallery:
             # Rows first: from them, sightings can be made again.
             self.store_sightings(sightings)
             reached("add frames")
-            self._require_whole()  # where people were cut short, their frame would be done without them
+            self.place.require_whole()  # where people were cut short, their frame would be done without them
             retried(lambda: merge_by("key", self._frames).execute(frame_rows(pending)))
         forgetting.withdraw(self, [(entry.frame.source, entry.frame.sha256) for entry in entries])
-
-    def _require_whole(self) -> None:
-        for table in self.place.tables():
-            require_whole(table)
 
     def store_sightings(self, sightings: Sequence[Sighting]) -> None:
         """Store sightings, in place of those with the same ids; a gallery that has none leaves them out."""

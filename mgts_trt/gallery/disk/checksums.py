@@ -3,14 +3,15 @@
 import hashlib
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.disk.manifests import Manifest, latest
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
-from mgts_trt.gallery.disk.sweep import files_of, require_whole
+from mgts_trt.gallery.disk.sweep import files_of, require_whole, roll_back
 from mgts_trt.machine.files import file_sha256, replace_file
 
 _NAME = "checksums"
@@ -136,3 +137,17 @@ def _files(table: Path, newest: Manifest) -> Iterator[str]:
             yield from (path.relative_to(table).as_posix() for path in table.glob(f"{file}.*"))
         else:
             yield file
+
+
+@contextmanager
+def rolled_back(place: Place) -> Iterator[None]:
+    """Do something for which one has the gallery alone; where it fails, what it left cut short goes again.
+
+    LanceDB commits files that were cut short where a disk is full, and nobody could read or write beside them.
+    """
+    try:
+        yield
+    except (GalleryError, RuntimeError, OSError):
+        for table in place.tables():
+            roll_back(table, Checksums(place).read())
+        raise

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mgts_trt.gallery.disk.notes import FolderNotes, Notes
+from mgts_trt.gallery.disk.sweep import require_whole
 from mgts_trt.gallery.disk.tombstones import Tombstones
 from mgts_trt.gallery.disk.writers import Guard
 
@@ -45,3 +46,12 @@ class Place:
     def tables(self) -> list[Path]:
         """The folders of the tables that are there."""
         return [] if self.folder is None else sorted(self.folder.glob("*.lance"))
+
+    def require_whole(self) -> None:
+        """Before what says that rows are there: refuse newest versions that name a file which was cut short.
+
+        Raises:
+            GalleryError: One does, and it says which.
+        """
+        for table in self.tables():
+            require_whole(table)

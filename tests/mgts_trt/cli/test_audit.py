@@ -78,6 +78,20 @@ def test_commands_are_recorded_shown_and_verified(run, tmp_path: Path) -> None:
     assert (code, "line 3 of" in text, "was changed" in text) == (1, True, True)
 
 
+def test_whatever_changes_a_gallery_is_recorded(run, tmp_path: Path) -> None:
+    bundle, gallery = make_tiny_bundle(tmp_path / "b"), tmp_path / "gallery"
+    assert run("gallery", "upgrade", gallery)[0] == 2
+    assert not gallery.exists()
+    photos = tmp_path / "photos"
+    write_scenes(photos, range(2))
+    assert run("index", "-b", bundle, photos, "-g", gallery, "--mode", "box", "--threads", 1)[0] == 0
+    next(photos.iterdir()).unlink()
+    for words in (["policy", "--keep", "30d"], ["expire"], ["sync", photos], ["optimise"], ["upgrade"]):
+        assert run("gallery", words[0], gallery, *words[1:])[0] == 0, words
+        last = [entry.fields for entry in read_log(audit_log(gallery).folder)][-2:]
+        assert [(entry["what"], entry["stage"]) for entry in last] == [(words[0], "begun"), (words[0], "done")]
+
+
 def test_a_command_that_fails_is_recorded(run, tmp_path: Path) -> None:
     bundle, gallery = make_tiny_bundle(tmp_path / "b"), tmp_path / "gallery"
     (tmp_path / "bad.jpg").write_bytes(b"none")

@@ -1,7 +1,10 @@
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import Frame, Gallery, parse_filter, vector_index
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.sightings import sightings_of
@@ -40,6 +43,30 @@ def test_another_camera(gallery: Gallery) -> None:
     assert gallery.search(unit(3, rows=3)[0], where=parse_filter("camera=1")) == []
     gallery.optimise()
     assert len(gallery.search(unit(3, rows=3)[0], top=99, where=parse_filter("camera=2"))) == 2 * (1 + 2 + 3) * 2
+
+
+@pytest.mark.parametrize("name", ["people", "frames"])
+def test_what_is_cut_short_is_told_and_not_done(gallery: Gallery, monkeypatch, name: str) -> None:
+    """LanceDB commits files that were cut short, and says nothing."""
+    video, before = Frame("/v.mp4", sha256="5" * 64, camera="2"), told(gallery)
+    table = dict(zip(("people", "frames"), gallery.tables, strict=True))[name]
+    update, folder = table.update, Path(gallery.url) / f"{name}.lance" / "data"
+
+    def cut(**how: object) -> None:
+        there = {*folder.iterdir()}
+        update(**how)
+        for file in {*folder.iterdir()} - there:
+            os.truncate(file, file.stat().st_size // 2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table, "update", cut)
+        with pytest.raises(GalleryError, match=f"{name}.lance.* was cut short"):
+            correct(gallery, [video])
+    with Gallery.open(gallery.url) as beside:  # nobody is held up
+        assert ("/v.mp4", "1" if name == "people" else "2") in told(beside)
+    assert name == "frames" or told(gallery) == before
+    assert correct(gallery, [video]) == 8
+    assert told(gallery) == {("/v.mp4", "2"), ("/it's.mp4", None), ("/a.jpg", None)}
 
 
 def test_another_time_and_each_its_own(gallery: Gallery) -> None:
