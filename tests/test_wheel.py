@@ -42,9 +42,9 @@ PathFinder.find_spec = find_known
 '''
 EXTRAS = {
     "anyio", "av", "cryptography", "cuda", "fastapi", "fsspec", "httpx", "lancedb", "matplotlib", "multipart", "onnx",
-    "onnxscript", "paho", "PIL", "polygraphy", "prometheus_client", "pyarrow", "pycuda", "python_multipart", "ray",
-    "safetensors", "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "trackers",
-    "trackeval", "uvicorn", "PyNvVideoCodec",
+    "onnxscript", "opentelemetry", "paho", "PIL", "polygraphy", "prometheus_client", "pyarrow", "pycuda",
+    "python_multipart", "ray", "safetensors", "scipy", "sklearn", "starlette", "tensorrt", "tensorrt_rtx", "torch",
+    "torchvision", "trackers", "trackeval", "uvicorn", "PyNvVideoCodec",
 }  # fmt: skip
 """What the extras bring, by the names they are imported by."""
 OPTIONAL = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
@@ -151,6 +151,7 @@ def test_the_other_holds_a_bundle_and_nothing_else(wheels: Path) -> None:
 def test_the_base_install_hides_all_extras() -> None:
     names = {"cuda-bindings": "cuda", "cuda-core": "cuda", "paho-mqtt": "paho", "pillow": "PIL"}
     names["pynvvideocodec"] = "PyNvVideoCodec"
+    names |= {f"opentelemetry-{part}": "opentelemetry" for part in ("sdk", "exporter-otlp-proto-http")}
     names |= {"nvidia-cuda-nvrtc": "nvidia", "nvidia-cuda-nvrtc-cu12": "nvidia"}
     names |= {f"tensorrt-{cuda}": "tensorrt" for cuda in ("cu12", "cu13")}
     names |= {f"tensorrt-rtx-{cuda}": "tensorrt_rtx" for cuda in ("cu12", "cu13")}

@@ -25,11 +25,13 @@ class Input:
         location: Path as it was named, URL, or `/dev/videoN` of a webcam.
         kind: Which of them it is.
         name: Of its results, below the folder for them, without their suffixes.
+        camera: A name of the camera, if there is one.
     """
 
     location: str
     kind: InputKind
     name: Path
+    camera: str | None = None
 
     @property
     def source(self) -> str:

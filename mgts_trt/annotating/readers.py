@@ -50,7 +50,7 @@ def read_in_threads(
     tasks: list[Callable[[], None]] = []
     for each in inputs:
         if each.kind == "stream":
-            source = Source(each.location, "stream")
+            source = Source(each.location, "stream", each.camera)
             watch = partial(read_stream, source, channel, every=every, live=live, camera=cameras.add(source))
             tasks.append(partial(watch, decode=decode.streams))
         elif each.kind == "webcam":

@@ -14,6 +14,7 @@ from mgts_trt.cli.options import (
     DecodeOption,
     FlavourOption,
     GalleryKeyOption,
+    MetricsOption,
     ModeOption,
     PatienceOption,
     PrecisionOption,
@@ -76,13 +77,7 @@ def index(
             min=1, metavar="N", help="Give a live stream up that brings no frame in N attempts; otherwise never."
         ),
     ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PORT|FILE",
-            help="Tell Prometheus how live streams are doing: at a port of this machine, or in a file.",
-        ),
-    ] = None,
+    metrics: MetricsOption = None,
     recall: Annotated[
         list[str] | None,
         typer.Option(metavar="SOURCE", help="Let a source in that was forgotten; may be repeated."),

@@ -51,6 +51,13 @@ TransportOption = Annotated[
         help="How frames of rtsp:// streams come; tcp loses none, and gives way to udp where a camera knows no other.",
     ),
 ]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PORT|FILE",
+        help="Tell Prometheus how live streams are doing: at a port of this machine, or in a file.",
+    ),
+]
 PatienceOption = Annotated[
     float,
     typer.Option(

@@ -25,8 +25,11 @@ from mgts_trt.cli.options import (
 )
 from mgts_trt.errors import AuditError, MgtsError
 from mgts_trt.machine.repeating import repeating
+from mgts_trt.version import __version__
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
     from mgts_trt.access.audit_log import AuditLog
     from mgts_trt.access.key_file import StoredKey
     from mgts_trt.access.key_ring import KeyRing
@@ -120,17 +123,32 @@ def serve(
                 f"{search.runtime.device}); end it with Ctrl-C."
             )
             notice_untrained(opened.manifest)
+            traces = _open_traces()
+            tracer = None if traces is None else traces.get_tracer("mgts_trt", __version__)
             try:
                 with nullcontext() if stored is None else repeating(partial(apply_policy, stored), _DAY, "expire"):
-                    run(service, listener, keys=ring, proxy=proxy)
+                    run(service, listener, keys=ring, proxy=proxy, tracer=tracer)
             finally:
                 service.close()
+                if traces is not None:
+                    traces.shutdown()
     finally:
         if stored is not None:
             stored.close()
 
 
 _DAY = 86_400.0
+
+
+def _open_traces() -> "TracerProvider | None":
+    """What traces requests, if OpenTelemetry's variables ask for it; they may be meant for others, and end nothing."""
+    from mgts_trt.service.tracing import open_traces
+
+    try:
+        return open_traces()
+    except MgtsError as error:
+        warn(f"requests are not traced: {error}")
+        return None
 
 
 def _find_key(path: Path | None) -> str | None:

@@ -17,6 +17,7 @@ from mgts_trt.cli.options import (
     DecodeOption,
     FlavourOption,
     GalleryKeyOption,
+    MetricsOption,
     ModeOption,
     PatienceOption,
     PrecisionOption,
@@ -115,6 +116,7 @@ def watch(
             min=1, metavar="N", help="Give a live stream up that brings no frame in N attempts; otherwise never."
         ),
     ] = None,
+    metrics: MetricsOption = None,
     bundle: BundleOption = None,
     mode: ModeOption = None,
     backend: BackendOption = "auto",
@@ -127,6 +129,7 @@ def watch(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.evaluation.likeness import Likeness, least_cosine
     from mgts_trt.gallery import Gallery, Space
+    from mgts_trt.gallery.indexing.camera_metrics import exposed
     from mgts_trt.gallery.indexing.cameras import Cameras
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources
@@ -197,6 +200,8 @@ def watch(
         cameras = Cameras(broker.camera_changed) if broker else Cameras()
         if store is not None and any(source.kind == "stream" for source in found):
             stack.enter_context(told_beside(store.url, cameras.as_dicts))
+        if metrics is not None:
+            stack.enter_context(exposed(cameras, metrics))
 
         def emit(alarm: dict[str, object]) -> None:
             line = json.dumps(alarm)

@@ -64,7 +64,7 @@ class Service:
         self.readiness = Readiness()
         depth = max(DEPTH, search.pictures_in_flight)
         self._dispatcher = Dispatcher(
-            search, self.metrics.count_people, lambda stop: self.readiness.warm_up(search, depth, stop), depth
+            search, self.metrics.count_picture, lambda stop: self.readiness.warm_up(search, depth, stop), depth
         )
         self._writer = None if gallery is None else Writer(gallery, self._committed)
         self._size = GallerySize(people=0, frames=0)

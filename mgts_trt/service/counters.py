@@ -5,11 +5,12 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from mgts_trt.runtime.people import People
+from mgts_trt.service.passage import Passage
 from mgts_trt.version import __version__
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_STAGE_SECONDS = (0.0005, 0.001, 0.0025, *_SECONDS)
+"""From a stage on a GPU to a picture that waits as long as a request may."""
 
 
 class Metrics:
@@ -51,16 +52,27 @@ class Metrics:
         self._stages = Histogram(
             "mgts_stage_seconds", "Stages of the pipeline.", ("stage",), buckets=_STAGE_SECONDS, registry=registry
         )
+        self._steps = Histogram(
+            "mgts_picture_seconds",
+            "Steps of a picture's way through the service, which make up all of it.",
+            ("step",),
+            buckets=_STAGE_SECONDS,
+            registry=registry,
+        )
         self.commits = Histogram(
             "mgts_commit_frames", "Frames in one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256), registry=registry
         )
         self._gallery = Gauge("mgts_gallery", "What the gallery holds.", ("kind",), registry=registry)
 
-    def count_people(self, people: People) -> None:
-        """A picture was searched."""
+    def count_picture(self, passage: Passage) -> None:
+        """A picture was searched, or failed."""
+        for step in passage.steps:
+            self._steps.labels(step.name).observe((step.end - step.begin) / 1e9)
+        if passage.people is None:
+            return
         self._pictures.inc()
-        self._people.inc(len(people))
-        for stage, milliseconds in people.timings.items():
+        self._people.inc(len(passage.people))
+        for stage, milliseconds in passage.people.timings.items():
             self._stages.labels(stage).observe(milliseconds / 1e3)
 
     def set_gallery(self, people: int, frames: int) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from mgts_trt._typing import Floats, Image
 from mgts_trt.runtime.people import People
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.stream import ReadAhead
+from mgts_trt.service.passage import Passage
 
 T = TypeVar("T")
 
@@ -33,12 +35,14 @@ class Job(Generic[T]):
         finish: Makes the result, in another of its threads.
         boxes: xyxy [N, 4]: describes these people. None detects.
         result: Cancel it, and the job is dropped unless it is already being searched.
+        passage: How long what of it took; it begins with the job.
     """
 
     load: Callable[[], Image]
     finish: Callable[[Image, People], T]
     boxes: Floats | None = None
     result: Future[T] = field(default_factory=Future)
+    passage: Passage = field(default_factory=Passage)
 
 
 class Dispatcher:
@@ -49,7 +53,7 @@ class Dispatcher:
 
     Args:
         search: The pipeline; it stays open when the dispatcher is closed.
-        on_people: Told of every picture that was searched.
+        on_passage: Told of every picture that was searched or failed, before whoever waits for it.
         prepare: Called before the first picture, in the thread that searches; given what says whether to leave it.
         depth: Most pictures in flight on a GPU.
     """
@@ -57,12 +61,12 @@ class Dispatcher:
     def __init__(
         self,
         search: PersonSearch,
-        on_people: Callable[[People], None] = lambda _: None,
+        on_passage: Callable[[Passage], None] = lambda _: None,
         prepare: Callable[[Callable[[], bool]], None] = lambda _: None,
         depth: int = DEPTH,
     ) -> None:
         self._depth = depth
-        self._search, self._on_people, self._prepare = search, on_people, prepare
+        self._search, self._on_passage, self._prepare = search, on_passage, prepare
         self._changed = threading.Condition()
         self._requests: deque[deque[Job[Any]]] = deque()
         self._closed = False
@@ -108,14 +112,15 @@ class Dispatcher:
 
     def _burst(self) -> None:
         """One stream, until nothing waits: it wants the next picture before it gives the last result."""
-        pictures = _Pictures(self._take, self._pool.submit, self._describe, max(AHEAD, self._search.batch_size))
+        ahead = max(AHEAD, self._search.batch_size)
+        pictures = _Pictures(self._take, self._pool.submit, self._describe, self._fail, ahead)
         try:
             with closing(self._search.stream(pictures, depth=self._depth, errors="return")) as found:
                 for people in found:
                     self._deliver(*pictures.flying.popleft(), people)
         except Exception as error:
             for job in pictures.jobs():
-                _fail(job, error)
+                self._fail(job, error)
 
     def _wait(self) -> bool:
         with self._changed:
@@ -144,11 +149,32 @@ class Dispatcher:
             return error
 
     def _deliver(self, job: Job[Any], image: Image, found: People | Exception) -> None:
+        job.passage.ends("search")
         if isinstance(found, Exception):
-            _fail(job, found)
+            self._fail(job, found)
             return
-        self._on_people(found)
-        self._pool.submit(_finish, job, image, found)
+        job.passage.people = found
+        self._pool.submit(self._finish, job, image, found)
+
+    def _finish(self, job: Job[Any], image: Image, people: People) -> None:
+        try:
+            with job.passage.during("answer"):
+                result = job.finish(image, people)
+        except Exception as error:
+            self._fail(job, error)
+            return
+        self._tell(job.passage)
+        job.result.set_result(result)
+
+    def _fail(self, job: Job[Any], error: Exception) -> None:
+        if job.result.running() or job.result.set_running_or_notify_cancel():
+            job.passage.error = error
+            self._tell(job.passage)
+            job.result.set_exception(error)
+
+    def _tell(self, passage: Passage) -> None:
+        self._on_passage(passage)
+        passage.over()
 
 
 class _Pictures(ReadAhead):
@@ -158,6 +184,7 @@ class _Pictures(ReadAhead):
         take: Gives the next job, or None.
         submit: Has a function called in another thread.
         describe: Deals with a picture whose boxes are known.
+        fail: Deals with one that cannot be decoded.
         ahead: How many to decode before their turn.
 
     Attributes:
@@ -169,11 +196,12 @@ class _Pictures(ReadAhead):
         take: Callable[[], Job[Any] | None],
         submit: Callable[[Callable[[], Image]], Future[Image]],
         describe: Callable[[Job[Any], Image, Floats], None],
+        fail: Callable[[Job[Any], Exception], None],
         ahead: int,
     ) -> None:
         self.flying: deque[tuple[Job[Any], Image]] = deque()
         self._ahead: deque[tuple[Job[Any], Future[Image]]] = deque()
-        self._take, self._submit, self._describe, self._most = take, submit, describe, ahead
+        self._take, self._submit, self._describe, self._fail, self._most = take, submit, describe, fail, ahead
 
     def jobs(self) -> list[Job[Any]]:
         """All that are under way."""
@@ -196,10 +224,11 @@ class _Pictures(ReadAhead):
             try:
                 image = loading.result()
             except Exception as error:
-                _fail(job, error)
+                self._fail(job, error)
                 continue
             if not job.result.set_running_or_notify_cancel():
                 continue
+            job.passage.ends("hold")
             if job.boxes is not None:
                 self._describe(job, image, job.boxes)
                 continue
@@ -208,16 +237,10 @@ class _Pictures(ReadAhead):
 
     def _decode(self) -> None:
         while len(self._ahead) < self._most and (job := self._take()) is not None:
-            self._ahead.append((job, self._submit(job.load)))
+            self._ahead.append((job, self._submit(partial(_load, job))))
 
 
-def _fail(job: Job[Any], error: Exception) -> None:
-    if job.result.running() or job.result.set_running_or_notify_cancel():
-        job.result.set_exception(error)
-
-
-def _finish(job: Job[Any], image: Image, people: People) -> None:
-    try:
-        job.result.set_result(job.finish(image, people))
-    except Exception as error:
-        job.result.set_exception(error)
+def _load(job: Job[Any]) -> Image:
+    job.passage.ends("wait")
+    with job.passage.during("decode"):
+        return job.load()

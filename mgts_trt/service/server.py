@@ -5,6 +5,7 @@ import ipaddress
 import logging
 import socket
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,12 +17,22 @@ from mgts_trt.machine.signals import is_ignored
 from mgts_trt.service.app import make_app
 from mgts_trt.service.core import Service
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
 HEAD_SECONDS = 10.0
 """For a request's head to arrive, from the connection or from its own first byte; less if a request has less."""
 _BACKLOG = 2048
 
 
-def serve(service: Service, listener: socket.socket, *, keys: KeyRing | None = None, proxy: str | None = None) -> None:
+def serve(
+    service: Service,
+    listener: socket.socket,
+    *,
+    keys: KeyRing | None = None,
+    proxy: str | None = None,
+    tracer: "Tracer | None" = None,
+) -> None:
     """Serve until SIGTERM or Ctrl-C, unless one is ignored; then let running requests finish.
 
     While they do, new ones get 503. A second signal ends at once. Signals are heeded in the main thread alone.
@@ -31,10 +42,11 @@ def serve(service: Service, listener: socket.socket, *, keys: KeyRing | None = N
         listener: From `listen`.
         keys: Of which requests must bear one in the header X-API-Key; None: nothing.
         proxy: Address of a proxy whose header X-Forwarded-For is believed.
+        tracer: See `make_app`.
     """
     host = str(listener.getsockname()[0])
     hosts = ("localhost", "127.0.0.1", "[::1]", f"[{host}]" if ":" in host else host)
-    app = make_app(service, keys=keys, hosts=hosts, proxy=proxy)
+    app = make_app(service, keys=keys, hosts=hosts, proxy=proxy, tracer=tracer)
     config = _Config(
         app,
         http=_Protocol,

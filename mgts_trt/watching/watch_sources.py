@@ -77,7 +77,7 @@ def watch(
     report, stop, live = WatchReport(), stop or threading.Event(), live or LiveOptions()
     known, tracks, digests = {source.name: source for source in sources}, Tracks(live.silence), _Digests()
     read = Channel[Read](max(_ROOM, search.batch_size), stop)
-    inputs = [Input(source.location, source.kind, Path("watched")) for source in sources]
+    inputs = [Input(source.location, source.kind, Path("watched"), source.camera) for source in sources]
     decoders = choose_decoders(decode, search, any(each.kind in ("video", "stream") for each in inputs), on_note)
     readers = read_in_threads(inputs, read, every=every, live=live, given_up=(), cameras=cameras, decode=decoders)
     pictures = _Watching(read, report, on_note)

@@ -23,6 +23,7 @@ def words(command: str, url: str, bundle: Path, photo: Path, place: Path) -> lis
         "detect": ["-o", place / "out"],
         "watch": ["--for", photo, "--likeness", -1, "--json", place / "alarms", "--state", place / "state"],
     }
+    options["watch"] += ["--metrics", place / "metrics.prom"]
     return [command, url, "-b", bundle, "--mode", "none", "--limit", 3, *options[command]]
 
 

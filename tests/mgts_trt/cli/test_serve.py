@@ -127,6 +127,15 @@ def test_a_gallery_of_another_mode_is_refused(bundle: Path, tmp_path: Path) -> N
         _open_gallery(opened, str(tmp_path / "g"), "net")
 
 
+def test_variables_that_ask_for_what_cannot_be_end_nothing(monkeypatch, capsys) -> None:
+    """They may be meant for all programs of a machine."""
+    from mgts_trt.cli.serve import _open_traces
+
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
+    assert _open_traces() is None
+    assert "requests are not traced: OTEL_TRACES_EXPORTER names zipkin" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("options", "limits", "depth"),
     [
@@ -143,12 +152,12 @@ def test_the_memory_of_the_pipeline_is_bounded(monkeypatch, bundle: Path, option
     opened, depths = [], []
 
     class Noted(core.Dispatcher):
-        def __init__(self, search, on_people, prepare, depth) -> None:
+        def __init__(self, search, on_passage, prepare, depth) -> None:
             depths.append(depth)
-            super().__init__(search, on_people, prepare, depth)
+            super().__init__(search, on_passage, prepare, depth)
 
     monkeypatch.setattr(core, "Dispatcher", Noted)
-    monkeypatch.setattr(server, "serve", lambda service, listener, keys, proxy: opened.append(service.search))
+    monkeypatch.setattr(server, "serve", lambda service, listener, keys, proxy, tracer: opened.append(service.search))
     words = ["mgts-trt", "serve", "--bundle", str(bundle), "--threads", "1", "--port", "0", *options]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:

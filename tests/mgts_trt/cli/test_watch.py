@@ -168,13 +168,18 @@ def test_a_live_camera_is_told_of_over_mqtt(run, pristine, tmp_path, kept):
             "box",
             "--mqtt",
             f"127.0.0.1:{mosquitto.port}/m",
+            "--metrics",
+            tmp_path / "metrics.prom",
         )
         code, out, err = run(*words, *where)
         assert code == 0, err
+        of = f'{{camera="front door",source="{live.url}"}}'
+        assert f"mgts_camera_frames_taken_total{of} 16.0" in (tmp_path / "metrics.prom").read_text()
         listening.wait_for(lambda: listening.of("m/status") == [b"online", b"offline"])
         base = "m/cameras/front_door"
         assert listening.of(f"{base}/status")[-1] == b"offline"
-        assert json.loads(listening.of(f"{base}/details")[-1])["standing"] == "ended"
+        details = json.loads(listening.of(f"{base}/details")[-1])
+        assert (details["camera"], details["standing"]) == ("front door", "ended")
         alarms = alarms_of(out)
         assert alarms
         assert [json.loads(text) for text in listening.of("m/alarms")] == alarms
