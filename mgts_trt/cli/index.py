@@ -41,7 +41,7 @@ def index(
         typer.Argument(
             metavar="SOURCE",
             help="Photos, videos, folders of them, patterns like 'shop/**/*.jpg', URLs of streams or of "
-            "photos in a bucket.",
+            "photos in a bucket, or @FILE with these, one a line.",
         ),
     ],
     gallery: Annotated[
@@ -131,7 +131,7 @@ def index(
     from mgts_trt.gallery.indexing.cameras import Cameras, up_of
     from mgts_trt.gallery.indexing.index import index as run_index
     from mgts_trt.gallery.indexing.reading import LiveOptions
-    from mgts_trt.gallery.indexing.sources import find_sources
+    from mgts_trt.gallery.indexing.sources import find_sources, from_lists
     from mgts_trt.gallery.store import stored_mode
     from mgts_trt.gallery.watched import told_beside
     from mgts_trt.machine.files import place_kind
@@ -141,6 +141,7 @@ def index(
 
     if workers is None and (ray_address or gpus_per_worker):
         raise MgtsError("--ray-address and --gpus-per-worker are for several workers. Say how many with --workers N.")
+    sources = from_lists(sources)
     if place_kind(Path(sources[0]) / MANIFEST) is not None:
         raise MgtsError(f"{sources[0]} is a bundle, not pictures. Name it with --bundle {sources[0]}.")
     beside = Found()

@@ -44,7 +44,10 @@ OFF = "off"
 def watch(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Photos, videos, folders of them, patterns, or URLs of streams."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Photos, videos, folders of them, patterns, URLs of streams, or @FILE with these, one a line.",
+        ),
     ],
     wanted: Annotated[
         list[str],
@@ -132,7 +135,7 @@ def watch(
     from mgts_trt.gallery.indexing.camera_metrics import exposed
     from mgts_trt.gallery.indexing.cameras import Cameras
     from mgts_trt.gallery.indexing.reading import LiveOptions
-    from mgts_trt.gallery.indexing.sources import find_sources
+    from mgts_trt.gallery.indexing.sources import find_sources, from_lists
     from mgts_trt.gallery.probe import find_probe, parse_query
     from mgts_trt.gallery.question import Question
     from mgts_trt.gallery.store import stored_mode
@@ -152,6 +155,7 @@ def watch(
         raise MgtsError(f"There are {len(names)} --name for {len(wanted)} --for. Name each of them, or none.")
     if (far is None) == (likeness is None):
         raise MgtsError("From when on is an alarm to be raised? Give one of --far, such as 1e-4, and --likeness.")
+    sources = from_lists(sources)
     found = find_sources(sources, camera=camera, camera_pattern=camera_pattern)
     address = MqttAddress.parse(mqtt) if mqtt else None
     key, password = _secret("key", secret, SECRET), _secret("password", mqtt_password, PASSWORD).decode()

@@ -52,6 +52,33 @@ class Source:
         return f"Source({self.name!r}, {self.kind!r}, {self.camera!r})"
 
 
+def from_lists(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the lines of FILE in the place of `@FILE`: what is in a command every user of a machine sees.
+
+    Empty lines, and those that begin with `#`, are passed over. A file whose own name begins with `@` is itself.
+
+    Raises:
+        SourceError: A list cannot be read, or names nothing.
+    """
+    named: list[str] = []
+    for argument in arguments:
+        if not argument.startswith("@") or place_kind(Path(argument)) is not None:
+            named.append(argument)
+            continue
+        try:
+            lines = [line.strip() for line in Path(argument[1:]).read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            raise SourceError(
+                f"Cannot read the list of sources {argument[1:]}: {why}. Behind @ name a file with a source a line."
+            ) from error
+        listed = [line for line in lines if line and not line.startswith("#")]
+        if not listed:
+            raise SourceError(f"The list {argument[1:]} names no source. Write one a line.")
+        named += listed
+    return named
+
+
 def find_sources(
     arguments: Sequence[str],
     *,

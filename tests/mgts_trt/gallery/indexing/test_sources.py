@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mgts_trt.errors import SourceError
-from mgts_trt.gallery.indexing.sources import Source, find_sources
+from mgts_trt.gallery.indexing.sources import Source, find_sources, from_lists
 
 
 @pytest.fixture
@@ -86,3 +86,25 @@ def test_what_cannot_be_indexed(folder: Path, arguments: list[str], pattern: str
 def test_a_cameras_name_is_utf8(folder: Path) -> None:
     with pytest.raises(SourceError, match="is not written in UTF-8"):
         find_sources(["b.jpg"], camera=os.fsdecode(b"caf\xe9"))
+
+
+def test_a_list_stands_for_its_lines(folder: Path) -> None:
+    (folder / "cameras").write_text("# the yard\nrtsp://me:secret@camera/1\n\n  rtsp://camera/2  \n")
+    assert from_lists(["b.jpg", "@cameras", "day"]) == ["b.jpg", "rtsp://me:secret@camera/1", "rtsp://camera/2", "day"]
+    (folder / "@b.jpg").touch()
+    assert from_lists(["@b.jpg"]) == ["@b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "Cannot read the list of sources cameras: No such file"),
+        (b"\xff\xfe", "it is no text in UTF-8"),
+        (b"# none\n", "names no source"),
+    ],
+)
+def test_a_list_that_is_none_is_refused(folder: Path, content: bytes | None, told: str) -> None:
+    if content is not None:
+        (folder / "cameras").write_bytes(content)
+    with pytest.raises(SourceError, match=told):
+        from_lists(["@cameras"])
