@@ -58,6 +58,20 @@ def test_what_systemd_does_not_know_is_caught(units: Path) -> None:
     assert "ProtectSytem" in analyze(units, "verify", "--man=no", UNITS[0]).stderr
 
 
+def test_the_user_is_made(tmp_path: Path) -> None:
+    if shutil.which("systemd-sysusers") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs systemd-sysusers, of the package systemd")
+    (tmp_path / "etc").mkdir()
+    command = ["systemd-sysusers", f"--root={tmp_path}", FOLDER / "sysusers.conf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    confined = (FOLDER / "mgts-trt-.service.d/10-confined.conf").read_text()
+    (line,) = [line for line in (tmp_path / "etc/passwd").read_text().splitlines() if "mgts-trt" in line]
+    name, _, _, _, _, home, shell = line.split(":")
+    assert f"User={name}\nGroup={name}\n" in confined
+    assert (home, shell.rpartition("/")[2]) == ("/var/lib/mgts-trt", "nologin")
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_little_is_exposed(unit: str, units: Path) -> None:
     """Of ten at most two, by systemd's own measure; bare, it would be 9.2 and more."""
