@@ -162,7 +162,7 @@ def test_a_photo_is_searched_as_python_searches_it(appliance, tmp_path, public_p
 
 @pytest.mark.parametrize(
     ("mode", "order"),
-    [("net", "lazy"), ("net", "eager"), ("box", "lazy"), ("none", "eager"), ("joint", "lazy")],
+    [("net", "lazy"), ("net", "others"), ("net", "eager"), ("box", "others"), ("none", "eager"), ("joint", "lazy")],
 )
 def test_every_mode_and_picture_after_picture(appliance, tiny, tiny_source, networks, tmp_path, mode, order):
     """Of other sizes, with other people, and with nobody; re-ID in turns."""
@@ -186,12 +186,27 @@ def test_every_mode_and_picture_after_picture(appliance, tiny, tiny_source, netw
             np.testing.assert_array_equal(masks(out, picture, len(people)), people.masks)
 
 
-def test_what_is_not_waited_for_shows(appliance, tiny, networks, tmp_path):
-    """Else the orders above would prove nothing."""
+@pytest.mark.parametrize(
+    ("deaf", "order", "differs"),
+    [
+        (0, "others", "people"),  # the mask net waits until the canvas is drawn
+        (1, "lazy", "people"),  # the majority vote, until the map is painted
+        (2, "lazy", "masks"),  # the result, until the map is on the host
+    ],
+)
+def test_what_is_not_waited_for_shows(appliance, tiny, networks, tmp_path, deaf, order, differs):
+    """Else the orders above would prove nothing: of each picture's three waits one does nothing."""
     pictures = [ppm(tmp_path / f"{number}.ppm", scene(number)) for number in range(2)]
-    right = appliance.searched(tiny, *pictures, networks=networks)
-    wrong = appliance.searched(tiny, *pictures, networks=networks, waits="none")
-    assert [row["people"] for row in wrong] != [row["people"] for row in right]
+    found = {}
+    for heard in (True, False):
+        out = tmp_path / f"masks-{heard}"
+        told = appliance.searched(
+            tiny, *pictures, "--masks", out, networks=networks, order=order, deaf="" if heard else str(deaf)
+        )
+        people = [row["people"] for row in told]
+        drawn = [masks(out, each, len(row)).tolist() for each, row in zip(pictures, people, strict=True)]
+        found[heard] = {"people": people, "masks": drawn}
+    assert next(name for name in found[True] if found[True][name] != found[False][name]) == differs
 
 
 @pytest.mark.parametrize("mode", ["net", "joint"])

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -15,28 +14,36 @@
 
 namespace mgts {
 
-// Keeps what TensorRT says of errors until an error is made of it.
+// Keeps what TensorRT says of errors, of each thread, until an error is made of it. TensorRT keeps the first one that it
+// is given for the whole process, so there is only one.
 class Logger final : public nvinfer1::ILogger {
 public:
+    static Logger& get() {
+        static Logger* const logger = new Logger;  // never freed: TensorRT may log while the process ends
+        return *logger;
+    }
+
     void log(Severity severity, char const* text) noexcept override {
         if (severity > Severity::kERROR) return;
         try {
-            std::lock_guard<std::mutex> const lock(mutex_);
-            errors_.push_back(text);
+            errors().push_back(text);
         } catch (...) {
         }
     }
 
     Error error(std::string const& doing) {
-        std::lock_guard<std::mutex> const lock(mutex_);
-        std::string const why = errors_.empty() ? "it gives no reason" : join(errors_, "; ");
-        errors_.clear();
+        std::string const why = errors().empty() ? "it gives no reason" : join(errors(), "; ");
+        errors().clear();
         return Error("TensorRT failed in " + doing + ": " + why + ".");
     }
 
 private:
-    std::mutex mutex_;
-    std::vector<std::string> errors_;
+    Logger() = default;
+
+    static std::vector<std::string>& errors() {
+        thread_local std::vector<std::string> kept;
+        return kept;
+    }
 };
 
 // Loads plans. It must outlive the engines.
@@ -44,12 +51,12 @@ class Runtime {
 public:
     // `plugins` is the library of the operators, or empty where no plan has any.
     explicit Runtime(std::filesystem::path const& plugins) {
-        runtime_.reset(nvinfer1::createInferRuntime(logger));
-        if (!runtime_) throw logger.error("starting");
+        runtime_.reset(nvinfer1::createInferRuntime(Logger::get()));
+        if (!runtime_) throw Logger::get().error("starting");
         if (plugins.empty()) return;
         read_file(plugins, "Name the library that `mgts-trt plugins path` prints.");
         if (!runtime_->getPluginRegistry().loadLibrary(plugins.c_str())) {
-            throw logger.error("loading the plugins of " + plugins.string());
+            throw Logger::get().error("loading the plugins of " + plugins.string());
         }
     }
 
@@ -63,11 +70,9 @@ public:
     nvinfer1::ICudaEngine* load(Plan const& plan) {
         std::string const bytes = plan.bytes();
         nvinfer1::ICudaEngine* const engine = runtime_->deserializeCudaEngine(bytes.data(), bytes.size());
-        if (!engine) throw logger.error("loading " + plan.file.string());
+        if (!engine) throw Logger::get().error("loading " + plan.file.string());
         return engine;
     }
-
-    Logger logger;
 
 private:
     std::unique_ptr<nvinfer1::IRuntime> runtime_;
@@ -77,11 +82,11 @@ private:
 class Engine {
 public:
     // `rows` is the largest batch that will be run; the plan may take less: see `most`.
-    Engine(Runtime& runtime, Plan plan, int rows) : runtime_(runtime), plan_(std::move(plan)) {
+    Engine(Runtime& runtime, Plan plan, int rows) : plan_(std::move(plan)) {
         engine_.reset(runtime.load(plan_));
         check_tensors();
         context_.reset(engine_->createExecutionContext());
-        if (!context_) throw runtime.logger.error("making a context of " + plan_.model);
+        if (!context_) throw Logger::get().error("making a context of " + plan_.model);
         for (auto const& [name, spec] : plan_.inputs) most_ = std::min(most_ ? most_ : rows, plan_.most.at(name));
         set_rows(most_);
         for (auto const& [name, spec] : plan_.outputs) {
@@ -104,7 +109,7 @@ public:
 
     void bind(std::string const& name, DeviceMemory const& memory) {
         if (!context_->setTensorAddress(name.c_str(), reinterpret_cast<void*>(memory.get()))) {
-            throw runtime_.logger.error("binding " + name + " of " + plan_.model);
+            throw Logger::get().error("binding " + name + " of " + plan_.model);
         }
     }
 
@@ -117,13 +122,13 @@ public:
             for (std::size_t axis = 0; axis < spec.shape.size(); ++axis) shape.d[axis] = spec.shape[axis];
             shape.d[0] = rows;
             if (!context_->setInputShape(name.c_str(), shape)) {
-                throw runtime_.logger.error("setting " + name + " of " + plan_.model + " to " + std::to_string(rows));
+                throw Logger::get().error("setting " + name + " of " + plan_.model + " to " + std::to_string(rows));
             }
         }
     }
 
     void enqueue(Stream const& stream) {
-        if (!context_->enqueueV3(stream.get())) throw runtime_.logger.error("running " + plan_.model);
+        if (!context_->enqueueV3(stream.get())) throw Logger::get().error("running " + plan_.model);
     }
 
     DeviceMemory const& output(std::string const& name) const { return outputs_.at(name); }
@@ -178,7 +183,6 @@ private:
         }
     }
 
-    Runtime& runtime_;
     Plan plan_;
     int most_ = 0;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;

@@ -22,6 +22,14 @@ void run_all() {
     for (CUstream_st* stream : streams) stream->advance(stream->work.size());
 }
 
+// Somebody waits for a stream: all others may have run before.
+void others_first(CUstream_st const* stream) {
+    if (std::string(simulated::setting("SIMULATED_ORDER")) != "others") return;
+    for (CUstream_st* each : streams) {
+        if (each != stream) each->advance(each->work.size());
+    }
+}
+
 void* allocate(std::size_t bytes) {
     auto made = std::make_unique<char[]>(bytes + 256);
     std::memset(made.get(), JUNK, bytes + 256);
@@ -111,12 +119,14 @@ CUresult cuStreamDestroy(CUstream stream) {
 }
 
 CUresult cuStreamSynchronize(CUstream stream) {
+    others_first(stream);
     stream->advance(stream->work.size());
     return CUDA_SUCCESS;
 }
 
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned) {
-    bool const deaf = std::string(simulated::setting("SIMULATED_WAITS")) == "none";
+    static int calls = 0;
+    bool const deaf = std::to_string(calls++ % 3) == simulated::setting("SIMULATED_DEAF");  // to each third wait
     if (!event->stream || deaf) return CUDA_SUCCESS;
     simulated::queue(stream, [from = event->stream, count = event->count] { from->advance(count); });
     return CUDA_SUCCESS;
@@ -138,7 +148,9 @@ CUresult cuEventRecord(CUevent event, CUstream stream) {
 }
 
 CUresult cuEventSynchronize(CUevent event) {
-    if (event->stream) event->stream->advance(event->count);
+    if (!event->stream) return CUDA_SUCCESS;
+    others_first(event->stream);
+    event->stream->advance(event->count);
     return CUDA_SUCCESS;
 }
 

@@ -1,5 +1,5 @@
-// Streams of the simulated driver: work is kept until somebody waits for it, or done at once. What is right whichever
-// it is, and wrong if an event, a wait or a copy is missing, is right on a GPU.
+// Streams of the simulated driver: work is kept until somebody waits for it, or done at once, or when somebody waits for
+// another stream. What is right in each order has the events that it needs.
 #pragma once
 
 #include <cuda.h>
