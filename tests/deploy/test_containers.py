@@ -8,14 +8,17 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from queue import Queue
 
 import dockerfile
+import paho.mqtt.client as mqtt
 import pytest
 import typer
 import yaml
 
 from mgts_trt.cli.app import app
 from mgts_trt.version import __version__
+from tests.helpers.mqtt_broker import PATIENCE, Broker, passwords
 from tests.helpers.paths import ROOT
 
 FOLDER = ROOT / "deploy/containers"
@@ -145,3 +148,34 @@ def test_the_cameras_and_the_brokers_files_are_where_their_images_look(services:
     assert "allow_anonymous false" in broker
     assert "password_file /run/secrets/mqtt_users" in broker
     assert [secret["source"] for secret in services["broker"]["secrets"]] == ["mqtt_users"]
+
+
+def test_the_broker_lets_the_watcher_in_and_nobody_else(tmp_path: Path) -> None:
+    config = (FOLDER / "mosquitto.conf").read_text()
+    (tmp_path / "users").write_text(passwords("right"))
+    for inside, here in (("/run/secrets/mqtt_users", tmp_path / "users"), ("/mosquitto/data/", f"{tmp_path}/")):
+        assert config.count(inside) == 1
+        config = config.replace(inside, str(here))
+    mosquitto = Broker(tmp_path, whole=config + "user root\n" * (os.getuid() == 0))
+    mosquitto.start()
+    try:
+        answers = {password: answer(mosquitto.port, password) for password in ("right", "wrong", "")}
+    finally:
+        mosquitto.kill()
+    assert answers == {"right": "Success", "wrong": "Not authorized", "": "Not authorized"}
+
+
+def answer(port: int, password: str) -> str:
+    """What the broker says to the watcher, or to nobody, if there is no password."""
+    said: Queue[str] = Queue()
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client.on_connect = lambda client, data, flags, reason, properties: said.put(reason.getName())
+    if password:
+        client.username_pw_set("watcher", password)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    try:
+        return said.get(timeout=PATIENCE)
+    finally:
+        client.disconnect()
+        client.loop_stop()

@@ -137,9 +137,6 @@ def test_it_serves_as_another_user_from_a_root_that_is_read_only(build: Build, v
     photos.mkdir()
     for name in ("0000.jpg", "0045.jpg"):
         shutil.copy(SAMPLES / "store_aisle" / name, photos)
-    with Container(build, volumes) as nobody:
-        assert nobody.wait() == 2, nobody.log.read_text()
-        assert "mgts-trt keys add" in nobody.log.read_text(), "no key, and every interface"
     with Container(build, volumes, "keys", "add", "desk", "--role", "search", "--role", "index") as made:
         assert made.wait() == 0
         key = next(line for line in made.log.read_text().splitlines() if line.startswith("mgts_"))
@@ -148,7 +145,7 @@ def test_it_serves_as_another_user_from_a_root_that_is_read_only(build: Build, v
         waited = 0
         while not container.healthy():
             waited += 1
-            assert waited < 60, container.log.read_text()
+            assert waited < 300, container.log.read_text()
             time.sleep(0.5)
         status = Path(f"/proc/{container.number}/status").read_text()
         facts = dict(line.partition(":\t")[::2] for line in status.splitlines())

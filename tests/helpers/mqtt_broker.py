@@ -23,6 +23,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def passwords(password: str) -> str:
+    """Of the user `watcher`, as mosquitto_passwd writes it."""
+    salt = b"twelve bytes"
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
+    return f"watcher:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n"
+
+
 class Broker:
     """Mosquitto on a port of this machine.
 
@@ -30,9 +37,10 @@ class Broker:
         folder: For its files.
         password: Of the user `watcher`; without, anybody may connect.
         lines: Of its configuration.
+        whole: A configuration in the place of all this but the port, where it says 1883.
     """
 
-    def __init__(self, folder: Path, password: str = "", lines: str = "") -> None:
+    def __init__(self, folder: Path, password: str = "", lines: str = "", *, whole: str = "") -> None:
         program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
         if program is None:
             pytest.skip("needs the MQTT broker mosquitto, which is not installed here: apt install mosquitto")
@@ -41,13 +49,10 @@ class Broker:
         if os.getuid() == 0:
             config += "user root\n"
         if password:
-            salt = b"twelve bytes"
-            digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 101)
-            (folder / "passwords").write_text(
-                f"watcher:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n"
-            )
+            (folder / "passwords").write_text(passwords(password))
             config += f"password_file {folder / 'passwords'}\n"
-        (folder / "mosquitto.conf").write_text(config + lines)
+        whole = whole.replace("listener 1883", f"listener {self.port} 127.0.0.1")
+        (folder / "mosquitto.conf").write_text(whole or config + lines)
         self._command = [program, "-c", str(folder / "mosquitto.conf")]
         self._process: subprocess.Popen[bytes] | None = None
 
