@@ -82,7 +82,7 @@ def triton(
             "Plans with plugins need their library, whose place `mgts-trt plugins path` tells: "
             "MGTS_TRT_REGISTER_PLUGINS=1 before tritonserver, and --backend-config=tensorrt,plugins=LIBRARY."
         )
-    out.print(f"Then: tritonserver --model-repository={out_folder.resolve()}")
+    out.print(f"Then: tritonserver --model-repository={out_folder.resolve()} --rate-limit=execution_count")
     notice_untrained(opened.manifest)
 
 

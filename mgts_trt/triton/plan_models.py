@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mgts_trt.bundle.bundle import Bundle
 from mgts_trt.bundle.tensors import Dtype, TensorSpec
-from mgts_trt.errors import MgtsError
+from mgts_trt.errors import MgtsError, PlanError
 from mgts_trt.plans.build_commands import build_command
-from mgts_trt.plans.plan import RECORD, Plan, PlanRecord, verify_plan
+from mgts_trt.plans.plan import RECORD, Plan, PlanRecord, plan_folders, verify_plan
 from mgts_trt.triton.model_config import ModelConfig, Tensor
 
 PLAN_FILE = "model.plan"
@@ -45,6 +45,9 @@ def plans_to_serve(bundle: Bundle, folders: Sequence[str]) -> dict[str, Plan]:
     found: dict[str, Plan] = {}
     for name in folders:
         folder = bundle.plans / Path(name).name
+        if not folder.is_dir():
+            there = ", ".join(each.name for each in plan_folders(bundle)) or "none"
+            raise PlanError(f"There is no plan {folder.name} in {bundle.plans}. Name one that is there: {there}.")
         record = verify_plan(folder)
         bundle.require_signed(folder / RECORD)
         identity = record.identity

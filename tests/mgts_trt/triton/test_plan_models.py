@@ -62,7 +62,7 @@ def test_what_triton_cannot_run_is_told(bundle: Bundle, tmp_path: Path) -> None:
     ):
         with pytest.raises(MgtsError, match=sentence):
             write_repository(served, tmp_path / "models", [], plans)
-    with pytest.raises(PlanError, match=r"nowhere has no plan\.json"):
+    with pytest.raises(PlanError, match=f"no plan nowhere in .*{other}"):
         write_repository(served, tmp_path / "models", [], ["nowhere"])
     (bundle.plans / two[0] / "mgts.plan").write_bytes(PLAN[::-1])
     with pytest.raises(PlanError, match="altered"):
