@@ -22,7 +22,7 @@ ORDER = {
         | runtime/clock runtime/host_pipeline runtime/host_joint runtime/pipeline | plugins | evaluation
         | precisions | importing importing/detectors
         | tracking | access | gallery gallery/disk | gallery/indexing | annotating | watching | open_inference | service
-        | triton | cli
+        | triton | deepstream | cli
         | __init__ __main__
     """,
     "training": """
@@ -64,7 +64,7 @@ the operators, of which `stages` has the references and `runtime/operators` the 
 SPANS = {
     "tests/deploy": set(),
     "tests/docs": set(),
-    "tests/engines": {"cpp_example"},
+    "tests/engines": {"cpp_example", "person_parser"},
     "tests/helpers": set(),
     "tests/mgts_trt/service": {
         "api",

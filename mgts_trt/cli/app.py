@@ -12,6 +12,7 @@ from mgts_trt.cli.bench import bench
 from mgts_trt.cli.build import build
 from mgts_trt.cli.bundles import bundle_app
 from mgts_trt.cli.convert import convert
+from mgts_trt.cli.deepstream import deepstream
 from mgts_trt.cli.detect import detect
 from mgts_trt.cli.diff import diff
 from mgts_trt.cli.doctor import doctor
@@ -77,6 +78,7 @@ app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)
 _add(watch, "watch", FIND, "rtsp://camera/live --for photo.jpg@240,63,320,231 --likeness 0.6")
 _add(serve, "serve", FIND, "--gallery my-gallery")
 _add(triton, "triton", FIND, "bundle --out models")
+_add(deepstream, "deepstream", FIND, "bundle --out appliance")
 app.add_typer(keys_app, name="keys", rich_help_panel=FIND)
 _add(bench, "bench", PROVE, "--image photo.jpg --mode all --plot stages.png")
 _add(parity, "parity", PROVE, "bundle --json parity.json")
