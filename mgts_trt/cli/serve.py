@@ -79,6 +79,7 @@ def serve(
         from mgts_trt.service.limits import MIB, Limits
         from mgts_trt.service.server import is_loopback, listen
         from mgts_trt.service.server import serve as run
+        from mgts_trt.service.uploads import require_place
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mgts_trt"):
             raise
@@ -90,6 +91,7 @@ def serve(
     from mgts_trt.pictures.bounded import MEGAPIXEL
     from mgts_trt.runtime.pipeline import PersonSearch
 
+    require_place()
     key = _find_key(key_file)
     ring = None if key is None and keys is None else KeyRing(key, keys)
     if ring is None and not is_loopback(host):

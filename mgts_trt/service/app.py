@@ -111,6 +111,10 @@ def make_routes(service: Service) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, OSError):  # FastAPI calls a disk that is full the client's fault
+            logger.error("%s %s: an upload cannot be kept: %s", request.method, request.url.path, error.__cause__)
+            service.metrics.rejected.labels("disk").inc()
+            return answer(503, "Uploads cannot be kept now. The service's log says why.")
         if isinstance(error, Refusal):
             service.metrics.rejected.labels(error.reason).inc()
         sentence = _ROUTING.get(error.status_code, error.detail) if not isinstance(error, Refusal) else error.detail

@@ -1,13 +1,29 @@
 """Pictures strangers send: looked at before they are decoded."""
 
 import hashlib
+import os
 from collections.abc import Callable
 
 from fastapi import UploadFile
 
 from mgts_trt._typing import Image
+from mgts_trt.errors import MgtsError
 from mgts_trt.pictures.bounded import decode_bounded
 from mgts_trt.service.fields import file_name
+
+
+def require_place() -> None:
+    """See that there is a folder for what is sent, and for what LanceDB sorts, before the service starts.
+
+    Raises:
+        MgtsError: It is not there, or cannot be written: in a container whose root may only be read, for one.
+    """
+    folder = os.environ.get("TMPDIR") or "/tmp"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise MgtsError(
+            f"Uploads, and what a gallery sorts, go through {folder}, which is no folder that can be written. Mount a "
+            "tmpfs there (--tmpfs /tmp), or name another folder in TMPDIR."
+        )
 
 
 def loader(upload: UploadFile, most_pixels: int) -> Callable[[], Image]:

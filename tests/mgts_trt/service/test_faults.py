@@ -1,5 +1,7 @@
 import asyncio
+import errno
 import logging
+import tempfile
 from types import SimpleNamespace
 
 import httpx
@@ -16,7 +18,7 @@ from mgts_trt.service.limits import Limits
 from mgts_trt.service.turnstile import Turnstile
 
 
-def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:
+def ask(run, seconds: float = 30.0, sent: bytes = b"some") -> tuple[httpx.Response, Metrics]:
     """`POST /detect` to a service whose pipeline is `run`."""
     metrics = Metrics(mode="net", backend="none", waiting=lambda: 0, running=lambda: 0)
     limits = Limits(seconds=seconds)
@@ -25,7 +27,7 @@ def ask(run, seconds: float = 30.0) -> tuple[httpx.Response, Metrics]:
     async def post() -> httpx.Response:
         transport = httpx.ASGITransport(make_app(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            return await client.post("/detect", files={"image": b"some"})
+            return await client.post("/detect", files={"image": sent})
 
     response = asyncio.run(post())
     assert service.turnstile.running == service.turnstile.working == 0
@@ -44,6 +46,22 @@ def test_a_stranger_learns_nothing_of_a_fault_but_the_log_does(caplog) -> None:
     assert "nosniff" in response.headers["x-content-type-options"]
     assert "/secret/plan" in caplog.text
     assert b'mgts_requests_total{route="/detect",status="500"} 1.0' in metrics.text()
+
+
+def test_a_disk_that_is_full_is_no_fault_of_the_client(caplog, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(job: object) -> None:
+        raise AssertionError("there is nothing to run")
+
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/tmp")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with caplog.at_level(logging.ERROR):
+        response, metrics = ask(run, sent=b"x" * (2 << 20))
+    assert response.status_code == 503
+    assert response.json() == {"error": "Uploads cannot be kept now. The service's log says why."}
+    assert "No space left on device" in caplog.text
+    assert b'mgts_rejected_total{reason="disk"} 1.0' in metrics.text()
 
 
 def test_a_gallery_that_fails_is_no_fault_of_the_client(caplog) -> None:
