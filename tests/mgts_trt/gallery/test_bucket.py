@@ -29,9 +29,9 @@ def test_writers_readers_and_one_that_is_killed(bucket: str) -> None:
     url = f"{bucket}/many"
     with Gallery.create(url, SPACE) as gallery:
         # Two of the same frames, and one of others that goes on until it is killed.
-        writers, killed = [start(url, 0, 6), start(url, 0, 6)], start(url, 10, 2000)
+        writers, killed = [start(url, 0, 4), start(url, 0, 4)], start(url, 10, 2000)
         for line in killed.stdout:
-            if int(line) >= 14:
+            if int(line) >= 12:
                 break
         killed.kill()
         reads = 0
@@ -43,12 +43,12 @@ def test_writers_readers_and_one_that_is_killed(bucket: str) -> None:
         assert [writer.wait() for writer in writers] == [0, 0]
         assert killed.wait() == -signal.SIGKILL
         done = gallery.done([entry(number).frame.key for number in range(200)])
-        assert done >= {entry(number).frame.key for number in (*range(6), *range(10, 14))}
+        assert done >= {entry(number).frame.key for number in (*range(4), *range(10, 12))}
         # Whoever goes on with the killed one's work doubles and loses nothing.
-        every = [entry(number) for number in (*range(6), *range(10, 30))]
+        every = [entry(number) for number in (*range(4), *range(10, 24))]
         gallery.add(every)
         assert contents(gallery) == expected(every)
-        assert gallery.summary().frames == 26
+        assert gallery.summary().frames == 18
         gallery.optimise()
         assert contents(gallery) == expected(every)
         assert verify(url).clean
