@@ -26,7 +26,7 @@ from tests.helpers.paths import ROOT
 SERVER = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy==1.26.4"
 REQUIREMENTS = (SERVER, NUMPY)
-PATIENCE = 60
+PATIENCE = 180
 
 
 def require_triton() -> None:

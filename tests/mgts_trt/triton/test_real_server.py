@@ -165,13 +165,11 @@ def test_a_model_goes_and_comes_while_the_other_serves(door: tuple[ModuleType, A
     assert client.infer("embed", [sent, boxes]).as_numpy("embeddings").shape == (1, 128)
 
 
-def test_it_ends_when_asked(triton: Triton) -> None:
-    assert triton.terminate() == 0
-    assert "Non-graceful termination" not in triton.log.read_text(errors="replace")
+def test_requests_are_searched_together_and_it_ends_when_asked(tmp_path: Path) -> None:
+    """With batches each tensor has a dimension more; pictures may differ in size, and a bad one costs itself.
 
-
-def test_requests_are_searched_together(tmp_path: Path) -> None:
-    """With batches each tensor has a dimension more; pictures may differ in size, and a bad one costs itself."""
+    A server of its own: in whatever order tests run, none finds one that has ended.
+    """
     require_triton()
     bundle = make_tiny_bundle(tmp_path / "bundle")
     write_repository(Served(Bundle.open(bundle), "net", threads=1, batch=4), tmp_path / "models", ["person_search"])
@@ -189,6 +187,8 @@ def test_requests_are_searched_together(tmp_path: Path) -> None:
         with pytest.raises(InferenceServerException, match="backend library for backend 'tensorrt'"):
             client.load_model("mgts")  # its configuration is read, and the wheel has no TensorRT
         (told,) = client.get_inference_statistics("person_search", as_json=True)["model_stats"]
+        assert server.terminate() == 0
+        assert "Non-graceful termination" not in server.log.read_text(errors="replace")
     assert "with a pixel at least" in str(bad)
     assert ["holds 2 pictures, but a request brings one" in str(error) for _, error in refused] == [True, True]
     with PersonSearch.open(bundle, mode="net", threads=1) as search:
