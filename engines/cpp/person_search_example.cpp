@@ -85,7 +85,9 @@ mgts::json told(mgts::People const& people) {
 }
 
 void write_masks(mgts::People const& people, std::filesystem::path const& folder, std::filesystem::path const& name) {
-    std::filesystem::create_directories(folder);
+    std::error_code failure;
+    std::filesystem::create_directories(folder, failure);
+    if (failure) throw mgts::Error("Cannot make the folder " + folder.string() + ": " + failure.message() + ".");
     for (std::size_t i = 0; people.has_masks && i < people.persons.size(); ++i) {
         std::vector<std::uint8_t> mask = people.mask(i);
         for (std::uint8_t& pixel : mask) pixel = std::uint8_t(pixel * 255);

@@ -132,9 +132,10 @@ inline Plan find_plan(std::filesystem::path const& bundle, Manifest const& manif
     std::sort(folders.begin(), folders.end());
     std::vector<std::pair<std::pair<int, int>, Plan>> usable;
     std::optional<std::pair<std::filesystem::path, std::vector<std::string>>> nearest;
+    std::optional<Error> broken;  // a plan that cannot be read costs itself, unless there is no other
     for (std::filesystem::path const& folder : folders) {
-        json const record = read_record(folder / "plan.json", 5, build);
         try {
+            json const record = read_record(folder / "plan.json", 5, build);
             json const& identity = record.at("identity");
             auto const clauses = differences(identity, found->second.onnx_sha256.at(precision), machine);
             if (!clauses.empty()) {
@@ -147,9 +148,12 @@ inline Plan find_plan(std::filesystem::path const& bundle, Manifest const& manif
             }
             usable.push_back({{identity.at("lowering") != "plugin", identity.at("batch").get<int>()}, std::move(plan)});
         } catch (json::exception const& error) {
-            throw Error((folder / "plan.json").string() + " is no sidecar of a plan: " + error.what() + ". " + build);
+            broken = Error((folder / "plan.json").string() + " is no sidecar of a plan: " + error.what() + ". " + build);
+        } catch (Error const& error) {
+            broken = error;
         }
     }
+    if (usable.empty() && broken) throw *broken;
     std::string const none = "The bundle " + bundle.string() + " has no plan of " + model + " in " + precision;
     if (usable.empty() && !nearest) throw Error(none + ". " + build);
     if (usable.empty()) {
