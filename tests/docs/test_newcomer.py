@@ -24,7 +24,7 @@ PAGES = (
     "docs/quickstart.md", "README.md", "docs/embedding.md", "docs/examples/README.md", "docs/gallery.md",
     "docs/watching.md", "docs/service.md", "docs/serving.md", "docs/cluster.md", "docs/plans.md", "docs/debugging.md",
     "docs/operators.md", "docs/plugins.md", "engines/cpp/README.md", "docs/bundle.md", "docs/weights.md",
-    "docs/deployment.md", "benchmarks/README.md", "CONTRIBUTING.md",
+    "docs/deployment.md", "docs/observability.md", "docs/deepstream.md", "benchmarks/README.md", "CONTRIBUTING.md",
 )  # fmt: skip
 """In the order a reader may take: who set up once goes on in the same shell."""
 
@@ -70,6 +70,8 @@ LEFT_OUT = {
     'pip install -e ".[import,polygraphy,plot]"': "tests of evaluation/polygraphy_files.py run Polygraphy",
     "mgts-trt parity bundle --no-task --polygraphy": "the same",
     "polygraphy run": "the same; or a GPU",
+    "OTEL_EXPORTER_OTLP_ENDPOINT=": "a collector of traces; tests/mgts_trt/service/test_tracing.py has one",
+    "mgts-trt deepstream": "plugins, and an appliance; tests/mgts_trt/deepstream",
     "docker ": "an engine of containers; tests/deploy follows the Dockerfile",
     "podman ": "the same",
     "alias mgts=": "the same",
