@@ -46,6 +46,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 BESIDE = {"": "", "writes": "a second writer", "erases": "a second eraser"}
 _WRITE_EVERY = 50
+_PATIENCE = 10
 _CLOCKS = {0: "", DAY: "a day ahead", -DAY: "a day behind"}
 
 
@@ -234,11 +235,18 @@ def _try(run: Run, folder: Path, films: Films) -> tuple[bool, str]:
 
 
 def _beside(run: Run, root: Path, films: Films) -> None:
-    with Gallery.open(root) as gallery:
-        if run.beside == "erases":
-            gallery.forget(films.gate.source)
-        else:
-            films.beside.index_into(gallery)
+    for left in reversed(range(_PATIENCE if run.fault.kind == "short" else 1)):
+        try:
+            with Gallery.open(root) as gallery:
+                if run.beside == "erases":
+                    gallery.forget(films.gate.source)
+                else:
+                    films.beside.index_into(gallery)
+            return
+        except GalleryError:  # it may meet what the other's full disk cut short; the message says to repeat
+            if not left:
+                raise
+            time.sleep(0.2)
 
 
 def _forgets_at_last(run: Run) -> bool:
