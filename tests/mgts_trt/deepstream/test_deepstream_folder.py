@@ -1,4 +1,4 @@
-"""What is written for DeepStream, its keys against NVIDIA's reference."""
+"""What is written for DeepStream, its keys against those that NVIDIA's parsers know."""
 
 from collections.abc import Iterator
 from configparser import ConfigParser
