@@ -8,6 +8,7 @@
 import ctypes
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -140,16 +141,21 @@ def source_digests() -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def measure(library: NVRTC) -> dict[int, dict[str, Figures]]:
+def measure(library: NVRTC, architectures: Collection[int] = ARCHITECTURES) -> dict[int, dict[str, Figures]]:
     """The figures of every kernel for every GPU that a compiler knows of ours.
+
+    Args:
+        library: The compiler.
+        architectures: For these alone.
 
     Raises:
         MgtsError: A kernel does not compile, or not without a warning.
     """
     figures: dict[int, dict[str, Figures]] = {}
+    known = [arch for arch in library.architectures if arch in architectures]
     with progress() as bar:
-        task = bar.add_task(f"NVRTC {library.version}", total=len(library.architectures))
-        for arch in library.architectures:
+        task = bar.add_task(f"NVRTC {library.version}", total=len(known))
+        for arch in known:
             figures[arch] = {}
             for name in kernel_sources():
                 done, log = library.compile(name, (kernel_folder() / name).read_bytes(), arch)

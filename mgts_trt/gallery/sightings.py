@@ -77,7 +77,12 @@ def search_sightings(
                 exact=exact,
             )
             found += people_of(rows, gallery.encryption, likeness)
-    return sorted(found, key=lambda each: (-(each.likeness or 0.0), each.id))[:top]
+    return sorted(found, key=_best_first)[:top]
+
+
+def _best_first(each: Sighting | Person) -> tuple[float, str, int, str]:
+    """See `most_similar`."""
+    return -(each.likeness or 0.0), each.source, each.number if isinstance(each, Person) else each.first, each.id
 
 
 def sighting(gallery: "Gallery", sighting_id: str) -> Sighting | None:

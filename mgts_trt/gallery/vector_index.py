@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mgts_trt._typing import Floats
 from mgts_trt.gallery.disk.steps import reached
@@ -22,6 +23,11 @@ PROBES = 40
 
 FEW = 50_000
 """As many people as a filter leaves are compared one by one: the most similar of them may lie in any partition."""
+
+_EQUALS = ("source", "number", "first", "id")
+"""Columns of people and of sightings, by which those go that are equally alike."""
+
+_LIKENESS = "likeness"
 
 _CLOSE = 1e-6
 """Likenesses that differ by less may come from LanceDB in any order."""
@@ -68,8 +74,8 @@ def most_similar(
 ) -> "tuple[pa.Table, Floats]":
     """The rows whose embeddings are most like one, the most similar first, and their cosines, float32 [N].
 
-    Equals go by `id`, so that twenty begin with the ten that are found alone. LanceDB takes any of them, and not always
-    the same: where some may be left that are as good as the last, it is asked for more.
+    Equals go by source, frame and `id`, so that twenty begin with the ten that are found alone. LanceDB takes any of
+    them, and not always the same: where some may be left that are as good as the last, it is asked for more.
 
     Args:
         table: `people` or `sightings`.
@@ -97,10 +103,18 @@ def most_similar(
     while True:
         rows = retried(lambda: queried(table, nearest))
         likeness = _cosines(embeddings_of(rows), probe)
-        order = np.lexsort((rows["id"].to_numpy(zero_copy_only=False), -likeness))[:top]
+        order = _best_first(rows, likeness)[:top]
         if len(rows) < limit or likeness.min() < likeness[order[-1]] - _CLOSE:
             return rows.take(order), likeness[order]
         limit *= 4
+
+
+def _best_first(rows: "pa.Table", likeness: Floats) -> NDArray[np.int64]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys = [(_LIKENESS, "descending"), *((name, "ascending") for name in _EQUALS if name in rows.column_names)]
+    return np.asarray(pc.sort_indices(rows.append_column(_LIKENESS, pa.array(likeness)), sort_keys=keys))
 
 
 def _cosines(embeddings: Floats, probe: Floats) -> Floats:

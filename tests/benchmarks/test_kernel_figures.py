@@ -66,14 +66,19 @@ def test_what_is_recorded_is_of_these_kernels(recorded):
 
 
 def check(library: NVRTC, recorded: Report) -> None:
-    """Every kernel compiles without a warning, leaves room for 1,024 threads at a time, and is as recorded."""
-    figures = measure(library)
-    assert figures.keys() == set(library.architectures)
+    """Every kernel compiles without a warning, leaves room for 1,024 threads at a time, and is as recorded.
+
+    For the oldest GPU, an appliance's and the newest; `python -m benchmarks.kernel_figures` measures all, and
+    test_nvrtc.py compiles for all.
+    """
+    sample = {min(library.architectures), 87, max(library.architectures)}
+    figures = measure(library, sample)
+    assert figures.keys() == sample
     for one in figures.values():
         assert set(one) == KERNELS
         assert all(kernel.registers <= 64 and kernel.shared <= 48 << 10 for kernel in one.values())
     if library.version in recorded.figures:
-        assert figures == recorded.figures[library.version]
+        assert figures == {arch: recorded.figures[library.version][arch] for arch in sample}
 
 
 def test_the_installed_compiler(recorded):

@@ -32,6 +32,8 @@ def fault(words: list[str], *, whole: bool = True) -> str | None:
         whole: It is to be run as it stands; else it names a command, and what is missing is no fault.
     """
     words = [word for i, word in enumerate(words) if i or not re.fullmatch(r"\w+=.*", word)]
+    if words[:1] == ["sudo"]:
+        words = words[3:] if words[1:2] == ["-u"] else words[1:]
     names = [Path(word).name for word in words]
     if "mgts-trt" in names:
         return _parsed("mgts_trt", words[names.index("mgts-trt") + 1 :], whole)

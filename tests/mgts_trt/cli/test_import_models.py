@@ -64,6 +64,7 @@ ELSEWHERE = {
     "diff": "needs Polygraphy, and compares the files that `convert` made, whoever brought them",
     "bundle sign": "test_bundles.py: it signs files, and asks nothing about networks",
     "bundle verify": "as bundle sign",
+    "deepstream": "its networks are the bundle's; tests/mgts_trt/deepstream",
     "watch": "tests/mgts_trt/watching: it needs a video",
 }
 """Commands that take a bundle and are not run here on others' networks, and why."""
@@ -84,6 +85,7 @@ def after_the_import(theirs, photo, tmp_path):
         ("index", photo, "--gallery", gallery, "--bundle", theirs),
         ("search", "--query", photo, "--gallery", gallery, "--bundle", theirs, "--include-own"),
         ("gallery", "forget", gallery, "--query", photo, "--likeness", 0.5, "--bundle", theirs, "--yes"),
+        ("triton", theirs, "--out", tmp_path / "models"),
         ("bundle", "seal", theirs),
         ("convert", theirs, "--out", half, "--precision", "fp32,fp16"),
         ("parity", half, "--backend", "onnxruntime", "--precision", "fp16"),

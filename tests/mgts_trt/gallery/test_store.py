@@ -318,7 +318,7 @@ def test_equals_are_given_in_one_order_however_many_are_asked_for(gallery) -> No
     found = gallery.search(probe, top=105)
     whole = [person.id for person in found]
     assert len({person.likeness for person in found}) == 3
-    assert found == sorted(found, key=lambda person: (-person.likeness, person.id))
+    assert found == sorted(found, key=lambda person: (-person.likeness, person.source, person.number, person.id))
     for top in range(1, 105, 3):
         assert [person.id for person in gallery.search(probe, top=top)] == whole[:top], top
 

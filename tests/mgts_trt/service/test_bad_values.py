@@ -115,8 +115,10 @@ def multipart(parts: list[tuple[str, bytes, bool]]) -> dict[str, Any]:
     return {"content": body + b"--b--\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=b"}}
 
 
-def requests_with(method: str, path: str, kind: str, name: str, value: bytes) -> Iterator[tuple[str, str, dict]]:
-    """The requests that hold one value: as a text, and of a form also as a file and twice; the rest of it is whole."""
+def requests_with(
+    method: str, path: str, kind: str, name: str, value: bytes, *, also: bool
+) -> Iterator[tuple[str, str, dict]]:
+    """The requests that hold one value: as a text, and of a form `also` as a file and twice; the rest is whole."""
     others = {"id": "x", "model": "person_search", "version": "1"}
     if kind == "path":
         yield method, path.format(**{**others, name: _quoted(value)}), {}
@@ -127,7 +129,8 @@ def requests_with(method: str, path: str, kind: str, name: str, value: bytes) ->
         return
     whole = ("images" if path == "/index" else "image", picture((0, 1)), True)
     rest = [] if name in (whole[0], "embedding", "person") else [whole]
-    for parts in ([(name, value, False)], [(name, value, True)], [(name, value, False), (name, value, False)]):
+    forms = [(name, value, False)], [(name, value, True)], [(name, value, False), (name, value, False)]
+    for parts in forms if also else forms[:1]:
         yield method, address, multipart(rest + parts)
 
 
@@ -138,8 +141,9 @@ def _quoted(value: bytes) -> str:
 @pytest.mark.parametrize(("method", "path", "kind", "name"), FIELDS, ids=[f"{f[0]} {f[1]} {f[3]}" for f in FIELDS])
 def test_no_value_of_any_field_is_a_defect(service: Running, method: str, path: str, kind: str, name: str) -> None:
     with service.client() as client:
-        for what, value in VALUES.items():
-            for verb, address, content in requests_with(method, path, kind, name, value):
+        for number, (what, value) in enumerate(VALUES.items()):
+            # What a file or a second value does hardly depends on which it is.
+            for verb, address, content in requests_with(method, path, kind, name, value, also=number % 8 == 0):
                 response = client.request(verb, address, **content)
                 check(response, what)
 

@@ -17,6 +17,8 @@ from tests.helpers.running_service import picture, serving
 class Search:
     """Warms up in two steps, the second when it may `go`."""
 
+    batch_size = 1
+
     def __init__(self, error: Exception | None = None) -> None:
         self.half, self.go, self.error = threading.Event(), threading.Event(), error
         self.warm = False
