@@ -76,9 +76,7 @@ def main(
         for mode in MODES:
             searches = {
                 size: held.enter_context(
-                    PersonSearch(
-                        opened, mode=mode, backend="onnxruntime", threads=threads, spinning=False, batch_size=size
-                    )
+                    PersonSearch(opened, mode=mode, backend="onnxruntime", threads=threads, batch_size=size)
                 )
                 for size in (1, *SIZES)
             }

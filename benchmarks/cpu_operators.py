@@ -92,15 +92,11 @@ def main(
         bundles = (inlined, opened)
         measured: dict[str, tuple[Side, Side]] = {}
         for name in replaced:
-            first, second = (
-                OnnxRuntimeSession(each, name, PRECISION, threads=threads, spinning=False) for each in bundles
-            )
+            first, second = (OnnxRuntimeSession(each, name, PRECISION, threads=threads) for each in bundles)
             measured[name] = _network(first, inputs[name]), _network(second, inputs[name])
         for mode in MODES:
             first_search, second_search = (
-                held.enter_context(
-                    PersonSearch(each, mode=mode, backend="onnxruntime", threads=threads, spinning=False)
-                )
+                held.enter_context(PersonSearch(each, mode=mode, backend="onnxruntime", threads=threads))
                 for each in bundles
             )
             measured[mode] = _search(first_search, pixels, people), _search(second_search, pixels, people)

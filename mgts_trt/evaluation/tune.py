@@ -72,7 +72,7 @@ def settings_for(precisions: Sequence[str]) -> list[Setting]:
         for threads in counts:
             plain = Setting(backend="onnxruntime", precision=precision, threads=threads)
             # A lone thread waits for nobody.
-            settings += [plain, plain.model_copy(update={"spinning": False})] if threads > 1 else [plain]
+            settings += [plain, plain.model_copy(update={"spinning": True})] if threads > 1 else [plain]
     return settings
 
 
@@ -127,6 +127,7 @@ def tune(
             for result, search in running if number % 2 == 0 else reversed(running):
                 on_step(done, total, f"measuring {result.setting}")
                 done += 1
+                search(pictures[0])  # meanwhile what the setting before left spinning comes to rest
                 start = time.perf_counter()
                 for _ in search.stream(pictures):
                     pass

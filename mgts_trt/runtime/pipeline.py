@@ -60,7 +60,7 @@ class PersonSearch:
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
-        spinning: bool = True,
+        spinning: bool = False,
         ops: LoweringChoice = "auto",
         graphs: bool = True,
         max_people: int | None = None,
@@ -82,7 +82,7 @@ class PersonSearch:
         if precision == FASTEST:
             precision = tuned.precision if tuned else "fp32"
         given = (threads, spinning, ops, graphs, pictures_in_flight)
-        if tuned and given == (None, True, "auto", True, None):
+        if tuned and given == (None, False, "auto", True, None):
             threads, spinning, ops = tuned.threads, tuned.spinning, tuned.ops
             graphs, pictures_in_flight = tuned.graphs, tuned.pictures_in_flight
         else:
@@ -116,7 +116,7 @@ class PersonSearch:
         backend: Backend = "auto",
         precision: str = "fp32",
         threads: int | None = None,
-        spinning: bool = True,
+        spinning: bool = False,
         ops: LoweringChoice = "auto",
         graphs: bool = True,
         max_people: int | None = None,
@@ -136,7 +136,7 @@ class PersonSearch:
                 `pictures_in_flight` ask for something else. `runtime.reason` says why.
             precision: `fp32`, or another the bundle holds; `auto` is what `mgts-trt tune` found fastest, `fp32` before.
             threads: CPU threads of one call; all available ones by default.
-            spinning: On ONNX Runtime, whether threads without work spin: faster where the cores are free.
+            spinning: On ONNX Runtime, whether threads without work spin; each network's are then in the next one's way.
             ops: On TensorRT, how the plans compute the networks' operators (`mgts-trt build --ops`): as layers of the
                 `graph`, by a `kernel` between two engines, by a `plugin` inside the engine; `auto` takes the best of
                 those that are built.

@@ -114,7 +114,7 @@ def open_session(
     *,
     precision: str,
     threads: int | None,
-    spinning: bool = True,
+    spinning: bool = False,
     batch: int = 1,
 ) -> Session:
     """Open one model on the backend that `select_runtime` chose.

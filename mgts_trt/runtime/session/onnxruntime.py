@@ -38,7 +38,8 @@ class OnnxRuntimeSession:
         model: Name of the model in it.
         precision: Which of its files.
         threads: Cores to use for one run; by default all this process may use.
-        spinning: Whether threads without work spin for a while: faster where the cores are free, slower where not.
+        spinning: Whether threads without work spin for a while. Each model has threads of its own: those of the one
+            that ran last are then in the way of the next one's.
         batch: Most pictures a run of the detector or mask net. With 1 the graph's sizes are fixed before it is loaded.
 
     Raises:
@@ -55,7 +56,7 @@ class OnnxRuntimeSession:
         precision: str,
         *,
         threads: int | None = None,
-        spinning: bool = True,
+        spinning: bool = False,
         batch: int = 1,
     ) -> None:
         import onnxruntime as ort  # here: it takes longer to import than everything else together
@@ -167,7 +168,7 @@ class BoundSession(OnnxRuntimeSession):
         precision: str,
         *,
         threads: int | None = None,
-        spinning: bool = True,
+        spinning: bool = False,
         batch: int = 1,
     ) -> None:
         super().__init__(bundle, model, precision, threads=threads, spinning=spinning, batch=batch)
@@ -229,7 +230,7 @@ class CudaSession(BoundSession):
         precision: str,
         *,
         threads: int | None = None,
-        spinning: bool = True,
+        spinning: bool = False,
         batch: int = 1,
     ) -> None:
         if why := why_no_cuda():

@@ -31,7 +31,7 @@ class Setting(BaseModel):
     backend: Backend
     precision: str = "fp32"
     threads: int | None = Field(default=None, ge=1)
-    spinning: bool = True
+    spinning: bool = False
     ops: LoweringChoice = "auto"
     graphs: bool = True
     pictures_in_flight: int | None = Field(default=None, ge=1)
@@ -39,7 +39,7 @@ class Setting(BaseModel):
     def __str__(self) -> str:
         parts = [self.backend, self.precision]
         if self.threads is not None:
-            parts.append(f"{self.threads} thread{'s' * (self.threads > 1)}{'' if self.spinning else ', not spinning'}")
+            parts.append(f"{self.threads} thread{'s' * (self.threads > 1)}{', spinning' * self.spinning}")
         if self.backend == "tensorrt":
             parts.append(f"operators {self.ops}{'' if self.graphs else ', no CUDA graphs'}")
         if self.pictures_in_flight is not None:

@@ -11,7 +11,7 @@ from mgts_trt.runtime.session import tuned
 from mgts_trt.runtime.session.tuned import FASTEST, Setting, keep, recall
 from tests.helpers.tiny_bundle import make_tiny_bundle
 
-SETTING = Setting(backend="onnxruntime", threads=1, spinning=False)
+SETTING = Setting(backend="onnxruntime", threads=1, spinning=True)
 
 
 @pytest.fixture
@@ -82,6 +82,6 @@ def test_a_backend_that_is_gone_is_not_insisted_on(bundle):
 
 
 def test_settings_tell_themselves():
-    assert str(SETTING) == "onnxruntime, fp32, 1 thread, not spinning"
+    assert str(SETTING) == "onnxruntime, fp32, 1 thread, spinning"
     plan = Setting(backend="tensorrt", precision="fp16", ops="kernel", graphs=False, pictures_in_flight=3)
     assert str(plan) == "tensorrt, fp16, operators kernel, no CUDA graphs, 3 in flight"
