@@ -46,8 +46,9 @@ def plans_to_serve(bundle: Bundle, folders: Sequence[str]) -> dict[str, Plan]:
     for name in folders:
         folder = bundle.plans / Path(name).name
         if not folder.is_dir():
-            there = ", ".join(each.name for each in plan_folders(bundle)) or "none"
-            raise PlanError(f"There is no plan {folder.name} in {bundle.plans}. Name one that is there: {there}.")
+            there = ", ".join(each.name for each in plan_folders(bundle))
+            advice = f"Name one that is there: {there}." if there else "There is none yet: mgts-trt build makes them."
+            raise PlanError(f"There is no plan {folder.name} in {bundle.plans}. {advice}")
         record = verify_plan(folder)
         bundle.require_signed(folder / RECORD)
         identity = record.identity
