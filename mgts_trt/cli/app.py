@@ -12,6 +12,7 @@ from mgts_trt.cli.bench import bench
 from mgts_trt.cli.build import build
 from mgts_trt.cli.bundles import bundle_app
 from mgts_trt.cli.convert import convert
+from mgts_trt.cli.days import days
 from mgts_trt.cli.deepstream import deepstream
 from mgts_trt.cli.detect import detect
 from mgts_trt.cli.diff import diff
@@ -71,7 +72,7 @@ FIND, PROVE, BUILD = "Find people", "Measure and check", "Bundles and plans"
 _add(detect, "detect", FIND, "photos/ --out out")
 _add(search, "search", FIND, "--query photo.jpg@240,63,320,231 --gallery my-gallery --sheet sheet.jpg")
 _add(index, "index", FIND, "photos/ clip.mp4 --gallery my-gallery --camera door")
-for each in (forget, keep_times.policy, keep_times.expire, keep_times.sync):
+for each in (forget, keep_times.policy, keep_times.expire, keep_times.sync, days):
     gallery_app.command(cls=Command)(each)
 gallery_app.add_typer(audit_app, name="audit")
 app.add_typer(gallery_app, name="gallery", rich_help_panel=FIND)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, table, warn
+from mgts_trt.cli.days import forget_in_days
 from mgts_trt.cli.galleries import GalleryArgument
 from mgts_trt.cli.options import (
     BackendOption,
@@ -79,6 +80,7 @@ def forget(
     """
     from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.choosing import Choice, choose
+    from mgts_trt.gallery.day_part import is_partitioned
     from mgts_trt.gallery.source_names import find_source
     from mgts_trt.gallery.writing import finish
 
@@ -88,6 +90,9 @@ def forget(
     if query and (likeness is None) == (far is None):
         raise MgtsError("From which similarity on is it the person? Give one of --far, such as 1e-4, and --likeness.")
     moments = [_moment(option, text) for option, text in (("--since", since), ("--until", until))]
+    if is_partitioned(gallery) and source is not None and not (chosen_by or dry_run or sheet):
+        forget_in_days(gallery, source)
+        return
     with Gallery.open(gallery) as opened:
         if finish(opened):
             out.print("Finished an erasure that was cut off")

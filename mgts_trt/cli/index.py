@@ -1,12 +1,14 @@
 """`mgts-trt index`: photos, videos and live streams into a gallery."""
 
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, warn
+from mgts_trt.cli.days import days_galleries, stored_days_mode
 from mgts_trt.cli.keep_times import apply_policy
 from mgts_trt.cli.options import (
     BackendOption,
@@ -28,6 +30,7 @@ from mgts_trt.errors import MgtsError
 from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
+    from mgts_trt.gallery import Gallery
     from mgts_trt.gallery.indexing.index import IndexReport
 
 _SHOWN_FAILURES = 20
@@ -47,6 +50,10 @@ def index(
     gallery: Annotated[
         str, typer.Option("--gallery", "-g", help="Folder or URL of the gallery; made if it is not there.")
     ],
+    partition: Annotated[
+        Literal["day"] | None,
+        typer.Option(help="Make the gallery a folder of galleries, one for each day (UTC)."),
+    ] = None,
     gallery_key: GalleryKeyOption = None,
     bundle: BundleOption = None,
     mode: ModeOption = None,
@@ -126,9 +133,9 @@ def index(
     from mgts_trt.bundle.bundle import Bundle
     from mgts_trt.bundle.manifest import MANIFEST
     from mgts_trt.gallery import Gallery, Space
-    from mgts_trt.gallery.forgetting import recall as let_in
     from mgts_trt.gallery.indexing.camera_metrics import exposed
     from mgts_trt.gallery.indexing.cameras import Cameras, up_of
+    from mgts_trt.gallery.indexing.index import IndexReport
     from mgts_trt.gallery.indexing.index import index as run_index
     from mgts_trt.gallery.indexing.reading import LiveOptions
     from mgts_trt.gallery.indexing.sources import find_sources, from_lists
@@ -148,70 +155,60 @@ def index(
     found = find_sources(sources, camera=camera, camera_pattern=camera_pattern, beside=beside)
     folder = find_bundle(bundle)
     opened = Bundle.open(folder)
-    mode = mode or stored_mode(gallery) or default_mode(opened)
+    mode = mode or stored_days_mode(gallery, partition) or stored_mode(gallery) or default_mode(opened)
     cameras = Cameras()
     live = LiveOptions(limit, duration, attempts=attempts, patience=patience, transport=rtsp_transport)
     live = live if silence is None else live._replace(silence=silence)
+    places: Iterable[tuple[str, float | None]] = [(gallery, duration)]
+    if partition:
+        places, recall = days_galleries(gallery, opened, mode, found, duration, recall or []), None
     with (
         nullcontext()
         if workers
         else PersonSearch(
             opened, mode=mode, backend=backend, precision=precision, threads=threads, batch_size=batch
         ) as pipeline,
-        Gallery.create(gallery, Space.of(opened, mode)) as store,
-        recorded(store.url, "index", changes=True, subjects={"source": sources[:_MARKED]}) as done,
         stopping(alone=not workers) as (stop, signals),
         nullcontext() if metrics is None else exposed(cameras, metrics),
-        told_beside(gallery, cameras.as_dicts) if any(source.kind == "stream" for source in found) else nullcontext(),
     ):
-        apply_policy(store)
-        for source in recall or []:
-            with recorded(store.url, "recall", changes=True, subjects={"source": [without_login(source)]}) as lifting:
-                lifting.rows = let_in(store, source)
-            if not lifting.rows:
-                warn(f"--recall {without_login(source)}: the gallery was not told to forget it.")
-        if store.sightings is None:
-            warn(
-                f"the gallery has format {store.format}, without sightings: people are found frame by frame. "
-                f"`mgts-trt gallery upgrade {without_login(gallery)}` makes them."
-            )
-        with progress(TextColumn("{task.fields[rate]}")) as bar:
-            task = bar.add_task("indexing", total=None, rate="")
 
-            def on_progress(report: "IndexReport") -> None:
-                done = report.frames + report.skipped + len(report.failures)
-                doing = "stopping" if stop.is_set() else "indexing"
-                rate = f"{report.rate:.1f} images/s"
-                if report.cameras:
-                    rate += f", {up_of(report.cameras)} of {len(report.cameras)} cameras up"
-                bar.update(task, total=report.expected, completed=done, rate=rate, description=doing)
+        def fill(store: Gallery, live: LiveOptions) -> IndexReport:
+            with progress(TextColumn("{task.fields[rate]}")) as bar:
+                task = bar.add_task("indexing", total=None, rate="")
 
-            def on_warm_up(done: int, steps: int) -> None:
-                bar.update(task, description=f"warming up, {done} of {steps}")
+                def on_progress(report: IndexReport) -> None:
+                    done = report.frames + report.skipped + len(report.failures)
+                    doing = "stopping" if stop.is_set() else "indexing"
+                    rate = f"{report.rate:.1f} images/s"
+                    if report.cameras:
+                        rate += f", {up_of(report.cameras)} of {len(report.cameras)} cameras up"
+                    bar.update(task, total=report.expected, completed=done, rate=rate, description=doing)
 
-            if pipeline:
-                report = run_index(
-                    pipeline,
-                    found,
-                    store,
-                    every=every,
-                    decode=decode,
-                    thumbnails=thumbnails,
-                    live=live,
-                    cameras=cameras,
-                    stop=stop,
-                    on_progress=on_progress,
-                    on_note=warn,
-                    on_warm_up=on_warm_up,
-                )
-            elif workers:
+                def on_warm_up(done: int, steps: int) -> None:
+                    bar.update(task, description=f"warming up, {done} of {steps}")
+
+                if pipeline:
+                    return run_index(
+                        pipeline,
+                        found,
+                        store,
+                        every=every,
+                        decode=decode,
+                        thumbnails=thumbnails,
+                        live=live,
+                        cameras=cameras,
+                        stop=stop,
+                        on_progress=on_progress,
+                        on_note=warn,
+                        on_warm_up=on_warm_up,
+                    )
                 from mgts_trt.gallery.indexing.ray_index import index_with_ray
 
-                report = index_with_ray(
+                return index_with_ray(
                     folder,
                     found,
                     store,
-                    workers=workers,
+                    workers=workers or 1,
                     address=ray_address,
                     gpus_per_worker=gpus_per_worker,
                     threads=threads,
@@ -224,12 +221,23 @@ def index(
                     stop=stop,
                     on_progress=on_progress,
                 )
-        done.rows = report.people
-        if len(report.failures) == 1 == len(found) and not report.frames + report.skipped:
-            raise report.failures[0].error
+
+        for place, seconds in places:
+            with (
+                Gallery.create(place, Space.of(opened, mode)) as store,
+                recorded(store.url, "index", changes=True, subjects={"source": sources[:_MARKED]}) as done,
+                told_beside(place, cameras.as_dicts) if any(each.kind == "stream" for each in found) else nullcontext(),
+            ):
+                _prepare(store, place, recall or [])
+                report = fill(store, live._replace(duration=seconds))
+                done.rows = report.people
+            if len(report.failures) == 1 == len(found) and not report.frames + report.skipped:
+                raise report.failures[0].error
+            _print_report(report, place)
+            if stop.is_set():
+                break
         for sentence in beside.told:
             warn(f"{sentence}.")
-        _print_report(report, gallery)
         notice_untrained(opened.manifest)
     if signals:
         raise typer.Exit(128 + signals[0])
@@ -237,6 +245,23 @@ def index(
         raise MgtsError(f"Nothing was indexed: {len(report.failures)} of {len(found)} sources failed, as said above.")
     if strict and (report.failures or report.damaged or beside.unseen):
         raise typer.Exit(1)
+
+
+def _prepare(store: "Gallery", place: str, recall: Sequence[str]) -> None:
+    """What comes before a gallery is filled: its policy, sources let in again, and what it lacks."""
+    from mgts_trt.gallery.forgetting import recall as let_in
+
+    apply_policy(store)
+    for source in recall:
+        with recorded(store.url, "recall", changes=True, subjects={"source": [without_login(source)]}) as lifting:
+            lifting.rows = let_in(store, source)
+        if not lifting.rows:
+            warn(f"--recall {without_login(source)}: the gallery was not told to forget it.")
+    if store.sightings is None:
+        warn(
+            f"the gallery has format {store.format}, without sightings: people are found frame by frame. "
+            f"`mgts-trt gallery upgrade {without_login(place)}` makes them."
+        )
 
 
 def _print_report(report: "IndexReport", gallery: str) -> None:

@@ -4,12 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import find_bundle, notice_untrained, out, progress, table, warn
+from mgts_trt.cli.days import open_days, read_day
 from mgts_trt.cli.options import (
     BackendOption,
     BundleOption,
@@ -59,6 +60,11 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="Search among these alone: camera=3,time>=10,source~shop. Of a gallery.")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DAY", help="Of galleries by day, from this day on: 2026-11-28, UTC.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DAY", help="Of galleries by day, up to this day.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Of galleries by day, this camera alone.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with everybody in the gallery, without index.")] = (
         False
     ),
@@ -107,17 +113,26 @@ def search(
     asked, others = [[parse_query(text) for text in texts or ()] for texts in (query, negative)]
     chosen = parse_filter(where) if where is not None else None
     opened = Bundle.open(find_bundle(bundle))
-    stored = _stored_gallery(gallery, opened, mode)
+    first, last = read_day("--since", since), read_day("--until", until)
+    by_day = open_days(gallery, opened, mode)
+    if by_day and rerank:
+        raise MgtsError("--rerank compares people of one gallery. Name one day's, or leave --rerank out.")
+    if not by_day and (first or last or camera is not None):
+        raise MgtsError(
+            "--since, --until and --camera pick among galleries by day (index --partition day). Elsewhere use --where."
+        )
+    stored = None if by_day else _stored_gallery(gallery, opened, mode)
     for option, given in ((f"--where {where}", where is not None), ("--frames", frames), ("--rerank", rerank)):
-        if stored is None and given:
+        if stored is None and by_day is None and given:
             raise MgtsError(
                 f"{option} needs a gallery that was indexed, and {', '.join(gallery)} is none. Make one with "
                 f"`mgts-trt index`, or leave {option.split()[0]} out."
             )
     if stored and sheet:
         stored.encryption.require_key()
-    chosen_mode = stored.space.mode if stored else mode
-    scenes, unseen = ({}, []) if stored else _scenes(gallery)
+    held = stored or by_day
+    chosen_mode = held.space.mode if held else mode
+    scenes, unseen = ({}, []) if held else _scenes(gallery)
     with PersonSearch(opened, mode=chosen_mode, backend=backend, precision=precision, threads=threads) as pipeline:
         curve = Likeness.of(opened, pipeline.mode)
         least = None if far is None else least_cosine(curve, far, pipeline.mode)
@@ -125,20 +140,14 @@ def search(
             [find_probe(pipeline, *each, hide_others=blur_others) for each in part] for part in (asked, others)
         )
         question = Question.of(probes, negatives, include_own=include_own)
-        if stored:
-            with recorded(stored.url, "search", probes=[photo for photo, _ in asked]) as done:
-                ranking = rank_gallery(
-                    stored,
-                    question,
-                    top=top,
-                    where=chosen,
-                    exact=exact,
-                    frames=frames,
-                    again=rerank,
-                    least=least,
-                    hide_others=blur_others,
-                    pictures=sheet is not None,
-                )
+        if held:
+            with recorded(held.url, "search", probes=[photo for photo, _ in asked]) as done:
+                asking: dict[str, Any] = {"top": top, "where": chosen, "exact": exact, "frames": frames, "least": least}
+                asking |= {"hide_others": blur_others, "pictures": sheet is not None}
+                if by_day:
+                    ranking = by_day.rank(question, since=first, until=last, camera=camera, **asking)
+                elif stored:
+                    ranking = rank_gallery(stored, question, again=rerank, **asking)
                 done.rows = len(ranking.matches)
             names = short_names([match.source for match in ranking.matches])
             compared = _told(ranking) + f" in the gallery {without_login(gallery[0])}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from mgts_trt.gallery import erasure
 from mgts_trt.gallery.erasure import Erased, KeptOut
 from mgts_trt.gallery.lance import explained, retried
-from mgts_trt.gallery.opened import Opened
+from mgts_trt.gallery.opened import Opened, Placed
 from mgts_trt.gallery.source_names import readings
 from mgts_trt.gallery.tables import FRAMES, PEOPLE, SIGHTINGS
 from mgts_trt.gallery.watched import forget_killed
@@ -36,7 +36,7 @@ def forget(gallery: Opened, source: str) -> Erased:
     return erased
 
 
-def recall(gallery: Opened, source: str) -> int:
+def recall(gallery: Placed, source: str) -> int:
     """Let a source in that was forgotten; returns how many there were of that name, or of that content.
 
     Args:
@@ -51,7 +51,7 @@ def recall(gallery: Opened, source: str) -> int:
     return lift(gallery, readings(source), content)
 
 
-def lift(gallery: Opened, names: Iterable[str], content: str = "") -> int:
+def lift(gallery: Placed, names: Iterable[str], content: str = "") -> int:
     """The same, of names as they were in the gallery, and a file's content; returns how many there were.
 
     Args:

@@ -7,18 +7,26 @@ from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.encryption import Encryption
 
 
-class Opened(Protocol):
-    """A `Gallery`, seen from below.
+class Placed(Protocol):
+    """A gallery, or a folder of them.
 
     Attributes:
         url: Where it is.
         place: Its folder, and who writes in it.
-        checksums: Of its files.
-        encryption: Of its pictures.
     """
 
     url: str
     place: Place
+
+
+class Opened(Placed, Protocol):
+    """A `Gallery`, seen from below.
+
+    Attributes:
+        checksums: Of its files.
+        encryption: Of its pictures.
+    """
+
     checksums: Checksums
     encryption: Encryption
 

@@ -5,7 +5,7 @@ over HTTP. A path that is no UTF-8 is held as a `file://` URL.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mgts_trt.errors import GalleryError
@@ -35,7 +35,15 @@ def find_source(gallery: Opened, text: str) -> str:
     Raises:
         GalleryError: The gallery has none such, or several; or it cannot be read.
     """
-    names = names_of(gallery)
+    return find_among(names_of(gallery), text, gallery.url)
+
+
+def find_among(names: Collection[str], text: str, url: str) -> str:
+    """The same, among the names of the gallery, or galleries, at a URL.
+
+    Raises:
+        GalleryError: There is none such, or there are several.
+    """
     for candidate in readings(text):
         if candidate in names:
             return candidate
@@ -45,9 +53,7 @@ def find_source(gallery: Opened, text: str) -> str:
     if ending:
         listed = ", ".join(ending[:_LISTED]) + ", …" * (len(ending) > _LISTED)
         raise GalleryError(f"{text} may be any of {len(ending)} sources: {listed}. Name one of them whole.")
-    raise GalleryError(
-        f"The gallery {gallery.url} has nothing of {without_login(text)}. Name a source as `search` shows it."
-    )
+    raise GalleryError(f"The gallery {url} has nothing of {without_login(text)}. Name a source as `search` shows it.")
 
 
 def readings(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.gallery import erasure, forgetting, picture_key, vector_index
 from mgts_trt.gallery.bucket import TableNotes
+from mgts_trt.gallery.day_part import no_gallery
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
@@ -118,9 +119,8 @@ class Gallery:
             GalleryError: There is none, it is of another space or of a newer format, or LanceDB is not installed.
         """
         location = locate(url)
-        missing = GalleryError(f"There is no gallery in {location}. Index pictures into it first, or name another.")
         if is_local(location) and not is_gallery(location):
-            raise missing  # connecting would make the folder
+            raise no_gallery(location)  # connecting would make the folder
         database = connect(location)
         with explained("open", location):
             try:
@@ -128,7 +128,7 @@ class Gallery:
                 sightings = database.open_table(SIGHTINGS) if SIGHTING in people.schema.names else None
             except (ValueError, RuntimeError) as error:
                 if "not found" in str(error).lower():
-                    raise missing from error
+                    raise no_gallery(location) from error
                 raise
             held = read_space(location, people.schema.metadata)
         if space is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery import picture_key
+from mgts_trt.gallery.day_part import no_gallery
 from mgts_trt.gallery.disk import intents
 from mgts_trt.gallery.disk.checksums import damaged
 from mgts_trt.gallery.disk.place import Place
@@ -63,7 +64,7 @@ def verify(url: str | Path) -> Verification:
     place, found = Place(location), Verification()
     if place.folder is not None:
         if not is_gallery(location):
-            raise GalleryError(f"There is no gallery in {location}. Name the folder of one.")
+            raise no_gallery(location)
         _look_at_files(place, found)
     if not (found.damaged or found.missing):
         try:
