@@ -36,10 +36,10 @@ ORDER = {
         environment inputs loopback_cameras doors erasure
         | gpu/report gpu/published gpu/timing gpu/job gpu/tables gpu/plots
         | gpu/sides | gpu/parts | gpu/__main__
-        | asking_quality awkward_inputs bucket cameras conversion_kills cpu_batches cpu_operators cpu_pytorch
+        | asking_quality awkward_inputs bucket cameras capacity conversion_kills cpu_batches cpu_operators cpu_pytorch
         erasure_kills gallery_growth gallery_quality gallery_search imported_detector imported_reid indexing
-        kernel_figures manifest_flips person_search_metric picture_encryption query_floor ray_scaling service start_up
-        tracking training_memory
+        kernel_figures manifest_flips partitions person_search_metric picture_encryption query_floor ray_scaling
+        service start_up tracking training_memory
     """,
 }
 """Of each package its rooms and files, lowest first: a file imports from its own place and those left of it."""
