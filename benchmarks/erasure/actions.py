@@ -4,16 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from benchmarks.erasure.made_up import SPACE, Film
 from mgts_trt.gallery import Frame, Gallery
 from mgts_trt.gallery.choosing import Choice, choose, forget_chosen
 from mgts_trt.gallery.corrections import correct
 from mgts_trt.gallery.forgetting import recall
+from mgts_trt.gallery.question import Question
 from mgts_trt.gallery.retention import Policy, erase_sources, expire, set_policy, vanished
 
 DAY = 86_400
 POLICY = Policy(30 * DAY, {"the gate": 3 * DAY})
 OTHER_CAMERA = "the back door"
+PERSON = 1
+"""Who of the people of a film is forgotten alone."""
 
 
 class Films(NamedTuple):
@@ -104,6 +109,14 @@ def _forget_a_time(root: Path, films: Films) -> None:
             forget_chosen(gallery, chosen)
 
 
+def _forget_a_person(root: Path, films: Films) -> None:
+    look = films.forgotten.sightings()[PERSON].embedding
+    question = Question(look[None], np.zeros((0, 0), np.float32))
+    with Gallery.open(root) as gallery:
+        if chosen := choose(gallery, Choice(question, 0.99)):
+            forget_chosen(gallery, chosen)
+
+
 def _index(root: Path, films: Films) -> None:
     with Gallery.open(root) as gallery:
         films.forgotten.index_into(gallery)
@@ -161,6 +174,10 @@ ACTIONS = {
     "forget": Action(_all, _forget, _others, _gone),
     "forget a camera": Action(_all, _forget_camera, _others, _gone),
     "forget a time": Action(_all, _forget_a_time, _others, _gone),
+    "forget a person": Action(
+        _all, _forget_a_person, lambda films: (*_others(films), films.forgotten._replace(without=(PERSON,))),
+        lambda films: set(films.forgotten.secrets_of(PERSON)),
+    ),
     "index": Action(_others, _index, _all, lambda films: set(), brings=True),
     "index what was replaced": Action(
         _all, _replace, lambda films: (*_others(films), films.replaced), lambda films: set(films.forgotten.secrets()),

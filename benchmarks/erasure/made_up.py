@@ -26,6 +26,7 @@ class Film(NamedTuple):
         frames: How many.
         followed: Whether its people have sightings.
         ends: Whether it is known how many frames it has, as of a video and of no live stream.
+        without: Of its people, by number, those who are not in the gallery any more, though its frames are.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Film(NamedTuple):
     frames: int = 6
     followed: bool = True
     ends: bool = True
+    without: tuple[int, ...] = ()
 
     def entries(self) -> list[Entry]:
         """What `index` makes of it."""
@@ -55,6 +57,7 @@ class Film(NamedTuple):
                 embedding=self._drawn(99, i),
             )
             for i in range(PERSONS)
+            if i not in self.without
         ]  # fmt: skip
 
     def index_into(self, gallery: Gallery) -> None:
@@ -74,12 +77,21 @@ class Film(NamedTuple):
             yield from (row[:8].tobytes() for row in entry.people.embeddings)
         yield from (each.embedding[:8].tobytes() for each in self.sightings())
 
+    def secrets_of(self, person: int) -> Iterator[bytes]:
+        """What no file may hold once one of its people, by number, is erased."""
+        for entry in self.entries():
+            yield (entry.thumbnails or [])[person]
+            yield entry.people.embeddings[person][:8].tobytes()
+        yield self.sightings()[person].embedding[:8].tobytes()
+        yield self.sightings()[person].id.encode()
+
     def rows(self) -> list[tuple[object, ...]]:
         """Its people as `stored` gives them."""
         return [
             (self.source, entry.frame.number, self.sha256, self.camera, row.tobytes(), picture)
             for entry in self.entries()
-            for row, picture in zip(entry.people.embeddings, entry.thumbnails or (), strict=True)
+            for i, (row, picture) in enumerate(zip(entry.people.embeddings, entry.thumbnails or (), strict=True))
+            if i not in self.without
         ]
 
     def _frame(self, number: int) -> Frame:
