@@ -12,12 +12,13 @@ import pytest
 
 from mgts_trt.access.master_key import read_master_key
 from mgts_trt.errors import BackendError, BundleError, ClusterError, GalleryError, SourceError
-from mgts_trt.gallery import Gallery
+from mgts_trt.gallery import Gallery, Space
 from mgts_trt.gallery.indexing import ray_index
 from mgts_trt.gallery.indexing.index import IndexReport, index
 from mgts_trt.gallery.indexing.ray_cluster import _cores, connected, import_ray
 from mgts_trt.gallery.indexing.ray_index import _innermost, _Job, _Ledger, _tasks, _Worker, index_with_ray
 from mgts_trt.gallery.indexing.sources import Source, find_sources
+from mgts_trt.gallery.verifying import verify
 from mgts_trt.runtime.pipeline import PersonSearch
 from mgts_trt.runtime.session.onnxruntime import CPU, CUDA
 from tests.helpers.camera_scenes import write_scenes, write_video
@@ -46,7 +47,8 @@ def installed_ray():
 
 
 @pytest.fixture(scope="module")
-def ray():
+def ray(bucket: str):
+    """Begun with what leads to the bucket."""
     module = installed_ray()
     before = signal.getsignal(signal.SIGTERM)  # Ray takes it for itself
     module.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
@@ -102,6 +104,28 @@ def test_a_killed_worker_leaves_no_trace(
         agree(gallery, str(folder / "video.avi"))
         assert gallery.summary().frames == 53
     assert index(search, sources, gallery).skipped == 53
+
+
+@pytest.mark.slow
+def test_a_killed_worker_leaves_no_trace_in_a_bucket(ray, bucket: str, search: PersonSearch, tmp_path: Path) -> None:
+    folder, space = tmp_path / "in", Space.of(search.bundle, search.mode)
+    write_scenes(folder, range(40))
+    sources = find_sources([str(folder)], camera="3")
+    killed: list[int] = []
+
+    def on_progress(report: IndexReport) -> None:
+        if report.frames and not killed:
+            killed.append(workers_below(os.getpid())[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with Gallery.create(f"{bucket}/shared", space) as gallery, Gallery.create(tmp_path / "local", space) as reference:
+        index(search, sources, reference)
+        report = index_with_ray(search.bundle.root, sources, gallery, workers=2, threads=1, on_progress=on_progress)
+        assert killed
+        assert report.frames + report.skipped == 40
+        assert content(gallery) == content(reference)
+        assert verify(gallery.url).clean
+    assert ray.is_initialized()
 
 
 @pytest.mark.slow
