@@ -2,12 +2,12 @@
 
 Nothing is measured here. Pictures a second come from `benchmarks.indexing`, or from `benchmarks.gpu` for a GPU; people
 and sightings a camera sends from `benchmarks.cameras`; memory, disk and times by number of people from the lines of
-`benchmarks.gallery_growth`. What no file tells is an option: pictures a second of each camera, days kept, how busy
-cameras are.
+`benchmarks.gallery_growth`; how many people a second go into one gallery from `benchmarks.bucket`. What no file tells
+is an option: pictures a second of each camera, days kept, how busy cameras are.
 
 Cameras are divided into groups, and each day of a group is a gallery (`index --partition day`; in a bucket, a URL of
-its own): small enough that a query of one stays in time, and written by one process, since several at once slow each
-other down (`benchmarks.bucket`). A query of a day asks its groups side by side.
+its own): so many that each stays small enough for a query to be in time, and that those who write to it keep up. A
+query of a day asks its groups side by side.
 
     python -m benchmarks.capacity --rates benchmarks/results/gpu_paper_….json --keep 30
 """
@@ -20,6 +20,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from pydantic import BaseModel, ValidationError
 
+from benchmarks.bucket import Report as BucketReport
 from benchmarks.cameras import CamerasReport
 from benchmarks.gallery_growth import Report as GrowthReport
 from benchmarks.gpu.report import Report as GpuReport
@@ -76,6 +77,10 @@ class Load(BaseModel):
     """People in one gallery, at most."""
     cores: int
     """That answer queries."""
+    people_a_second: float
+    """That writers get into one gallery, all together."""
+    hours: float
+    """Of a day, in which all of it comes."""
 
 
 class Plan(BaseModel):
@@ -86,6 +91,8 @@ class Plan(BaseModel):
     people_a_day: float
     groups: int
     """Of cameras; each day of each is a gallery."""
+    bound: str
+    """What asks for so many: `size` or `writing`."""
     galleries: int
     people_a_gallery: float
     writing_cores: float
@@ -126,6 +133,10 @@ def main(
     / "gallery_growth.json",
     seen: Annotated[Path, typer.Option(help="JSON of `benchmarks.cameras`: how busy cameras are.")] = RESULTS
     / "cameras_edge_memory.json",
+    writing: Annotated[Path, typer.Option(help="JSON of `benchmarks.bucket`: what writers get into one gallery.")] = (
+        RESULTS / "bucket.json"
+    ),
+    place: Annotated[str, typer.Option(help="Where galleries are: bucket or folder.")] = "bucket",
     rate: Annotated[float, typer.Option(min=0.001, help="Pictures a second of each camera that are searched.")] = 1.0,
     hours: Annotated[float, typer.Option(min=0.1, max=24, help="Of a day, as busy as in that JSON.")] = 10.0,
     keep: Annotated[int, typer.Option(min=1, help="Days.")] = 30,
@@ -144,6 +155,8 @@ def main(
         days=keep,
         largest=largest,
         cores=cores,
+        people_a_second=_writing(writing, place),
+        hours=hours,
     )
     report = Report(
         device=device.device,
@@ -170,8 +183,8 @@ def plan(cameras: int, pictures_a_second: float, store: Store, load: Load) -> Pl
     """
     devices = math.ceil(cameras * load.pictures_a_second / (pictures_a_second * BUSY))
     a_day = cameras * load.sightings_a_day * load.people_a_sighting
-    # A device writes what it searched: one writer to a gallery, or several galleries to a writer.
-    groups = max(math.ceil(a_day / load.largest), devices)
+    by_size = math.ceil(a_day / load.largest)
+    groups = max(by_size, math.ceil(a_day / (load.hours * 3600) / load.people_a_second))
     people = a_day / groups
     one = store.at("search_sightings_p50_ms", people)
     per_core = store.at("search_sightings_cpu_ms", people)
@@ -186,10 +199,11 @@ def plan(cameras: int, pictures_a_second: float, store: Store, load: Load) -> Pl
         devices=devices,
         people_a_day=round(a_day),
         groups=groups,
+        bound="size" if by_size == groups else "writing",
         galleries=groups * load.days,
         people_a_gallery=round(people),
         writing_cores=round(writing, 2),
-        disk_gb=round(groups * load.days * store.at("disk_gb", people), 1),
+        disk_gb=round(load.days * store.lines["disk_gb"][1] * a_day / 1e6, 1),
         memory_gib=round(store.at("search_sightings_mib", a_day) / 1024, 2),
         camera_day_ms=round(one, 1),
         day_ms=round(side_by_side(groups), 1),
@@ -207,7 +221,8 @@ def device_rate(file: Path, mode: str | None) -> Rate:
     told = _read(file)
     if "bare" in told:
         where = told["environment"]
-        device = f"{where['gpu'] or where['cpu']}, {told['threads'] or where['cores']} cores"
+        cores = told["threads"] or where["cores"]
+        device = where["gpu"] or f"{where['cpu']}, {cores} core{'s' * (cores != 1)}"
         return Rate(device, told["mode"], told["precision"], told["bare"]["pictures"] / told["bare"]["seconds"])
     try:
         report = GpuReport.model_validate(told)
@@ -249,6 +264,14 @@ def _busyness(file: Path, rate: float) -> tuple[float, float]:
     return steady.sightings / seconds, max(people_a_sighting, 1.0)
 
 
+def _writing(file: Path, place: str) -> float:
+    """People a second that the most writers at once get into one gallery."""
+    runs = [run for run in BucketReport.model_validate(_read(file)).runs if run.place == place]
+    if not runs:
+        raise MgtsError(f"{file} has nothing of galleries in a {place}; expected bucket or folder.")
+    return max(runs, key=lambda run: run.writers).rows_per_second
+
+
 def _read(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
@@ -265,11 +288,12 @@ def _print(report: Report) -> None:
         f"a camera: {load.pictures_a_second:g} pictures/s, {load.sightings_a_day:,.0f} sightings a day of "
         f"{load.people_a_sighting:.1f} people each; {load.days} days kept; {load.cores} cores answer queries"
     )
-    shown = table("", *(f">{each.cameras:,} cameras" for each in report.plans), title=title)
+    shown = table("", *(f">{each.cameras:,} camera{'s' * (each.cameras != 1)}" for each in report.plans), title=title)
     for name, show in (
         ("devices", lambda each: f"{each.devices:,}"),
         ("people a day", lambda each: f"{each.people_a_day:,.0f}"),
         ("groups of cameras", lambda each: f"{each.groups:,}"),
+        ("because of", lambda each: each.bound),
         ("galleries", lambda each: f"{each.galleries:,}"),
         ("people in each", lambda each: f"{each.people_a_gallery:,.0f}"),
         ("cores that store", lambda each: f"{each.writing_cores:,}"),

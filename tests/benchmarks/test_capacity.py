@@ -21,12 +21,19 @@ STORE = Store(
     largest=2_000_000,
 )
 LOAD = Load(
-    pictures_a_second=2, sightings_a_day=1000, people_a_sighting=10, days=30, largest=1_000_000, cores=4
-)  # fmt: skip
+    pictures_a_second=2,
+    sightings_a_day=1000,
+    people_a_sighting=10,
+    days=30,
+    largest=400_000,
+    cores=4,
+    people_a_second=20,
+    hours=24,
+)
 
 
 def test_counted_by_hand() -> None:
-    """100 cameras: 1,000,000 people a day; 200 pictures/s on devices of 100, of which 70 count."""
+    """100 cameras: 1,000,000 people a day, 11.6 a second; 200 pictures/s on devices of 100, of which 70 count."""
     found = plan(100, 100.0, STORE, LOAD)
     assert (found.devices, found.groups, found.galleries) == (3, 3, 90)
     assert found.people_a_day == 1_000_000
@@ -41,8 +48,13 @@ def test_counted_by_hand() -> None:
 
 def test_a_day_that_is_too_large_for_one_gallery_has_several() -> None:
     found = plan(1000, 1e6, STORE, LOAD)
-    assert (found.devices, found.groups) == (1, 10)
+    assert (found.devices, found.groups) == (1, 25)
     assert found.people_a_gallery == LOAD.largest
+
+
+def test_writers_that_do_not_keep_up_ask_for_more_galleries() -> None:
+    found = plan(100, 100.0, STORE, LOAD.model_copy(update={"people_a_second": 1}))
+    assert (found.groups, found.bound) == (12, "writing")
 
 
 @pytest.fixture
