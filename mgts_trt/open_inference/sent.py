@@ -9,6 +9,9 @@ from mgts_trt.errors import ImageError, ProtocolError
 from mgts_trt.open_inference.models import ModelSpec
 from mgts_trt.pictures.bounded import check_size, decode_bounded
 
+MOST_BOXES = 300
+"""That one request may name, at any door: as many as the paper's detector proposes (Sec. 4.2)."""
+
 
 def picture_of(inputs: Mapping[str, Array], most_pixels: int) -> Callable[[], Image]:
     """What gives the picture of a request, decoded only then: for other threads.
@@ -43,7 +46,7 @@ def boxes_of(inputs: Mapping[str, Array], spec: ModelSpec) -> Floats | None:
 
     Raises:
         ProtocolError: There are none.
-        ImageError: They are not of shape [N, 4].
+        ImageError: They are not of shape [N, 4], or more than `MOST_BOXES`.
     """
     if all(each.name != "boxes" for each in spec.inputs):
         return None
@@ -78,4 +81,6 @@ def check_boxes(boxes: Array) -> Floats:
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ImageError(f"The tensor boxes must have the shape [N, 4]: x1, y1, x2, y2; it has {list(boxes.shape)}.")
+    if len(boxes) > MOST_BOXES:
+        raise ImageError(f"The tensor boxes has {len(boxes)} boxes; at most {MOST_BOXES} are expected.")
     return np.asarray(boxes, np.float32)

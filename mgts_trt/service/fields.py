@@ -11,7 +11,7 @@ from mgts_trt._typing import Floats
 from mgts_trt.errors import QueryError
 from mgts_trt.gallery.filters import Condition, Filter, Operator, parse_filter
 from mgts_trt.gallery.probe import Where, parse_box, parse_box_by_size, parse_point
-from mgts_trt.service.limits import MOST_BOXES
+from mgts_trt.open_inference.sent import MOST_BOXES
 from mgts_trt.service.refusal import Refusal
 
 PlaceField: TypeAlias = Literal["box", "box_xywh", "point"]

@@ -6,8 +6,6 @@ from mgts_trt.pictures.bounded import MEGAPIXEL
 
 MIB = 2**20
 
-MOST_BOXES = 300
-"""A request to `/embed` may name, as many as the paper's detector proposes (Sec. 4.2)."""
 MOST_MATCHES = 100
 """A request to `/search` may ask for."""
 FURTHEST_MATCH = 1000

@@ -6,7 +6,7 @@ pytest.importorskip("PIL", reason="needs the extra serve")
 
 from mgts_trt.errors import ImageError, ProtocolError, TooLargeError
 from mgts_trt.open_inference.models import model_specs
-from mgts_trt.open_inference.sent import boxes_of, check_boxes, check_pixels, picture_of
+from mgts_trt.open_inference.sent import MOST_BOXES, boxes_of, check_boxes, check_pixels, picture_of
 
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
 FILE = np.array([cv2.imencode(".png", PIXELS[..., ::-1])[1].tobytes()], np.object_)
@@ -54,3 +54,6 @@ def test_what_is_no_picture(image) -> None:
 def test_what_are_no_boxes() -> None:
     with pytest.raises(ImageError, match=r"shape \[N, 4\].*it has \[4\]"):
         check_boxes(np.zeros(4, np.float32))
+    assert len(check_boxes(np.zeros((MOST_BOXES, 4), np.float32))) == MOST_BOXES == 300
+    with pytest.raises(ImageError, match="has 301 boxes; at most 300"):
+        check_boxes(np.zeros((MOST_BOXES + 1, 4), np.float32))
