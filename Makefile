@@ -10,6 +10,8 @@ PHOTO  ?= $(PHOTOS)/17790319373_bd19b24cfc_k.jpg
 PROBE  ?= $(PHOTOS)/store_aisle/0000.jpg@240,63,320,231
 OUT    ?= out
 DIST   ?= dist
+# What Python compiles is kept: tests begin hundreds of processes, each of which would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
 # A process for each core, each of one thread where a library asks: two threads on one core wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 

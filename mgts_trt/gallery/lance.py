@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from mgts_trt.errors import GalleryError
 from mgts_trt.gallery.disk.checksums import damaged
 from mgts_trt.gallery.disk.place import Place
+from mgts_trt.gallery.late_checks import built_when_called
 from mgts_trt.gallery.privacy import keep_gallery_private
 from mgts_trt.machine.main_memory import give_back
 from mgts_trt.urls import file_path, masked, url_fault, without_login
@@ -63,7 +64,8 @@ def connect(location: str) -> Any:
         GalleryError: LanceDB is not installed, or cannot connect.
     """
     try:
-        import lancedb
+        with built_when_called():
+            import lancedb
     except ImportError as error:
         raise GalleryError(
             f"A gallery needs the package lancedb, which is not installed ({error}): pip install 'mgts-trt[gallery]'"
