@@ -109,7 +109,8 @@ def test_a_killed_worker_leaves_no_trace(
 @pytest.mark.slow
 def test_a_killed_worker_leaves_no_trace_in_a_bucket(ray, bucket: str, search: PersonSearch, tmp_path: Path) -> None:
     folder, space = tmp_path / "in", Space.of(search.bundle, search.mode)
-    write_scenes(folder, range(40))
+    write_scenes(folder, range(35))
+    write_video(folder / "video.avi", range(5))
     sources = find_sources([str(folder)], camera="3")
     killed: list[int] = []
 
@@ -124,6 +125,9 @@ def test_a_killed_worker_leaves_no_trace_in_a_bucket(ray, bucket: str, search: P
         assert killed
         assert report.frames + report.skipped == 40
         assert content(gallery) == content(reference)
+        held = sightings_held(gallery)
+        assert held[0]
+        assert held == sightings_held(reference)
         assert verify(gallery.url).clean
     assert ray.is_initialized()
 
