@@ -12,8 +12,8 @@ def test_no_name_and_no_damage_ends_a_command_but_in_a_sentence(tmp_path: Path) 
     from benchmarks.awkward_inputs import sweep
 
     bundle = make_tiny_bundle(tmp_path / "b")
-    commands, faults = sweep(bundle, 28, 60, 2, tmp_path)
-    assert commands > 30
+    commands, faults = sweep(bundle, 14, 30, 2, tmp_path)
+    assert commands > 15
     assert [fault.model_dump() for fault in faults] == []
 
 

@@ -1,21 +1,25 @@
 """Run the CUDA kernels' own source on the CPU: compiled by a C++ compiler against `host_shim.h`."""
 
 import ctypes
+import fcntl
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 
 from mgts_trt.bundle.recipe import engines_folder
 from mgts_trt.runtime.cuda.launch import Launch, Pointer
+from tests.helpers.paths import ROOT
 
 HERE = Path(__file__).resolve().parent
+KEPT = ROOT / ".pytest_cache" / "host_kernels"
 CODES = {Pointer: "p", np.int32: "i", np.float32: "f", np.float64: "d"}
 
 
@@ -55,11 +59,19 @@ def entry_points(source: str) -> list[str]:
 
 @cache
 def _library(source: str) -> ctypes.CDLL:
-    folder = Path(mkdtemp(prefix="mgts-trt-kernels-"))
-    compile_for_host(source, folder / "unit.so")
-    loaded = ctypes.CDLL(str(folder / "unit.so"))
-    shutil.rmtree(folder)
-    return loaded
+    """Compiled once for all processes, and again where anything it is made of has changed."""
+    made_of = hashlib.sha256()
+    for file in (*sorted((engines_folder() / "kernels").iterdir()), *sorted(HERE.glob("host_*"))):
+        made_of.update(file.read_bytes() if file.is_file() else b"")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    library = KEPT / f"{Path(source).stem}-{made_of.hexdigest()[:16]}.so"
+    with (KEPT / f"{Path(source).stem}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
+            with TemporaryDirectory(dir=KEPT) as folder:
+                compile_for_host(source, Path(folder) / "unit.so")
+                os.replace(Path(folder) / "unit.so", library)
+    return ctypes.CDLL(str(library))
 
 
 def compile_for_host(source: str, library: Path) -> None:
