@@ -59,7 +59,14 @@ def entry_points(source: str) -> list[str]:
 
 @cache
 def _library(source: str) -> ctypes.CDLL:
-    """Compiled once for all processes, and again where anything it is made of has changed."""
+    return ctypes.CDLL(str(compiled_for_host(source)))
+
+
+def compiled_for_host(source: str) -> Path:
+    """A library that has `run_KERNEL` and `parameters_KERNEL` for each kernel of a source of `engines/kernels`.
+
+    It is compiled once for all processes, and again where anything it is made of has changed.
+    """
     made_of = hashlib.sha256()
     for file in (*sorted((engines_folder() / "kernels").iterdir()), *sorted(HERE.glob("host_*"))):
         made_of.update(file.read_bytes() if file.is_file() else b"")
@@ -69,18 +76,12 @@ def _library(source: str) -> ctypes.CDLL:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not library.exists():
             with TemporaryDirectory(dir=KEPT) as folder:
-                compile_for_host(source, Path(folder) / "unit.so")
+                _compile(source, Path(folder) / "unit.so")
                 os.replace(Path(folder) / "unit.so", library)
-    return ctypes.CDLL(str(library))
+    return library
 
 
-def compile_for_host(source: str, library: Path) -> None:
-    """Compile a source into a library that has `run_KERNEL` and `parameters_KERNEL` for each of its kernels.
-
-    Args:
-        source: Of `engines/kernels`.
-        library: Where to; its folder is written into.
-    """
+def _compile(source: str, library: Path) -> None:
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         if os.environ.get("CI"):
