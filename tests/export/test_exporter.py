@@ -142,7 +142,7 @@ def test_a_second_export_replaces_the_first_and_keeps_other_files(bundle: Bundle
     assert (want * got).sum(axis=1).min() > 0.99999
 
 
-@pytest.mark.parametrize("stage", ["detector trace", "idnet record"])
+@pytest.mark.parametrize("stage", ["detector trace", "detector record"])
 def test_a_failed_export_leaves_what_was_there(bundle: Bundle, tiny, pictures, tmp_path: Path, stage: str) -> None:
     out = Path(shutil.copytree(bundle.root, tmp_path / "bundle"))
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
