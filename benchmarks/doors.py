@@ -1,11 +1,15 @@
-"""The doors that servers of a bundle have, each asked as its own users ask: one picture in, the same people out."""
+"""The doors that servers of a bundle have, each asked as its own users ask: one picture in, the same people out.
+
+All HTTP goes through aiohttp, as `tritonclient`'s does: it takes half a millisecond of the processor a request, where
+others take three and more, which on the server's own cores would be measured with it.
+"""
 
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
-import httpx
+import aiohttp
 import numpy as np
 
 Door: TypeAlias = Literal["own HTTP", "v2 JSON", "v2 binary", "Triton HTTP", "Triton gRPC"]
@@ -32,7 +36,8 @@ async def open_door(door: Door, server: str) -> AsyncIterator[Ask]:
         server: HOST:PORT of the service, or of Triton's HTTP or gRPC.
     """
     if door in ("own HTTP", "v2 JSON"):
-        async with httpx.AsyncClient(base_url=f"http://{server}", timeout=SECONDS) as session:
+        timeout = aiohttp.ClientTimeout(SECONDS)
+        async with aiohttp.ClientSession(f"http://{server}", timeout=timeout, raise_for_status=True) as session:
             yield _own(session) if door == "own HTTP" else _json(session)
     elif door == "Triton gRPC":
         import tritonclient.grpc.aio as over_grpc
@@ -46,21 +51,23 @@ async def open_door(door: Door, server: str) -> AsyncIterator[Ask]:
             yield _tensors(over_http, client)
 
 
-def _own(session: httpx.AsyncClient) -> Ask:
+def _own(session: aiohttp.ClientSession) -> Ask:
     async def ask(data: bytes) -> int:
-        response = await session.post("/embed", files={"image": ("photo", data)})
-        return len(response.raise_for_status().json()["people"])
+        form = aiohttp.FormData()
+        form.add_field("image", data, filename="photo")
+        async with session.post("/embed", data=form) as response:
+            return len((await response.json())["people"])
 
     return ask
 
 
-def _json(session: httpx.AsyncClient) -> Ask:
+def _json(session: aiohttp.ClientSession) -> Ask:
     async def ask(data: bytes) -> int:
         text = base64.b64encode(data).decode()
         file = {"name": "file", "datatype": "BYTES", "shape": [1], "parameters": {"content_type": "base64"}}
         body = {"inputs": [file | {"data": [text]}], "outputs": [{"name": name} for name in OUTPUTS]}
-        response = await session.post(f"/v2/models/{MODEL}/infer", json=body)
-        found = {each["name"]: each for each in response.raise_for_status().json()["outputs"]}
+        async with session.post(f"/v2/models/{MODEL}/infer", json=body) as response:
+            found = {each["name"]: each for each in (await response.json())["outputs"]}
         embeddings = np.array(found["embeddings"]["data"], np.float32).reshape(found["embeddings"]["shape"])
         return len(embeddings)
 

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 from pydantic import BaseModel
 
-from benchmarks.doors import Door, open_door
+from benchmarks.doors import DOORS, Door, open_door
 from benchmarks.environment import Environment, environment
 from mgts_trt.choices import Mode
 from mgts_trt.cli.console import out, progress, split, table
@@ -42,6 +42,8 @@ class Level(BaseModel):
     clients: int
     pictures: int
     pictures_per_second: float
+    of_bare: float
+    """Pictures a second beside the bare pipeline's of the same round: the median of the rounds."""
     p50_ms: float
     p95_ms: float
     p99_ms: float
@@ -69,6 +71,7 @@ def main(
     image: Annotated[Path, typer.Option(help="The photo every request sends.")],
     mode: Annotated[Mode, typer.Option(help="none, net, box or joint.")] = "box",
     clients: Annotated[str, typer.Option(help="Clients at once, with commas between the numbers.")] = "1,4,16",
+    doors: Annotated[str, typer.Option(help="Which, with commas between them; all by default.")] = ",".join(DOORS),
     pictures: Annotated[int, typer.Option(help="Pictures a turn.", min=1)] = 20,
     rounds: Annotated[int, typer.Option(help="Turns of each.", min=1)] = 3,
     threads: Annotated[int | None, typer.Option(help="CPU threads of the pipeline.", min=1)] = None,
@@ -80,6 +83,8 @@ def main(
     counts = [int(count) for count in split(clients) if count.isdecimal() and int(count)]
     if not counts:
         raise MgtsError(f"--clients {clients!r} names no number of clients; expected numbers above 0, as 1,4,16.")
+    if unknown := set(split(doors)) - set(DOORS):
+        raise MgtsError(f"--doors {doors!r}: there is no door {sorted(unknown)[0]!r}; there are {', '.join(DOORS)}.")
     data = image.read_bytes()
     with (
         PersonSearch.open(bundle, mode=mode, threads=threads) as search,
@@ -87,6 +92,7 @@ def main(
         progress() as bar,
     ):
         servers = _servers(url.removeprefix("http://"), triton_http, triton_grpc)
+        servers = {door: server for door, server in servers.items() if door in split(doors)}
         people = len(search(read_image(image)))
         cases: list[tuple[Door | None, int]] = [(None, 0), *((door, n) for door in servers for n in counts)]
         seconds: dict[tuple[Door | None, int], list[float]] = {case: [] for case in cases}
@@ -112,14 +118,16 @@ def main(
             backend=search.runtime.backend,
             rounds=rounds,
             people=people,
-            levels=[_level(*case, pictures * rounds, sum(seconds[case]), latencies[case]) for case in cases],
+            levels=[_level(*case, pictures, seconds[case], seconds[None, 0], latencies[case]) for case in cases],
             kept_alive_p50_ms=round(float(np.median(kept_alive)) * 1e3, 3),
         )
-    shown = table("door", ">clients", ">pictures/s", ">p50 ms", ">p95 ms", ">p99 ms")
+    shown = table("door", ">clients", ">pictures/s", ">of bare", ">p50 ms", ">p95 ms", ">p99 ms")
     for level in report.levels:
         name = (level.door, str(level.clients)) if level.door else ("bare pipeline", "")
         numbers = (level.p50_ms, level.p95_ms, level.p99_ms)
-        shown.add_row(*name, f"{level.pictures_per_second:.2f}", *(f"{number:.0f}" for number in numbers))
+        shown.add_row(
+            *name, f"{level.pictures_per_second:.2f}", f"{level.of_bare:.2f}", *(f"{number:.0f}" for number in numbers)
+        )
     out.print(shown)
     out.print(f"GET /healthz over one connection: p50 {report.kept_alive_p50_ms:.2f} ms")
     if json_file:
@@ -179,13 +187,17 @@ def _ask_health(url: str, requests: int = 100) -> list[float]:
     return found[1:]
 
 
-def _level(door: Door | None, clients: int, pictures: int, seconds: float, latencies: list[float]) -> Level:
+def _level(
+    door: Door | None, clients: int, pictures: int, seconds: list[float], bare: list[float], latencies: list[float]
+) -> Level:
+    """Of seconds of each round, its own and the bare pipeline's, and of each request."""
     p50, p95, p99 = (round(float(value) * 1e3, 1) for value in np.percentile(latencies, (50, 95, 99)))
     return Level(
         door=door,
         clients=clients,
-        pictures=pictures,
-        pictures_per_second=round(pictures / seconds, 3),
+        pictures=pictures * len(seconds),
+        pictures_per_second=round(pictures * len(seconds) / sum(seconds), 3),
+        of_bare=round(float(np.median([one / own for one, own in zip(bare, seconds, strict=True)])), 3),
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
