@@ -8,9 +8,8 @@ from tests.helpers.torch_threads import one_torch_thread
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def one_thread(traces):
     """Tiny tensors: more threads only wait for one another."""
-    pytest.importorskip("torch", reason="the networks need PyTorch")
     with one_torch_thread():
         yield
 

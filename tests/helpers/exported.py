@@ -1,18 +1,30 @@
 """The tiny networks, exported: files of each, and a bundle of all."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.helpers.traced import traced_once
+
 
 @pytest.fixture(scope="session")
-def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each network is traced once in a run, whichever process and test exports it."""
+    pytest.importorskip("torch", reason="the networks need PyTorch")
+    own = tmp_path_factory.getbasetemp()
+    with traced_once((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "traces"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(traces, tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Model name → its exported file; each is exported once."""
     from export.exporter import example_inputs
+    from export.graphs import trace
     from export.graphs.networks import GRAPHS
-    from export.graphs.trace import export_onnx
 
     folder, files = tmp_path_factory.mktemp("onnx"), {}
 
@@ -21,7 +33,7 @@ def exported(tiny, networks, tmp_path_factory: pytest.TempPathFactory) -> Callab
             graph = GRAPHS[name](networks[name]).eval()
             inputs = example_inputs(name, tiny)
             files[name] = folder / f"{name}.onnx"
-            export_onnx(graph, inputs, files[name], dynamic="B" if "image" in inputs else "N")
+            trace.export_onnx(graph, inputs, files[name], dynamic="B" if "image" in inputs else "N")
         return files[name]
 
     return export
@@ -60,7 +72,7 @@ def pictures(tmp_path_factory, public_photos) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def bundle(tiny, pictures, tmp_path_factory):
+def bundle(traces, tiny, pictures, tmp_path_factory):
     """The tiny preset, exported whole; a `mgts_trt.bundle.bundle.Bundle`."""
     from export.exporter import Export, export_bundle
 
