@@ -12,7 +12,7 @@ from mgts_trt.gallery import Gallery
 from tests.helpers.paths import ROOT
 
 pytest.importorskip("lancedb")
-RUNS = 40
+RUNS = 200
 
 
 def test_a_sample_of_kills_leaves_nothing(tmp_path) -> None:
