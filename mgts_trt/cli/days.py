@@ -15,7 +15,6 @@ from mgts_trt.cli.outputs import JsonOption, write_json
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.counts import people_of
 from mgts_trt.errors import MgtsError
-from mgts_trt.gallery.day_part import day_of
 from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
@@ -110,6 +109,7 @@ def days_galleries(
         MgtsError: Streams and files are mixed, or cameras belong to several groups.
     """
     from mgts_trt.gallery import Space
+    from mgts_trt.gallery.day_part import day_of
     from mgts_trt.gallery.partitions import PartitionedGallery
 
     streams = [source.kind == "stream" for source in sources]

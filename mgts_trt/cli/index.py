@@ -231,8 +231,8 @@ def index(
                 _prepare(store, place, recall or [])
                 report = fill(store, live._replace(duration=seconds))
                 done.rows = report.people
-            if len(report.failures) == 1 == len(found) and not report.frames + report.skipped:
-                raise report.failures[0].error
+                if len(report.failures) == 1 == len(found) and not report.frames + report.skipped:
+                    raise report.failures[0].error
             _print_report(report, place)
             if stop.is_set():
                 break
