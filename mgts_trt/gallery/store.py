@@ -13,7 +13,7 @@ from mgts_trt.choices import Mode
 from mgts_trt.errors import GalleryError, MgtsError
 from mgts_trt.gallery import erasure, forgetting, picture_key, vector_index
 from mgts_trt.gallery.bucket import TableNotes
-from mgts_trt.gallery.day_part import no_gallery
+from mgts_trt.gallery.day_part import is_partitioned, no_gallery
 from mgts_trt.gallery.disk.checksums import Checksums
 from mgts_trt.gallery.disk.place import Place
 from mgts_trt.gallery.disk.steps import reached
@@ -100,6 +100,8 @@ class Gallery:
         """
         location, key = locate(url), key or master_key()
         if not is_gallery(location):
+            if is_partitioned(location):
+                raise no_gallery(location)
             make(location, space, key)
         opened = cls.open(location, space, key)
         if key is not None:

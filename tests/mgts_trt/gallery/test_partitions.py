@@ -165,6 +165,8 @@ def test_refused(tmp_path: Path, days: PartitionedGallery) -> None:
     assert not is_partitioned(tmp_path / "one")
     with pytest.raises(GalleryError, match="is one gallery, not a folder"):
         PartitionedGallery.create(tmp_path / "one", SPACE)
+    with pytest.raises(GalleryError, match="holds galleries by day, and one is expected"):
+        Gallery.create(days.url, SPACE)
     with pytest.raises(GalleryError, match="no galleries by day"):
         PartitionedGallery.open(tmp_path / "none")
     with pytest.raises(GalleryError, match="expected 1"):
