@@ -7,7 +7,6 @@ With many cameras a day may have several, each of a group of cameras: `2026-11-2
 
 import datetime as dt
 import json
-import os
 import secrets
 import shutil
 import zlib
@@ -24,6 +23,7 @@ from mgts_trt.gallery import erasure, forgetting
 from mgts_trt.gallery.asking import ask, compared, matches_of
 from mgts_trt.gallery.day_part import ABOUT, UNDATED, Part, day_of, is_partitioned, part_of
 from mgts_trt.gallery.disk.place import KEEPING, Place
+from mgts_trt.gallery.disk.sweep import sync
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.filters import Condition, Filter
 from mgts_trt.gallery.lance import explained, is_local, locate, retried
@@ -295,7 +295,7 @@ class PartitionedGallery:
                 with gallery.place.guard.alone():  # whoever writes there ends first
                     (Path(self.url) / _GONE).mkdir(mode=0o700, exist_ok=True)
                     folder.rename(Path(self.url) / _GONE / f"{part.name}-{secrets.token_hex(4)}")
-                    _sync(Path(self.url))
+                    sync(Path(self.url))
                 gallery.place.owes = False
                 self._open.pop(part.name).close()
                 gone.append(part.name)
@@ -365,7 +365,7 @@ class PartitionedGallery:
         if gone.exists():
             with explained("erase a day of", self.url), suppress(FileNotFoundError):  # another process removes it, too
                 shutil.rmtree(gone)
-                _sync(Path(self.url))
+                sync(Path(self.url))
 
 
 def _named(found: Sequence[Sighting | Person], shown: Sequence[Match]) -> Iterator[tuple[str, Match]]:
@@ -381,11 +381,3 @@ def _in_threads(call: Callable[[Gallery], T], galleries: Sequence[Gallery]) -> l
         return [call(gallery) for gallery in galleries]
     with ThreadPoolExecutor(min(_THREADS, len(galleries))) as pool:
         return list(pool.map(call, galleries))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
