@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mgts_trt.cli.console import out, table, warn
+from mgts_trt.cli.console import out, table
 from mgts_trt.cli.keep_times import read_time
 from mgts_trt.cli.outputs import JsonOption, write_json
+from mgts_trt.cli.recalling import STAYS_OUT, let_in
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.counts import people_of
 from mgts_trt.errors import MgtsError
-from mgts_trt.urls import without_login
 
 if TYPE_CHECKING:
     from mgts_trt.bundle.bundle import Bundle
@@ -115,18 +115,15 @@ def days_galleries(
     streams = [source.kind == "stream" for source in sources]
     if any(streams) and not all(streams):
         raise MgtsError("--partition day puts live streams and files into different galleries: a command for each.")
+    cameras = {source.camera for source in sources}
     end = math.inf if duration is None else time.time() + duration
     with PartitionedGallery.create(place, Space.of(bundle, mode)) as opened:
-        for source in recall:
-            with recorded(opened.url, "recall", changes=True, subjects={"source": [without_login(source)]}) as lifting:
-                lifting.rows = opened.recall(source)
-            if not lifting.rows:
-                warn(f"--recall {without_login(source)}: the galleries were not told to forget it.")
+        let_in(opened.url, opened.recall, recall)
         while True:
             now = time.time()
             midnight = now - now % _DAY + _DAY
             day = day_of(now) if any(streams) else None
-            names = {opened.make(day, source.camera).url for source in sources}
+            names = {opened.make(day, camera).url for camera in cameras}
             if len(names) != 1:
                 raise MgtsError(
                     f"These cameras belong to {len(names)} groups of {place}: a command for the cameras of each."
@@ -146,7 +143,7 @@ def forget_in_days(place: str, source: str) -> None:
         with recorded(opened.url, "forget", changes=True, subjects={"source": [name]}) as done:
             done.rows = opened.forget(name)
     out.print(f"Forgot {people_of(done.rows)} of {name}, on all days")
-    out.print("It stays out, and so do copies of its files; `mgts-trt index … --recall SOURCE` lets it in again.")
+    out.print(STAYS_OUT)
 
 
 def stored_days_mode(place: str, partition: str | None) -> "Mode | None":

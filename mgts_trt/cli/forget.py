@@ -21,6 +21,7 @@ from mgts_trt.cli.options import (
     ThreadsOption,
 )
 from mgts_trt.cli.outputs import PictureOption, write_picture
+from mgts_trt.cli.recalling import STAYS_OUT
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.counts import frames_of, people_of
 from mgts_trt.errors import MgtsError
@@ -128,7 +129,7 @@ def _forget_source(opened: "Gallery", name: str) -> None:
     with recorded(opened.url, "forget", changes=True, subjects={"source": [name]}) as done:
         people = done.rows = opened.forget(name)
     out.print(f"Forgot {people_of(people)} in {frames_of(before.frames - opened.summary().frames)} of {name}")
-    out.print("It stays out, and so do copies of its files; `mgts-trt index … --recall SOURCE` lets it in again.")
+    out.print(STAYS_OUT)
 
 
 def _forget_chosen(opened: "Gallery", chosen: "Chosen", about: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,6 +24,7 @@ from mgts_trt.cli.options import (
     ThreadsOption,
     TransportOption,
 )
+from mgts_trt.cli.recalling import let_in
 from mgts_trt.cli.recorded import recorded
 from mgts_trt.cli.stopping import stopping
 from mgts_trt.counts import frames_of, people_of
@@ -249,14 +251,10 @@ def index(
 
 def _prepare(store: "Gallery", place: str, recall: Sequence[str]) -> None:
     """What comes before a gallery is filled: its policy, sources let in again, and what it lacks."""
-    from mgts_trt.gallery.forgetting import recall as let_in
+    from mgts_trt.gallery.forgetting import recall as lift
 
     apply_policy(store)
-    for source in recall:
-        with recorded(store.url, "recall", changes=True, subjects={"source": [without_login(source)]}) as lifting:
-            lifting.rows = let_in(store, source)
-        if not lifting.rows:
-            warn(f"--recall {without_login(source)}: the gallery was not told to forget it.")
+    let_in(store.url, partial(lift, store), recall)
     if store.sightings is None:
         warn(
             f"the gallery has format {store.format}, without sightings: people are found frame by frame. "

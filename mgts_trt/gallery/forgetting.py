@@ -26,14 +26,24 @@ def forget(gallery: Opened, source: str) -> Erased:
         GalleryError: See `erasure.erase`.
     """
     finish(gallery)  # what another process left half done, which may be of this very source
+    out = KeptOut(without_login(source), contents_of(gallery, source))
+    erased = erasure.erase(gallery, erasure.of_sources(source), "forget", keep_out=[out])
+    forget_killed(gallery.url)  # they tell the addresses of streams
+    return erased
+
+
+def contents_of(gallery: Opened, source: str) -> set[str]:
+    """SHA-256 of each content that a source has in a gallery.
+
+    Raises:
+        GalleryError: It cannot be read.
+    """
     conditions, contents = erasure.of_sources(source), set[str]()
     with explained("read", gallery.url):
         for table in (*gallery.tables, *([] if gallery.sightings is None else [gallery.sightings])):
             query = table.search().where(conditions[table.name]).select(["sha256"])
             contents |= set(retried(query.to_arrow)["sha256"].to_pylist())
-    erased = erasure.erase(gallery, conditions, "forget", keep_out=[KeptOut(without_login(source), contents)])
-    forget_killed(gallery.url)  # they tell the addresses of streams
-    return erased
+    return contents
 
 
 def recall(gallery: Placed, source: str) -> int:

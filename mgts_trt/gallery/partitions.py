@@ -19,14 +19,14 @@ from typing import TypeVar
 
 from mgts_trt._typing import Self
 from mgts_trt.errors import GalleryError
-from mgts_trt.gallery import erasure, forgetting
+from mgts_trt.gallery import forgetting
 from mgts_trt.gallery.asking import ask, compared, matches_of
 from mgts_trt.gallery.day_part import ABOUT, UNDATED, Part, day_of, is_partitioned, part_of
 from mgts_trt.gallery.disk.place import KEEPING, Place
 from mgts_trt.gallery.disk.sweep import sync
 from mgts_trt.gallery.entry import Entry
 from mgts_trt.gallery.filters import Condition, Filter
-from mgts_trt.gallery.lance import explained, is_local, locate, retried
+from mgts_trt.gallery.lance import explained, is_local, locate
 from mgts_trt.gallery.match import Match
 from mgts_trt.gallery.privacy import keep_gallery_private
 from mgts_trt.gallery.question import Question
@@ -35,7 +35,7 @@ from mgts_trt.gallery.sighting import Sighting
 from mgts_trt.gallery.source_names import find_among, names_of
 from mgts_trt.gallery.space import Space
 from mgts_trt.gallery.store import Gallery, is_gallery
-from mgts_trt.gallery.tables import FRAMES, Person
+from mgts_trt.gallery.tables import Person
 from mgts_trt.gallery.verifying import Verification, verify
 from mgts_trt.machine.files import replace_file
 from mgts_trt.urls import without_login
@@ -308,13 +308,8 @@ class PartitionedGallery:
         Raises:
             GalleryError: See `Gallery.forget`.
         """
-        contents = set[str]()
-        for part in self.parts():
-            gallery = self.gallery(part)
-            with explained("read", gallery.url):
-                condition = erasure.of_sources(source)[FRAMES]
-                query = gallery.tables[1].search().where(condition).select(["sha256"])
-                contents |= set(retried(query.to_arrow)["sha256"].to_pylist())
+        held = [self.gallery(part) for part in self.parts()]
+        contents = set[str]().union(*(forgetting.contents_of(gallery, source) for gallery in held))
         # Here first: a day that is made from now on keeps it out, whatever happens to this process.
         self._keep_out(self.place, source, contents)
         galleries = [self.gallery(part) for part in self.parts()]
